@@ -1,0 +1,57 @@
+"""One item-level change, whichever method carried it, and the Kafka record made of it."""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import msgspec
+
+Op = Literal["c", "u", "d", "r"]
+"""create, update, delete, read by a snapshot (Debezium's codes)."""
+
+ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]
+"""StreamViewType of a DynamoDB stream: which images its records carry."""
+
+Headers = list[tuple[str, bytes]]
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """One change of one item. Images and keys are DynamoDB JSON exactly as AWS sent it, undecoded.
+
+    Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html
+    """
+
+    op: Op
+    table: str
+    keys: bytes
+    """DynamoDB JSON object of the key attributes, e.g. `{"id":{"S":"a"}}`."""
+    before: bytes | None
+    """DynamoDB JSON object of the old image, None when the stream does not carry it."""
+    after: bytes | None
+    created_ms: int
+    """ApproximateCreationDateTime, milliseconds since the epoch (DynamoDB gives whole seconds)."""
+    event_id: str
+    sequence: str
+    """SequenceNumber: 21 to 40 digits, compared as an integer."""
+    shard_id: str
+    stream_arn: str
+    region: str
+    view_type: ViewType
+    expired: bool = False
+    """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One Kafka record: what a format makes of a change. `value` None is a tombstone."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers | None = None
+
+
+class Format(Protocol):
+    """Turns a change into a Kafka record. Pure; raises `RecordError` for a change that it cannot convert."""
+
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Give the record of `change`; `now_ns` is the processing time, nanoseconds since the epoch."""
+        ...

@@ -1,0 +1,66 @@
+"""Shards, their lineage, positions in them, and the lane that a shard belongs to."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+PositionKind = Literal["TRIM_HORIZON", "LATEST", "AFTER_SEQUENCE_NUMBER"]
+
+
+class ShardRef(NamedTuple):
+    """A shard's whole name. Shard ids alone are unique only within a stream."""
+
+    stream_arn: str
+    shard_id: str
+
+
+class Position(msgspec.Struct, frozen=True):
+    """Where to start reading a shard: AWS's ShardIteratorType and, for AFTER_SEQUENCE_NUMBER, the number.
+
+    `since_ms` drops changes created before it: how `start: latest` stays true after a restart that found
+    no sequence number to resume from.
+    """
+
+    kind: PositionKind
+    sequence: str | None = None
+    since_ms: int | None = None
+
+
+class ListedShard(msgspec.Struct, frozen=True):
+    """A shard as a listing shows it (DescribeStream). `closed` when it has an EndingSequenceNumber."""
+
+    shard_id: str
+    parent_ids: tuple[str, ...] = ()
+    closed: bool = False
+
+
+def is_after(sequence: str, other: str | None) -> bool:
+    """Tell whether `sequence` lies after `other` in a shard: as integers, since they grow in digits."""
+    return other is None or int(sequence) > int(other)
+
+
+def lane_of(shard: ShardRef, lane_count: int) -> int:
+    """Give the lane that owns `shard`: the same for every worker and version, spread evenly.
+
+    The hash is murmur2 of the shard's whole name, as Kafka's default partitioner computes it for a key, so
+    that any Kafka client can repeat it.
+    """
+    return (_murmur2("/".join(shard).encode()) & 0x7FFFFFFF) % lane_count
+
+
+def _murmur2(data: bytes) -> int:
+    """Compute Kafka's 32-bit murmur2 (org.apache.kafka.common.utils.Utils#murmur2)."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    length = len(data)
+    value = (0x9747B28C ^ length) & mask
+    tail = length & ~3
+    for offset in range(0, tail, 4):
+        word = int.from_bytes(data[offset : offset + 4], "little") * multiplier & mask
+        word = (word ^ (word >> 24)) * multiplier & mask
+        value = (value * multiplier & mask) ^ word
+    if length > tail:
+        value = (value ^ int.from_bytes(data[tail:], "little")) * multiplier & mask
+    value = (value ^ (value >> 13)) * multiplier & mask
+    return value ^ (value >> 15)

@@ -1,0 +1,62 @@
+"""Every error that a user may meet: what was attempted, on what, why it failed, and how to mend it.
+
+TailraceError
+├── FileError      the pipeline file is wrong (exit code 2)
+├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
+│   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
+└── RecordError    one record cannot be converted or published; it becomes a dead letter
+"""
+
+from __future__ import annotations
+
+EXIT_FILE = 2
+EXIT_WORLD = 3
+
+
+class TailraceError(Exception):
+    """A failure told in one sentence; `hint` says how to mend it.
+
+    `str(error)` is the whole sentence, on one line, without a traceback and without a secret.
+    """
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class FileError(TailraceError):
+    """The pipeline file cannot be used: `path` is the key's path (`source.tables[0]`), `line` counts from 1."""
+
+    def __init__(
+        self, message: str, *, file: str = "", path: str = "", line: int | None = None, hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.file = file
+        self.path = path
+        self.line = line
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line) if part)
+        where = ": ".join(part for part in (place, self.path) if part)
+        sentence = super().__str__()
+        return f"{where}: {sentence}" if where else sentence
+
+
+class WorldError(TailraceError):
+    """Something outside the file is missing, unreachable, refused or in a state that cannot be served."""
+
+
+class FormatVersionError(WorldError):
+    """A record of the checkpoint topic is of a format version that this Tailrace cannot read."""
+
+
+class RecordError(TailraceError):
+    """One record cannot be converted or published; `stage` is Connect's name for where (e.g. VALUE_CONVERTER)."""
+
+    def __init__(self, message: str, *, stage: str = "VALUE_CONVERTER", hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.stage = stage
