@@ -1,0 +1,1 @@
+"""The pipeline file: reading, checking and explaining it."""

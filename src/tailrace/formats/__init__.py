@@ -1,0 +1,1 @@
+"""Conversions: DynamoDB's attribute values to the records that consumers read."""

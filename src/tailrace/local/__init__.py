@@ -1,0 +1,1 @@
+"""Real Kafka and DynamoDB Local on this machine, from pinned packages; the demo."""

@@ -1,0 +1,1 @@
+"""Where changes come from, each behind the reader contract of core.ports."""
