@@ -1,0 +1,44 @@
+"""The edge of the command line: where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tailrace.errors import EXIT_FILE, EXIT_WORLD, FileError, TailraceError
+
+EXIT_BUG = 70
+REPORT = "please report it, with what `tailrace --debug …` shows for the same command"
+
+
+@dataclass
+class Edge:
+    """What the edge must know of the running command: its secrets, and whether the user asked for details."""
+
+    redact: Callable[[str], str] = str
+    """Blots out the secrets of the loaded pipeline; set as soon as there are any."""
+    debug: bool = False
+
+
+edge = Edge()
+
+
+def report(error: Exception) -> int:
+    """Tell the user on stderr what failed, without a secret; give the exit code."""
+    if isinstance(error, TailraceError):
+        sentences, code = str(error), EXIT_FILE if isinstance(error, FileError) else EXIT_WORLD
+    else:
+        sentences, code = f"unexpected {type(error).__name__}: this is a defect of tailrace; {REPORT}", EXIT_BUG
+    for sentence in edge.redact(sentences).splitlines():
+        sys.stderr.write(f"{_red('error:')} {sentence}\n")
+    if edge.debug:
+        sys.stderr.write(edge.redact("".join(traceback.format_exception(error))))
+    return code
+
+
+def _red(text: str) -> str:
+    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    return f"\x1b[1;31m{text}\x1b[0m" if coloured else text

@@ -1,0 +1,48 @@
+"""The command line's entry: lists the commands, and catches every error once, here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from tailrace import __version__
+from tailrace.cli.edge import edge, report
+
+app = typer.Typer(
+    name="tailrace",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"tailrace {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def tailrace(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the details of an error as well.")] = False,
+) -> None:
+    """Carry the changes of DynamoDB tables into Apache Kafka: exactly once, in item order."""
+    edge.debug = debug
+
+
+# One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the file or the usage is wrong, 3 the world is, 130 Ctrl-C, 70 a defect."""
+    try:
+        app(arguments)
+    except Exception as error:
+        sys.exit(report(error))
