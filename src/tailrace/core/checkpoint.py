@@ -1,0 +1,218 @@
+"""The records of the checkpoint topic `<name>.checkpoints`: what each says, and its bytes.
+
+The topic is compacted, so the last record of a key stands. Partition n is lane n, and holds all that the owner of
+lane n must know of its own shards:
+
+| key | value | written by |
+|---|---|---|
+| `["shard", stream, shard]` | `ShardRecord`: lineage, where to start | the lister (lane 0's owner) |
+| `["checkpoint", stream, shard]` | `Checkpoint`: how far the shard is published | the lane's owner |
+| `["taken"]` | `Taken`: who fenced the lane last | the lane's owner |
+| `["lister"]` | `Taken`: the lister has read this partition up to here | the lister |
+| `["table", table]` in partition 0 | `TableRecord`: the table's stream and state | the lister |
+| `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the lister |
+| `["accept", table]` in partition 0 | `GapAccepted` | `tailrace accept-gap` |
+
+Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
+refuses what it does not understand instead of guessing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tailrace.core.change import ViewType
+from tailrace.core.shard import ShardRef
+from tailrace.errors import FormatVersionError, WorldError
+
+FORMAT_VERSION = 1
+OLDEST_READABLE_VERSION = 1
+
+Start = Literal["TRIM_HORIZON", "LATEST", "END"]
+"""Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
+
+ShardState = Literal["open", "ended", "gap", "failed"]
+TableState = Literal["streaming", "off", "missing", "gap", "failed"]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
+    """What every value of the topic carries."""
+
+    v: int = FORMAT_VERSION
+    r: int = FORMAT_VERSION
+
+
+class ShardRecord(Record, frozen=True, kw_only=True):
+    """A shard's lineage. `parents` are those that must end first; parents that no longer exist are left out."""
+
+    table: str
+    parents: tuple[ShardRef, ...]
+    start: Start
+    seen_ms: int
+    """When the lister first saw it."""
+    initial: bool
+    """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
+
+
+class Checkpoint(Record, frozen=True, kw_only=True):
+    """How far a shard is published: all changes up to `sequence`, None when it began and had no change yet."""
+
+    table: str
+    state: ShardState
+    sequence: str | None
+    created_ms: int | None
+    """Creation time of the last published change."""
+    at_ms: int
+    """When the transaction that carries this record was put together."""
+    detail: str | None = None
+
+
+class Taken(Record, frozen=True, kw_only=True):
+    """A worker fenced the lane; `nonce` is unique to this taking."""
+
+    owner: str
+    nonce: str
+    at_ms: int
+
+
+class TableRecord(Record, frozen=True, kw_only=True):
+    """A table's stream and state, as the lister last found them."""
+
+    stream_arn: str | None
+    view_type: ViewType | None
+    state: TableState
+    at_ms: int
+    detail: str | None = None
+    next_stream_arn: str | None = None
+    """The stream that replaced `stream_arn`: a gap until it is accepted."""
+
+
+class PipelineRecord(Record, frozen=True, kw_only=True):
+    """The pipeline's birth and its number of lanes (to notice an unfinished `tailrace relane`)."""
+
+    lanes: int
+    created_ms: int
+
+
+class GapAccepted(Record, frozen=True, kw_only=True):
+    """The operator accepts a table's gaps: each shard at the sequence number where it stands, or a new stream."""
+
+    shards: tuple[tuple[ShardRef, str | None], ...]
+    stream_arn: str | None
+    at_ms: int
+
+
+TopicRecord = ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted
+
+
+class ShardKey(msgspec.Struct, frozen=True, array_like=True, tag="shard"):
+    """Key of a `ShardRecord`."""
+
+    stream_arn: str
+    shard_id: str
+
+
+class CheckpointKey(msgspec.Struct, frozen=True, array_like=True, tag="checkpoint"):
+    """Key of a `Checkpoint`."""
+
+    stream_arn: str
+    shard_id: str
+
+
+class TakenKey(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+    """Key of a lane's `Taken`."""
+
+
+class ListerKey(msgspec.Struct, frozen=True, array_like=True, tag="lister"):
+    """Key of the lister's `Taken`."""
+
+
+class TableKey(msgspec.Struct, frozen=True, array_like=True, tag="table"):
+    """Key of a `TableRecord`."""
+
+    table: str
+
+
+class PipelineKey(msgspec.Struct, frozen=True, array_like=True, tag="pipeline"):
+    """Key of the `PipelineRecord`."""
+
+
+class AcceptKey(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+    """Key of a `GapAccepted`."""
+
+    table: str
+
+
+TopicKey = ShardKey | CheckpointKey | TakenKey | ListerKey | TableKey | PipelineKey | AcceptKey
+
+_VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
+    ShardKey: ShardRecord,
+    CheckpointKey: Checkpoint,
+    TakenKey: Taken,
+    ListerKey: Taken,
+    TableKey: TableRecord,
+    PipelineKey: PipelineRecord,
+    AcceptKey: GapAccepted,
+}
+
+
+class Write(msgspec.Struct, frozen=True):
+    """A record to write to the checkpoint topic; `record` None is a tombstone."""
+
+    partition: int
+    key: TopicKey
+    record: TopicRecord | None
+
+
+_encoder = msgspec.json.Encoder()
+_key_decoder = msgspec.json.Decoder(TopicKey)
+_head_decoder = msgspec.json.Decoder(Record)
+_value_decoders = {key: msgspec.json.Decoder(value) for key, value in _VALUE_TYPES.items()}
+
+
+def encode_key(key: TopicKey) -> bytes:
+    """Give the key's bytes."""
+    return _encoder.encode(key)
+
+
+def encode_record(record: TopicRecord | None) -> bytes | None:
+    """Give the value's bytes; None stays a tombstone."""
+    return None if record is None else _encoder.encode(record)
+
+
+def decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey, TopicRecord | None]:
+    """Read one record of the topic; `where` names it in errors (topic, partition, offset).
+
+    Raises `FormatVersionError` for a version that this Tailrace cannot read and `WorldError` for anything that is
+    not ours: going on without it could resume in the wrong place.
+    """
+    if value is not None:
+        _check_version(value, where)
+    try:
+        decoded_key = _key_decoder.decode(key or b"")
+        decoded = None if value is None else _value_decoders[type(decoded_key)].decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise WorldError(
+            f"the record at {where} is not a Tailrace checkpoint ({error})",
+            hint="another program writes to this topic: give the pipeline a name of its own, or remove the record",
+        ) from error
+    return decoded_key, decoded
+
+
+def _check_version(value: bytes, where: str) -> None:
+    try:
+        head = _head_decoder.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return  # not ours at all: decode() says so
+    if head.r > FORMAT_VERSION:
+        raise FormatVersionError(
+            f"the record at {where} has format {head.v}, newer than this Tailrace reads ({FORMAT_VERSION})",
+            hint="run the newer version on every host",
+        )
+    if head.v < OLDEST_READABLE_VERSION:
+        raise FormatVersionError(
+            f"the record at {where} has format {head.v}, older than this Tailrace reads ({OLDEST_READABLE_VERSION})",
+            hint="upgrade through each version between, one at a time",
+        )

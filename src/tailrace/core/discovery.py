@@ -1,0 +1,162 @@
+"""What the lister makes of a listing: which shards to publish, which to take back, which to ask about first.
+
+Listings are eventually consistent: they may miss shards, and show a child whose parent they miss. So a shard is
+published only when each of its parents is known, listed, or surely gone: the source itself was asked
+(`Lister.exists`). What is published is therefore true, and the lanes need no second guess.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection
+
+import msgspec
+
+from tailrace.core.checkpoint import ShardKey, ShardRecord, Start, TableKey, TableRecord, TableState, Write
+from tailrace.core.ports import StreamListing, TableStream
+from tailrace.core.reading import RETENTION_MS
+from tailrace.core.shard import ListedShard, ShardRef, lane_of
+from tailrace.core.view import View
+
+
+class Reconciliation(msgspec.Struct, frozen=True):
+    """What to write to the checkpoint topic, and the shards of which `exists` must be asked to get further."""
+
+    writes: tuple[Write, ...]
+    unknown: frozenset[ShardRef]
+
+
+def reconcile(
+    view: View,
+    table: str,
+    listing: StreamListing,
+    *,
+    whole: bool,
+    current: bool,
+    start: Start,
+    gone: Collection[ShardRef],
+    now_ms: int,
+) -> Reconciliation:
+    """Compare a listing with what is published.
+
+    `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream.
+    `start`: where the shards of a stream that nobody has listed before begin. `gone`: shards that the source
+    denies (`exists` is false).
+    """
+    listed = {ShardRef(listing.stream_arn, shard.shard_id): shard for shard in listing.shards}
+    known = {shard for shard in view.shards if shard.stream_arn == listing.stream_arn}
+    initial = not known
+    carried_over = _unfinished_elsewhere(view, table, listing.stream_arn) if initial else ()
+    with_children = {ShardRef(listing.stream_arn, parent) for shard in listing.shards for parent in shard.parent_ids}
+    held_back, unknown = _hold_back(listed, known, gone)
+    writes = []
+    for shard, entry in listed.items():
+        if shard in known or shard in held_back:
+            continue
+        parents = [ShardRef(listing.stream_arn, parent) for parent in entry.parent_ids]
+        waits_for = [parent for parent in parents if parent in listed or parent in known]
+        begins: Start = "TRIM_HORIZON"
+        if initial and start == "LATEST":
+            begins = "END" if entry.closed or shard in with_children else "LATEST"
+        record = ShardRecord(
+            table=table,
+            parents=tuple(waits_for) or carried_over,
+            start=begins,
+            seen_ms=now_ms,
+            initial=initial,
+        )
+        writes.append(Write(lane_of(shard, view.lane_count), ShardKey(*shard), record))
+    if whole:
+        absent = {shard for shard in known - listed.keys() if _is_done(view, shard, current=current, now_ms=now_ms)}
+        unknown |= absent - set(gone)
+        writes += [Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in absent & set(gone)]
+    return Reconciliation(tuple(writes), frozenset(unknown))
+
+
+def _hold_back(
+    listed: dict[ShardRef, ListedShard], known: set[ShardRef], gone: Collection[ShardRef]
+) -> tuple[set[ShardRef], set[ShardRef]]:
+    """Find the listed shards with an ancestor that is neither known, listed nor surely gone; and those ancestors."""
+    children: dict[ShardRef, list[ShardRef]] = defaultdict(list)
+    unknown: set[ShardRef] = set()
+    for shard, entry in listed.items():
+        for parent_id in entry.parent_ids:
+            parent = ShardRef(shard.stream_arn, parent_id)
+            children[parent].append(shard)
+            if shard not in known and parent not in listed and parent not in known and parent not in gone:
+                unknown.add(parent)
+    held_back: set[ShardRef] = set()
+    frontier = list(unknown)
+    while frontier:
+        for child in children[frontier.pop()]:
+            if child not in held_back and child not in known:
+                held_back.add(child)
+                frontier.append(child)
+    return held_back, unknown
+
+
+def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool:
+    """Tell whether nothing needs the shard any more: it ended, its children have begun, it is older than a day.
+
+    A shard of the present stream that ended must have children: none known means that they are not listed yet.
+    """
+    children = view.children_of(shard)
+    return (
+        view.ended(shard)
+        and now_ms - view.shards[shard].seen_ms > RETENTION_MS
+        and (bool(children) or not current)
+        and all(child in view.checkpoints for child in children)
+    )
+
+
+def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[ShardRef, ...]:
+    """Give the unfinished shards of the table's earlier streams: item order needs them first."""
+    return tuple(
+        sorted(
+            shard
+            for shard, record in view.shards.items()
+            if record.table == table and shard.stream_arn != stream_arn and not view.ended(shard)
+        )
+    )
+
+
+def reconcile_table(view: View, found: TableStream | None, table: str, now_ms: int) -> TableRecord:
+    """Say how a table stands, given its description (None: there is no such table).
+
+    Another stream than before means that changes between the two may be lost: a gap, until the operator accepts it.
+    The old stream is read to its end meanwhile.
+    """
+    before = view.tables.get(table)
+    streamed = before.stream_arn if before is not None else None
+    if found is None:
+        return _table("missing", streamed, None, now_ms, detail="there is no such table")
+    if found.stream_arn is None:
+        return _table("off", streamed, None, now_ms, detail="its stream is switched off")
+    if streamed is None or streamed == found.stream_arn:
+        return _table("streaming", found.stream_arn, found, now_ms)
+    accepted = view.accepted.get(table)
+    if accepted is not None and accepted.stream_arn == found.stream_arn:
+        return _table("streaming", found.stream_arn, found, now_ms)
+    detail = "its stream was switched off and on, or the table made anew: changes between are lost"
+    return _table("gap", streamed, found, now_ms, detail=detail)
+
+
+def _table(
+    state: TableState, stream_arn: str | None, found: TableStream | None, now_ms: int, *, detail: str | None = None
+) -> TableRecord:
+    return TableRecord(
+        stream_arn=stream_arn,
+        view_type=found.view_type if found else None,
+        state=state,
+        at_ms=now_ms,
+        detail=detail,
+        next_stream_arn=found.stream_arn if found and state == "gap" else None,
+    )
+
+
+def table_write(view: View, table: str, record: TableRecord) -> tuple[Write, ...]:
+    """Give the record to write, if it says anything new."""
+    before = view.tables.get(table)
+    if before is not None and msgspec.structs.replace(before, at_ms=record.at_ms) == record:
+        return ()
+    return (Write(0, TableKey(table), record),)

@@ -1,0 +1,521 @@
+"""The lane: a state machine without I/O that publishes the changes of its shards exactly once and in order.
+
+It is told what happened (`lane_messages.Event`) and answers what to do (`Command`). Taking a lane is three steps, in
+this order and no other: fence (`OpenProducer`), commit a *taken* record, wait until the view shows that very record;
+then everything committed before the fence has been seen, and nothing can be committed behind it. A producer whose
+last outcome is unknown is closed and the lane is taken anew.
+
+    IDLE -> OPENING -> TAKING -> CATCHING_UP -> ACTIVE
+              ^           |           |            |      producer lost, or the taken record never shows
+              +------- BACKING_OFF <--+------------+
+    any state -> RELEASING (a producer call is under way) -> RELEASED
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ListerKey, ShardState, Taken, TakenKey, Write
+from tailrace.core.lane_messages import (
+    Aborted,
+    Assigned,
+    CloseProducer,
+    Command,
+    Commit,
+    Committed,
+    Event,
+    Notice,
+    NoticeKind,
+    OpenProducer,
+    PageRead,
+    ProducerLost,
+    ProducerOpened,
+    PublishLineage,
+    Read,
+    ReadFailed,
+    Refused,
+    Release,
+    Released,
+    Tick,
+    Transaction,
+    ViewChanged,
+)
+from tailrace.core.outbox import Outbox
+from tailrace.core.pacing import Backoff, Pacing
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import Phase, Reading
+from tailrace.core.shard import ShardRef
+from tailrace.core.view import View
+
+LISTER_LANE = 0
+"""The owner of this lane lists tables and shards for the whole pipeline."""
+
+
+_WAITED_TOO_LONG = "it waited for its parents longer than the stream keeps changes"
+_CHECKPOINT_STATES: dict[Phase, ShardState] = {
+    Phase.DRAINED: "ended",
+    Phase.GAP: "gap",
+    Phase.FAILED: "failed",
+}
+
+
+class LaneState(StrEnum):
+    """Where the lane stands; see the drawing in the module's docstring."""
+
+    IDLE = "idle"
+    OPENING = "opening"
+    TAKING = "taking"
+    CATCHING_UP = "catching up"
+    ACTIVE = "active"
+    BACKING_OFF = "backing off"
+    RELEASING = "releasing"
+    RELEASED = "released"
+
+
+class LaneOptions(msgspec.Struct, frozen=True):
+    """Bounds and pauses of a lane."""
+
+    batch_changes: int = 5_000
+    batch_bytes: int = 8 << 20
+    linger_ms: int = 100
+    buffer_bytes: int = 16 << 20
+    """Bound of the pages held, those being read counted as `page_bytes` each."""
+    page_bytes: int = 1 << 20
+    """What a page being read may turn out to be (GetRecords answers with at most 1 MB)."""
+    pacing: Pacing = Pacing()
+    errors_fail: bool = False
+    """A record that cannot be published stops its shard instead of becoming a dead letter."""
+    read_backoff: Backoff = Backoff(base_ms=200, max_ms=20_000)
+    retake_backoff: Backoff = Backoff(base_ms=200, max_ms=20_000)
+    fenced_pause_ms: int = 5_000
+    """Pause before a fenced lane is taken back: long enough to hear from the group that it went to another worker."""
+    refused_pause_ms: int = 15_000
+    """Pause before a shard is read again whose topic the broker refuses."""
+    catch_up_timeout_ms: int = 30_000
+
+
+class Lane:
+    """One lane of one worker, from its assignment to its release."""
+
+    def __init__(
+        self,
+        number: int,
+        owner: str,
+        view: View,
+        options: LaneOptions,
+        *,
+        incarnations: Iterator[int],
+        jitter: Callable[[], float],
+    ) -> None:
+        """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`."""
+        self.number = number
+        self.owner = owner
+        self.state = LaneState.IDLE
+        self.incarnation = next(incarnations)
+        self.readings: dict[ShardRef, Reading] = {}
+        self.outbox = Outbox(number)
+        self.wake_at_ms: int | None = None
+        """When the lane wants a Tick; None when only an event can change anything."""
+        self._view = view
+        self._options = options
+        self._incarnations = incarnations
+        self._jitter = jitter
+        self._committed: dict[ShardRef, Checkpoint] = {}
+        """The lane's checkpoints as committed: the view's when it was taken, its own since (the view lags behind)."""
+        self._tickets = 0
+        self._losses = 0
+        self._aborts = 0
+        self._retry_commit_ms: int | None = None
+        self._deadline_ms = 0
+        self._synced_version = -1
+
+    def handle(self, event: Event, now_ms: int) -> list[Command]:  # noqa: PLR0912 - the transition table
+        """Take in one event at `now_ms` (milliseconds since the epoch) and say what to do."""
+        if self.state is LaneState.RELEASED or self._is_stale(event):
+            return []
+        commands: list[Command] = []
+        match event:
+            case Release():
+                self._release(commands)
+            case ProducerLost():
+                self._lose(event, commands, now_ms)
+            case _ if self.state is LaneState.RELEASING:
+                self._finish_release(event, commands)
+            case ProducerOpened():
+                self._write_taken(commands, now_ms)
+            case Committed() if self.state is LaneState.TAKING:
+                self.state = LaneState.CATCHING_UP
+                self._deadline_ms = now_ms + self._options.catch_up_timeout_ms
+            case Aborted() | Refused() if self.state is LaneState.TAKING:
+                reason = event.reason if isinstance(event, Aborted) else event.refusals[0].reason
+                self._lose(ProducerLost(event.incarnation, fenced=False, reason=reason), commands, now_ms)
+            case Committed():
+                self._note_committed(commands, now_ms)
+            case Aborted():
+                self._aborted(event, commands, now_ms)
+            case Refused():
+                self._refused(event, commands, now_ms)
+            case PageRead():
+                self._page_read(event, commands, now_ms)
+            case ReadFailed():
+                self._read_failed(event, commands, now_ms)
+            case PublishLineage():
+                self.outbox.add_writes(event.writes, now_ms)
+            case Assigned() | Tick() | ViewChanged() | _:
+                pass
+        self._advance(commands, now_ms)
+        return commands
+
+    @property
+    def is_lister(self) -> bool:
+        """This worker lists tables and shards now."""
+        return self.number == LISTER_LANE and self.state is LaneState.ACTIVE
+
+    # Taking and losing
+
+    def _is_stale(self, event: Event) -> bool:
+        return getattr(event, "incarnation", self.incarnation) != self.incarnation
+
+    def _has_call_under_way(self) -> bool:
+        """A producer call was asked for and has not answered."""
+        if self.state in {LaneState.OPENING, LaneState.TAKING}:
+            return True
+        return self.state is LaneState.ACTIVE and self.outbox.is_under_way and self._retry_commit_ms is None
+
+    def _release(self, commands: list[Command]) -> None:
+        if self.state is LaneState.RELEASING:
+            return
+        if self._has_call_under_way():
+            self.state = LaneState.RELEASING
+            return
+        holds_producer = self.state in {LaneState.CATCHING_UP, LaneState.ACTIVE}
+        self.state = LaneState.RELEASED
+        if holds_producer:
+            commands.append(CloseProducer(self.incarnation))
+        commands.append(Released())
+
+    def _finish_release(self, event: Event, commands: list[Command]) -> None:
+        if isinstance(event, ProducerOpened | Committed | Aborted | Refused):
+            self.state = LaneState.RELEASED
+            commands += [CloseProducer(self.incarnation), Released()]
+
+    def _lose(self, event: ProducerLost, commands: list[Command], now_ms: int) -> None:
+        commands.append(CloseProducer(self.incarnation))
+        if self.state is LaneState.RELEASING:
+            self.state = LaneState.RELEASED
+            commands.append(Released())
+            return
+        self._losses += 1
+        pause_ms = self._options.retake_backoff.pause_ms(self._losses, self._jitter())
+        self._deadline_ms = now_ms + (self._options.fenced_pause_ms if event.fenced else pause_ms)
+        self.state = LaneState.BACKING_OFF
+        self._forget()
+        self.incarnation = next(self._incarnations)
+        commands.append(Notice(NoticeKind.LOST, event.reason))
+
+    def _forget(self) -> None:
+        """Drop all that was read: what is not committed will be read again."""
+        self.readings.clear()
+        self._committed.clear()
+        self.outbox = Outbox(self.number)
+        self._retry_commit_ms = None
+        self._synced_version = -1
+
+    def _has_work(self) -> bool:
+        """A lane without shards costs nothing: it is not taken until it has one."""
+        return self.number == LISTER_LANE or bool(
+            self._view.shards_of(self.number) or self._view.checkpoints_of(self.number)
+        )
+
+    def _open(self, commands: list[Command]) -> None:
+        self.incarnation = next(self._incarnations)
+        self.state = LaneState.OPENING
+        commands.append(OpenProducer(self.incarnation))
+
+    @property
+    def _nonce(self) -> str:
+        return f"{self.owner}/{self.number}/{self.incarnation}"
+
+    def _write_taken(self, commands: list[Command], now_ms: int) -> None:
+        self.state = LaneState.TAKING
+        taken = Taken(owner=self.owner, nonce=self._nonce, at_ms=now_ms)
+        writes = [Write(self.number, TakenKey(), taken)]
+        if self.number == LISTER_LANE:
+            writes += [Write(partition, ListerKey(), taken) for partition in range(self._view.lane_count)]
+        commands.append(Commit(self.incarnation, Transaction((), tuple(writes))))
+
+    def _has_caught_up(self) -> bool:
+        """The view shows this very taken record; the lister must have seen every lane up to its own."""
+        taken = self._view.takers.get(self.number)
+        if taken is None or taken.nonce != self._nonce:
+            return False
+        if self.number != LISTER_LANE:
+            return True
+        listers = (self._view.listers.get(partition) for partition in range(self._view.lane_count))
+        return all(lister is not None and lister.nonce == self._nonce for lister in listers)
+
+    # Publishing
+
+    def _note_committed(self, commands: list[Command], now_ms: int) -> None:
+        self._losses = self._aborts = 0
+        for shard, checkpoint in self.outbox.committed(now_ms).items():
+            self._committed[shard] = checkpoint
+            if checkpoint.state == "ended":
+                self.readings[shard].phase = Phase.ENDED
+                commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
+
+    def _aborted(self, event: Aborted, commands: list[Command], now_ms: int) -> None:
+        self._aborts += 1
+        self._retry_commit_ms = now_ms + self._options.retake_backoff.pause_ms(self._aborts, self._jitter())
+        commands.append(Notice(NoticeKind.COMMIT_ABORTED, event.reason))
+
+    def _refused(self, event: Refused, commands: list[Command], now_ms: int) -> None:
+        too_large = [refusal for refusal in event.refusals if refusal.too_large]
+        refused = [refusal for refusal in event.refusals if not refusal.too_large]
+        if self._options.errors_fail:
+            stopped = too_large
+        else:
+            stopped = self.outbox.set_aside(too_large)
+            for refusal in too_large:
+                self._notice(commands, NoticeKind.SET_ASIDE, self.outbox.shard_of(refusal), refusal.reason)
+        to_stop = {self.outbox.shard_of(refusal): refusal.reason for refusal in stopped}
+        to_retry = {self.outbox.shard_of(refusal): refusal.reason for refusal in refused}
+        if to_stop or to_retry:
+            self.outbox.drop(to_stop.keys() | to_retry.keys(), now_ms)
+        else:
+            self._retry_commit_ms = now_ms
+        for shard, reason in to_retry.items():
+            reading = self._restart(shard)
+            reading.phase = Phase.READY
+            reading.next_read_ms = now_ms + self._options.refused_pause_ms
+            self._notice(commands, NoticeKind.READ_FAILED, shard, reason)
+        for shard, reason in to_stop.items():
+            self._stop(self._restart(shard), Phase.FAILED, reason, commands, now_ms)
+
+    def _restart(self, shard: ShardRef) -> Reading:
+        """Read a shard again from its committed checkpoint. The outbox must not hold a page of it."""
+        checkpoint = self._committed.get(shard)
+        accepted = checkpoint is not None and checkpoint.state == "gap" and self._view.is_accepted(shard)
+        reading = Reading.resume(shard, self._view.shards[shard], checkpoint, accepted=accepted)
+        self.readings[shard] = reading
+        return reading
+
+    def _is_due(self, now_ms: int) -> bool:
+        outbox, options = self.outbox, self._options
+        if not outbox.has_waiting or outbox.oldest_ms is None:
+            return False
+        return (
+            outbox.waiting_changes >= options.batch_changes
+            or outbox.waiting_bytes >= options.batch_bytes
+            or now_ms >= outbox.oldest_ms + options.linger_ms
+        )
+
+    # Reading
+
+    def _reading_of(self, event: PageRead | ReadFailed, shard: ShardRef) -> Reading | None:
+        """Give the reading that waits for this answer."""
+        reading = self.readings.get(shard)
+        return reading if reading and reading.phase is Phase.READING and reading.ticket == event.ticket else None
+
+    def _page_read(self, event: PageRead, commands: list[Command], now_ms: int) -> None:
+        reading = self._reading_of(event, event.page.shard)
+        if reading is None:
+            return
+        if reading.failures:
+            detail = f"after {reading.failures} failures"
+            self._notice(commands, NoticeKind.READ_RECOVERED, reading.shard, detail)
+        page = event.page.without_repeats(reading.sequence)
+        closed = bool(self._view.children_of(page.shard))
+        reading.took(page, now_ms, self._options.pacing, closed=closed)
+        if page.records or not reading.checkpointed or page.next_iterator is None:
+            self._publish_up_to(page, reading, now_ms)
+        if page.stop is not None:
+            self._stop(reading, Phase.FAILED, page.stop, commands, now_ms)
+
+    def _publish_up_to(self, page: Page, reading: Reading, now_ms: int, detail: str | None = None) -> None:
+        """Put a page into the outbox with the checkpoint that holds once it is published."""
+        reading.checkpointed = True
+        self.outbox.add_page(
+            page,
+            table=reading.record.table,
+            state=_CHECKPOINT_STATES.get(reading.phase, "open"),
+            sequence=reading.sequence,
+            created_ms=reading.created_ms,
+            now_ms=now_ms,
+            detail=detail,
+        )
+
+    def _read_failed(self, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
+        reading = self._reading_of(event, event.shard)
+        if reading is None:
+            return
+        match event.failure:
+            case ReadFailure.EXPIRED if reading.iterator is not None:
+                reading.iterator = None
+                reading.phase = Phase.READY
+            case ReadFailure.GONE if reading.forgiving:
+                self._end_without_reading(reading, event.reason, commands, now_ms)
+            case ReadFailure.GONE | ReadFailure.TRIMMED if not reading.forgiving:
+                self._stop(reading, Phase.GAP, event.reason, commands, now_ms)
+            case _:
+                if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
+                    reading.iterator = None
+                reading.failed(now_ms, self._options.read_backoff, self._jitter())
+                self._notice(commands, NoticeKind.READ_FAILED, event.shard, event.reason)
+
+    def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
+        reading.phase = Phase.DRAINED
+        self._publish_up_to(_empty_page(reading.shard), reading, now_ms)
+        self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
+
+    def _stop(
+        self,
+        reading: Reading,
+        phase: Literal[Phase.GAP, Phase.FAILED],
+        why: str,
+        commands: list[Command],
+        now_ms: int,
+    ) -> None:
+        """Stop a shard and say so in its checkpoint; a gap stops the whole table once that is committed."""
+        reading.phase = phase
+        self._publish_up_to(_empty_page(reading.shard), reading, now_ms, detail=why)
+        kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
+        self._notice(commands, kind, reading.shard, why)
+
+    def _notice(self, commands: list[Command], kind: NoticeKind, shard: ShardRef, detail: str) -> None:
+        record = self._view.shards.get(shard)
+        commands.append(Notice(kind, detail, shard, record.table if record else None))
+
+    # What follows from the state
+
+    def _advance(self, commands: list[Command], now_ms: int) -> None:
+        match self.state:
+            case LaneState.IDLE if self._has_work():
+                self._open(commands)
+            case LaneState.BACKING_OFF if now_ms >= self._deadline_ms:
+                self._open(commands)
+            case LaneState.CATCHING_UP if self._has_caught_up():
+                self.state = LaneState.ACTIVE
+                self._committed = self._view.checkpoints_of(self.number)
+                commands.append(Notice(NoticeKind.TAKEN, f"incarnation {self.incarnation}"))
+            case LaneState.CATCHING_UP if now_ms >= self._deadline_ms:
+                reason = f"the taken record did not show within {self._options.catch_up_timeout_ms} ms"
+                self._lose(ProducerLost(self.incarnation, fenced=True, reason=reason), commands, now_ms)
+        if self.state is LaneState.ACTIVE:
+            self._sync(commands, now_ms)
+            self._commit_if_due(commands, now_ms)
+            self._read_what_is_due(commands, now_ms)
+        self.wake_at_ms = self._next_wake_ms(now_ms)
+
+    def _sync(self, commands: list[Command], now_ms: int) -> None:
+        """Follow the view: new shards, ended parents, stopped and accepted tables, shards that may be forgotten."""
+        if self._synced_version == self._view.version:
+            return
+        self._synced_version = self._view.version
+        known = self._view.shards_of(self.number)
+        for shard in known - self.readings.keys():
+            self._restart(shard)
+        for shard in self.readings.keys() - known:
+            del self.readings[shard]
+        self._forget_checkpoints(self._committed.keys() - known, now_ms)
+        for table, readings in _by_table(self.readings.values()).items():
+            stopped = self._view.is_stopped(table)
+            for reading in readings:
+                self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
+
+    def _forget_checkpoints(self, shards: set[ShardRef], now_ms: int) -> None:
+        """Write tombstones for checkpoints whose lineage the lister has taken back."""
+        for shard in shards:
+            del self._committed[shard]
+        self.outbox.add_writes(tuple(Write(self.number, CheckpointKey(*shard), None) for shard in shards), now_ms)
+
+    def _sync_reading(self, reading: Reading, commands: list[Command], now_ms: int, *, table_stopped: bool) -> None:
+        shard = reading.shard
+        if table_stopped:
+            if reading.phase not in {Phase.ENDED, Phase.GAP, Phase.FAILED}:
+                reading.phase = Phase.PAUSED
+                self.outbox.drop_waiting({shard})
+            return
+        accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard)
+        if accepted or reading.phase is Phase.PAUSED:
+            if self.outbox.holds(shard):
+                self._synced_version = -1  # look again once the transaction under way has its outcome
+                return
+            reading = self._restart(shard)
+        if reading.phase is Phase.WAITING and self._view.may_begin(shard):
+            self._begin(reading, commands, now_ms)
+
+    def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
+        if reading.record.start == "END" and not reading.begun:
+            reading.phase = Phase.DRAINED
+            self._publish_up_to(_empty_page(reading.shard), reading, now_ms)
+            return
+        if reading.may_have_lost_its_head(now_ms):
+            self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
+            return
+        reading.phase = Phase.READY
+        self._notice(
+            commands, NoticeKind.SHARD_BEGUN, reading.shard, f"after {reading.sequence or reading.record.start}"
+        )
+
+    def _commit_if_due(self, commands: list[Command], now_ms: int) -> None:
+        if self.outbox.is_under_way:
+            if self._retry_commit_ms is None or now_ms < self._retry_commit_ms:
+                return
+            self._retry_commit_ms = None
+            commands.append(Commit(self.incarnation, self.outbox.again(now_ms)))
+        elif self._is_due(now_ms):
+            transaction = self.outbox.cut(self._options.batch_changes, self._options.batch_bytes, now_ms)
+            commands.append(Commit(self.incarnation, transaction))
+
+    def _read_what_is_due(self, commands: list[Command], now_ms: int) -> None:
+        held = self.outbox.size_bytes
+        held += sum(self._options.page_bytes for r in self.readings.values() if r.phase is Phase.READING)
+        ready = [r for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms <= now_ms]
+        for reading in sorted(ready, key=lambda r: r.next_read_ms):
+            if held + self._options.page_bytes > self._options.buffer_bytes:
+                return
+            held += self._options.page_bytes
+            reading.phase = Phase.READING
+            self._tickets += 1
+            reading.ticket = self._tickets
+            read = Read(self.incarnation, reading.ticket, reading.shard, reading.position(), reading.iterator)
+            commands.append(read)
+
+    def _next_wake_ms(self, now_ms: int) -> int | None:
+        if self.state in {LaneState.BACKING_OFF, LaneState.CATCHING_UP}:
+            return self._deadline_ms
+        if self.state is not LaneState.ACTIVE:
+            return None
+        times = [r.next_read_ms for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms > now_ms]
+        if self._retry_commit_ms is not None:
+            times.append(self._retry_commit_ms)
+        elif self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
+            times.append(self.outbox.oldest_ms + self._options.linger_ms)
+        return min(times, default=None)
+
+
+def _empty_page(shard: ShardRef) -> Page:
+    """Give a page without records: it only carries a checkpoint."""
+    return Page(
+        shard=shard,
+        records=[],
+        change_count=0,
+        size_bytes=0,
+        first_sequence=None,
+        last_sequence=None,
+        last_created_ms=None,
+        next_iterator=None,
+    )
+
+
+def _by_table(readings: Iterable[Reading]) -> dict[str, list[Reading]]:
+    tables: dict[str, list[Reading]] = {}
+    for reading in readings:
+        tables.setdefault(reading.record.table, []).append(reading)
+    return tables

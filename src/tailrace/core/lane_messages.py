@@ -1,0 +1,177 @@
+"""What a lane is told (events) and what it asks for (commands). Both are plain data.
+
+Everything that belongs to one taking of the lane carries its `incarnation`: an answer from an earlier one is ignored.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from tailrace.core.checkpoint import Write
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import Position, ShardRef
+
+
+class Event(msgspec.Struct, frozen=True):
+    """Something happened."""
+
+
+class Assigned(Event, frozen=True):
+    """The consumer group gave the lane to this worker."""
+
+
+class Release(Event, frozen=True):
+    """The consumer group takes the lane back, or the worker stops."""
+
+
+class Tick(Event, frozen=True):
+    """Time passed: sent at the lane's `wake_at_ms`."""
+
+
+class ViewChanged(Event, frozen=True):
+    """The view took in records that may change what the lane does."""
+
+
+class ProducerOpened(Event, frozen=True):
+    """`OpenProducer` succeeded: whoever had the lane is fenced, what it left open is ended."""
+
+    incarnation: int
+
+
+class Committed(Event, frozen=True):
+    """The last transaction is committed."""
+
+    incarnation: int
+
+
+class Aborted(Event, frozen=True):
+    """The last transaction is surely aborted, for a reason that may pass; the producer is sound."""
+
+    incarnation: int
+    reason: str
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """The broker refused one record of a transaction; `too_large` for its size, else its whole topic is refused."""
+
+    page: int
+    record: int
+    too_large: bool
+    reason: str
+
+
+class Refused(Event, frozen=True):
+    """The last transaction is surely aborted since the broker refused these records; the producer is sound."""
+
+    incarnation: int
+    refusals: tuple[Refusal, ...]
+
+
+class ProducerLost(Event, frozen=True):
+    """The producer must never be used again: fenced, fatal, or the outcome of what it last did is unknown."""
+
+    incarnation: int
+    fenced: bool
+    reason: str
+
+
+class PageRead(Event, frozen=True):
+    """A read gave a page. `ticket` is the read's: the answer to a read that was given up is ignored."""
+
+    incarnation: int
+    ticket: int
+    page: Page
+
+
+class ReadFailed(Event, frozen=True):
+    """A read gave none."""
+
+    incarnation: int
+    ticket: int
+    shard: ShardRef
+    failure: ReadFailure
+    reason: str
+
+
+class PublishLineage(Event, frozen=True):
+    """The lister's records for the checkpoint topic (lane 0 only)."""
+
+    incarnation: int
+    writes: tuple[Write, ...]
+
+
+class Command(msgspec.Struct, frozen=True):
+    """Something is to be done."""
+
+
+class OpenProducer(Command, frozen=True):
+    """Make the lane's transactional producer and `init_transactions` it. Answer: ProducerOpened or ProducerLost."""
+
+    incarnation: int
+
+
+class Transaction(msgspec.Struct, frozen=True):
+    """What is published together: whole pages, and the checkpoint records that say so."""
+
+    pages: tuple[Page, ...]
+    writes: tuple[Write, ...]
+
+    @property
+    def change_count(self) -> int:
+        """Number of changes in it."""
+        return sum(page.change_count for page in self.pages)
+
+
+class Commit(Command, frozen=True):
+    """Begin, produce and commit. Answer: Committed, Aborted, Refused or ProducerLost."""
+
+    incarnation: int
+    transaction: Transaction
+
+
+class CloseProducer(Command, frozen=True):
+    """Close the producer, whatever its state, and never use it again. No answer."""
+
+    incarnation: int
+
+
+class Read(Command, frozen=True):
+    """Read one page. Answer: PageRead or ReadFailed."""
+
+    incarnation: int
+    ticket: int
+    shard: ShardRef
+    position: Position
+    iterator: str | None
+
+
+class Released(Command, frozen=True):
+    """The lane holds nothing any more: the group may give it away."""
+
+
+class NoticeKind(StrEnum):
+    """What an operator should hear of."""
+
+    TAKEN = "lane taken"
+    LOST = "lane lost"
+    SHARD_BEGUN = "shard begun"
+    SHARD_ENDED = "shard ended"
+    SHARD_SKIPPED = "shard skipped"
+    SHARD_FAILED = "shard failed"
+    GAP = "gap"
+    READ_FAILED = "read failed"
+    READ_RECOVERED = "read recovered"
+    SET_ASIDE = "record set aside"
+    COMMIT_ABORTED = "commit aborted"
+
+
+class Notice(Command, frozen=True):
+    """Tell the operator (log, metric). No answer."""
+
+    kind: NoticeKind
+    detail: str
+    shard: ShardRef | None = None
+    table: str | None = None

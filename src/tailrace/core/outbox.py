@@ -1,0 +1,172 @@
+"""What a lane has read and not committed: pages in the order of reading, cut into transactions."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import msgspec
+
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardState, Write
+from tailrace.core.lane_messages import Refusal, Transaction
+from tailrace.core.page import Page, SetAside
+from tailrace.core.shard import ShardRef
+
+
+@dataclass
+class _Entry:
+    page: Page
+    table: str
+    state: ShardState
+    sequence: str | None
+    created_ms: int | None
+    detail: str | None
+
+
+class Outbox:
+    """Pages and checkpoint records waiting for a transaction; at most one transaction is under way.
+
+    A page is never split, so a checkpoint never stands in the middle of one.
+    """
+
+    def __init__(self, lane: int) -> None:
+        self._lane = lane
+        self._waiting: deque[_Entry] = deque()
+        self._under_way: list[_Entry] = []
+        self._waiting_writes: list[Write] = []
+        self._writes_under_way: list[Write] = []
+        self.size_bytes = 0
+        """Bytes of every page held, under way or waiting."""
+        self.waiting_changes = 0
+        self.waiting_bytes = 0
+        self.oldest_ms: int | None = None
+        """When the oldest waiting entry came in."""
+
+    @property
+    def is_under_way(self) -> bool:
+        """A transaction was cut and its outcome is not known."""
+        return bool(self._under_way or self._writes_under_way)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Something waits for a transaction."""
+        return bool(self._waiting or self._waiting_writes)
+
+    def add_page(
+        self,
+        page: Page,
+        *,
+        table: str,
+        state: ShardState,
+        sequence: str | None,
+        created_ms: int | None,
+        now_ms: int,
+        detail: str | None = None,
+    ) -> None:
+        """Add a page and the checkpoint that holds once it is committed."""
+        self._waiting.append(_Entry(page, table, state, sequence, created_ms, detail))
+        self._count(page, 1)
+        self.size_bytes += page.size_bytes
+        self._note_age(now_ms)
+
+    def add_writes(self, writes: tuple[Write, ...], now_ms: int) -> None:
+        """Add records for the checkpoint topic."""
+        self._waiting_writes.extend(writes)
+        if writes:
+            self._note_age(now_ms)
+
+    def cut(self, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        """Take the next transaction: pages until a bound is met, at least one, and all waiting records."""
+        changes = size = 0
+        while self._waiting and (not self._under_way or (changes < max_changes and size < max_bytes)):
+            entry = self._waiting.popleft()
+            self._count(entry.page, -1)
+            self._under_way.append(entry)
+            changes += entry.page.change_count
+            size += entry.page.size_bytes
+        self._writes_under_way, self._waiting_writes = self._waiting_writes, []
+        self.oldest_ms = now_ms if self._waiting else None
+        return self._transaction(now_ms)
+
+    def again(self, now_ms: int) -> Transaction:
+        """Give the transaction under way once more, after it was surely aborted."""
+        return self._transaction(now_ms)
+
+    def committed(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
+        """Drop what was under way, now published: gives the checkpoints that hold."""
+        checkpoints = self._checkpoints(now_ms)
+        self.size_bytes -= sum(entry.page.size_bytes for entry in self._under_way)
+        self._under_way, self._writes_under_way = [], []
+        return checkpoints
+
+    def holds(self, shard: ShardRef) -> bool:
+        """Tell whether a page of `shard` is under way or waiting."""
+        return any(entry.page.shard == shard for entry in (*self._under_way, *self._waiting))
+
+    def set_aside(self, refusals: list[Refusal]) -> list[Refusal]:
+        """Let dead letters stand in for refused records; gives back those of which even the bare one was refused."""
+        hopeless = []
+        for refusal in refusals:
+            entry = self._under_way[refusal.page]
+            before = entry.page.set_aside.get(refusal.record)
+            if before is not None and before.bare:
+                hopeless.append(refusal)
+                continue
+            mark = SetAside(refusal.reason) if before is None else SetAside(before.reason, bare=True)
+            entry.page = msgspec.structs.replace(entry.page, set_aside={**entry.page.set_aside, refusal.record: mark})
+        return hopeless
+
+    def shard_of(self, refusal: Refusal) -> ShardRef:
+        """Give the shard whose page the refusal names."""
+        return self._under_way[refusal.page].page.shard
+
+    def drop(self, shards: set[ShardRef], now_ms: int) -> None:
+        """Forget all pages of `shards`, also those of an aborted transaction: they will be read again.
+
+        What the transaction still holds goes back to the front of the queue.
+        """
+        entries = [entry for entry in (*self._under_way, *self._waiting) if entry.page.shard not in shards]
+        self._waiting = deque(entries)
+        self._waiting_writes = self._writes_under_way + self._waiting_writes
+        self._under_way, self._writes_under_way = [], []
+        self.waiting_changes = sum(entry.page.change_count for entry in entries)
+        self.waiting_bytes = self.size_bytes = sum(entry.page.size_bytes for entry in entries)
+        self.oldest_ms = now_ms if self.has_waiting else None
+
+    def drop_waiting(self, shards: set[ShardRef]) -> None:
+        """Forget the waiting pages of `shards`; a transaction under way goes on."""
+        kept = [entry for entry in self._waiting if entry.page.shard not in shards]
+        for entry in self._waiting:
+            if entry.page.shard in shards:
+                self._count(entry.page, -1)
+                self.size_bytes -= entry.page.size_bytes
+        self._waiting = deque(kept)
+
+    def _transaction(self, now_ms: int) -> Transaction:
+        writes = [
+            Write(self._lane, CheckpointKey(*shard), checkpoint)
+            for shard, checkpoint in self._checkpoints(now_ms).items()
+        ]
+        return Transaction(tuple(entry.page for entry in self._under_way), (*self._writes_under_way, *writes))
+
+    def _checkpoints(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
+        """The last entry of each shard under way speaks for it."""
+        return {
+            entry.page.shard: Checkpoint(
+                table=entry.table,
+                state=entry.state,
+                sequence=entry.sequence,
+                created_ms=entry.created_ms,
+                at_ms=now_ms,
+                detail=entry.detail,
+            )
+            for entry in self._under_way
+        }
+
+    def _count(self, page: Page, sign: int) -> None:
+        self.waiting_changes += sign * page.change_count
+        self.waiting_bytes += sign * page.size_bytes
+
+    def _note_age(self, now_ms: int) -> None:
+        if self.oldest_ms is None:
+            self.oldest_ms = now_ms

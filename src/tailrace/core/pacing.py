@@ -1,0 +1,33 @@
+"""When to read a shard again: at once while there is more, then slower the longer it is quiet."""
+
+from __future__ import annotations
+
+import msgspec
+
+_EAGER_EMPTY_READS = 10
+"""Empty pages that a closed shard may give in a row before its reading is paced like an open one's."""
+
+
+class Pacing(msgspec.Struct, frozen=True):
+    """Bounds of the pause between two reads of an open shard, since every GetRecords is billed."""
+
+    min_ms: int = 100
+    max_ms: int = 1_000
+
+    def pause_ms(self, *, empty_reads: int, full: bool, closed: bool) -> int:
+        """Give the pause after a read: `empty_reads` is the number of empty pages in a row until now."""
+        if full or (closed and empty_reads <= _EAGER_EMPTY_READS):
+            return 0
+        return min(self.max_ms, self.min_ms << min(empty_reads, 20))
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """Exponential back-off with equal jitter: half of the pause is sure, half is drawn."""
+
+    base_ms: int
+    max_ms: int
+
+    def pause_ms(self, failures: int, jitter: float) -> int:
+        """Give the pause after the `failures`-th failure in a row (from 1); `jitter` lies in [0, 1)."""
+        ceiling = min(self.max_ms, self.base_ms << min(failures - 1, 20))
+        return int(ceiling * (0.5 + jitter / 2))

@@ -1,0 +1,62 @@
+"""A page on its way to Kafka: the records made of one answer of GetRecords, published whole or not at all."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tailrace.core.change import Headers
+from tailrace.core.shard import ShardRef, is_after
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """One Kafka record ready to be produced, and what a dead letter would need if the broker refused it."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers | None
+    timestamp_ms: int
+    sequence: str
+    raw: bytes
+    """The source's record as read."""
+
+
+class SetAside(msgspec.Struct, frozen=True):
+    """Why the broker refused a record; `bare` when even its dead letter was too large and goes without a value."""
+
+    reason: str
+    bare: bool = False
+
+
+class Page(msgspec.Struct, frozen=True):
+    """What one read of a shard gave. `next_iterator` None means the shard's end.
+
+    `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
+    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place.
+    """
+
+    shard: ShardRef
+    records: list[Outgoing]
+    change_count: int
+    size_bytes: int
+    first_sequence: str | None
+    last_sequence: str | None
+    last_created_ms: int | None
+    next_iterator: str | None
+    full: bool = False
+    stop: str | None = None
+    set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
+
+    def without_repeats(self, sequence: str | None) -> Page:
+        """Give the page without records at or before `sequence`; itself when there are none (the usual case)."""
+        if self.first_sequence is None or is_after(self.first_sequence, sequence):
+            return self
+        kept = [record for record in self.records if is_after(record.sequence, sequence)]
+        advanced = self.last_sequence is not None and is_after(self.last_sequence, sequence)
+        return msgspec.structs.replace(
+            self,
+            records=kept,
+            change_count=min(len(kept), self.change_count),
+            first_sequence=kept[0].sequence if kept else None,
+            last_sequence=self.last_sequence if advanced else sequence,
+        )

@@ -1,0 +1,114 @@
+"""How one shard of a lane is being read: its phase, its position, when to read next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tailrace.core.checkpoint import Checkpoint, ShardRecord
+from tailrace.core.pacing import Backoff, Pacing
+from tailrace.core.page import Page
+from tailrace.core.shard import Position, ShardRef
+
+CLOCK_SKEW_MS = 60_000
+"""How far this host's clock may run ahead of DynamoDB's before `start: latest` could drop a change."""
+
+RETENTION_MS = 24 * 3_600_000
+"""DynamoDB Streams keep a change for 24 hours."""
+
+
+class Phase(StrEnum):
+    """Where a shard stands in its lane."""
+
+    WAITING = "waiting"
+    """Its parents' ends are not committed yet."""
+    READY = "ready"
+    READING = "reading"
+    DRAINED = "drained"
+    """Read to its end; the end is not committed yet."""
+    ENDED = "ended"
+    PAUSED = "paused"
+    """A gap elsewhere stops its table."""
+    GAP = "gap"
+    """Changes are lost at its position; nobody has accepted that."""
+    FAILED = "failed"
+    """A record that `errors: fail` does not let pass, until the lane is taken anew."""
+
+
+@dataclass
+class Reading:
+    """One shard of a lane that is taken."""
+
+    shard: ShardRef
+    record: ShardRecord
+    phase: Phase = Phase.WAITING
+    begun: bool = False
+    """A read succeeded, now or (by its checkpoint) in an earlier incarnation."""
+    checkpointed: bool = False
+    """A checkpoint says that the shard is being read, or is on its way."""
+    sequence: str | None = None
+    """The last sequence number read."""
+    created_ms: int | None = None
+    """Creation time of the last change read."""
+    iterator: str | None = None
+    ticket: int = 0
+    """The read under way; an answer with another ticket is an old one."""
+    next_read_ms: int = 0
+    empty_reads: int = 0
+    failures: int = 0
+    forgiving: bool = False
+    """What is trimmed or gone counts as read: it was never promised, or its loss was accepted."""
+
+    @classmethod
+    def resume(cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool) -> Reading:
+        """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
+        reading = cls(shard, record, forgiving=record.initial)
+        if checkpoint is None:
+            return reading
+        reading.begun = True
+        reading.checkpointed = checkpoint.state in {"open", "ended"}
+        if checkpoint.state == "gap" and accepted:
+            reading.forgiving = True
+            return reading
+        reading.sequence = checkpoint.sequence
+        reading.created_ms = checkpoint.created_ms
+        reading.forgiving = record.initial and checkpoint.sequence is None
+        if checkpoint.state in {"ended", "gap"}:
+            reading.phase = Phase(checkpoint.state)
+        return reading
+
+    def position(self) -> Position:
+        """Say where to read on when there is no iterator.
+
+        LATEST is asked for only until the first read succeeds; from then on it would skip what was written since.
+        """
+        if self.sequence is not None:
+            return Position("AFTER_SEQUENCE_NUMBER", self.sequence)
+        if self.record.start != "LATEST":
+            return Position("TRIM_HORIZON")
+        if not self.begun:
+            return Position("LATEST")
+        return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - CLOCK_SKEW_MS)
+
+    def may_have_lost_its_head(self, now_ms: int) -> bool:
+        """Tell whether a shard that never began has waited so long that its first changes may be trimmed."""
+        return not self.begun and not self.forgiving and now_ms - self.record.seen_ms > RETENTION_MS
+
+    def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
+        """Note a page that was read."""
+        self.begun = True
+        self.failures = 0
+        self.iterator = page.next_iterator
+        self.empty_reads = 0 if page.change_count else self.empty_reads + 1
+        if page.last_sequence is not None:
+            self.sequence = page.last_sequence
+            self.created_ms = page.last_created_ms
+            self.forgiving = False
+        self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
+        self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+
+    def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
+        """Note a read that failed in a way that may pass."""
+        self.failures += 1
+        self.phase = Phase.READY
+        self.next_read_ms = now_ms + backoff.pause_ms(self.failures, jitter)

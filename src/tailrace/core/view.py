@@ -1,0 +1,140 @@
+"""What the checkpoint topic says, folded record by record: every worker holds one, and follows the whole topic."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    Checkpoint,
+    CheckpointKey,
+    GapAccepted,
+    ListerKey,
+    PipelineKey,
+    PipelineRecord,
+    ShardKey,
+    ShardRecord,
+    TableKey,
+    TableRecord,
+    Taken,
+    TakenKey,
+    TopicKey,
+    TopicRecord,
+)
+from tailrace.core.shard import ShardRef, lane_of
+
+
+class View:
+    """The committed state of a pipeline, at most as old as the follower is behind.
+
+    `version` grows with every record that can change what a lane or the lister does; the progress of an open shard
+    does not.
+    """
+
+    def __init__(self, lane_count: int) -> None:
+        self.lane_count = lane_count
+        self.version = 0
+        self.shards: dict[ShardRef, ShardRecord] = {}
+        self.checkpoints: dict[ShardRef, Checkpoint] = {}
+        self.tables: dict[str, TableRecord] = {}
+        self.accepted: dict[str, GapAccepted] = {}
+        self.pipeline: PipelineRecord | None = None
+        self.takers: dict[int, Taken] = {}
+        self.listers: dict[int, Taken] = {}
+        self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._checkpoints_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._children: dict[ShardRef, set[ShardRef]] = defaultdict(set)
+        self._gaps: dict[str, set[ShardRef]] = defaultdict(set)
+
+    def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
+        """Fold in one committed record, in the order of its partition."""
+        structural = True
+        match key, record:
+            case ShardKey(), ShardRecord() | None:
+                self._apply_shard(ShardRef(key.stream_arn, key.shard_id), record)
+            case CheckpointKey(), Checkpoint() | None:
+                structural = self._apply_checkpoint(ShardRef(key.stream_arn, key.shard_id), record)
+            case TakenKey(), Taken():
+                self.takers[partition] = record
+            case ListerKey(), Taken():
+                self.listers[partition] = record
+            case TableKey(), TableRecord():
+                self.tables[key.table] = record
+            case TableKey(), None:
+                self.tables.pop(key.table, None)
+            case PipelineKey(), PipelineRecord():
+                self.pipeline = record
+            case AcceptKey(), GapAccepted():
+                self.accepted[key.table] = record
+            case AcceptKey(), None:
+                self.accepted.pop(key.table, None)
+            case _:
+                structural = False
+        self.version += structural
+
+    def shards_of(self, lane: int) -> set[ShardRef]:
+        """Give the shards of a lane that the lister has published."""
+        return self._shards_of_lane[lane]
+
+    def checkpoints_of(self, lane: int) -> dict[ShardRef, Checkpoint]:
+        """Give the checkpoints of a lane, those of shards without lineage too."""
+        return {shard: self.checkpoints[shard] for shard in self._checkpoints_of_lane[lane]}
+
+    def children_of(self, shard: ShardRef) -> set[ShardRef]:
+        """Give the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""
+        return self._children.get(shard, set())
+
+    def ended(self, shard: ShardRef) -> bool:
+        """Tell whether the shard's end is committed."""
+        checkpoint = self.checkpoints.get(shard)
+        return checkpoint is not None and checkpoint.state == "ended"
+
+    def may_begin(self, shard: ShardRef) -> bool:
+        """Tell whether every parent that the shard waits for has its end committed, or the shard has begun already."""
+        if shard in self.checkpoints:
+            return True
+        return all(self.ended(parent) for parent in self.shards[shard].parents)
+
+    def is_accepted(self, shard: ShardRef) -> bool:
+        """Tell whether the operator accepted the gap at which the shard stands."""
+        checkpoint = self.checkpoints.get(shard)
+        if checkpoint is None or checkpoint.state != "gap":
+            return False
+        accepted = self.accepted.get(checkpoint.table)
+        return accepted is not None and (shard, checkpoint.sequence) in accepted.shards
+
+    def is_stopped(self, table: str) -> bool:
+        """Tell whether a gap that nobody accepted stops the table."""
+        return any(not self.is_accepted(shard) for shard in self._gaps.get(table, ()))
+
+    def streams_of(self, table: str) -> set[str]:
+        """Give the streams of a table that have known shards."""
+        return {shard.stream_arn for shard, record in self.shards.items() if record.table == table}
+
+    def _apply_shard(self, shard: ShardRef, record: ShardRecord | None) -> None:
+        lane = lane_of(shard, self.lane_count)
+        previous = self.shards.pop(shard, None)
+        if previous is not None:
+            for parent in previous.parents:
+                self._children[parent].discard(shard)
+        if record is None:
+            self._shards_of_lane[lane].discard(shard)
+            return
+        self.shards[shard] = record
+        self._shards_of_lane[lane].add(shard)
+        for parent in record.parents:
+            self._children[parent].add(shard)
+
+    def _apply_checkpoint(self, shard: ShardRef, record: Checkpoint | None) -> bool:
+        lane = lane_of(shard, self.lane_count)
+        previous = self.checkpoints.pop(shard, None)
+        if previous is not None:
+            self._gaps[previous.table].discard(shard)
+        if record is None:
+            self._checkpoints_of_lane[lane].discard(shard)
+            return True
+        self.checkpoints[shard] = record
+        self._checkpoints_of_lane[lane].add(shard)
+        if record.state == "gap":
+            self._gaps[record.table].add(shard)
+        return previous is None or previous.state != record.state
