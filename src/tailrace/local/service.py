@@ -1,0 +1,212 @@
+"""A Java program run as a child: started, waited for, frozen, killed, stopped, never outliving its parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tailrace.errors import WorldError
+from tailrace.local.artifacts import java
+
+READY_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 15.0
+_LOG_LINES = 5
+
+# Quick to start and small: these servers live for minutes, and share the machine with what is being tried.
+QUICK_START = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:+UseSerialGC",
+    "-Xshare:auto",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+)
+
+# Below the range that systems take the ports of outgoing connections from (32768 on Linux, 49152 on macOS): there a
+# client that keeps trying a stopped server could be given the server's own port.
+_PORTS = range(20_000, 32_000)
+
+
+def free_ports(count: int) -> list[int]:
+    """Different ports of the loopback address that nobody listens on now."""
+    with contextlib.ExitStack() as held:
+        ports: list[int] = []
+        while len(ports) < count:
+            probe = held.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                probe.bind(("127.0.0.1", random.choice(_PORTS)))
+                ports.append(probe.getsockname()[1])
+        return ports
+
+
+class JavaService(ABC):
+    """One server process with its folder and log; a context manager that starts and closes it.
+
+    `folder` holds the data and the log; without one a temporary folder is made, and removed by `close`. A `detached`
+    service stays when this process ends.
+    """
+
+    name: str
+
+    def __init__(self, folder: Path | None, *, detached: bool = False) -> None:
+        self._temporary = folder is None
+        self.folder = folder or Path(tempfile.mkdtemp(prefix=f"tailrace-{self.name}-"))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log_path = self.folder / f"{self.name}.log"
+        self._detached = detached
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process that runs now."""
+        if self._process is None:
+            raise RuntimeError(f"{self.name} is not running")
+        return self._process.pid
+
+    @abstractmethod
+    def _command(self) -> list[str]:
+        """Java's arguments."""
+
+    @abstractmethod
+    def _is_ready(self, timeout_s: float) -> bool:
+        """Whether it serves requests now; asks for at most about `timeout_s`."""
+
+    def start(self) -> Self:
+        """Start, and return when it serves requests."""
+        self.spawn()
+        self.wait_until_ready()
+        return self
+
+    def spawn(self) -> None:
+        """Start without waiting; `wait_until_ready` must follow."""
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(java()), *QUICK_START, *self._command()],
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        if not self._detached:
+            _Watchdog.watch(self.pid, self.folder if self._temporary else None)
+
+    def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
+        """Return when it serves requests.
+
+        Raises:
+            WorldError: it ended, or is not ready after `timeout_s`; the end of its log is in the sentence.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self._is_ready(timeout_s=1.0):
+            if self._process is None or self._process.poll() is not None:
+                self.kill()
+                raise WorldError(f"{self.name} ended while starting: {self._log_end()}", hint=f"see {self.log_path}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise WorldError(
+                    f"{self.name} was not ready after {timeout_s:.0f} s: {self._log_end()}", hint=f"see {self.log_path}"
+                )
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it cleanly, its data kept; killed if it does not end."""
+        if self._process is None:
+            return
+        self.resume()
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it with SIGKILL, as a crash would, its data kept."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        if not self._detached:
+            _Watchdog.forget(self.pid)
+        self._process = None
+
+    def restart(self) -> None:
+        """Stop cleanly and start again on the same ports and data."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Hold it with SIGSTOP: connections stay open, nothing answers."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen service go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Stop it and remove a temporary folder."""
+        self.stop()
+        if self._temporary:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _log_end(self) -> str:
+        lines = self.log_path.read_text(errors="replace").strip().splitlines()
+        return " | ".join(lines[-_LOG_LINES:]) or "nothing logged"
+
+
+class _Watchdog:
+    """This process's one `watchdog.py`, started with its first service."""
+
+    _process: subprocess.Popen[str] | None = None
+    _lock = threading.Lock()
+
+    @classmethod
+    def watch(cls, pid: int, folder: Path | None) -> None:
+        cls._say(f"+ {pid} {folder or ''}\n")
+
+    @classmethod
+    def forget(cls, pid: int) -> None:
+        cls._say(f"- {pid} \n")
+
+    @classmethod
+    def _say(cls, line: str) -> None:
+        with cls._lock:
+            if cls._process is None:
+                cls._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py"))],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    text=True,
+                    start_new_session=True,  # out of reach of Ctrl-C in the terminal
+                )
+            assert cls._process.stdin is not None
+            cls._process.stdin.write(line)
+            cls._process.stdin.flush()
