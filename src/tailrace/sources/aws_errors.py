@@ -1,0 +1,213 @@
+"""What went wrong with an AWS call, told as a `ReadError`: the only place that knows AWS's error codes.
+
+Sources: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html and
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as AwsConnectionError
+from botocore.parsers import ResponseParserError
+from urllib3.exceptions import ReadTimeoutError, SSLError
+
+from tailrace.core.ports import ReadError, ReadFailure
+
+_CAUSE_CHARACTERS_MAX: Final = 300
+_LONG_WORD: Final = re.compile(r"\S{100,}")
+"""Shard iterators and session tokens are such words; what people need to read is not."""
+_WORD_CHARACTERS_KEPT: Final = 24
+
+_EXACT: Final = {
+    "ExpiredIteratorException": ReadFailure.EXPIRED,
+    "TrimmedDataAccessException": ReadFailure.TRIMMED,
+    "ResourceNotFoundException": ReadFailure.GONE,
+    "ProvisionedThroughputExceededException": ReadFailure.THROTTLED,
+    "LimitExceededException": ReadFailure.THROTTLED,
+    "RequestLimitExceeded": ReadFailure.THROTTLED,
+    "TooManyRequestsException": ReadFailure.THROTTLED,
+    "BandwidthLimitExceeded": ReadFailure.THROTTLED,
+    "SlowDown": ReadFailure.THROTTLED,
+    "RequestExpired": ReadFailure.DENIED,
+    "RequestTimeTooSkewed": ReadFailure.DENIED,
+    "NotAuthorized": ReadFailure.DENIED,
+    "AuthFailure": ReadFailure.DENIED,
+    "OptInRequired": ReadFailure.DENIED,
+}
+_STARTS: Final = {
+    "Throttl": ReadFailure.THROTTLED,
+    "RequestThrottled": ReadFailure.THROTTLED,
+    "AccessDenied": ReadFailure.DENIED,
+    "UnauthorizedOperation": ReadFailure.DENIED,
+    "UnrecognizedClient": ReadFailure.DENIED,
+    "InvalidSignature": ReadFailure.DENIED,
+    "SignatureDoesNotMatch": ReadFailure.DENIED,
+    "IncompleteSignature": ReadFailure.DENIED,
+    "InvalidClientTokenId": ReadFailure.DENIED,
+    "InvalidAccessKeyId": ReadFailure.DENIED,
+    "MissingAuthenticationToken": ReadFailure.DENIED,
+    "ExpiredToken": ReadFailure.DENIED,
+}
+_STATUSES: Final = {
+    401: ReadFailure.DENIED,
+    403: ReadFailure.DENIED,
+    407: ReadFailure.DENIED,
+    429: ReadFailure.THROTTLED,
+}
+_HINTS: Final = {
+    ReadFailure.EXPIRED: "another iterator is needed",
+    ReadFailure.TRIMMED: "DynamoDB keeps changes for 24 hours",
+    ReadFailure.GONE: "it was deleted, or is older than 24 hours",
+    ReadFailure.THROTTLED: "ask less often; at most two readers may share a shard",
+}
+_CONNECTION_ERRORS: Final = (AwsConnectionError, HTTPClientError, ResponseParserError)
+_HINT_CLOCK: Final = "set this host's clock: AWS accepts five minutes of difference"
+_HINT_CONNECTION: Final = "check the network, source.endpoint_url and source.region"
+
+
+class Subject(NamedTuple):
+    """What a call is about: words for people, and the ARN that a policy must allow."""
+
+    words: str
+    resource: str
+
+
+class RefusedRequestError(ReadError):
+    """The service does not understand the request (an unknown parameter, say): asking again is of no use."""
+
+
+def refused(operation: str, subject: Subject, status: int, headers: Mapping[str, str], body: bytes) -> ReadError:
+    """Tell an error answer, whatever its shape: AWS's JSON, a proxy's page, nothing at all."""
+    code, text = _code_and_text(headers, body)
+    failure = _failure(operation, status, code, text)
+    cause = ": ".join(part for part in (code, _plain(text)) if part) or _nameless(status, headers)
+    message = f"{operation} of {subject.words} was refused: {cause}"
+    if failure is None:
+        known = 400 <= status < 500 and code
+        kind = RefusedRequestError if known else ReadError
+        hint = "" if known or status >= 500 else "check that source.endpoint_url is DynamoDB's own address"
+        return kind(message, ReadFailure.UNAVAILABLE, hint=hint)
+    return ReadError(message, failure, hint=_hint(failure, operation, subject, code, text))
+
+
+def unanswered(operation: str, subject: Subject, host: str, error: Exception) -> ReadError:
+    """Tell a call that got no whole answer: refused, reset, timed out, cut short, no such host, bad TLS."""
+    root = _root(error)
+    if isinstance(error, ReadTimeoutError):
+        cause, hint = "no answer in time", "it is asked for again"
+    elif isinstance(root, TimeoutError):
+        cause, hint = "no connection in time", _HINT_CONNECTION
+    elif isinstance(error, SSLError):
+        cause, hint = (
+            f"TLS failed: {_plain(str(root))}",
+            "check source.endpoint_url and the certificates (AWS_CA_BUNDLE)",
+        )
+    else:
+        reason = root.strerror if isinstance(root, OSError) else None
+        cause, hint = _plain(reason or str(root) or type(root).__name__), _HINT_CONNECTION
+    return ReadError(
+        f"{operation} of {subject.words} got no answer from {host}: {cause}", ReadFailure.UNAVAILABLE, hint=hint
+    )
+
+
+def broken(operation: str, subject: Subject, cause: str) -> ReadError:
+    """Tell an answer that arrived but cannot be what the service sent."""
+    return ReadError(
+        f"the answer of {operation} for {subject.words} is broken: {cause}",
+        ReadFailure.UNAVAILABLE,
+        hint="if it goes on, check what lies between this host and source.endpoint_url",
+    )
+
+
+def no_credentials(error: Exception) -> ReadError:
+    """Tell why AWS credentials could not be had or renewed."""
+    if isinstance(error, ClientError):
+        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        operation = error.operation_name
+        failure = _failure(operation, status, code, text) or ReadFailure.UNAVAILABLE
+        hint = _hint_expired_or_skewed(code, text)
+        if failure is ReadFailure.DENIED and not hint:
+            hint = "check source.role_arn, source.external_id and the trust policy of the role"
+        return ReadError(f"{operation} was refused: {code}: {_plain(text)}", failure, hint=hint)
+    if isinstance(error, RuntimeError):  # what botocore raises for credentials that came expired
+        return ReadError(f"AWS credentials cannot be used: {_plain(str(error))}", ReadFailure.DENIED, hint=_HINT_CLOCK)
+    kind = type(error).__name__
+    failure = ReadFailure.UNAVAILABLE if isinstance(error, _CONNECTION_ERRORS) else ReadFailure.DENIED
+    return ReadError(
+        f"AWS credentials cannot be had: {kind}: {_plain(str(error))}",
+        failure,
+        hint="check the network" if failure is ReadFailure.UNAVAILABLE else "renew them (aws sso login, aws configure)",
+    )
+
+
+def _failure(operation: str, status: int, code: str, text: str) -> ReadFailure | None:
+    """Give the failure that a code or, failing that, a status means; None when neither says."""
+    if failure := _EXACT.get(code):
+        return failure
+    for start, failure in _STARTS.items():
+        if code.startswith(start):
+            return failure
+    if code.startswith("Validation") and operation == "GetRecords" and "iterator" in text.lower():
+        return ReadFailure.EXPIRED
+    return _STATUSES.get(status)
+
+
+def _hint(failure: ReadFailure, operation: str, subject: Subject, code: str, text: str) -> str:
+    if failure is ReadFailure.DENIED:
+        return _hint_expired_or_skewed(code, text) or _hint_denied(operation, subject, code)
+    if operation == "DescribeTable" and failure is ReadFailure.GONE:
+        return "create the table, or correct source.tables, source.region or source.endpoint_url"
+    return _HINTS[failure]
+
+
+def _hint_denied(operation: str, subject: Subject, code: str) -> str:
+    if code.startswith(("AccessDenied", "UnauthorizedOperation", "NotAuthorized")):
+        return f"allow dynamodb:{operation} on {subject.resource} to these credentials"
+    if code:
+        return "check the AWS access key, its secret and its region"
+    return f"allow dynamodb:{operation} on {subject.resource}, and check what lies between this host and AWS"
+
+
+def _hint_expired_or_skewed(code: str, text: str) -> str:
+    if code.startswith("ExpiredToken"):
+        return "the session has run out: renew the credentials, or use a role that renews them itself"
+    if code in {"RequestExpired", "RequestTimeTooSkewed"} or (
+        "Signature" in code and ("expired" in text or "not yet current" in text)
+    ):
+        return _HINT_CLOCK
+    return ""
+
+
+def _code_and_text(headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        answer = None
+    fields = {str(name).lower(): value for name, value in answer.items()} if isinstance(answer, dict) else {}
+    kind = fields.get("__type") or fields.get("code") or headers.get("x-amzn-errortype") or ""
+    text = fields.get("message") or ""
+    return str(kind).rsplit("#", 1)[-1].split(":", 1)[0].strip(), str(text)
+
+
+def _nameless(status: int, headers: Mapping[str, str]) -> str:
+    kind = headers.get("content-type", "").split(";")[0].strip() or "no content type"
+    return f"HTTP status {status} without an AWS error ({_plain(kind)})"
+
+
+def _plain(text: str) -> str:
+    """Give the first line of a text, short, without the long words that may be iterators or tokens."""
+    line = next(iter(text.strip().splitlines()), "")
+    line = _LONG_WORD.sub(lambda word: word.group()[:_WORD_CHARACTERS_KEPT] + "…", line)
+    return line if len(line) <= _CAUSE_CHARACTERS_MAX else line[:_CAUSE_CHARACTERS_MAX] + "…"
+
+
+def _root(error: BaseException) -> BaseException:
+    while cause := error.__cause__ or error.__context__:
+        error = cause
+    return error

@@ -1,0 +1,93 @@
+"""A lean client for AWS's JSON protocol: botocore signs, urllib3 sends, the caller parses.
+
+boto3's own client spends most of its time parsing answers into Python objects that nobody needs here.
+Sources: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html and
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html (x-amz-crc32)
+"""
+
+from __future__ import annotations
+
+import zlib
+from functools import partial
+from typing import Final
+from urllib.parse import urlsplit
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.utils import get_environ_proxies
+from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
+from urllib3.exceptions import HTTPError
+
+from tailrace import __version__
+from tailrace.sources.aws_errors import Subject, broken, refused, unanswered
+from tailrace.sources.aws_session import AwsSession
+
+_SIGNING_NAME: Final = "dynamodb"
+"""DynamoDB and its streams sign under one name."""
+_UNSIGNED_HEADERS: Final = {
+    # The checksum is of the bytes on the wire, and unpacking costs more than a link within a region.
+    "Accept-Encoding": "identity",
+    "User-Agent": f"tailrace/{__version__}",
+}
+
+
+def open_pool(
+    session: AwsSession, endpoint: str, *, connections: int, connect_timeout_s: float, read_timeout_s: float
+) -> PoolManager:
+    """Make the pool of kept-alive connections, through the proxy that the environment names for `endpoint`.
+
+    At most `connections` are open to a host; a further caller waits for one. Nothing is retried or redirected.
+    """
+    proxy = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme)
+    open_manager = partial(ProxyManager, proxy) if proxy else PoolManager
+    return open_manager(
+        maxsize=connections,
+        block=True,
+        timeout=Timeout(connect=connect_timeout_s, read=read_timeout_s),
+        retries=False,
+        ca_certs=session.certificates(),
+    )
+
+
+class AwsClient:
+    """Calls the operations of one service. Safe to use from many threads at once."""
+
+    def __init__(self, session: AwsSession, pool: PoolManager, endpoint: str, target: str) -> None:
+        """Take the service's address and its target prefix (`DynamoDB_20120810`)."""
+        self._session = session
+        self._pool = pool
+        self._url = endpoint if urlsplit(endpoint).path else f"{endpoint}/"
+        self._host = urlsplit(endpoint).netloc
+        self._target = target
+
+    def call(self, operation: str, payload: bytes, subject: Subject) -> bytes:
+        """Send one request, once, and give the body of its answer. Raises `ReadError` about `subject`."""
+        headers = self._sign(operation, payload)
+        try:
+            answer = self._pool.urlopen("POST", self._url, body=payload, headers=headers, retries=False, redirect=False)
+        except (HTTPError, OSError) as error:
+            raise unanswered(operation, subject, self._host, error) from error
+        body = answer.data
+        if not _is_whole(answer, body):
+            raise broken(operation, subject, "its checksum (x-amz-crc32) is wrong")
+        if answer.status != 200:
+            raise refused(operation, subject, answer.status, answer.headers, body)
+        return body
+
+    def _sign(self, operation: str, payload: bytes) -> dict[str, str]:
+        request = AWSRequest(
+            "POST",
+            self._url,
+            headers={"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"{self._target}.{operation}"},
+            data=payload,
+        )
+        SigV4Auth(self._session.credentials(), _SIGNING_NAME, self._session.region).add_auth(request)
+        return dict(request.headers.items()) | _UNSIGNED_HEADERS
+
+
+def _is_whole(answer: BaseHTTPResponse, body: bytes) -> bool:
+    """Check DynamoDB's checksum. It says nothing when there is none, or when a proxy packed the body."""
+    checksum = answer.headers.get("x-amz-crc32")
+    if checksum is None or "content-encoding" in answer.headers:
+        return True
+    return checksum == str(zlib.crc32(body))

@@ -1,0 +1,118 @@
+"""Who asks AWS, and where: credentials that renew themselves, the region, the endpoints.
+
+Sources: https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html (the chain) and
+https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Final
+
+import msgspec
+from botocore.config import Config
+from botocore.credentials import (
+    AssumeRoleCredentialFetcher,
+    Credentials,
+    DeferredRefreshableCredentials,
+    ReadOnlyCredentials,
+)
+from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
+from botocore.session import Session
+
+from tailrace.core.ports import ReadError
+from tailrace.errors import WorldError
+from tailrace.sources.aws_errors import no_credentials
+
+_ROLE_SESSION_NAME: Final = "tailrace"
+
+
+class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach AWS; what is None is left to the chain (environment, profile, container, instance)."""
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    """Address of DynamoDB and of its streams, for stand-ins and private endpoints."""
+    profile: str | None = None
+    role_arn: str | None = None
+    """Role to assume, of this account or another."""
+    external_id: str | None = None
+
+
+class AwsSession:
+    """An identity of AWS and its region. Safe to use from many threads at once.
+
+    Raises `WorldError` when there is no region, no such profile, no credentials, or the role may not be assumed.
+    """
+
+    def __init__(self, settings: AwsSettings) -> None:
+        self._endpoint_url = settings.endpoint_url
+        self._session = Session(profile=settings.profile)
+        try:
+            self.region = _region(self._session, settings)
+            self._credentials = _credentials(self._session, self.region, settings)
+            self.credentials()
+        except BotoCoreError as error:
+            raise WorldError(
+                f"AWS cannot be used: {error}", hint="check source.profile and the AWS settings"
+            ) from error
+        except ReadError as error:
+            raise WorldError(error.message, hint=error.hint) from error
+
+    def credentials(self) -> ReadOnlyCredentials:
+        """Give the credentials of this moment, renewed first if they are about to expire. Raises `ReadError`."""
+        try:
+            return self._credentials.get_frozen_credentials()
+        except Exception as error:  # botocore lets out errors of many families here
+            raise no_credentials(error) from error
+
+    def endpoint(self, service: str) -> str:
+        """Give the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
+        try:
+            client = self._session.create_client(service, region_name=self.region, endpoint_url=self._endpoint_url)
+        except (BotoCoreError, ValueError) as error:
+            raise WorldError(
+                f"the address of {service} in region {self.region} is not known: {error}",
+                hint="check source.region and source.endpoint_url",
+            ) from error
+        address: str = client.meta.endpoint_url
+        client.close()
+        return address
+
+    def certificates(self) -> str:
+        """Give the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""
+        path: str = self._session.get_config_variable("ca_bundle") or get_cert_path(verify=True)
+        return path
+
+
+def _region(session: Session, settings: AwsSettings) -> str:
+    """Give the region; AWS_REGION counts last, because botocore's chain leaves it out."""
+    region: str | None = settings.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
+    if not region:
+        raise WorldError("no AWS region is set", hint="set source.region, or AWS_REGION in the environment")
+    return region
+
+
+def _credentials(session: Session, region: str, settings: AwsSettings) -> Credentials:
+    source = session.get_credentials()
+    if source is None:
+        raise WorldError(
+            "there are no AWS credentials",
+            hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any values do for DynamoDB Local), "
+            "source.profile, or give this host a role",
+        )
+    if settings.role_arn is None:
+        return source
+    arguments = {"RoleSessionName": _ROLE_SESSION_NAME}
+    if settings.external_id:
+        arguments["ExternalId"] = settings.external_id
+    config = Config(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+    fetcher = AssumeRoleCredentialFetcher(
+        partial(session.create_client, region_name=region, config=config),
+        source,
+        settings.role_arn,
+        extra_args=arguments,
+    )
+    return DeferredRefreshableCredentials(fetcher.fetch_credentials, method="assume-role")

@@ -1,0 +1,289 @@
+"""DynamoDB Streams: reading shards page by page, and listing tables and shards.
+
+Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations_Amazon_DynamoDB_Streams.html
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from tailrace.core.change import ViewType
+from tailrace.core.ports import ReadError, ReadFailure, SourcePage, StreamListing, TableStream
+from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
+from tailrace.sources.aws_http import AwsClient, open_pool
+from tailrace.sources.aws_session import AwsSession
+from tailrace.sources.pace import Pace
+from tailrace.sources.stream_record import decode_page
+
+_RECORDS_MAX: Final = 1000
+_SHARDS_MAX: Final = 100
+_TABLES_MAX: Final = 100
+_ATTEMPTS_MAX: Final = 3
+_BACKOFF_MAX_S: Final = 0.5
+"""Longest pause before the second attempt of a listing's page; it doubles for the next."""
+_PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
+
+
+class _Iterator(msgspec.Struct, rename="pascal"):
+    shard_iterator: str
+
+
+class _TableNames(msgspec.Struct, rename="pascal"):
+    table_names: list[str]
+    last_evaluated_table_name: str | None = None
+
+    @property
+    def last(self) -> str | None:
+        return self.last_evaluated_table_name
+
+
+class _StreamSpecification(msgspec.Struct, rename="pascal"):
+    stream_enabled: bool = False
+    stream_view_type: ViewType | None = None
+
+
+class _Table(msgspec.Struct, rename="pascal"):
+    latest_stream_arn: str | None = None
+    stream_specification: _StreamSpecification | None = None
+
+
+class _TableDescription(msgspec.Struct, rename="pascal"):
+    table: _Table
+
+
+class _SequenceNumberRange(msgspec.Struct, rename="pascal"):
+    ending_sequence_number: str | None = None
+
+
+class _Shard(msgspec.Struct, rename="pascal"):
+    shard_id: str
+    parent_shard_id: str | None = None
+    sequence_number_range: _SequenceNumberRange = msgspec.field(default_factory=_SequenceNumberRange)
+
+    def listed(self) -> ListedShard:
+        parent_ids = (self.parent_shard_id,) if self.parent_shard_id else ()
+        closed = self.sequence_number_range.ending_sequence_number is not None
+        return ListedShard(self.shard_id, parent_ids, closed)
+
+
+class _Stream(msgspec.Struct, rename="pascal"):
+    shards: list[_Shard] = []
+    creation_request_date_time: float = 0
+    last_evaluated_shard_id: str | None = None
+
+
+class _StreamDescription(msgspec.Struct, rename="pascal"):
+    stream_description: _Stream
+
+    @property
+    def last(self) -> str | None:
+        return self.stream_description.last_evaluated_shard_id
+
+
+class _Call(NamedTuple):
+    client: AwsClient
+    operation: str
+    subject: Subject
+
+
+class _Page(Protocol):
+    """One page of a listing; `last` names where the next one begins."""
+
+    @property
+    def last(self) -> str | None: ...
+
+
+_Answer = TypeVar("_Answer")
+_AnswerPage = TypeVar("_AnswerPage", bound=_Page)
+
+
+class DynamoDBStreams:
+    """Reads and lists the DynamoDB streams of one account and region (`ShardReader` and `Lister`).
+
+    Safe to call from many threads at once. A read is tried once: the lane decides what follows. A page of a
+    listing is tried up to three times, since a whole listing would otherwise begin again.
+    """
+
+    def __init__(
+        self,
+        session: AwsSession,
+        *,
+        readers: int = 16,
+        connect_timeout_s: float = 3,
+        read_timeout_s: float = 10,
+        describe_stream_per_second: float = 5,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Open no connection yet. `readers` bounds the connections; AWS allows an account 10 DescribeStream a second.
+
+        Raises `WorldError` when the endpoints are not known.
+        """
+        streams_endpoint, tables_endpoint = session.endpoint("dynamodbstreams"), session.endpoint("dynamodb")
+        self._pool = open_pool(
+            session,
+            streams_endpoint,
+            connections=readers,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+        )
+        self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810")
+        self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
+        self._region = session.region
+        self._sleep = sleep
+        self._pace = Pace(describe_stream_per_second, clock, sleep)
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
+        table, region = _table_and_region(shard.stream_arn)
+        subject = _shard_subject(shard)
+        if iterator is None:
+            iterator = self._iterator(shard, position)
+        payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": _RECORDS_MAX})
+        body = self._streams.call("GetRecords", payload, subject)
+        page = decode_page(body, shard=shard, table=table, region=region)
+        return page if position.since_ms is None else _since(page, position.since_ms)
+
+    def table_names(self, patterns: list[str]) -> list[str]:
+        """Give the tables that match, sorted: names as they stand (listed or not), `*` and `?` expanded."""
+        wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
+        names = set(patterns) - set(wild)
+        if wild:
+            call = _Call(self._tables, "ListTables", Subject(f"region {self._region}", "*"))
+            for page in self._pages(call, {"Limit": _TABLES_MAX}, "ExclusiveStartTableName", _TableNames):
+                names.update(name for name in page.table_names if any(fnmatchcase(name, each) for each in wild))
+        return sorted(names)
+
+    def table_stream(self, table: str) -> TableStream:
+        """Describe one table. Raises `ReadError` GONE when there is none."""
+        subject = Subject(f"table {table}", f"arn:aws:dynamodb:{self._region}:*:table/{table}")
+        call = _Call(self._tables, "DescribeTable", subject)
+        answer = self._ask(call, {"TableName": table}, _TableDescription)
+        specification = answer.table.stream_specification
+        if specification is None or not specification.stream_enabled:
+            return TableStream(table, None, None)
+        return TableStream(table, answer.table.latest_stream_arn, specification.stream_view_type)
+
+    def shards(self, stream_arn: str) -> StreamListing:
+        """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""
+        shards: dict[str, ListedShard] = {}
+        created_s = 0.0
+        for page in self._describe(stream_arn, {}):
+            created_s = page.creation_request_date_time
+            for shard in page.shards:
+                known = shards.get(shard.shard_id)
+                if known is None or not known.closed:  # a shard shown twice, closed once, is closed
+                    shards[shard.shard_id] = shard.listed()
+        return StreamListing(stream_arn, round(created_s * 1000), tuple(shards.values()))
+
+    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
+        """Ask for the child shards of one shard, also where the endpoint does not know ShardFilter."""
+        only_children = {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard.shard_id}}
+        try:
+            listed = [each.listed() for page in self._describe(shard.stream_arn, only_children) for each in page.shards]
+        except RefusedRequestError:
+            listed = list(self.shards(shard.stream_arn).shards)
+        return tuple({each.shard_id: each for each in listed if shard.shard_id in each.parent_ids}.values())
+
+    def exists(self, shard: ShardRef) -> bool:
+        """Tell whether the shard can be read, by asking for an iterator at its start."""
+        call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
+        try:
+            self._ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator)
+        except ReadError as error:
+            if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:
+                return False
+            raise
+        return True
+
+    def close(self) -> None:
+        """Close the connections that are kept alive."""
+        self._pool.clear()
+
+    def _iterator(self, shard: ShardRef, position: Position) -> str:
+        call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
+        return self._ask_once(call, msgspec.json.encode(_iterator_request(shard, position)), _Iterator).shard_iterator
+
+    def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
+        table, _ = _table_and_region(stream_arn)
+        call = _Call(self._streams, "DescribeStream", Subject(f"the stream of table {table}", stream_arn))
+        request = {"StreamArn": stream_arn, "Limit": _SHARDS_MAX} | options
+        for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
+            yield page.stream_description
+
+    def _pages(
+        self, call: _Call, request: dict[str, Any], start_key: str, answer: type[_AnswerPage]
+    ) -> Iterator[_AnswerPage]:
+        """Ask for every page of a listing; `start_key` is the request's field that continues it."""
+        starts: set[str] = set()
+        while True:
+            page = self._ask(call, request, answer)
+            yield page
+            if page.last is None:
+                return
+            if page.last in starts:
+                raise broken(call.operation, call.subject, f"its pages go round in circles at {page.last}")
+            starts.add(page.last)
+            request = request | {start_key: page.last}
+
+    def _ask(self, call: _Call, request: dict[str, Any], answer: type[_Answer]) -> _Answer:
+        """Call and decode, again after a pause when the failure may pass."""
+        payload = msgspec.json.encode(request)
+        for attempt in range(1, _ATTEMPTS_MAX):
+            try:
+                return self._ask_once(call, payload, answer)
+            except RefusedRequestError:
+                raise
+            except ReadError as error:
+                if error.failure not in _PASSING:
+                    raise
+            self._sleep(random.uniform(0, _BACKOFF_MAX_S * 2 ** (attempt - 1)))
+        return self._ask_once(call, payload, answer)
+
+    def _ask_once(self, call: _Call, payload: bytes, answer: type[_Answer]) -> _Answer:
+        if call.operation == "DescribeStream":
+            self._pace.wait()
+        body = call.client.call(call.operation, payload, call.subject)
+        try:
+            return msgspec.json.decode(body, type=answer)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise broken(call.operation, call.subject, str(error)) from error
+
+
+def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
+    request = {"StreamArn": shard.stream_arn, "ShardId": shard.shard_id, "ShardIteratorType": position.kind}
+    return request if position.sequence is None else request | {"SequenceNumber": position.sequence}
+
+
+def _since(page: SourcePage, since_ms: int) -> SourcePage:
+    """Drop the records created before `since_ms`. DynamoDB gives whole seconds; a time it did not give (0) counts."""
+    floor_ms = since_ms // 1000 * 1000
+    records = [record for record in page.records if record.created_ms >= floor_ms or not record.created_ms]
+    return msgspec.structs.replace(page, records=records)
+
+
+def _shard_subject(shard: ShardRef) -> Subject:
+    table, _ = _table_and_region(shard.stream_arn)
+    return Subject(f"shard {shard.shard_id} of table {table}", shard.stream_arn)
+
+
+@lru_cache(maxsize=1024)
+def _table_and_region(stream_arn: str) -> tuple[str, str]:
+    """Take `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL` apart; the label may hold colons."""
+    parts = stream_arn.split(":", 5)
+    path = parts[-1].split("/")
+    if len(parts) != 6 or len(path) != 4 or (path[0], path[2]) != ("table", "stream"):
+        raise ReadError(
+            f"{stream_arn!r} is not the ARN of a DynamoDB stream",
+            ReadFailure.GONE,
+            hint="it looks like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL",
+        )
+    return path[1], parts[3]

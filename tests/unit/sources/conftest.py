@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fake_aws import FakeAws
+
+from tailrace.sources.aws_session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb_streams import DynamoDBStreams
+
+ACCESS_KEY = "AKIDEXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+TOKEN = "session-token-" + "t" * 400
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[FakeAws]:
+    server = FakeAws()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def fake(_server: FakeAws) -> Iterator[FakeAws]:
+    """The stand-in for AWS, with an empty script."""
+    yield _server
+    _server.reset()
+
+
+@pytest.fixture
+def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    _clear(monkeypatch)
+    return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def session(_server: FakeAws) -> Iterator[AwsSession]:
+    """A session whose endpoints are the stand-in's, with a known key."""
+    with pytest.MonkeyPatch.context() as environment:
+        _clear(environment)
+        environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        environment.setenv("AWS_SESSION_TOKEN", TOKEN)
+        yield AwsSession(AwsSettings(region="eu-west-1", endpoint_url=_server.url))
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    """The pauses that the source made, seconds."""
+    return []
+
+
+@pytest.fixture
+def streams(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[DynamoDBStreams]:
+    source = DynamoDBStreams(session, readers=2, connect_timeout_s=1, read_timeout_s=0.3, sleep=slept.append)
+    yield source
+    source.close()
+
+
+def _clear(environment: pytest.MonkeyPatch) -> None:
+    """Keep what this machine knows of AWS, and its proxies, out of the tests."""
+    for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "SESSION_TOKEN", "PROFILE", "DEFAULT_PROFILE", "REGION"):
+        environment.delenv(f"AWS_{name}", raising=False)
+    environment.delenv("AWS_DEFAULT_REGION", raising=False)
+    environment.delenv("AWS_CA_BUNDLE", raising=False)
+    environment.setenv("AWS_CONFIG_FILE", "/dev/null")
+    environment.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+    environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    environment.setenv("NO_PROXY", "*")

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from fake_aws import Answer, FakeAws, fault, ok, signature_of
+
+from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.errors import WorldError
+from tailrace.sources.aws_errors import Subject
+from tailrace.sources.aws_http import AwsClient, open_pool
+from tailrace.sources.aws_session import AwsSession, AwsSettings
+
+ROLE = "arn:aws:iam::210987654321:role/reader"
+
+
+def assumed(secret_key: str = "role-secret", *, expires: str = "2099-01-01T00:00:00Z") -> Answer:
+    return Answer(
+        f"""<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
+        <AssumedRoleUser><Arn>arn:aws:sts::210987654321:assumed-role/reader/tailrace</Arn>
+        <AssumedRoleId>A:tailrace</AssumedRoleId></AssumedRoleUser><Credentials>
+        <AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>{secret_key}</SecretAccessKey>
+        <SessionToken>role-token</SessionToken><Expiration>{expires}</Expiration>
+        </Credentials></AssumeRoleResult></AssumeRoleResponse>""".encode(),
+        headers={"Content-Type": "text/xml"},
+    )
+
+
+def soon() -> str:
+    """A time so near that credentials which expire then must be renewed before they are used."""
+    return (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+
+
+def refused_role(code: str = "AccessDenied", status: int = 403) -> Answer:
+    return Answer(
+        f"""<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type>
+        <Code>{code}</Code><Message>not authorized to perform: sts:AssumeRole</Message></Error>
+        </ErrorResponse>""".encode(),
+        status,
+        {"Content-Type": "text/xml"},
+    )
+
+
+@pytest.fixture
+def environment(no_aws_environment: pytest.MonkeyPatch, fake: FakeAws) -> pytest.MonkeyPatch:
+    """An environment with a key of its own and the stand-in for STS."""
+    no_aws_environment.setenv("AWS_ACCESS_KEY_ID", "AKIDSOURCE")
+    no_aws_environment.setenv("AWS_SECRET_ACCESS_KEY", "source-secret")
+    no_aws_environment.setenv("AWS_ENDPOINT_URL_STS", fake.url)
+    return no_aws_environment
+
+
+def test_without_credentials_the_mend_is_told(no_aws_environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WorldError, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
+        AwsSession(AwsSettings(region="eu-west-1"))
+
+
+def test_without_a_region_the_mend_is_told(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WorldError, match=r"no AWS region is set; set source\.region"):
+        AwsSession(AwsSettings())
+
+
+def test_an_unknown_profile_is_told(environment: pytest.MonkeyPatch) -> None:
+    with pytest.raises(WorldError, match="staging"):
+        AwsSession(AwsSettings(region="eu-west-1", profile="staging"))
+
+
+def test_the_region_comes_from_the_settings_first_then_from_the_chain(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("AWS_REGION", "sa-east-1")
+    assert AwsSession(AwsSettings()).region == "sa-east-1"
+    environment.setenv("AWS_DEFAULT_REGION", "us-west-2")
+    assert AwsSession(AwsSettings()).region == "us-west-2"
+    assert AwsSession(AwsSettings(region="eu-west-1")).region == "eu-west-1"
+
+
+def test_a_profile_gives_its_credentials_and_region(no_aws_environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("[profile lab]\nregion=eu-north-1\naws_access_key_id=AKIDLAB\naws_secret_access_key=s\n")
+    no_aws_environment.setenv("AWS_CONFIG_FILE", str(config))
+    session = AwsSession(AwsSettings(profile="lab"))
+    assert (session.region, session.credentials().access_key) == ("eu-north-1", "AKIDLAB")
+
+
+def test_endpoints_are_those_of_aws_or_the_one_that_was_given(environment: pytest.MonkeyPatch) -> None:
+    session = AwsSession(AwsSettings(region="eu-west-1"))
+    assert session.endpoint("dynamodb") == "https://dynamodb.eu-west-1.amazonaws.com"
+    assert session.endpoint("dynamodbstreams") == "https://streams.dynamodb.eu-west-1.amazonaws.com"
+    china = AwsSession(AwsSettings(region="cn-north-1"))
+    assert china.endpoint("dynamodbstreams") == "https://streams.dynamodb.cn-north-1.amazonaws.com.cn"
+    given = AwsSession(AwsSettings(region="eu-west-1", endpoint_url="http://localhost:8000"))
+    assert given.endpoint("dynamodb") == given.endpoint("dynamodbstreams") == "http://localhost:8000"
+
+
+def test_an_endpoint_that_is_no_address_is_told(environment: pytest.MonkeyPatch) -> None:
+    session = AwsSession(AwsSettings(region="eu-west-1", endpoint_url="localhost"))
+    with pytest.raises(WorldError, match=r"source\.endpoint_url"):
+        session.endpoint("dynamodb")
+
+
+def test_a_role_is_assumed_with_the_external_id_and_signs_the_requests(
+    environment: pytest.MonkeyPatch, fake: FakeAws
+) -> None:
+    fake.answers("AssumeRole", assumed())
+    fake.answers("GetRecords", ok())
+    settings = AwsSettings(region="eu-west-1", endpoint_url=fake.url, role_arn=ROLE, external_id="shop-7")
+    session = AwsSession(settings)
+    pool = open_pool(session, fake.url, connections=1, connect_timeout_s=1, read_timeout_s=1)
+    AwsClient(session, pool, fake.url, "DynamoDBStreams_20120810").call("GetRecords", b"{}", Subject("x", "*"))
+    pool.clear()
+
+    asked_role, asked_records = fake.asked
+    arguments = parse_qs(asked_role.body.decode())
+    assert arguments["RoleArn"] == [ROLE]
+    assert arguments["ExternalId"] == ["shop-7"]
+    assert arguments["RoleSessionName"] == ["tailrace"]
+    assert "Credential=AKIDSOURCE/" in asked_role.headers["authorization"]
+    assert "Credential=ASIAROLE/" in asked_records.headers["authorization"]
+    assert asked_records.headers["x-amz-security-token"] == "role-token"
+    given, right = signature_of(asked_records, "role-secret", host=fake.url.removeprefix("http://"))
+    assert given == right
+
+
+def test_a_role_is_assumed_again_only_when_its_credentials_are_about_to_expire(
+    environment: pytest.MonkeyPatch, fake: FakeAws
+) -> None:
+    fake.answers("AssumeRole", assumed("first", expires=soon()), assumed("second"))
+    session = AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+    assert session.credentials().secret_key == "second"
+    assert session.credentials().secret_key == "second"
+    assert fake.operations() == ["AssumeRole"] * 2
+
+
+def test_a_role_that_may_not_be_assumed_is_told_at_once(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+    fake.answers("AssumeRole", refused_role())
+    with pytest.raises(WorldError, match=r"sts:AssumeRole; check source\.role_arn, source\.external_id"):
+        AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+
+
+def test_credentials_that_come_expired_point_at_the_clock(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+    fake.answers("AssumeRole", assumed(expires="2001-01-01T00:00:00Z"))
+    with pytest.raises(WorldError, match="clock"):
+        AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "words"),
+    [
+        (refused_role("ExpiredToken"), ReadFailure.DENIED, "renew the credentials"),
+        (refused_role("InternalFailure", 500), ReadFailure.UNAVAILABLE, "InternalFailure"),
+        (refused_role("Throttling", 400), ReadFailure.THROTTLED, "Throttling"),
+        (Answer(b"<html>bad gateway", 502), ReadFailure.UNAVAILABLE, "check the network"),
+        (fault("closed"), ReadFailure.UNAVAILABLE, "check the network"),
+    ],
+)
+def test_credentials_that_cannot_be_renewed_are_a_read_error_that_may_pass(
+    environment: pytest.MonkeyPatch, fake: FakeAws, answer: Answer, expected: ReadFailure, words: str
+) -> None:
+    environment.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
+    fake.answers("AssumeRole", assumed(expires=soon()))
+    session = AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+    fake.answers("AssumeRole", *[answer] * 3)
+    with pytest.raises(ReadError) as caught:
+        session.credentials()
+    assert caught.value.failure is expected
+    assert words in str(caught.value)
+    fake.reset()
+    fake.answers("AssumeRole", assumed("renewed"))
+    assert session.credentials().secret_key == "renewed"
