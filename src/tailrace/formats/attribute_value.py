@@ -1,0 +1,202 @@
+"""DynamoDB JSON (`{"n":{"N":"1.50"}}`) to plain JSON (`{"n":1.50}`): all ten types, exact, one text per value.
+
+Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValue.html
+"""
+
+from __future__ import annotations
+
+from binascii import a2b_base64
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from tailrace.errors import RecordError
+from tailrace.formats.number import Numbers, json_text, short_integer, to_decimal
+from tailrace.formats.refusal import Refusal
+
+_LEVELS_MAX: Final = 32
+"""DynamoDB's own limit; an attribute of the item is on level 1, a member of its map or list on level 2."""
+_HINT: Final = "AWS sends no such thing: look at the record in the dead letters and at what wrote it to the source"
+
+_Convert = Callable[[Any, int], object]
+"""Takes the value under a type tag and its level; gives what msgspec encodes as plain JSON."""
+
+# Plain `float` would round: a JSON number where DynamoDB JSON has none is kept as its own text.
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
+# "deterministic" sorts the names of every map by code point: the same item has one text, whatever carried it.
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def to_json(image: bytes, numbers: Numbers) -> bytes:
+    """Transcode a DynamoDB JSON object to compact plain JSON in UTF-8, names sorted by code point on every level.
+
+    Numbers are JSON numbers with all their digits (`exact`) or strings; sets are sorted arrays (strings by code
+    point, numbers and binaries by value); binary stays base64. Raises `RecordError` naming the attribute.
+    """
+    item = _parse(image)
+    try:
+        return _encode(_TRANSCODERS[numbers].map(item, 1))
+    except Refusal as refusal:
+        raise refusal.error() from None
+
+
+def sorted_image(image: bytes) -> bytes:
+    """Give the same DynamoDB JSON, compact and with its names sorted: one text per item, whatever carried it."""
+    return _encode(_parse(image))
+
+
+def binary(value: object) -> bytes:
+    """Decode base64 (standard alphabet, padded), or raise `Refusal`."""
+    if isinstance(value, str):
+        try:
+            return a2b_base64(value, strict_mode=True)
+        except ValueError:
+            pass
+    raise Refusal("its binary value is not base64", hint=_HINT)
+
+
+def _parse(image: bytes) -> dict[str, Any]:
+    try:
+        return _decode(image)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"the item is not a JSON object: {error}", hint=_HINT) from None
+
+
+def _n_exact(value: Any, _level: int) -> object:
+    if value.__class__ is not str:
+        raise _wrong_type("N", "a string")
+    short = short_integer(value)
+    return msgspec.Raw(json_text(value)) if short is None else short
+
+
+def _n_string(value: Any, _level: int) -> object:
+    if value.__class__ is not str:
+        raise _wrong_type("N", "a string")
+    return json_text(value)
+
+
+def _string(value: Any, _level: int) -> object:
+    if value.__class__ is not str:
+        raise _wrong_type("S", "a string")
+    return value
+
+
+def _b(value: Any, _level: int) -> object:
+    binary(value)
+    return value
+
+
+def _bool(value: Any, _level: int) -> object:
+    if value.__class__ is not bool:
+        raise _wrong_type("BOOL", "true or false")
+    return value
+
+
+def _null(value: Any, _level: int) -> object:
+    if value is not True:
+        raise _wrong_type("NULL", "true")
+    return None
+
+
+def _ss(value: Any, _level: int) -> object:
+    return sorted(_strings("SS", value))
+
+
+def _bs(value: Any, _level: int) -> object:
+    return sorted(_strings("BS", value), key=binary)
+
+
+def _strings(tag: str, value: Any) -> list[str]:
+    if value.__class__ is list and set(map(type, value)) <= {str}:
+        members: list[str] = value
+        return members
+    raise _wrong_type(tag, "an array of strings")
+
+
+def _wrong_type(tag: str, expected: str) -> Refusal:
+    return Refusal(f"its value of type {tag} is not {expected}", hint=_HINT)
+
+
+def _unknown_type() -> Refusal:
+    return Refusal("its type is none of S, N, B, BOOL, NULL, M, L, SS, NS, BS", hint=_HINT)
+
+
+def _misshapen(typed: object) -> Refusal:
+    if isinstance(typed, dict) and len(typed) > 1:
+        return Refusal("it has more than one type", hint=_HINT)
+    return Refusal("it is not an object with one type and its value", hint=_HINT)
+
+
+def _too_deep() -> Refusal:
+    return Refusal(f"it is nested deeper than {_LEVELS_MAX} levels", hint="DynamoDB stores no more: flatten the item")
+
+
+class _Transcoder:
+    """Walks an item that was decoded for it alone, replacing each `{tag: value}` in place."""
+
+    def __init__(self, number: _Convert) -> None:
+        self._number = number
+        self._converters: dict[str, _Convert] = {
+            "S": _string,
+            "N": number,
+            "B": _b,
+            "BOOL": _bool,
+            "NULL": _null,
+            "M": self._m,
+            "L": self._l,
+            "SS": _ss,
+            "NS": self._ns,
+            "BS": _bs,
+        }
+
+    # `map` and `_l` do the same for each value; a function shared by them would cost a tenth of the whole.
+
+    def map(self, attributes: dict[str, Any], level: int) -> dict[str, Any]:
+        """Convert the attributes of an item or map; `level` is theirs."""
+        if level > _LEVELS_MAX and attributes:
+            raise _too_deep()
+        converters = self._converters
+        name = ""
+        try:
+            for name, typed in attributes.items():
+                if typed.__class__ is not dict or len(typed) != 1:
+                    raise _misshapen(typed)
+                tag, value = typed.popitem()
+                attributes[name] = converters[tag](value, level)
+        except Refusal as refusal:
+            raise refusal.inside(name) from None
+        except KeyError:
+            raise _unknown_type().inside(name) from None
+        return attributes
+
+    def _m(self, value: Any, level: int) -> object:
+        if value.__class__ is not dict:
+            raise _wrong_type("M", "an object")
+        return self.map(value, level + 1)
+
+    def _l(self, value: Any, level: int) -> object:
+        if value.__class__ is not list:
+            raise _wrong_type("L", "an array")
+        level += 1
+        if level > _LEVELS_MAX and value:
+            raise _too_deep()
+        converters = self._converters
+        index = 0
+        try:
+            for index, typed in enumerate(value):
+                if typed.__class__ is not dict or len(typed) != 1:
+                    raise _misshapen(typed)
+                tag, member = typed.popitem()
+                value[index] = converters[tag](member, level)
+        except Refusal as refusal:
+            raise refusal.inside(f"[{index}]") from None
+        except KeyError:
+            raise _unknown_type().inside(f"[{index}]") from None
+        return value
+
+    def _ns(self, value: Any, level: int) -> object:
+        return [self._number(text, level) for text in sorted(_strings("NS", value), key=to_decimal)]
+
+
+_TRANSCODERS: Final[dict[Numbers, _Transcoder]] = {"exact": _Transcoder(_n_exact), "string": _Transcoder(_n_string)}

@@ -1,0 +1,76 @@
+"""CloudEvents 1.0 in structured mode, JSON.
+
+Sources: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md, its JSON format and Kafka binding,
+and its extensions `partitioning` and `sequence`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from tailrace.core.change import Change, Message, Op
+from tailrace.formats.images import images
+from tailrace.formats.keys import message_key
+from tailrace.formats.number import Numbers
+
+_TYPES: Final[dict[Op, str]] = {
+    "c": "com.amazonaws.dynamodb.item.created",
+    "u": "com.amazonaws.dynamodb.item.updated",
+    "d": "com.amazonaws.dynamodb.item.deleted",
+    "r": "com.amazonaws.dynamodb.item.read",
+}
+_CONTENT_TYPE: Final = ("content-type", b"application/cloudevents+json; charset=UTF-8")
+_SEQUENCE_DIGITS: Final = 40
+
+_encode = msgspec.json.Encoder().encode
+
+
+class CloudEventsFormat:
+    """Makes an event whose `data` holds `before`, `after` and `keys`, and `missing` and `ttl` when they apply.
+
+    `sequence` is the sequence number padded to 40 digits, since the extension asks for an order by text.
+    """
+
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        del pipeline  # an event's source is the stream, whichever pipeline carries it
+        self._numbers = numbers
+
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Give the event; `time` is when the change was made, and absent when the source does not say."""
+        del now_ns  # CloudEvents has no processing time
+        key = message_key(change.keys, self._numbers)
+        before, after, missing = images(change, key, self._numbers)
+        data: dict[str, object] = {
+            "before": msgspec.Raw(before),
+            "after": msgspec.Raw(after),
+            "keys": msgspec.Raw(key),
+        }
+        if missing:
+            data["missing"] = missing
+        if change.expired:
+            data["ttl"] = True
+        key_text = key.decode()
+        event: dict[str, object] = {
+            "specversion": "1.0",
+            "id": change.event_id,
+            "source": change.stream_arn,
+            "type": _TYPES[change.op],
+            "subject": key_text,
+        }
+        if change.created_ms:
+            event["time"] = _rfc3339(change.created_ms)
+        event |= {
+            "datacontenttype": "application/json",
+            "partitionkey": key_text,
+            "sequence": change.sequence.zfill(_SEQUENCE_DIGITS),
+            "data": data,
+        }
+        return Message(key, _encode(event), [_CONTENT_TYPE])
+
+
+def _rfc3339(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:03}Z"

@@ -1,0 +1,85 @@
+"""Debezium's envelope as schemaless JSON: the default, read by every tool that reads Debezium.
+
+Source: https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-events
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from tailrace import __version__
+from tailrace.core.change import Change, Message
+from tailrace.formats.images import images
+from tailrace.formats.keys import message_key
+from tailrace.formats.number import Numbers
+
+_encode = msgspec.json.Encoder().encode
+
+
+class DebeziumFormat:
+    """Makes `before`, `after`, `source`, `op`, `ts_*` and `transaction` (always null).
+
+    Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing`
+    (`before`, `after`) when the stream's view type leaves out an image that the change has.
+    """
+
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        connector = {"version": __version__, "connector": "dynamodb", "name": pipeline}
+        self._connector_fields = _members(connector)
+        self._numbers = numbers
+
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Give the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
+        key = message_key(change.keys, self._numbers)
+        before, after, missing = images(change, key, self._numbers)
+        shard_fields = _shard_fields(change.stream_arn, change.table, change.shard_id, change.region, change.view_type)
+        # Joined from pieces that are JSON already: encoding the whole as objects would parse the images again.
+        value = (
+            b'{"before":%b,"after":%b,"source":{%b,"snapshot":"%b",%b,"sequence":%b,"event_id":%b,"ts_ms":%d,"ts_us":%d,"ts_ns":%d%b%b},'
+            b'"op":"%b","ts_ms":%d,"ts_us":%d,"ts_ns":%d,"transaction":null}'
+        ) % (
+            before,
+            after,
+            self._connector_fields,
+            b"true" if change.op == "r" else b"false",
+            shard_fields,
+            _encode(change.sequence),
+            _encode(change.event_id),
+            change.created_ms,
+            change.created_ms * 1_000,
+            change.created_ms * 1_000_000,
+            b',"ttl":true' if change.expired else b"",
+            b',"missing":' + _encode(missing) if missing else b"",
+            change.op.encode(),
+            now_ns // 1_000_000,
+            now_ns // 1_000,
+            now_ns,
+        )
+        return Message(key, value)
+
+
+@lru_cache(maxsize=4096)
+def _shard_fields(stream_arn: str, table: str, shard_id: str, region: str, view_type: str) -> bytes:
+    """Give the members of `source` that are the same for all changes of a shard."""
+    shard = {
+        "db": _account(stream_arn),
+        "table": table,
+        "shard": shard_id,
+        "stream": stream_arn,
+        "region": region,
+        "view_type": view_type,
+    }
+    return _members(shard)
+
+
+def _members(fields: dict[str, str]) -> bytes:
+    """Give a JSON object without its braces."""
+    return _encode(fields)[1:-1]
+
+
+def _account(arn: str) -> str:
+    """Give the AWS account id of an ARN (`arn:partition:service:region:account:resource`), "" if it has none."""
+    parts = arn.split(":")
+    return parts[4] if len(parts) > 5 else ""

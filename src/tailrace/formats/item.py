@@ -1,0 +1,30 @@
+"""The bare item: the value is the item after the change, null when it was deleted."""
+
+from __future__ import annotations
+
+from tailrace.core.change import Change, Message
+from tailrace.errors import RecordError
+from tailrace.formats.attribute_value import to_json
+from tailrace.formats.keys import message_key
+from tailrace.formats.number import Numbers
+
+
+class ItemFormat:
+    """Makes the item as plain JSON; a delete's null value is the tombstone itself."""
+
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        del pipeline  # the bare item does not say where it comes from
+        self._numbers = numbers
+
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Give the new item; raises `RecordError` when the stream left it out."""
+        del now_ns  # nor when it was processed
+        key = message_key(change.keys, self._numbers)
+        if change.op == "d":
+            return Message(key, None)
+        if change.after is None:
+            raise RecordError(
+                f"the change has no new image (view type {change.view_type}), which the format item needs",
+                hint="switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose the format debezium",
+            )
+        return Message(key, to_json(change.after, self._numbers))

@@ -1,0 +1,55 @@
+"""The message key: the item's key attributes as canonical JSON, so that equal keys are equal bytes."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from tailrace.errors import RecordError
+from tailrace.formats.attribute_value import binary
+from tailrace.formats.number import Numbers, canonical_text, short_integer
+from tailrace.formats.refusal import Refusal
+
+_HINT: Final = "a key attribute is a string, a number or a binary: look at the record in the dead letters"
+_STAGE: Final = "KEY_CONVERTER"
+
+_decode = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def message_key(keys: bytes, numbers: Numbers) -> bytes:
+    """Give the key of a record from the DynamoDB JSON of the key attributes, e.g. `{"id":"a","sort":1.5}`.
+
+    Names are sorted by code point. A number has one text for its value (1, 1.0 and 1E0 give one key), without
+    exponent unless a digit stands more than 40 places from the point. Raises `RecordError`.
+    """
+    try:
+        attributes = _decode(keys)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"the key attributes cannot be read: {error}", stage=_STAGE, hint=_HINT) from None
+    if not attributes:
+        raise RecordError("the change has no key attributes", stage=_STAGE, hint=_HINT)
+    key: dict[str, Any] = {}
+    for name, typed in attributes.items():
+        try:
+            key[name] = _value(typed, numbers)
+        except Refusal as refusal:
+            raise RecordError(f"key attribute {name}: {refusal.reason}", stage=_STAGE, hint=refusal.hint) from None
+    return _encode(key)
+
+
+def _value(typed: dict[str, str], numbers: Numbers) -> object:
+    if len(typed) == 1:
+        tag, value = typed.popitem()
+        if tag == "S":
+            return value
+        if tag == "N":
+            short = short_integer(value)
+            if numbers == "string":
+                return canonical_text(value) if short is None else str(short)
+            return msgspec.Raw(canonical_text(value)) if short is None else short
+        if tag == "B":
+            binary(value)
+            return value
+    raise Refusal("its type is not one of S, N and B", hint=_HINT)
