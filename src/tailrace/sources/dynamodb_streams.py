@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from tailrace.core.change import ViewType
-from tailrace.core.ports import ReadError, ReadFailure, SourcePage, StreamListing, TableStream
+from tailrace.core.ports import Lister, ReadError, ReadFailure, ShardReader, SourcePage, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
 from tailrace.sources.aws_http import AwsClient, open_pool
@@ -105,8 +105,8 @@ _Answer = TypeVar("_Answer")
 _AnswerPage = TypeVar("_AnswerPage", bound=_Page)
 
 
-class DynamoDBStreams:
-    """Reads and lists the DynamoDB streams of one account and region (`ShardReader` and `Lister`).
+class DynamoDBStreams(ShardReader, Lister):
+    """Reads and lists the DynamoDB streams of one account and region.
 
     Safe to call from many threads at once. A read is tried once: the lane decides what follows. A page of a
     listing is tried up to three times, since a whole listing would otherwise begin again.

@@ -150,7 +150,8 @@ def test_credentials_that_come_expired_point_at_the_clock(environment: pytest.Mo
         (refused_role("ExpiredToken"), ReadFailure.DENIED, "renew the credentials"),
         (refused_role("InternalFailure", 500), ReadFailure.UNAVAILABLE, "InternalFailure"),
         (refused_role("Throttling", 400), ReadFailure.THROTTLED, "Throttling"),
-        (Answer(b"<html>bad gateway", 502), ReadFailure.UNAVAILABLE, "check the network"),
+        (Answer(b"<html>bad gateway", 502), ReadFailure.UNAVAILABLE, "Bad Gateway"),
+        (Answer(b"{}", 500), ReadFailure.UNAVAILABLE, "check the network"),
         (fault("closed"), ReadFailure.UNAVAILABLE, "check the network"),
     ],
 )
