@@ -1,1 +1,23 @@
 """The pipeline file: reading, checking and explaining it."""
+
+from tailrace.config.load import LoadedPipeline, from_flags, load
+from tailrace.config.model import Batch, Discovery, KafkaProperties, Pipeline, Poll, Source, Topics
+from tailrace.config.problem import FileErrors
+from tailrace.config.schema import json_schema
+from tailrace.config.secrets import Secrets
+
+__all__ = [
+    "Batch",
+    "Discovery",
+    "FileErrors",
+    "KafkaProperties",
+    "LoadedPipeline",
+    "Pipeline",
+    "Poll",
+    "Secrets",
+    "Source",
+    "Topics",
+    "from_flags",
+    "json_schema",
+    "load",
+]

@@ -1,0 +1,111 @@
+"""What one key alone cannot tell: Kafka properties that nobody knows, and keys that contradict each other."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from tailrace.config.model import Pipeline
+from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
+from tailrace.kafka import properties
+
+Finding = tuple[Path, str, str]
+"""A path, what is wrong there, and how to mend it."""
+
+_BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$")
+_SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED)
+
+
+def of_kafka(values: Mapping[str, object]) -> Iterator[Finding]:
+    """Check the names of the `kafka` properties, and when all are right let librdkafka check the values."""
+    findings = [*_names(values), *_brokers(values)]
+    yield from findings
+    if findings:
+        return
+    for fault in properties.faults({name: str(value) for name, value in values.items()}):
+        path = ("kafka", fault.name) if fault.name else ("kafka",)
+        yield path, f"librdkafka refuses it: {fault.reason}", _mend(fault.reason)
+
+
+def _names(values: Mapping[str, object]) -> Iterator[Finding]:
+    for name, value in values.items():
+        if name in properties.JAVA_ONLY:
+            yield ("kafka", name), "is a property of the Java clients, not of librdkafka", properties.JAVA_ONLY[name]
+        elif name in properties.OWNED:
+            yield ("kafka", name), f"cannot be set: {properties.OWNED[name]}", "leave it out"
+        elif isinstance(value, Mapping | list):
+            mend = "write each property on a line of its own, e.g. `bootstrap.servers: localhost:9092`"
+            yield ("kafka", name), f"must be text, a number or true or false, not {kind_of(value)}", mend
+        elif name not in _SETTABLE:
+            known = nearest(name, _SETTABLE) or "see librdkafka's CONFIGURATION.md for those that there are"
+            yield ("kafka", name), "is not a property that librdkafka knows", known
+        elif value is None:
+            yield ("kafka", name), "has no value", "give one, or leave the key out"
+
+
+def _brokers(values: Mapping[str, object]) -> Iterator[Finding]:
+    path, brokers = ("kafka", "bootstrap.servers"), values.get("bootstrap.servers", "")
+    if "bootstrap.servers" not in values:
+        yield path, "is missing", "add e.g. `bootstrap.servers: localhost:9092` below `kafka:`"
+    elif isinstance(brokers, str) and not all(_BROKER.match(broker.strip()) for broker in brokers.split(",")):
+        yield path, f"{quoted(brokers)} is not a list of brokers", "write `host:port`, several with commas between"
+
+
+def _mend(reason: str) -> str:
+    if "GSSAPI" in reason:
+        return "set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+    if "location" in reason:
+        return "check that the file is there, can be read and holds what the key asks for"
+    return "see librdkafka's CONFIGURATION.md for what it takes"
+
+
+def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check the keys that must agree with each other."""
+    source, batch = pipeline.source, pipeline.batch
+    if source.poll.min_ms > source.poll.max_ms:
+        yield ("source", "poll"), "has a `min` above its `max`", "swap them"
+    if source.external_id and not source.role_arn:
+        yield ("source", "external_id"), "has no use without a role", "add `role_arn`, or leave it out"
+    if batch.size_bytes > pipeline.buffer_bytes:
+        yield ("batch", "bytes"), "is more than `buffer`, so no batch could fill", "raise `buffer` or lower it"
+    yield from _tables(pipeline)
+    yield from _topics(pipeline)
+
+
+def _tables(pipeline: Pipeline) -> Iterator[Finding]:
+    counts = Counter(pipeline.source.tables)
+    for index, table in enumerate(pipeline.source.tables):
+        if counts[table] > 1 and pipeline.source.tables.index(table) < index:
+            yield ("source", "tables", index), f"{quoted(table)} is given twice", "keep one"
+        elif not _is_pattern(table) and not pipeline.source.wants(table):
+            yield (
+                ("source", "tables", index),
+                f"{quoted(table)} is also left out by `exclude`",
+                "keep it in one of them",
+            )
+
+
+def _topics(pipeline: Pipeline) -> Iterator[Finding]:
+    own = {pipeline.checkpoints_topic: "checkpoints", pipeline.dead_letters_topic: "dead letters"}
+    if len(own) == 1:
+        yield ("dead_letters",), "is the topic of the checkpoints", "give another name"
+    tables = pipeline.source.tables
+    if "{table}" not in pipeline.topic and (len(tables) > 1 or _is_pattern(tables[0])):
+        mend = "put `{table}` into it: items of different tables can have the same key"
+        yield ("topic",), "would put several tables into one topic", mend
+    for index, table in enumerate(tables):
+        if _is_pattern(table):
+            continue
+        try:
+            topic = pipeline.topic_of(table)
+        except InvalidError as error:
+            yield ("source", "tables", index), error.message, error.hint
+        else:
+            if topic in own:
+                mend = "give `topic` another form, e.g. `{pipeline}.table.{table}`"
+                yield ("source", "tables", index), f"its topic {quoted(topic)} is that of the {own[topic]}", mend
+
+
+def _is_pattern(table: str) -> bool:
+    return "*" in table or "?" in table

@@ -1,0 +1,70 @@
+"""`${env:NAME}` and `${file:PATH}` inside a text value; `$${` stands for `${` itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from tailrace.config.problem import InvalidError
+
+_REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file):([^}]*)\}|)")
+_FILE_BYTES_MAX = 1 << 20
+
+
+class Interpolated(str):
+    """A text that came, whole or in part, from outside the file; `pieces` are the parts that did."""
+
+    __slots__ = ("pieces",)
+    pieces: tuple[str, ...]
+
+
+def interpolate(text: str, folder: Path) -> str:
+    """Fill in what `text` refers to; relative paths start at `folder`. Raises `InvalidError` for what is missing."""
+    pieces: list[str] = []
+
+    def fill(reference: re.Match[str]) -> str:
+        escaped, kind, name = reference.groups()
+        if escaped:
+            return "${"
+        if not name:
+            raise InvalidError(
+                "has a `${` that is neither `${env:NAME}` nor `${file:PATH}`", "write `$${` for the two characters"
+            )
+        pieces.append(_variable(name) if kind == "env" else _content(name, folder / name))
+        return pieces[-1]
+
+    filled = _REFERENCE.sub(fill, text)
+    if not pieces:
+        return filled
+    interpolated = Interpolated(filled)
+    interpolated.pieces = tuple(pieces)
+    return interpolated
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise InvalidError(
+            f"needs the environment variable {name}, which is not set", f"export {name}, or write the value"
+        )
+    return value
+
+
+def _content(name: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_FILE_BYTES_MAX + 1)
+        if len(content) > _FILE_BYTES_MAX:
+            raise InvalidError(
+                f"needs the file {name}, which is larger than 1 MiB", "name the file that holds the value alone"
+            )
+        return re.sub(r"\r?\n\Z", "", content.decode())
+    except UnicodeDecodeError:
+        raise InvalidError(f"needs the file {name}, which is not UTF-8 text", "use a file of text") from None
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        mend = f"it is looked for at {path}; put it there, or correct the path"
+        raise InvalidError(f"needs the file {name}, which cannot be read: {reason}", mend) from None
+    except ValueError:
+        raise InvalidError("needs a file whose path holds a NUL character", "correct the path") from None

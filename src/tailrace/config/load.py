@@ -1,0 +1,127 @@
+"""Makes a pipeline of a file or of flags: everything that is wrong is told at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any
+
+from pydantic import ValidationError
+
+from tailrace.config import checks
+from tailrace.config.document import Document, read
+from tailrace.config.explain import explain
+from tailrace.config.model import Pipeline
+from tailrace.config.problem import FileErrors, Path, kind_of
+from tailrace.config.secrets import Secrets
+from tailrace.errors import FileError
+
+_FLAGS: Mapping[Path, str] = {
+    ("name",): "--name",
+    ("kafka",): "--bootstrap",
+    ("kafka", "bootstrap.servers"): "--bootstrap",
+    ("source", "tables"): "--table",
+    ("source", "region"): "--region",
+    ("source", "endpoint_url"): "--endpoint-url",
+    ("source", "role_arn"): "--role-arn",
+    ("source", "start"): "--start",
+    ("format",): "--format",
+    ("lanes",): "--lanes",
+}
+
+
+@dataclass(frozen=True)
+class LoadedPipeline:
+    """A pipeline that was found right, and the secrets that must not be shown."""
+
+    pipeline: Pipeline
+    secrets: Secrets
+
+
+def load(path: FilePath) -> LoadedPipeline:
+    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it."""
+    document = read(path)
+    if document.data is None and document.problems:
+        raise FileErrors(document.problems.values())
+    return _build(document)
+
+
+def from_flags(
+    tables: Sequence[str],
+    bootstrap: str,
+    *,
+    name: str = "tailrace",
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    role_arn: str | None = None,
+    start: str | None = None,
+    format: str | None = None,  # noqa: A002 - the key's name
+    lanes: int | None = None,
+) -> LoadedPipeline:
+    """Make a pipeline without a file, everything else at its default. Raises `FileErrors` that name the flags.
+
+    `name` stays the same from run to run, so that the next one goes on where this one stopped.
+    """
+    source = {"endpoint_url": endpoint_url, "region": region, "role_arn": role_arn, "start": start}
+    data = {
+        "name": name,
+        "kafka": {"bootstrap.servers": bootstrap},
+        "source": {"type": "dynamodb-streams", "tables": list(tables)} | _given(source),
+    } | _given({"format": format, "lanes": lanes})
+    document = Document("", FilePath(), data)
+    try:
+        return _build(document)
+    except FileErrors as errors:
+        raise FileErrors(_with_flag(path, error) for path, error in document.problems.items()) from errors
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _with_flag(path: Path, error: FileError) -> FileError:
+    flag = next((_FLAGS[path[:n]] for n in range(len(path), 0, -1) if path[:n] in _FLAGS), error.path)
+    return FileError(error.message, path=flag, hint=error.hint)
+
+
+def _build(document: Document) -> LoadedPipeline:
+    """Check the document's data whole. Raises `FileErrors`."""
+    data = document.data
+    if not isinstance(data, dict):
+        document.add(
+            (), f"must be a mapping of keys, not {kind_of(data)}", "start with `name:`, `kafka:` and `source:`"
+        )
+    else:
+        _add_region(data)
+        _add_findings(document, data)
+    if document.problems:
+        hide = Secrets(document.secrets | document.interpolated).redact
+        for path, error in document.problems.items():
+            document.problems[path] = FileError(
+                hide(error.message), file=error.file, path=error.path, line=error.line, hint=hide(error.hint)
+            )
+        raise FileErrors(sorted(document.problems.values(), key=lambda error: error.line or 0))
+    return LoadedPipeline(Pipeline.model_validate(data), Secrets(document.secrets))
+
+
+def _add_region(data: dict[str, Any]) -> None:
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    source = data.get("source")
+    if region and isinstance(source, dict):
+        source.setdefault("region", region)
+
+
+def _add_findings(document: Document, data: dict[str, Any]) -> None:
+    if isinstance(kafka := data.get("kafka"), dict):
+        for finding in checks.of_kafka(kafka):
+            document.add(*finding)
+    try:
+        pipeline = Pipeline.model_validate(data)
+    except ValidationError as error:
+        for finding in explain(error):
+            document.add(*finding)
+    else:
+        for finding in checks.of_pipeline(pipeline):
+            document.add(*finding)

@@ -1,0 +1,61 @@
+"""Which values are secret, and how they are kept out of everything that is shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+MASK = "***"
+
+_SECRET_WORD = re.compile(
+    r"password|passphrase|passwd|secret|token|pem|jaas|credential|private|(^|[._-])key([._-]|$)"
+    r"|^sasl\.oauthbearer\.(config|extensions)$|^external_id$",
+    re.IGNORECASE,
+)
+_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name)|\.ms|\.bytes)$", re.IGNORECASE)
+_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/]*@")
+_SHORT = 4
+"""Values shorter than this are blotted out as whole words only, or a one-letter password would leave no text."""
+
+
+def is_secret(key: str) -> bool:
+    """Tell by its name whether a key holds a secret."""
+    return key == "external_id" or bool(_SECRET_WORD.search(key) and not _HARMLESS_END.search(key))
+
+
+def is_credential(property_name: str) -> bool:
+    """Tell whether a Kafka property has to do with who one is: what it takes from elsewhere is then secret."""
+    return is_secret(property_name) or bool(
+        re.match(r"(sasl|ssl)[._]", property_name)
+        and not re.search(r"mechanisms?$|location$|url$|method$|\.ms$|algorithm$|suites$|list$", property_name)
+    )
+
+
+class Secrets:
+    """The secret values of a pipeline; `redact` takes them out of a text."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        spellings = {spelling for value in values for spelling in _spellings(value)}
+        self._pattern = re.compile("|".join(map(_searched, sorted(spellings, key=len, reverse=True))) or r"(?!)")
+        self._count = len(spellings)
+
+    def redact(self, text: str) -> str:
+        """Replace every secret, and the user and password of every URL, by `***`."""
+        return _USER_INFO.sub(rf"\1{MASK}@", self._pattern.sub(MASK, text))
+
+    def __repr__(self) -> str:
+        return f"Secrets({self._count})"
+
+
+def _spellings(value: str) -> set[str]:
+    """Give a secret as it may be met: as it is, escaped for JSON, Python or a URL, and each line of a long one."""
+    lines = [line.strip() for line in value.splitlines() if len(line.strip()) >= 2 * _SHORT]
+    whole = [value, value.strip(), json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe="")]
+    return {spelling for spelling in (*whole, *lines) if spelling}
+
+
+def _searched(spelling: str) -> str:
+    escaped = re.escape(spelling)
+    return escaped if len(spelling) >= _SHORT else rf"(?<!\w){escaped}(?!\w)"
