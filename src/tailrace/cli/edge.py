@@ -7,8 +7,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tailrace.errors import EXIT_FILE, EXIT_WORLD, FileError, TailraceError
+
+if TYPE_CHECKING:
+    from tailrace.config import LoadedPipeline
 
 EXIT_BUG = 70
 REPORT = "please report it, with what `tailrace --debug …` shows for the same command"
@@ -24,6 +29,19 @@ class Edge:
 
 
 edge = Edge()
+
+
+def load(file: Path) -> LoadedPipeline:
+    """Load a command's pipeline file; from here on the edge knows its secrets. Raises `FileErrors`."""
+    from tailrace import config
+
+    return keep_secrets(config.load(file))
+
+
+def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
+    """Let the edge know the secrets of a pipeline that was made in another way."""
+    edge.redact = loaded.secrets.redact
+    return loaded
 
 
 def report(error: Exception) -> int:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
+from tailrace.cli import schema, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -38,10 +39,16 @@ def tailrace(
 
 
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
+app.command()(validate.validate)
+app.command()(schema.schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 the file or the usage is wrong, 3 the world is, 130 Ctrl-C, 70 a defect."""
+    """Run the command line and exit.
+
+    The exit code is 0 for done, 2 for a wrong file or usage, 3 for a world that is not as it should be, 70 for a
+    defect of Tailrace, 130 for Ctrl-C.
+    """
     try:
         app(arguments)
     except Exception as error:
