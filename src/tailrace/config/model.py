@@ -31,6 +31,7 @@ from tailrace.kafka import properties
 
 TOPIC_LENGTH_MAX = 249
 _TOPIC = re.compile(rf"^[A-Za-z0-9._-]{{1,{TOPIC_LENGTH_MAX}}}$")
+_PROPERTY_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 _PLACEHOLDERS = ("pipeline", "table")
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 _TABLE_PATTERN = r"^[A-Za-z0-9_.*?-]{1,255}$"
@@ -192,7 +193,7 @@ class KafkaProperties(Mapping[str, str]):
         return {
             "type": "object",
             "required": ["bootstrap.servers"],
-            "properties": {name: {"type": ["string", "number", "boolean"]} for name in known}
+            "properties": {name: _PROPERTY_SCHEMA for name in known}
             | {
                 "bootstrap.servers": {
                     "type": "string",
@@ -297,11 +298,17 @@ class Topics(_Part):
     """How missing topics of tables are made. Existing ones are used as they are."""
 
     partitions: Whole = Field(default=6, ge=1, le=100_000, description="Partitions of a topic that is made.")
-    replication: Annotated[int | Literal["auto"], BeforeValidator(_replication)] = Field(
+    replication: Annotated[
+        int | Literal["auto"],
+        BeforeValidator(_replication),
+        WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": 32767}]}),
+    ] = Field(
         default="auto",
         description="Replicas of a topic that is made; `auto` takes 3, or as many as there are brokers when fewer.",
     )
-    properties: dict[str, str] = Field(
+    properties: Annotated[
+        dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": _PROPERTY_SCHEMA})
+    ] = Field(
         default={},
         description="Any topic property of Kafka for the topics that are made.",
         examples=[{"cleanup.policy": "compact", "retention.ms": "604800000"}],

@@ -6,11 +6,33 @@ from typing import Any
 
 from tailrace.config.model import Pipeline
 
+_REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):[^}]+\}"}
+_OUTER = ("description", "default", "examples")
+_RESTRICTED = ("integer", "boolean")
+
 
 def json_schema() -> dict[str, Any]:
-    """Give the schema, JSON Schema draft 2020-12."""
+    """Give the schema, JSON Schema draft 2020-12. Wherever a value stands, `${env:…}` or `${file:…}` may."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tailrace pipeline",
-        **{key: value for key, value in Pipeline.model_json_schema().items() if key != "title"},
+        **_for_editors(Pipeline.model_json_schema()),
     }
+
+
+def _for_editors(schema: Any) -> Any:
+    """Leave out pydantic's titles, and let references stand for restricted values."""
+    if isinstance(schema, list):
+        return [_for_editors(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    clean = {key: _for_editors(value) for key, value in schema.items() if not (key == "title" and _is_name(value))}
+    if clean.get("type") in _RESTRICTED or {"enum", "const", "pattern"} & clean.keys():
+        outer = {key: clean.pop(key) for key in _OUTER if key in clean}
+        return {**outer, "anyOf": [clean, _REFERENCE]}
+    return clean
+
+
+def _is_name(value: object) -> bool:
+    """Tell a schema's title from a property that is called `title`."""
+    return isinstance(value, str)
