@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Opera
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,8 @@ _TABLES_MAX: Final = 100
 _ATTEMPTS_MAX: Final = 3
 _BACKOFF_MAX_S: Final = 0.5
 """Longest pause before the second attempt of a listing's page; it doubles for the next."""
+_SECOND_MS: Final = 1000
+_MINUTE_MS: Final = 60 * _SECOND_MS
 _PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
 
 
@@ -264,10 +267,19 @@ def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
 
 
 def _since(page: SourcePage, since_ms: int) -> SourcePage:
-    """Drop the records created before `since_ms`. DynamoDB gives whole seconds; a time it did not give (0) counts."""
-    floor_ms = since_ms // 1000 * 1000
-    records = [record for record in page.records if record.created_ms >= floor_ms or not record.created_ms]
+    """Drop the records created before `since_ms`, as far as their rounded times tell; the doubtful ones stay."""
+    records = [record for record in page.records if _created_before_ms(record.created_ms) > since_ms]
     return msgspec.structs.replace(page, records=records)
+
+
+def _created_before_ms(created_ms: int) -> float:
+    """Give the end of the time in which a record was created.
+
+    DynamoDB rounds times down to the second, DynamoDB Local to the minute; 0 stands for a time that is unknown.
+    """
+    if created_ms == 0:
+        return math.inf
+    return created_ms + (_MINUTE_MS if created_ms % _MINUTE_MS == 0 else _SECOND_MS)
 
 
 def _shard_subject(shard: ShardRef) -> Subject:

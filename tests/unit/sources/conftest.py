@@ -3,14 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fake_aws import FakeAws
 
+from support.fake_aws import ACCESS_KEY, SECRET_KEY, TOKEN, FakeAws
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
-
-ACCESS_KEY = "AKIDEXAMPLE"
-SECRET_KEY = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
-TOKEN = "session-token-" + "t" * 400
 
 
 @pytest.fixture(scope="session")

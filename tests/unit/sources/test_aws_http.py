@@ -7,10 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import SECRET_KEY, TOKEN
-from fake_aws import Answer, FakeAws, failure, fault, ok, signature_of
 from urllib3 import PoolManager
 
+from support.fake_aws import SECRET_KEY, TOKEN, Answer, FakeAws, failure, fault, ok, signature_of
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.sources.aws_errors import RefusedRequestError, Subject
 from tailrace.sources.aws_http import AwsClient, open_pool

@@ -5,8 +5,8 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
-from fake_aws import Answer, FakeAws, fault, ok, signature_of
 
+from support.fake_aws import Answer, FakeAws, fault, ok, signature_of
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import WorldError
 from tailrace.sources.aws_errors import Subject

@@ -5,8 +5,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from fake_aws import Answer, FakeAws, failure, fault, ok
 
+from support.fake_aws import Answer, FakeAws, failure, fault, ok
 from tailrace.core.ports import ReadError, ReadFailure, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws_session import AwsSession
@@ -118,6 +118,18 @@ def test_changes_older_than_the_start_are_dropped_from_every_page(fake: FakeAws,
         for since_ms in (100_000, 100_999, 101_000)
     ]
     assert kept == [["2", "3"], ["2", "3"], ["3"]]
+
+
+def test_a_change_whose_time_is_rounded_to_the_minute_is_kept_when_in_doubt(
+    fake: FakeAws, streams: DynamoDBStreams
+) -> None:
+    page = ok(Records=[record(1, created_s=60), record(2, created_s=120)])
+    fake.answers("GetRecords", page, page, page)
+    kept = [
+        [read.sequence for read in streams.read(SHARD, Position("TRIM_HORIZON", since_ms=since_ms), "i").records]
+        for since_ms in (119_999, 120_000, 180_000)
+    ]
+    assert kept == [["1", "2"], ["2"], []]
 
 
 def test_a_change_whose_time_is_unknown_is_never_dropped(fake: FakeAws, streams: DynamoDBStreams) -> None:
