@@ -21,7 +21,6 @@ import msgspec
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ListerKey, ShardState, Taken, TakenKey, Write
 from tailrace.core.lane_messages import (
-    Aborted,
     Assigned,
     CloseProducer,
     Command,
@@ -37,7 +36,6 @@ from tailrace.core.lane_messages import (
     PublishLineage,
     Read,
     ReadFailed,
-    Refused,
     Release,
     Released,
     Tick,
@@ -49,6 +47,7 @@ from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase, Reading
+from tailrace.core.refusals import RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 
@@ -94,8 +93,8 @@ class LaneOptions(msgspec.Struct, frozen=True):
     retake_backoff: Backoff = Backoff(base_ms=200, max_ms=20_000)
     fenced_pause_ms: int = 5_000
     """Pause before a fenced lane is taken back: long enough to hear from the group that it went to another worker."""
-    refused_pause_ms: int = 15_000
-    """Pause before a shard is read again whose topic the broker refuses."""
+    refused_backoff: Backoff = Backoff(base_ms=15_000, max_ms=300_000)
+    """Pause before a shard is read again whose topic the broker refuses: each try costs the lane a taking."""
     catch_up_timeout_ms: int = 30_000
 
 
@@ -129,12 +128,13 @@ class Lane:
         """The lane's checkpoints as committed: the view's when it was taken, its own since (the view lags behind)."""
         self._tickets = 0
         self._losses = 0
-        self._aborts = 0
-        self._retry_commit_ms: int | None = None
+        self._refused = RefusedRecords()
+        self._refused_topics: dict[ShardRef, tuple[int, int]] = {}
+        """Shards whose topic the broker refuses: how often in a row, and when to read them again."""
         self._deadline_ms = 0
         self._synced_version = -1
 
-    def handle(self, event: Event, now_ms: int) -> list[Command]:  # noqa: PLR0912 - the transition table
+    def handle(self, event: Event, now_ms: int) -> list[Command]:
         """Take in one event at `now_ms` (milliseconds since the epoch) and say what to do."""
         if self.state is LaneState.RELEASED or self._is_stale(event):
             return []
@@ -151,15 +151,8 @@ class Lane:
             case Committed() if self.state is LaneState.TAKING:
                 self.state = LaneState.CATCHING_UP
                 self._deadline_ms = now_ms + self._options.catch_up_timeout_ms
-            case Aborted() | Refused() if self.state is LaneState.TAKING:
-                reason = event.reason if isinstance(event, Aborted) else event.refusals[0].reason
-                self._lose(ProducerLost(event.incarnation, fenced=False, reason=reason), commands, now_ms)
             case Committed():
                 self._note_committed(commands, now_ms)
-            case Aborted():
-                self._aborted(event, commands, now_ms)
-            case Refused():
-                self._refused(event, commands, now_ms)
             case PageRead():
                 self._page_read(event, commands, now_ms)
             case ReadFailed():
@@ -185,7 +178,7 @@ class Lane:
         """A producer call was asked for and has not answered."""
         if self.state in {LaneState.OPENING, LaneState.TAKING}:
             return True
-        return self.state is LaneState.ACTIVE and self.outbox.is_under_way and self._retry_commit_ms is None
+        return self.state is LaneState.ACTIVE and self.outbox.is_under_way
 
     def _release(self, commands: list[Command]) -> None:
         if self.state is LaneState.RELEASING:
@@ -200,7 +193,7 @@ class Lane:
         commands.append(Released())
 
     def _finish_release(self, event: Event, commands: list[Command]) -> None:
-        if isinstance(event, ProducerOpened | Committed | Aborted | Refused):
+        if isinstance(event, ProducerOpened | Committed):
             self.state = LaneState.RELEASED
             commands += [CloseProducer(self.incarnation), Released()]
 
@@ -210,20 +203,34 @@ class Lane:
             self.state = LaneState.RELEASED
             commands.append(Released())
             return
-        self._losses += 1
-        pause_ms = self._options.retake_backoff.pause_ms(self._losses, self._jitter())
+        found_large = self._note_refusals(event, commands, now_ms)
+        self._losses += not found_large
+        pause_ms = 0 if found_large else self._options.retake_backoff.pause_ms(self._losses, self._jitter())
         self._deadline_ms = now_ms + (self._options.fenced_pause_ms if event.fenced else pause_ms)
         self.state = LaneState.BACKING_OFF
         self._forget()
         self.incarnation = next(self._incarnations)
         commands.append(Notice(NoticeKind.LOST, event.reason))
 
+    def _note_refusals(self, event: ProducerLost, commands: list[Command], now_ms: int) -> bool:
+        """Remember what the broker refused; tells whether some record's size was the cause of the loss."""
+        for refusal in event.refusals:
+            page = self.outbox.page_under_way(refusal.page)
+            if refusal.too_large:
+                if self._refused.note(page, refusal.record, refusal.reason, sure=refusal.alone):
+                    self._notice(commands, NoticeKind.SET_ASIDE, page.shard, refusal.reason)
+            elif self._refused_topics.get(page.shard, (0, 0))[1] <= now_ms:
+                times = self._refused_topics.get(page.shard, (0, 0))[0] + 1
+                pause_ms = self._options.refused_backoff.pause_ms(times, self._jitter())
+                self._refused_topics[page.shard] = times, now_ms + pause_ms
+                self._notice(commands, NoticeKind.TOPIC_REFUSED, page.shard, refusal.reason)
+        return any(refusal.too_large for refusal in event.refusals)
+
     def _forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
         self.readings.clear()
         self._committed.clear()
         self.outbox = Outbox(self.number)
-        self._retry_commit_ms = None
         self._synced_version = -1
 
     def _has_work(self) -> bool:
@@ -262,40 +269,14 @@ class Lane:
     # Publishing
 
     def _note_committed(self, commands: list[Command], now_ms: int) -> None:
-        self._losses = self._aborts = 0
+        self._losses = 0
         for shard, checkpoint in self.outbox.committed(now_ms).items():
             self._committed[shard] = checkpoint
+            self._refused.forget(shard, checkpoint.sequence)
+            self._refused_topics.pop(shard, None)
             if checkpoint.state == "ended":
                 self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
-
-    def _aborted(self, event: Aborted, commands: list[Command], now_ms: int) -> None:
-        self._aborts += 1
-        self._retry_commit_ms = now_ms + self._options.retake_backoff.pause_ms(self._aborts, self._jitter())
-        commands.append(Notice(NoticeKind.COMMIT_ABORTED, event.reason))
-
-    def _refused(self, event: Refused, commands: list[Command], now_ms: int) -> None:
-        too_large = [refusal for refusal in event.refusals if refusal.too_large]
-        refused = [refusal for refusal in event.refusals if not refusal.too_large]
-        if self._options.errors_fail:
-            stopped = too_large
-        else:
-            stopped = self.outbox.set_aside(too_large)
-            for refusal in too_large:
-                self._notice(commands, NoticeKind.SET_ASIDE, self.outbox.shard_of(refusal), refusal.reason)
-        to_stop = {self.outbox.shard_of(refusal): refusal.reason for refusal in stopped}
-        to_retry = {self.outbox.shard_of(refusal): refusal.reason for refusal in refused}
-        if to_stop or to_retry:
-            self.outbox.drop(to_stop.keys() | to_retry.keys(), now_ms)
-        else:
-            self._retry_commit_ms = now_ms
-        for shard, reason in to_retry.items():
-            reading = self._restart(shard)
-            reading.phase = Phase.READY
-            reading.next_read_ms = now_ms + self._options.refused_pause_ms
-            self._notice(commands, NoticeKind.READ_FAILED, shard, reason)
-        for shard, reason in to_stop.items():
-            self._stop(self._restart(shard), Phase.FAILED, reason, commands, now_ms)
 
     def _restart(self, shard: ShardRef) -> Reading:
         """Read a shard again from its committed checkpoint. The outbox must not hold a page of it."""
@@ -330,6 +311,7 @@ class Lane:
             detail = f"after {reading.failures} failures"
             self._notice(commands, NoticeKind.READ_RECOVERED, reading.shard, detail)
         page = event.page.without_repeats(reading.sequence)
+        page = self._refused.apply(page, stop=self._options.errors_fail)
         closed = bool(self._view.children_of(page.shard))
         reading.took(page, now_ms, self._options.pacing, closed=closed)
         if page.records or not reading.checkpointed or page.next_iterator is None:
@@ -370,7 +352,7 @@ class Lane:
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
         reading.phase = Phase.DRAINED
-        self._publish_up_to(_empty_page(reading.shard), reading, now_ms)
+        self._publish_up_to(_empty_page(reading), reading, now_ms)
         self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
 
     def _stop(
@@ -383,7 +365,7 @@ class Lane:
     ) -> None:
         """Stop a shard and say so in its checkpoint; a gap stops the whole table once that is committed."""
         reading.phase = phase
-        self._publish_up_to(_empty_page(reading.shard), reading, now_ms, detail=why)
+        self._publish_up_to(_empty_page(reading), reading, now_ms, detail=why)
         kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
         self._notice(commands, kind, reading.shard, why)
 
@@ -453,23 +435,19 @@ class Lane:
     def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
         if reading.record.start == "END" and not reading.begun:
             reading.phase = Phase.DRAINED
-            self._publish_up_to(_empty_page(reading.shard), reading, now_ms)
+            self._publish_up_to(_empty_page(reading), reading, now_ms)
             return
         if reading.may_have_lost_its_head(now_ms):
             self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
             return
         reading.phase = Phase.READY
+        reading.next_read_ms = self._refused_topics.get(reading.shard, (0, now_ms))[1]
         self._notice(
             commands, NoticeKind.SHARD_BEGUN, reading.shard, f"after {reading.sequence or reading.record.start}"
         )
 
     def _commit_if_due(self, commands: list[Command], now_ms: int) -> None:
-        if self.outbox.is_under_way:
-            if self._retry_commit_ms is None or now_ms < self._retry_commit_ms:
-                return
-            self._retry_commit_ms = None
-            commands.append(Commit(self.incarnation, self.outbox.again(now_ms)))
-        elif self._is_due(now_ms):
+        if not self.outbox.is_under_way and self._is_due(now_ms):
             transaction = self.outbox.cut(self._options.batch_changes, self._options.batch_bytes, now_ms)
             commands.append(Commit(self.incarnation, transaction))
 
@@ -493,17 +471,16 @@ class Lane:
         if self.state is not LaneState.ACTIVE:
             return None
         times = [r.next_read_ms for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms > now_ms]
-        if self._retry_commit_ms is not None:
-            times.append(self._retry_commit_ms)
-        elif self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
+        if self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
             times.append(self.outbox.oldest_ms + self._options.linger_ms)
         return min(times, default=None)
 
 
-def _empty_page(shard: ShardRef) -> Page:
+def _empty_page(reading: Reading) -> Page:
     """Give a page without records: it only carries a checkpoint."""
     return Page(
-        shard=shard,
+        shard=reading.shard,
+        table=reading.record.table,
         records=[],
         change_count=0,
         size_bytes=0,

@@ -47,35 +47,30 @@ class Committed(Event, frozen=True):
     incarnation: int
 
 
-class Aborted(Event, frozen=True):
-    """The last transaction is surely aborted, for a reason that may pass; the producer is sound."""
-
-    incarnation: int
-    reason: str
-
-
 class Refusal(msgspec.Struct, frozen=True):
-    """The broker refused one record of a transaction; `too_large` for its size, else its whole topic is refused."""
+    """The broker refused one record of a transaction: for its size, or (`too_large` false) its whole topic.
+
+    `alone`: it was the only record of its batch, so it is surely this one that is too large.
+    """
 
     page: int
     record: int
     too_large: bool
+    alone: bool
     reason: str
 
 
-class Refused(Event, frozen=True):
-    """The last transaction is surely aborted since the broker refused these records; the producer is sound."""
-
-    incarnation: int
-    refusals: tuple[Refusal, ...]
-
-
 class ProducerLost(Event, frozen=True):
-    """The producer must never be used again: fenced, fatal, or the outcome of what it last did is unknown."""
+    """The producer must never be used again: fenced, fatal, or the outcome of what it last did is not sure.
+
+    Nothing but a commit leaves a producer usable: after a refusal librdkafka still has requests under way, whose
+    answers nobody waits for.
+    """
 
     incarnation: int
     fenced: bool
     reason: str
+    refusals: tuple[Refusal, ...] = ()
 
 
 class PageRead(Event, frozen=True):
@@ -126,7 +121,7 @@ class Transaction(msgspec.Struct, frozen=True):
 
 
 class Commit(Command, frozen=True):
-    """Begin, produce and commit. Answer: Committed, Aborted, Refused or ProducerLost."""
+    """Begin, produce and commit. Answer: Committed or ProducerLost."""
 
     incarnation: int
     transaction: Transaction
@@ -165,7 +160,7 @@ class NoticeKind(StrEnum):
     READ_FAILED = "read failed"
     READ_RECOVERED = "read recovered"
     SET_ASIDE = "record set aside"
-    COMMIT_ABORTED = "commit aborted"
+    TOPIC_REFUSED = "topic refused"
 
 
 class Notice(Command, frozen=True):

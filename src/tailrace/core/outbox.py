@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-import msgspec
-
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardState, Write
-from tailrace.core.lane_messages import Refusal, Transaction
-from tailrace.core.page import Page, SetAside
+from tailrace.core.lane_messages import Transaction
+from tailrace.core.page import Page
 from tailrace.core.shard import ShardRef
 
 
@@ -86,11 +84,11 @@ class Outbox:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
-        return self._transaction(now_ms)
-
-    def again(self, now_ms: int) -> Transaction:
-        """Give the transaction under way once more, after it was surely aborted."""
-        return self._transaction(now_ms)
+        writes = [
+            Write(self._lane, CheckpointKey(*shard), checkpoint)
+            for shard, checkpoint in self._checkpoints(now_ms).items()
+        ]
+        return Transaction(tuple(entry.page for entry in self._under_way), (*self._writes_under_way, *writes))
 
     def committed(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
         """Drop what was under way, now published: gives the checkpoints that hold."""
@@ -103,35 +101,9 @@ class Outbox:
         """Tell whether a page of `shard` is under way or waiting."""
         return any(entry.page.shard == shard for entry in (*self._under_way, *self._waiting))
 
-    def set_aside(self, refusals: list[Refusal]) -> list[Refusal]:
-        """Let dead letters stand in for refused records; gives back those of which even the bare one was refused."""
-        hopeless = []
-        for refusal in refusals:
-            entry = self._under_way[refusal.page]
-            before = entry.page.set_aside.get(refusal.record)
-            if before is not None and before.bare:
-                hopeless.append(refusal)
-                continue
-            mark = SetAside(refusal.reason) if before is None else SetAside(before.reason, bare=True)
-            entry.page = msgspec.structs.replace(entry.page, set_aside={**entry.page.set_aside, refusal.record: mark})
-        return hopeless
-
-    def shard_of(self, refusal: Refusal) -> ShardRef:
-        """Give the shard whose page the refusal names."""
-        return self._under_way[refusal.page].page.shard
-
-    def drop(self, shards: set[ShardRef], now_ms: int) -> None:
-        """Forget all pages of `shards`, also those of an aborted transaction: they will be read again.
-
-        What the transaction still holds goes back to the front of the queue.
-        """
-        entries = [entry for entry in (*self._under_way, *self._waiting) if entry.page.shard not in shards]
-        self._waiting = deque(entries)
-        self._waiting_writes = self._writes_under_way + self._waiting_writes
-        self._under_way, self._writes_under_way = [], []
-        self.waiting_changes = sum(entry.page.change_count for entry in entries)
-        self.waiting_bytes = self.size_bytes = sum(entry.page.size_bytes for entry in entries)
-        self.oldest_ms = now_ms if self.has_waiting else None
+    def page_under_way(self, index: int) -> Page:
+        """Give a page of the transaction under way."""
+        return self._under_way[index].page
 
     def drop_waiting(self, shards: set[ShardRef]) -> None:
         """Forget the waiting pages of `shards`; a transaction under way goes on."""
@@ -141,13 +113,6 @@ class Outbox:
                 self._count(entry.page, -1)
                 self.size_bytes -= entry.page.size_bytes
         self._waiting = deque(kept)
-
-    def _transaction(self, now_ms: int) -> Transaction:
-        writes = [
-            Write(self._lane, CheckpointKey(*shard), checkpoint)
-            for shard, checkpoint in self._checkpoints(now_ms).items()
-        ]
-        return Transaction(tuple(entry.page for entry in self._under_way), (*self._writes_under_way, *writes))
 
     def _checkpoints(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
         """The last entry of each shard under way speaks for it."""

@@ -32,10 +32,12 @@ class Page(msgspec.Struct, frozen=True):
     """What one read of a shard gave. `next_iterator` None means the shard's end.
 
     `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
-    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place.
+    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place; the records
+    of `alone` are sent each in a batch of its own.
     """
 
     shard: ShardRef
+    table: str
     records: list[Outgoing]
     change_count: int
     size_bytes: int
@@ -46,6 +48,22 @@ class Page(msgspec.Struct, frozen=True):
     full: bool = False
     stop: str | None = None
     set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
+    alone: frozenset[int] = frozenset()
+
+    def cut_before(self, index: int, why: str) -> Page:
+        """Give the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`."""
+        sequence = self.records[index].sequence
+        kept = [record for record in self.records[:index] if record.sequence != sequence]
+        last = kept[-1] if kept else None
+        return msgspec.structs.replace(
+            self,
+            records=kept,
+            change_count=min(len(kept), self.change_count),
+            first_sequence=kept[0].sequence if kept else None,
+            last_sequence=last.sequence if last else None,
+            last_created_ms=last.timestamp_ms if last else None,
+            stop=why,
+        )
 
     def without_repeats(self, sequence: str | None) -> Page:
         """Give the page without records at or before `sequence`; itself when there are none (the usual case)."""

@@ -1,0 +1,60 @@
+"""Records that the broker refuses for their size: remembered over the takings of a lane until they are past.
+
+The broker refuses a whole batch for one record, so the first refusal only gives suspects. They are sent again each
+alone; one that is refused alone is set aside: a dead letter takes its place, first with the record, then bare.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import msgspec
+
+from tailrace.core.page import Outgoing, Page, SetAside
+from tailrace.core.shard import ShardRef, is_after
+
+_Identity = tuple[str, bool]
+"""Sequence number, and whether the record is the tombstone behind the change."""
+
+
+class RefusedRecords:
+    """What is known of the refused records of one lane."""
+
+    def __init__(self) -> None:
+        self._suspects: defaultdict[ShardRef, set[_Identity]] = defaultdict(set)
+        self._set_aside: defaultdict[ShardRef, dict[_Identity, SetAside]] = defaultdict(dict)
+
+    def note(self, page: Page, index: int, reason: str, *, sure: bool) -> bool:
+        """Note a refusal; gives True when a record is newly set aside. `sure`: it was alone in its batch."""
+        identity = _identity(page.records[index])
+        if not sure:
+            self._suspects[page.shard].add(identity)
+            return False
+        before = self._set_aside[page.shard].get(identity)
+        self._set_aside[page.shard][identity] = SetAside(before.reason if before else reason, bare=before is not None)
+        return before is None
+
+    def apply(self, page: Page, *, stop: bool) -> Page:
+        """Mark the page's known records; with `stop` cut the page before the first one that is to be set aside."""
+        suspects, set_aside = self._suspects.get(page.shard), self._set_aside.get(page.shard)
+        if not suspects and not set_aside:
+            return page
+        identities = [_identity(record) for record in page.records]
+        marks = {i: set_aside[one] for i, one in enumerate(identities) if set_aside and one in set_aside}
+        if stop and marks:
+            first = min(marks)
+            return page.cut_before(first, marks[first].reason)
+        alone = frozenset(i for i, one in enumerate(identities) if suspects and one in suspects)
+        return msgspec.structs.replace(page, set_aside=marks, alone=alone)
+
+    def forget(self, shard: ShardRef, sequence: str | None) -> None:
+        """Forget what is published: all records of `shard` up to `sequence`."""
+        if sequence is None or (shard not in self._suspects and shard not in self._set_aside):
+            return
+        self._suspects[shard] = {one for one in self._suspects[shard] if is_after(one[0], sequence)}
+        kept = {one: mark for one, mark in self._set_aside[shard].items() if is_after(one[0], sequence)}
+        self._set_aside[shard] = kept
+
+
+def _identity(record: Outgoing) -> _Identity:
+    return record.sequence, record.value is None

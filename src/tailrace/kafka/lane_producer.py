@@ -1,0 +1,230 @@
+"""The lane's transactional producer: carries out `OpenProducer`, `Commit` and `CloseProducer`.
+
+librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
+producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
+a commit that surely succeeded. Whatever else happens is `ProducerLost`: the producer is dropped as it stands, and the
+next `init_transactions` of its transactional id ends what it left open.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from tailrace.core.checkpoint import encode_key, encode_record
+from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
+from tailrace.core.page import Outgoing, Page
+from tailrace.kafka import clients, topics
+from tailrace.kafka.dead_letters import dead_letter
+
+TRANSACTION_TIMEOUT_MS = 20_000
+"""Bound of what a dead worker's open transaction holds back (KIP-98)."""
+
+MESSAGE_MAX_BYTES = 64 << 20
+"""The broker decides what is too large, not the client."""
+
+_FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
+_TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+_REFUSED_TOPIC = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_EXCEPTION,
+    KafkaError.POLICY_VIOLATION,
+    KafkaError.INVALID_RECORD,
+}
+
+Place = tuple[int, int]
+"""A record of a transaction: index of the page, index of the record in it."""
+_CHECKPOINTS = -1
+"""The `page` of a checkpoint record's place."""
+
+
+class LaneProducer:
+    """One producer, for one taking of one lane. Not safe for several threads."""
+
+    def __init__(
+        self,
+        lane: int,
+        incarnation: int,
+        *,
+        pipeline: str,
+        checkpoint_topic: str,
+        dead_letters_topic: str,
+        properties: Mapping[str, str],
+    ) -> None:
+        self._incarnation = incarnation
+        self._pipeline = pipeline
+        self._checkpoint_topic = checkpoint_topic
+        self._dead_letters_topic = dead_letters_topic
+        self._properties = properties
+        self._failures: dict[Place, KafkaError] = {}
+        self._producer = clients.producer(
+            properties,
+            {
+                "transactional.id": f"{pipeline}.lane-{lane}",
+                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
+                "partitioner": "murmur2_random",
+                "delivery.report.only.error": True,
+                "message.max.bytes": properties.get("message.max.bytes", MESSAGE_MAX_BYTES),
+            },
+        )
+
+    def open(self, timeout_s: float) -> ProducerOpened | ProducerLost:
+        """Fence whoever had the lane and end what it left open (`init_transactions`)."""
+        try:
+            self._producer.init_transactions(timeout_s)
+        except KafkaException as error:
+            return self._lost("init_transactions", error)
+        return ProducerOpened(self._incarnation)
+
+    def commit(self, transaction: Transaction) -> Committed | ProducerLost:
+        """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
+        deadline_s = time.monotonic() + TRANSACTION_TIMEOUT_MS / 1000
+        try:
+            self._producer.begin_transaction()
+            self._produce_all(transaction, deadline_s)
+            if not self._failures:
+                self._producer.commit_transaction(max(0.1, deadline_s - time.monotonic()))
+                return Committed(self._incarnation)
+        except (KafkaException, _BufferFullError) as error:
+            self._producer.poll(0)
+            refused_topics = self._refused_topics(error, transaction)
+            return self._lost("the transaction", error, (*self._refusals(transaction), *refused_topics))
+        first = KafkaException(next(iter(self._failures.values())))
+        return self._lost("the transaction", first, self._refusals(transaction))
+
+    def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
+        """Hand every record to librdkafka; stops early once one has failed."""
+        for page_index, page in enumerate(transaction.pages):
+            for index, record in enumerate(page.records):
+                outgoing = self._letter_of(page, index, record) if page.set_aside else record
+                if index in page.alone:
+                    self._flush(deadline_s)
+                self._produce(outgoing, (page_index, index), deadline_s)
+                if index in page.alone:
+                    self._flush(deadline_s)
+                if self._failures:
+                    return
+            self._producer.poll(0)
+        for index, write in enumerate(transaction.writes):
+            self._send(
+                partial(
+                    self._producer.produce,
+                    self._checkpoint_topic,
+                    encode_record(write.record),
+                    encode_key(write.key),
+                    write.partition,
+                    partial(self._note, (_CHECKPOINTS, index)),
+                ),
+                (_CHECKPOINTS, index),
+                deadline_s,
+            )
+
+    def _flush(self, deadline_s: float) -> None:
+        self._producer.flush(max(0.1, deadline_s - time.monotonic()))
+
+    def _produce(self, record: Outgoing, place: Place, deadline_s: float) -> None:
+        self._send(
+            partial(
+                self._producer.produce,
+                record.topic,
+                value=record.value,
+                key=record.key,
+                on_delivery=partial(self._note, place),
+                timestamp=record.timestamp_ms,
+                headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
+            ),
+            place,
+            deadline_s,
+        )
+
+    def _send(self, produce: partial[None], place: Place, deadline_s: float) -> None:
+        """Call produce, waiting while the client's buffer is full."""
+        while True:
+            try:
+                produce()
+            except BufferError:
+                if time.monotonic() > deadline_s:
+                    raise _BufferFullError from None
+                self._producer.poll(0.05)
+            except KafkaException as error:
+                if error.args[0].code() not in _TOO_LARGE:
+                    raise
+                self._failures.setdefault(place, error.args[0])
+                return
+            else:
+                return
+
+    def _note(self, place: Place, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failures.setdefault(place, error)
+
+    def _refusals(self, transaction: Transaction) -> tuple[Refusal, ...]:
+        """Name the records that the broker, or the client for it, refused."""
+        refused = {
+            place: error
+            for place, error in self._failures.items()
+            if error.code() in _TOO_LARGE | _REFUSED_TOPIC and place[0] != _CHECKPOINTS
+        }
+        lone = len(refused) == 1
+        return tuple(
+            Refusal(
+                page=page,
+                record=record,
+                too_large=error.code() in _TOO_LARGE,
+                alone=lone or record in transaction.pages[page].alone,
+                reason=f"{transaction.pages[page].records[record].topic}: {error.str()}",
+            )
+            for (page, record), error in sorted(refused.items())
+        )
+
+    def _refused_topics(
+        self, error: KafkaException | _BufferFullError, transaction: Transaction
+    ) -> tuple[Refusal, ...]:
+        """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn)."""
+        if isinstance(error, _BufferFullError) or error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return ()
+        used = {record.topic for page in transaction.pages for record in page.records}
+        refused = topics.without_right_to_write(self._properties, used)
+        return tuple(
+            Refusal(page_index, index, too_large=False, alone=False, reason=f"{record.topic}: no right to write")
+            for page_index, page in enumerate(transaction.pages)
+            for index, record in enumerate(page.records)
+            if record.topic in refused
+        )
+
+    def _letter_of(self, page: Page, index: int, record: Outgoing) -> Outgoing:
+        mark = page.set_aside.get(index)
+        if mark is None:
+            return record
+        return dead_letter(
+            self._dead_letters_topic,
+            pipeline=self._pipeline,
+            table=page.table,
+            shard=page.shard,
+            sequence=record.sequence,
+            created_ms=record.timestamp_ms,
+            key=record.key,
+            raw=None if mark.bare else record.raw,
+            intended_topic=record.topic,
+            stage="PRODUCE",
+            exception="org.apache.kafka.common.errors.RecordTooLargeException",
+            message=mark.reason,
+        )
+
+    def _lost(
+        self, what: str, error: KafkaException | _BufferFullError, refusals: tuple[Refusal, ...] = ()
+    ) -> ProducerLost:
+        if isinstance(error, _BufferFullError):
+            return ProducerLost(self._incarnation, fenced=False, reason=f"{what}: the client's buffer stayed full")
+        cause = error.args[0]
+        reason = f"{what}: {cause.str()} ({cause.name()})"
+        return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
+
+
+class _BufferFullError(Exception):
+    """librdkafka's queue did not drain before the transaction's time ran out."""

@@ -1,0 +1,115 @@
+"""Topics: make those that are missing, check those that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
+
+from tailrace.errors import WorldError
+from tailrace.kafka import clients
+
+MAX_REPLICATION = 3
+
+
+class TopicSpec(msgspec.Struct, frozen=True):
+    """What a topic should be like when it has to be made.
+
+    `replication` None: three, or as many as there are brokers.
+    """
+
+    name: str
+    partitions: int
+    replication: int | None = None
+    properties: Mapping[str, str] = {}
+
+
+class TopicState(msgspec.Struct, frozen=True):
+    """A topic as it is."""
+
+    name: str
+    partitions: int
+    replication: int
+
+
+def describe(admin: AdminClient, user: Mapping[str, str]) -> tuple[int, dict[str, TopicState]]:
+    """Give the number of brokers and every topic that may be seen. Raises WorldError when Kafka does not answer."""
+    try:
+        metadata = admin.list_topics(timeout=clients.REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise clients.world_error(error, "asking Kafka for its topics", user) from error
+    states = {
+        name: TopicState(
+            name, len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0)
+        )
+        for name, topic in metadata.topics.items()
+    }
+    return len(metadata.brokers), states
+
+
+def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
+    """Make the topics that are missing, and give all of `specs` as they are. Another worker may make them meanwhile."""
+    brokers, states = describe(admin, user)
+    missing = [spec for spec in specs if spec.name not in states]
+    if missing:
+        futures = admin.create_topics(
+            [_new_topic(spec, brokers) for spec in missing], request_timeout=clients.REQUEST_TIMEOUT_S
+        )
+        for name, future in futures.items():
+            _await_made(name, future, user)
+        _, states = describe(admin, user)
+    made_now = {
+        spec.name: TopicState(spec.name, spec.partitions, replication_of(spec, brokers))
+        for spec in missing
+        if spec.name not in states  # metadata may lag behind for a moment
+    }
+    return {spec.name: states.get(spec.name) or made_now[spec.name] for spec in specs}
+
+
+def replication_of(spec: TopicSpec, brokers: int) -> int:
+    """Give the replication factor that a new topic gets."""
+    return spec.replication or min(MAX_REPLICATION, brokers)
+
+
+def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:
+    """Give the topics of `names` that this principal may not write (KIP-430)."""
+    futures = clients.admin(user).describe_topics(
+        TopicCollection(list(names)),
+        include_authorized_operations=True,
+        request_timeout=clients.REQUEST_TIMEOUT_S,
+    )
+    return {name for name, future in futures.items() if not _may_write(future)}
+
+
+def _may_write(future: Future[Any]) -> bool:
+    try:
+        operations = future.result().authorized_operations
+    except KafkaException:
+        return False
+    return AclOperation.WRITE in operations
+
+
+def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
+    replication = replication_of(spec, brokers)
+    config = dict(spec.properties)
+    if replication >= MAX_REPLICATION:
+        config.setdefault("min.insync.replicas", "2")
+    return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=config)
+
+
+def _await_made(name: str, future: Future[Any], user: Mapping[str, str]) -> None:
+    try:
+        future.result()
+    except KafkaException as error:
+        cause = error.args[0]
+        if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+            return
+        if cause.code() in {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR}:
+            raise WorldError(
+                f"Kafka refuses to make topic {name}: {cause.str()}", hint="mend `topics` in the pipeline file"
+            ) from error
+        raise clients.world_error(error, f"making topic {name}", user) from error
