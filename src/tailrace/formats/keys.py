@@ -14,7 +14,7 @@ from tailrace.formats.refusal import Refusal
 _HINT: Final = "a key attribute is a string, a number or a binary: look at the record in the dead letters"
 _STAGE: Final = "KEY_CONVERTER"
 
-_decode = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
+_decode = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -39,9 +39,11 @@ def message_key(keys: bytes, numbers: Numbers) -> bytes:
     return _encode(key)
 
 
-def _value(typed: dict[str, str], numbers: Numbers) -> object:
-    if len(typed) == 1:
+def _value(typed: Any, numbers: Numbers) -> object:
+    if typed.__class__ is dict and len(typed) == 1:
         tag, value = typed.popitem()
+        if value.__class__ is not str:
+            raise Refusal("its value is not a string, as those of S, N and B are", hint=_HINT)
         if tag == "S":
             return value
         if tag == "N":

@@ -1,0 +1,65 @@
+"""The exact bytes of every format for records as AWS sends them.
+
+A change of these bytes changes what consumers read: regenerate with `UPDATE_GOLDEN=1 pytest tests/unit/formats`, look
+at the difference, and say it in the changelog. The version of Tailrace is written as `{version}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tailrace import __version__
+from tailrace.core.change import Message
+from tailrace.core.shard import ShardRef
+from tailrace.formats import FORMATS, make_format
+from tailrace.sources.stream_record import decode_page
+
+CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.json"))
+NOW_NS = 1_700_000_009_123_456_789
+SHARD = ShardRef(
+    "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000", "shardId-00000001"
+)
+
+
+def made(record: dict[str, Any]) -> dict[str, Any]:
+    """Give what every format makes of a record."""
+    body = json.dumps({"Records": [record]}).encode()
+    change = decode_page(body, shard=SHARD, table="orders", region="eu-west-1").records[0].change
+    assert change is not None
+    return {
+        f"{name}, numbers: {numbers}": shown(make_format(name, pipeline="shop", numbers=numbers).encode(change, NOW_NS))
+        for name in FORMATS
+        for numbers in ("exact", "string")
+    }
+
+
+def shown(message: Message) -> dict[str, Any]:
+    value = None if message.value is None else message.value.decode()
+    headers = {name: header.decode() for name, header in message.headers or []}
+    return {
+        "key": message.key.decode(),
+        "value": value and value.replace(f'"version":"{__version__}"', '"version":"{version}"'),
+        **({"headers": headers} if headers else {}),
+    }
+
+
+@pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
+def test_the_bytes_are_those_that_consumers_know(path: Path) -> None:
+    golden = json.loads(path.read_text())
+    messages = made(golden["record"])
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden = {"record": golden["record"], "messages": messages}
+        path.write_text(json.dumps(golden, indent=2, ensure_ascii=False) + "\n")
+    assert messages == golden["messages"]
+
+
+def test_every_operation_and_view_type_has_a_golden_record() -> None:
+    records = [json.loads(path.read_text())["record"] for path in CASES]
+    assert {record["eventName"] for record in records} == {"INSERT", "MODIFY", "REMOVE"}
+    view_types = {record["dynamodb"]["StreamViewType"] for record in records}
+    assert view_types == {"NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"}
