@@ -193,7 +193,7 @@ class KafkaProperties(Mapping[str, str]):
         return {
             "type": "object",
             "required": ["bootstrap.servers"],
-            "properties": {name: _PROPERTY_SCHEMA for name in known}
+            "properties": dict.fromkeys(known, _PROPERTY_SCHEMA)
             | {
                 "bootstrap.servers": {
                     "type": "string",
