@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -84,6 +85,10 @@ class AwsSession:
     def certificates(self) -> str:
         """Give the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""
         path: str = self._session.get_config_variable("ca_bundle") or get_cert_path(verify=True)
+        if not Path(path).exists():
+            raise WorldError(
+                f"the certificates at {path} do not exist", hint="correct AWS_CA_BUNDLE or the AWS profile"
+            )
         return path
 
 

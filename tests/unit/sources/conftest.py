@@ -17,27 +17,27 @@ def _server() -> Iterator[FakeAws]:
 
 
 @pytest.fixture
-def fake(_server: FakeAws) -> Iterator[FakeAws]:
-    """The stand-in for AWS, with an empty script."""
-    yield _server
-    _server.reset()
-
-
-@pytest.fixture
 def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     _clear(monkeypatch)
     return monkeypatch
 
 
+@pytest.fixture
+def fake(_server: FakeAws, no_aws_environment: pytest.MonkeyPatch) -> Iterator[FakeAws]:
+    """The stand-in for AWS, with an empty script."""
+    yield _server
+    _server.reset()
+
+
 @pytest.fixture(scope="session")
-def session(_server: FakeAws) -> Iterator[AwsSession]:
+def session(_server: FakeAws) -> AwsSession:
     """A session whose endpoints are the stand-in's, with a known key."""
     with pytest.MonkeyPatch.context() as environment:
         _clear(environment)
         environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         environment.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         environment.setenv("AWS_SESSION_TOKEN", TOKEN)
-        yield AwsSession(AwsSettings(region="eu-west-1", endpoint_url=_server.url))
+        return AwsSession(AwsSettings(region="eu-west-1", endpoint_url=_server.url))
 
 
 @pytest.fixture
@@ -62,4 +62,6 @@ def _clear(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("AWS_CONFIG_FILE", "/dev/null")
     environment.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        environment.delenv(name, raising=False)
     environment.setenv("NO_PROXY", "*")

@@ -99,6 +99,25 @@ def test_an_endpoint_that_is_no_address_is_told(environment: pytest.MonkeyPatch)
         session.endpoint("dynamodb")
 
 
+def test_certificates_that_do_not_exist_are_told(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    session = AwsSession(AwsSettings(region="eu-west-1"))
+    assert Path(session.certificates()).is_file()
+    environment.setenv("AWS_CA_BUNDLE", str(tmp_path / "missing.pem"))
+    with pytest.raises(WorldError, match=r"missing\.pem do not exist"):
+        AwsSession(AwsSettings(region="eu-west-1")).certificates()
+
+
+def test_a_proxy_of_the_environment_is_used(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+    environment.delenv("NO_PROXY")
+    session = AwsSession(AwsSettings(region="eu-west-1"))
+    environment.setenv("HTTP_PROXY", fake.url)
+    fake.answers("GetRecords", ok())
+    pool = open_pool(session, "http://dynamodb.invalid", connections=1, connect_timeout_s=1, read_timeout_s=1)
+    AwsClient(session, pool, "http://dynamodb.invalid", "Streams").call("GetRecords", b"{}", Subject("x", "*"))
+    pool.clear()
+    assert fake.asked[0].headers["host"] == "dynamodb.invalid"
+
+
 def test_a_role_is_assumed_with_the_external_id_and_signs_the_requests(
     environment: pytest.MonkeyPatch, fake: FakeAws
 ) -> None:
