@@ -6,7 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from tailrace.local.artifacts import Progress, classpath, pinned
+from tailrace.local.artifacts import classpath, pinned
 from tailrace.local.service import JavaService, free_ports
 
 REGION = "us-east-1"
@@ -26,15 +26,7 @@ class DynamoDBLocal(JavaService):
 
     name = "dynamodb"
 
-    def __init__(
-        self,
-        *,
-        port: int | None = None,
-        folder: Path | None = None,
-        detached: bool = False,
-        progress: Progress | None = None,
-    ) -> None:
-        self._classpath = classpath(*pinned("dynamodb"), progress=progress)
+    def __init__(self, *, port: int | None = None, folder: Path | None = None, detached: bool = False) -> None:
         self.port = port or free_ports(1)[0]
         super().__init__(folder, detached=detached)
 
@@ -49,7 +41,7 @@ class DynamoDBLocal(JavaService):
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
             f"-Djava.io.tmpdir={self.folder}",  # where it unpacks its native library
             "-cp",
-            self._classpath,
+            classpath(*pinned("dynamodb")),
             "software.amazon.dynamodb.services.local.main.ServerRunner",
             *("-inMemory", "-sharedDb", "-disableTelemetry", "-port", str(self.port)),
         ]

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from tailrace.errors import WorldError
-from tailrace.local.artifacts import Progress, classpath, java, pinned
+from tailrace.local.artifacts import classpath, java, pinned
 from tailrace.local.service import QUICK_START, JavaService, free_ports
 
 SUPER_USER = "admin"
@@ -48,12 +48,10 @@ class KafkaBroker(JavaService):
         proxy_port: int | None = None,
         folder: Path | None = None,
         detached: bool = False,
-        progress: Progress | None = None,
         node_id: int = 1,
         voters: Mapping[int, int] | None = None,
         cluster_id: str | None = None,
     ) -> None:
-        self._classpath = classpath(*pinned("kafka"), progress=progress)
         free_port, controller_port, self.behind_proxy_port = free_ports(3)
         self.port = port or free_port
         self.proxy_port = proxy_port
@@ -98,7 +96,7 @@ class KafkaBroker(JavaService):
         return ["-Xmx512m", *self._java_options(), "kafka.Kafka", str(self._config_path)]
 
     def _java_options(self) -> list[str]:
-        return ["-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "-cp", self._classpath]
+        return ["-Dorg.slf4j.simpleLogger.defaultLogLevel=info", "-cp", classpath(*pinned("kafka"))]
 
     def _format(self) -> None:
         tool = ["kafka.tools.StorageTool", "format", "-t", self._cluster_id, "-c", str(self._config_path)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import random
@@ -207,6 +208,7 @@ class _Watchdog:
                     text=True,
                     start_new_session=True,  # out of reach of Ctrl-C in the terminal
                 )
+                atexit.register(cls._process.communicate)
             assert cls._process.stdin is not None
             cls._process.stdin.write(line)
             cls._process.stdin.flush()

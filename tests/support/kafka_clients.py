@@ -1,0 +1,67 @@
+"""Short ways to write to a broker and to read all that is committed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from support.names import unique
+
+TIMEOUT_S = 20.0
+
+
+def create_topic(properties: dict[str, str], *, partitions: int = 1, replication_factor: int = 1) -> str:
+    """Create a topic with a name of its own."""
+    topic = unique("topic")
+    admin = AdminClient(client(properties))
+    admin.create_topics([NewTopic(topic, partitions, replication_factor)])[topic].result(TIMEOUT_S)
+    return topic
+
+
+def produce(properties: dict[str, str], topic: str, *values: bytes) -> None:
+    """Write values, acknowledged by all replicas."""
+    producer = Producer(client(properties))
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(TIMEOUT_S) == 0
+
+
+def transactional_producer(properties: dict[str, str], **more: str | int) -> Producer:
+    """A producer with a transactional id of its own, initialised."""
+    producer = Producer({**client(properties), "transactional.id": unique("test"), **more})
+    producer.init_transactions(TIMEOUT_S)
+    return producer
+
+
+def read_committed(properties: dict[str, str], topic: str, partition: int = 0) -> list[Message]:
+    """All records of a partition up to its last stable offset, with `read_committed`."""
+    settings: dict[str, Any] = {
+        **client(properties),
+        "group.id": unique("reader"),
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        "enable.auto.commit": False,
+    }
+    consumer = Consumer(settings)
+    try:
+        consumer.assign([TopicPartition(topic, partition, 0)])
+        found: list[Message] = []
+        while True:
+            message = consumer.poll(TIMEOUT_S)
+            assert message is not None, f"the end of {topic} was not reached in {TIMEOUT_S} s"
+            if (error := message.error()) is None:
+                found.append(message)
+            elif error.code() == error._PARTITION_EOF:
+                return found
+            else:
+                assert error.retriable(), error
+    finally:
+        consumer.close()
+
+
+def client(properties: dict[str, str]) -> dict[str, Any]:
+    """Properties of a client that comes back quickly and does not write to the terminal."""
+    return {**properties, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "log_level": 0}
