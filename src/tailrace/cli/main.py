@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import schema, validate
+from tailrace.cli import schema, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def tailrace(
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
 app.command()(validate.validate)
 app.command()(schema.schema)
+app.command()(tail.tail)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
