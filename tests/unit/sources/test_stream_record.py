@@ -129,6 +129,7 @@ def test_a_null_image_is_no_image() -> None:
         (1.7145576e9, 1_714_557_600_000),
         (1714557600.001, 1_714_557_600_001),
         (1714557600.999, 1_714_557_600_999),
+        (1088985364.409, 1_088_985_364_409),
         (0, 0),
         (None, 0),
         ("2024-05-01T10:00:00Z", 1_714_557_600_000),
@@ -260,6 +261,15 @@ def test_broken_text_in_one_record_does_not_spoil_its_page(broken: bytes, field:
             to_json(bad.change.after or b"", "exact")
     else:
         assert bad.error is not None
+
+
+def test_bytes_that_are_not_utf_8_are_never_replaced_in_silence() -> None:
+    sent = {"Records": [record_of(1, body={"NewImage": {"x": {"S": "ONE"}}}), record_of(2, eventID="TWO")]}
+    body = json.dumps(sent).encode().replace(b"ONE", b"\xff").replace(b"TWO", b"\x01")
+    bad, whole = decode_body(body).records
+    assert bad.change is None
+    assert (bad.sequence, whole.sequence) == ("100000000000000000001", "100000000000000000002")
+    assert whole.change is not None
 
 
 @pytest.mark.parametrize(
