@@ -161,10 +161,12 @@ class JavaService(ABC):
         os.killpg(self.pid, signal.SIGCONT)
 
     def close(self) -> None:
-        """Stop it and remove a temporary folder."""
-        self.stop()
+        """End it for good; a temporary folder is removed, and so need not be left in order."""
         if self._temporary:
+            self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)
+        else:
+            self.stop()
 
     def __enter__(self) -> Self:
         try:

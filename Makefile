@@ -1,0 +1,57 @@
+# What a developer runs; `make` alone lists it. Everything needs Python 3.11 or newer and nothing else.
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := src tests tools
+READY := $(VENV)/.ready
+
+# The first Python on PATH that is new enough and can make a virtual environment; PYTHON=… chooses another.
+CHECK := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c '$(CHECK)' 2>/dev/null && echo $$name && break; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint fmt lock clean
+
+help:  ## List these targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
+
+setup: $(READY)  ## Make .venv with everything in it; again when requirements/dev.txt or pyproject.toml change
+
+$(READY): requirements/dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Tailrace needs Python 3.11 or newer with venv and ensurepip, and none of python3 and" \
+		"python3.11 to python3.14 on PATH is that; install one (on Debian and Ubuntu: apt install python3 python3-venv)" \
+		"or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "making $(VENV) (once, about a minute)" >&2
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(READY)  ## See it work: Kafka, DynamoDB Local, two workers, one of them killed, and the verdict
+	@$(BIN)/tailrace demo
+
+test: $(READY)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
+	$(BIN)/pytest
+
+lint: $(READY)  ## Check style, types and the import rule
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(READY)  ## Format the code and mend what can be mended
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+# uv is not among the requirements that it writes: it lives in an environment of its own for this one command.
+lock: $(READY)  ## Write requirements/dev.txt anew from pyproject.toml
+	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	$(BIN)/python -m venv "$$tools"; \
+	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
+		pyproject.toml -o requirements/dev.txt
+
+clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
+	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests tools -name __pycache__ -prune -exec rm -rf {} +

