@@ -46,6 +46,8 @@ def _names(values: Mapping[str, object]) -> Iterator[Finding]:
 
 def _brokers(values: Mapping[str, object]) -> Iterator[Finding]:
     path, brokers = ("kafka", "bootstrap.servers"), values.get("bootstrap.servers", "")
+    if "bootstrap.servers" not in values and isinstance(values.get("bootstrap"), Mapping):
+        return  # it is there, but not flat; that is told already
     if "bootstrap.servers" not in values:
         yield path, "is missing", "add e.g. `bootstrap.servers: localhost:9092` below `kafka:`"
     elif isinstance(brokers, str) and not all(_BROKER.match(broker.strip()) for broker in brokers.split(",")):

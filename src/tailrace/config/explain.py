@@ -55,7 +55,9 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
 
 def _shown(value: Any) -> str:
     """Name a value of a wrong kind: itself when that helps, else its kind."""
-    return quoted(value) if isinstance(value, str) and value else "empty" if value == "" else kind_of(value)
+    if value == "":
+        return "empty"
+    return quoted(value) if isinstance(value, str | float) else kind_of(value)
 
 
 def _mend(wanted: str, value: Any) -> str:

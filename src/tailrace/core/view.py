@@ -20,6 +20,7 @@ from tailrace.core.checkpoint import (
     TakenKey,
     TopicKey,
     TopicRecord,
+    Write,
 )
 from tailrace.core.shard import ShardRef, lane_of
 
@@ -71,6 +72,18 @@ class View:
             case _:
                 structural = False
         self.version += structural
+
+    def shows(self, write: Write) -> bool:
+        """Tell whether the view holds what `write` says, for the records that the lister writes."""
+        match write.key:
+            case ShardKey():
+                return self.shards.get(ShardRef(write.key.stream_arn, write.key.shard_id)) == write.record
+            case TableKey():
+                return self.tables.get(write.key.table) == write.record
+            case PipelineKey():
+                return self.pipeline == write.record
+            case _:
+                return False
 
     def shards_of(self, lane: int) -> set[ShardRef]:
         """Give the shards of a lane that the lister has published."""

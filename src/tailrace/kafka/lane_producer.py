@@ -97,6 +97,12 @@ class LaneProducer:
         first = KafkaException(next(iter(self._failures.values())))
         return self._lost("the transaction", first, self._refusals(transaction))
 
+    def close(self) -> None:
+        """Drop the producer as it stands, with what is queued. It must not be used after."""
+        self._producer.purge()
+        self._producer.poll(0)
+        del self._producer
+
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
         """Hand every record to librdkafka; stops early once one has failed."""
         for page_index, page in enumerate(transaction.pages):

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
@@ -73,6 +73,16 @@ def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) 
 def replication_of(spec: TopicSpec, brokers: int) -> int:
     """Give the replication factor that a new topic gets."""
     return spec.replication or min(MAX_REPLICATION, brokers)
+
+
+def config(admin: AdminClient, name: str) -> dict[str, str]:
+    """Give a topic's properties; none when this principal may not see them."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=clients.REQUEST_TIMEOUT_S)[resource].result()
+    except KafkaException:
+        return {}
+    return {entry.name: entry.value for entry in entries.values()}
 
 
 def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:

@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -22,6 +21,7 @@ from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
 from tailrace.sources.aws_http import AwsClient, open_pool
 from tailrace.sources.aws_session import AwsSession
 from tailrace.sources.pace import Pace
+from tailrace.sources.stream_arn import parse as parse_arn
 from tailrace.sources.stream_record import decode_page
 
 _RECORDS_MAX: Final = 1000
@@ -146,7 +146,7 @@ class DynamoDBStreams(ShardReader, Lister):
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
-        table, region = _table_and_region(shard.stream_arn)
+        table, region = parse_arn(shard.stream_arn)
         subject = _shard_subject(shard)
         if iterator is None:
             iterator = self._iterator(shard, position)
@@ -216,7 +216,7 @@ class DynamoDBStreams(ShardReader, Lister):
         return self._ask_once(call, msgspec.json.encode(_iterator_request(shard, position)), _Iterator).shard_iterator
 
     def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
-        table, _ = _table_and_region(stream_arn)
+        table, _ = parse_arn(stream_arn)
         call = _Call(self._streams, "DescribeStream", Subject(f"the stream of table {table}", stream_arn))
         request = {"StreamArn": stream_arn, "Limit": _SHARDS_MAX} | options
         for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
@@ -283,19 +283,5 @@ def _created_before_ms(created_ms: int) -> float:
 
 
 def _shard_subject(shard: ShardRef) -> Subject:
-    table, _ = _table_and_region(shard.stream_arn)
+    table, _ = parse_arn(shard.stream_arn)
     return Subject(f"shard {shard.shard_id} of table {table}", shard.stream_arn)
-
-
-@lru_cache(maxsize=1024)
-def _table_and_region(stream_arn: str) -> tuple[str, str]:
-    """Take `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL` apart; the label may hold colons."""
-    parts = stream_arn.split(":", 5)
-    path = parts[-1].split("/")
-    if len(parts) != 6 or len(path) != 4 or (path[0], path[2]) != ("table", "stream"):
-        raise ReadError(
-            f"{stream_arn!r} is not the ARN of a DynamoDB stream",
-            ReadFailure.GONE,
-            hint="it looks like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL",
-        )
-    return path[1], parts[3]

@@ -1,0 +1,136 @@
+"""The checkpoint topic `<name>.checkpoints`: made, checked, and followed by every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from tailrace.core.checkpoint import TopicKey, TopicRecord, decode
+from tailrace.core.view import View
+from tailrace.errors import WorldError
+from tailrace.kafka import clients, topics
+from tailrace.kafka.topics import TopicSpec
+
+_FATAL = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+}
+
+
+def topic_name(pipeline: str) -> str:
+    """Give the name of a pipeline's checkpoint topic."""
+    return f"{pipeline}.checkpoints"
+
+
+def spec(pipeline: str, lanes: int, replication: int | None) -> TopicSpec:
+    """Say what the topic must be like: compacted, a partition for each lane."""
+    return TopicSpec(topic_name(pipeline), lanes, replication, {"cleanup.policy": "compact"})
+
+
+def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
+    """Refuse another number of lanes than the topic has: a shard would have two lanes that do not fence each other."""
+    if asked != partitions:
+        raise WorldError(
+            f"the file asks for {asked} lanes, but {topic_name(pipeline)} has {partitions}",
+            hint=f"set `lanes: {partitions}`, or stop every worker and run `tailrace relane`",
+        )
+
+
+def ensure(admin: AdminClient, user: Mapping[str, str], pipeline: str, lanes: int, replication: int | None) -> None:
+    """Make the topic if it is missing; raise WorldError if it has another number of lanes or is not compacted."""
+    state = topics.ensure(admin, user, [spec(pipeline, lanes, replication)])[topic_name(pipeline)]
+    check_lanes(pipeline, lanes, state.partitions)
+    policy = topics.config(admin, topic_name(pipeline)).get("cleanup.policy", "compact")
+    if policy != "compact":
+        raise WorldError(
+            f"{topic_name(pipeline)} has cleanup.policy={policy}: Kafka would delete checkpoints",
+            hint=f"set it to compact: kafka-configs --alter --topic {topic_name(pipeline)} "
+            "--add-config cleanup.policy=compact",
+        )
+
+
+class Followed(NamedTuple):
+    """One committed record of the topic."""
+
+    partition: int
+    key: TopicKey
+    record: TopicRecord | None
+
+
+class Follower:
+    """Reads all partitions from the beginning, committed records only, in the order of each partition."""
+
+    def __init__(self, user: Mapping[str, str], pipeline: str, lane_count: int) -> None:
+        self._user = user
+        self._topic = topic_name(pipeline)
+        self._at_end: set[int] = set()
+        self._lane_count = lane_count
+        self._consumer = clients.consumer(
+            user,
+            {
+                "group.id": f"{pipeline}.follower",  # required by the client; nothing joins or commits
+                "enable.auto.commit": False,
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "earliest",
+                "enable.partition.eof": True,
+                "fetch.wait.max.ms": 100,
+            },
+        )
+        self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in range(lane_count)])
+
+    @property
+    def has_reached_end(self) -> bool:
+        """Every partition was read up to what was its end at some moment."""
+        return len(self._at_end) == self._lane_count
+
+    def poll(self, timeout_s: float, max_records: int = 1_000) -> list[Followed]:
+        """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read."""
+        try:
+            messages = self._consumer.consume(max_records, timeout_s)
+        except KafkaException as error:
+            raise clients.world_error(error, f"reading {self._topic}", self._user) from error
+        followed = []
+        for message in messages:
+            refusal = message.error()
+            partition = message.partition() or 0
+            if refusal is None:
+                where = f"{self._topic}, partition {partition}, offset {message.offset()}"
+                key, record = decode(_bytes(message.key()), _bytes(message.value()), where)
+                followed.append(Followed(partition, key, record))
+            elif refusal.code() == KafkaError._PARTITION_EOF:
+                self._at_end.add(partition)
+            elif refusal.code() in _FATAL:
+                raise clients.world_error(refusal, f"reading {self._topic}", self._user)
+        return followed
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+
+def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s: float = 30.0) -> View:
+    """Read the topic once, up to its present end. Raises WorldError when that takes longer than `timeout_s`."""
+    follower = Follower(user, pipeline, lane_count)
+    view = View(lane_count)
+    try:
+        rounds_left = int(timeout_s / 0.5)
+        while not follower.has_reached_end:
+            for partition, key, record in follower.poll(0.5):
+                view.apply(partition, key, record)
+            rounds_left -= 1
+            if rounds_left < 0:
+                raise WorldError(
+                    f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
+                    hint="check that its partitions have leaders",
+                )
+    finally:
+        follower.close()
+    return view
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data

@@ -1,0 +1,106 @@
+"""Membership of the pipeline's consumer group: Kafka's rebalance says which lanes are this worker's.
+
+The group's consumer reads nothing: its partitions are paused. Assignment is cooperative-sticky (KIP-429): lanes that
+stay are not interrupted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from tailrace.errors import WorldError
+from tailrace.kafka import clients
+from tailrace.kafka.checkpoint_topic import topic_name
+
+SESSION_TIMEOUT_MS = 10_000
+"""A worker silent for so long has lost its lanes. Fencing keeps exactly-once at any value; this bounds the wait."""
+
+_FATAL = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError._FATAL,
+    KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+}
+
+
+class Membership:
+    """One member of the group `<pipeline>`. `poll` must be called often, from one thread; callbacks run in it."""
+
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        pipeline: str,
+        owner: str,
+        *,
+        on_assigned: Callable[[list[int]], None],
+        on_revoked: Callable[[list[int]], None],
+        on_lost: Callable[[list[int]], None],
+    ) -> None:
+        """Make it; `on_revoked` may block until the lanes are given back, `on_lost` need not."""
+        self._user = user
+        self._pipeline = pipeline
+        self._on_assigned = on_assigned
+        self._on_revoked = on_revoked
+        self._on_lost = on_lost
+        self._consumer = clients.consumer(
+            user,
+            {
+                "group.id": pipeline,
+                "client.id": owner,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "latest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": user.get("session.timeout.ms", SESSION_TIMEOUT_MS),
+                "heartbeat.interval.ms": user.get("heartbeat.interval.ms", SESSION_TIMEOUT_MS // 5),
+            },
+        )
+
+    def join(self) -> None:
+        """Subscribe; lanes come with later polls."""
+        self._consumer.subscribe(
+            [topic_name(self._pipeline)], on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost
+        )
+
+    def poll(self, timeout_s: float) -> None:
+        """Keep the membership alive. Raises WorldError when the group refuses this worker."""
+        message = self._consumer.poll(timeout_s)
+        error = message.error() if message is not None else None
+        if error is not None and error.code() in _FATAL:
+            raise clients.world_error(error, f"joining the consumer group {self._pipeline}", self._user)
+
+    def leave(self) -> None:
+        """Leave the group: the others get the lanes at once."""
+        self._consumer.close()
+
+    def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        self._on_assigned([partition.partition for partition in partitions])
+
+    def _revoked(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._on_revoked([partition.partition for partition in partitions])
+        consumer.incremental_unassign(partitions)
+
+    def _lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._on_lost([partition.partition for partition in partitions])
+        consumer.incremental_unassign(partitions)
+
+
+def owners(user: Mapping[str, str], pipeline: str) -> dict[int, str]:
+    """Give each lane's present owner, by its client id. Raises WorldError when the group cannot be described."""
+    future = clients.admin(user).describe_consumer_groups([pipeline], request_timeout=clients.REQUEST_TIMEOUT_S)
+    try:
+        description = future[pipeline].result()
+    except Exception as error:
+        raise WorldError(
+            f"the consumer group {pipeline} cannot be described: {error}",
+            hint="grant the principal Describe on the group",
+        ) from error
+    return {
+        partition.partition: member.client_id
+        for member in description.members
+        for partition in member.assignment.topic_partitions
+        if partition.topic == topic_name(pipeline)
+    }

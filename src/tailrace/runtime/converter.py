@@ -1,0 +1,96 @@
+"""Makes the page that a lane publishes of the page that a source gave: changes become Kafka records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tailrace.core.change import Change, Format
+from tailrace.core.page import Outgoing, Page
+from tailrace.core.ports import SourcePage, SourceRecord
+from tailrace.core.shard import ShardRef
+from tailrace.errors import RecordError
+from tailrace.kafka.dead_letters import dead_letter
+
+
+class Converter:
+    """Converts pages for one pipeline. Safe for many threads: it holds no state that changes."""
+
+    def __init__(
+        self,
+        encoder: Format,
+        *,
+        pipeline: str,
+        topic_of: Callable[[str], str],
+        table_of: Callable[[str], str],
+        dead_letters_topic: str,
+        tombstones: bool,
+        errors_fail: bool,
+    ) -> None:
+        """`topic_of` gives a table's topic, `table_of` the table of a stream's ARN."""
+        self._encode = encoder.encode
+        self._pipeline = pipeline
+        self._topic_of = topic_of
+        self._table_of = table_of
+        self._dead_letters_topic = dead_letters_topic
+        self._tombstones = tombstones
+        self._errors_fail = errors_fail
+
+    def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
+        """Give the page to publish. A record that cannot be converted is a dead letter, or stops the page before it."""
+        table = self._table_of(shard.stream_arn)
+        topic = self._topic_of(table)
+        records: list[Outgoing] = []
+        published: list[SourceRecord] = []
+        stop = None
+        for record in source.records:
+            try:
+                if record.change is None:
+                    raise record.error or RecordError("the record cannot be understood")
+                self._append(records, record.change, topic, record.raw, now_ns)
+            except RecordError as error:
+                if self._errors_fail:
+                    stop = f"{error} (sequence number {record.sequence})"
+                    break
+                records.append(self._dead_letter(shard, table, record, topic, error))
+            published.append(record)
+        last = published[-1] if published else None
+        size = source.size_bytes + sum(len(record.value) for record in records if record.value is not None)
+        return Page(
+            shard=shard,
+            table=table,
+            records=records,
+            change_count=len(published),
+            size_bytes=size,
+            first_sequence=published[0].sequence if published else None,
+            last_sequence=last.sequence if last else None,
+            last_created_ms=last.created_ms if last else None,
+            next_iterator=source.next_iterator,
+            full=source.full,
+            stop=stop,
+        )
+
+    def _append(self, records: list[Outgoing], change: Change, topic: str, raw: bytes, now_ns: int) -> None:
+        message = self._encode(change, now_ns)
+        records.append(
+            Outgoing(topic, message.key, message.value, message.headers, change.created_ms, change.sequence, raw)
+        )
+        if change.op == "d" and self._tombstones and message.value is not None:
+            records.append(Outgoing(topic, message.key, None, None, change.created_ms, change.sequence, raw))
+
+    def _dead_letter(
+        self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
+    ) -> Outgoing:
+        return dead_letter(
+            self._dead_letters_topic,
+            pipeline=self._pipeline,
+            table=table,
+            shard=shard,
+            sequence=record.sequence,
+            created_ms=record.created_ms,
+            key=None,
+            raw=record.raw,
+            intended_topic=topic,
+            stage=error.stage,
+            exception=type(error).__name__,
+            message=str(error),
+        )

@@ -1,0 +1,64 @@
+"""Carries out a lane's producer calls, one after the other, in a thread of the lane's own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from confluent_kafka import KafkaException
+
+from tailrace.core.lane_messages import CloseProducer, Commit, Event, OpenProducer, ProducerLost
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime.threads import Pool
+
+logger = logging.getLogger("tailrace.worker")
+
+OPEN_TIMEOUT_S = 10.0
+
+
+class LaneRunner:
+    """The producer side of one lane. Answers go to `answer`, in the order of the calls."""
+
+    def __init__(
+        self, lane: int, make_producer: Callable[[int, int], LaneProducer], answer: Callable[[Event], None]
+    ) -> None:
+        """`make_producer(lane, incarnation)` gives a producer that is not open yet."""
+        self._lane = lane
+        self._make_producer = make_producer
+        self._answer = answer
+        self._producer: LaneProducer | None = None
+        self._thread = Pool(f"lane-{lane}", 1)
+
+    def carry_out(self, command: OpenProducer | Commit | CloseProducer) -> None:
+        """Queue a producer call."""
+        self._thread.submit(lambda: self._call(command))
+
+    def stop(self) -> None:
+        """End the thread after what is queued."""
+        self._thread.stop()
+
+    def _call(self, command: OpenProducer | Commit | CloseProducer) -> None:
+        match command:
+            case OpenProducer(incarnation):
+                self._answer(self._open(incarnation))
+            case Commit(incarnation, transaction):
+                producer = self._producer
+                if producer is None:
+                    self._answer(ProducerLost(incarnation, fenced=False, reason="there is no producer"))
+                else:
+                    self._answer(producer.commit(transaction))
+            case CloseProducer():
+                self._close()
+
+    def _open(self, incarnation: int) -> Event:
+        self._close()
+        try:
+            self._producer = self._make_producer(self._lane, incarnation)
+        except KafkaException as error:
+            return ProducerLost(incarnation, fenced=False, reason=f"making a producer: {error.args[0].str()}")
+        return self._producer.open(OPEN_TIMEOUT_S)
+
+    def _close(self) -> None:
+        if self._producer is not None:
+            self._producer.close()
+            self._producer = None

@@ -1,0 +1,34 @@
+"""What the worker tells of itself while it works."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from tailrace.core.lane_messages import Notice, Transaction
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import ShardRef
+
+
+class Observer(Protocol):
+    """Hears of what happens. Called from several threads; must neither block nor raise."""
+
+    def assigned(self, lanes: list[int]) -> None:
+        """The lanes of this worker are now these."""
+        ...
+
+    def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
+        """A page was read and converted."""
+        ...
+
+    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
+        """A read failed."""
+        ...
+
+    def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
+        """A transaction was committed."""
+        ...
+
+    def notice(self, lane: int, notice: Notice) -> None:
+        """A lane has something to tell."""
+        ...

@@ -1,0 +1,380 @@
+"""The worker: one thread in which all lanes live, and the threads that carry out what they ask for.
+
+    group member ──┐                      ┌── reader pool   (GetRecords, conversion)
+    follower ──────┼──> inbox ──> engine ─┼── lane runners  (init_transactions, commit)
+    pools ─────────┘    (lanes, view)     └── lister loop   (while lane 0 is active)
+
+Only the engine's thread touches the lanes and the view. It never waits for anything but its inbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import random
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
+from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions
+from tailrace.core.lane_messages import (
+    CloseProducer,
+    Command,
+    Commit,
+    Committed,
+    Event,
+    Notice,
+    OpenProducer,
+    PageRead,
+    PublishLineage,
+    Read,
+    ReadFailed,
+    Release,
+    Released,
+    Tick,
+    Transaction,
+    ViewChanged,
+)
+from tailrace.core.ports import ReadError, ReadFailure, ShardReader
+from tailrace.core.shard import ShardRef
+from tailrace.core.view import View
+from tailrace.errors import TailraceError
+from tailrace.kafka.checkpoint_topic import Followed, Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.membership import Membership
+from tailrace.runtime.converter import Converter
+from tailrace.runtime.lane_runner import LaneRunner
+from tailrace.runtime.lister import ListerLoop
+from tailrace.runtime.observer import Observer
+from tailrace.runtime.threads import Pool, start_thread
+
+logger = logging.getLogger("tailrace.worker")
+
+_T = TypeVar("_T")
+
+RELEASE_TIMEOUT_S = 5.0
+"""How long a rebalance, or the end, waits for transactions under way. Fencing keeps exactly-once without waiting."""
+LEAVE_TIMEOUT_S = 3.0
+IDLE_WAKE_S = 1.0
+
+
+class Parts(Protocol):
+    """Makes what a worker is built of; `runtime.pipeline` wires it to the real things."""
+
+    name: str
+    lane_count: int
+    lane_options: LaneOptions
+    reader_count: int
+    reader: ShardReader
+    converter: Converter
+
+    def producer(self, lane: int, incarnation: int) -> LaneProducer:
+        """Make a lane's producer."""
+        ...
+
+    def follower(self) -> Follower:
+        """Make the follower of the checkpoint topic."""
+        ...
+
+    def membership(
+        self,
+        owner: str,
+        on_assigned: Callable[[list[int]], None],
+        on_revoked: Callable[[list[int]], None],
+        on_lost: Callable[[list[int]], None],
+    ) -> Membership:
+        """Make the membership of the pipeline's group."""
+        ...
+
+    def lister_loop(self, engine: Worker, incarnation: int) -> ListerLoop:
+        """Make the lister's loop for one taking of lane 0."""
+        ...
+
+
+class LaneStatus(msgspec.Struct, frozen=True):
+    """One lane of this worker, for health checks and metrics."""
+
+    lane: int
+    state: str
+    shards: dict[str, int]
+    """Number of shards by phase."""
+    buffered_bytes: int
+
+
+def new_owner() -> str:
+    """Give a name for this worker that tells a person where it runs and is never used twice."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+
+
+class Worker:
+    """One worker of a pipeline. `run` blocks until `stop`, or until something fatal to the pipeline happens."""
+
+    def __init__(self, parts: Parts, observer: Observer) -> None:
+        self.owner = new_owner()
+        self.view = View(parts.lane_count)
+        """Only the engine's thread may look at it; others `ask`."""
+        self._parts = parts
+        self._observer = observer
+        self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lanes: dict[int, Lane] = {}
+        self._runners: dict[int, LaneRunner] = {}
+        self._incarnations = itertools.count(1)
+        self._random = random.Random()
+        self._readers = Pool("reader", parts.reader_count)
+        self._lister: ListerLoop | None = None
+        self._lister_incarnation = 0
+        self._releasing: list[tuple[set[int], threading.Event]] = []
+        self._commit_started_s: dict[int, tuple[float, Transaction]] = {}
+        self._stopping = threading.Event()
+        self._stopped = threading.Event()
+        self._fatal: TailraceError | None = None
+
+    # From any thread
+
+    def run(self) -> None:
+        """Work until stopped. Raises what was fatal to the pipeline."""
+        member = start_thread("member", self._keep_membership)
+        follower = start_thread("follower", self._follow)
+        try:
+            self._engine()
+        finally:
+            self._stopped.set()
+            if self._lister is not None:
+                self._lister.stop()
+            self._readers.stop()
+            member.join(LEAVE_TIMEOUT_S)
+            follower.join(LEAVE_TIMEOUT_S)
+        if self._fatal is not None:
+            raise self._fatal
+
+    def stop(self) -> None:
+        """Give the lanes back and end `run`; does not wait. Safe in a signal handler."""
+        self._stopping.set()
+        self._inbox.put(lambda: None)
+
+    def ask(self, question: Callable[[View], _T]) -> Future[_T]:
+        """Run `question` in the engine's thread."""
+        answer: Future[_T] = Future()
+
+        def answered() -> None:
+            try:
+                answer.set_result(question(self.view))
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._inbox.put(answered)
+        return answer
+
+    def publish(self, incarnation: int, writes: tuple[Write, ...]) -> None:
+        """Hand the lister's records to lane 0."""
+        self._tell(LISTER_LANE, PublishLineage(incarnation, writes))
+
+    def status(self) -> list[LaneStatus]:
+        """Describe this worker's lanes. Raises TimeoutError when the engine does not answer: it is not healthy."""
+        return self.ask(lambda _view: [_status_of(lane) for lane in self._lanes.values()]).result(timeout=5.0)
+
+    def now_ms(self) -> int:
+        """Give the time, milliseconds since the epoch."""
+        return time.time_ns() // 1_000_000
+
+    # The engine's thread
+
+    def _engine(self) -> None:
+        release_deadline_s: float | None = None
+        while True:
+            with contextlib.suppress(Empty):
+                self._inbox.get(timeout=self._seconds_to_wake())()
+            self._wake_lanes()
+            if self._stopping.is_set():
+                if release_deadline_s is None:
+                    release_deadline_s = time.monotonic() + RELEASE_TIMEOUT_S
+                    self._release(set(self._lanes))
+                if not self._lanes or time.monotonic() > release_deadline_s:
+                    return
+
+    def _seconds_to_wake(self) -> float:
+        times = [lane.wake_at_ms for lane in self._lanes.values() if lane.wake_at_ms is not None]
+        if not times:
+            return IDLE_WAKE_S
+        return min(IDLE_WAKE_S, max(0.0, (min(times) - self.now_ms()) / 1000))
+
+    def _wake_lanes(self) -> None:
+        now_ms = self.now_ms()
+        for lane in list(self._lanes.values()):
+            if lane.wake_at_ms is not None and lane.wake_at_ms <= now_ms:
+                self._handle(lane, Tick())
+
+    def _tell(self, lane: int, event: Event) -> None:
+        """Pass an event to a lane, from any thread."""
+
+        def deliver() -> None:
+            target = self._lanes.get(lane)
+            if target is not None:
+                self._handle(target, event)
+
+        self._inbox.put(deliver)
+
+    def _handle(self, lane: Lane, event: Event) -> None:
+        if isinstance(event, Committed) and lane.number in self._commit_started_s:
+            started_s, transaction = self._commit_started_s.pop(lane.number)
+            self._observer.committed(transaction, time.monotonic() - started_s, self.now_ms())
+        for command in lane.handle(event, self.now_ms()):
+            self._carry_out(lane, command)
+        if lane.number == LISTER_LANE:
+            self._follow_lister(lane)
+
+    def _carry_out(self, lane: Lane, command: Command) -> None:
+        match command:
+            case Read():
+                self._readers.submit(partial(self._read, lane.number, command))
+            case Commit():
+                self._commit_started_s[lane.number] = time.monotonic(), command.transaction
+                self._runners[lane.number].carry_out(command)
+            case OpenProducer() | CloseProducer():
+                self._runners[lane.number].carry_out(command)
+            case Notice():
+                self._observer.notice(lane.number, command)
+            case Released():
+                self._released(lane.number)
+
+    def _follow_lister(self, lane: Lane) -> None:
+        """Run the lister's loop exactly while lane 0 is active, one loop for each taking."""
+        active = lane.is_lister and lane.number in self._lanes
+        if self._lister is not None and (not active or lane.incarnation != self._lister_incarnation):
+            self._lister.stop()
+            self._lister = None
+        if active and self._lister is None:
+            self._lister = self._parts.lister_loop(self, lane.incarnation)
+            self._lister_incarnation = lane.incarnation
+            start_thread("lister", self._lister.run)
+
+    def _assigned(self, lanes: list[int]) -> None:
+        for number in lanes:
+            if self._stopping.is_set() or number in self._lanes:
+                continue
+            self._runners[number] = LaneRunner(number, self._parts.producer, partial(self._tell, number))
+            self._lanes[number] = Lane(
+                number,
+                self.owner,
+                self.view,
+                self._parts.lane_options,
+                incarnations=self._incarnations,
+                jitter=self._random.random,
+            )
+            self._handle(self._lanes[number], ViewChanged())
+        self._observer.assigned(sorted(self._lanes))
+
+    def _release(self, lanes: set[int], done: threading.Event | None = None) -> None:
+        if done is not None:
+            self._releasing.append((set(lanes), done))
+        for number in lanes:
+            lane = self._lanes.get(number)
+            if lane is None:
+                self._released(number)
+            else:
+                self._handle(lane, Release())
+
+    def _released(self, number: int) -> None:
+        lane = self._lanes.pop(number, None)
+        if lane is not None:
+            self._runners.pop(number).stop()
+            self._observer.assigned(sorted(self._lanes))
+        for waiting, done in self._releasing:
+            waiting.discard(number)
+            if not waiting:
+                done.set()
+        self._releasing = [(waiting, done) for waiting, done in self._releasing if waiting]
+
+    def _followed(self, batch: list[Followed]) -> None:
+        version = self.view.version
+        for partition, key, record in batch:
+            self.view.apply(partition, key, record)
+            if isinstance(key, CheckpointKey) and isinstance(record, Checkpoint) and record.state == "ended":
+                self._look_for_children(ShardRef(key.stream_arn, key.shard_id))
+        if self.view.version != version:
+            for lane in list(self._lanes.values()):
+                self._handle(lane, ViewChanged())
+
+    def _look_for_children(self, shard: ShardRef) -> None:
+        if self._lister is not None and not self.view.children_of(shard):
+            self._lister.shard_ended(shard)
+
+    def _fail(self, error: TailraceError) -> None:
+        self._fatal = self._fatal or error
+        self.stop()
+
+    # Other threads
+
+    def _read(self, lane: int, read: Read) -> None:
+        """Read and convert one page (a reader's thread)."""
+        started_s = time.monotonic()
+        shard = read.shard
+        try:
+            source = self._parts.reader.read(shard, read.position, read.iterator)
+            page = self._parts.converter.convert(shard, source, time.time_ns())
+        except ReadError as error:
+            self._observer.read_failed(shard, error.failure, time.monotonic() - started_s)
+            self._tell(lane, ReadFailed(read.incarnation, read.ticket, shard, error.failure, str(error)))
+        except Exception as error:
+            logger.exception("reading shard %s failed; this is a defect of Tailrace", shard.shard_id)
+            reason = f"{type(error).__name__}: {error}"
+            self._tell(lane, ReadFailed(read.incarnation, read.ticket, shard, ReadFailure.UNAVAILABLE, reason))
+        else:
+            self._observer.page_read(shard, page, time.monotonic() - started_s)
+            self._tell(lane, PageRead(read.incarnation, read.ticket, page))
+
+    def _follow(self) -> None:
+        """Follow the checkpoint topic (the follower's thread)."""
+        follower = self._parts.follower()
+        try:
+            while not self._stopped.is_set():
+                batch = follower.poll(0.1)
+                if batch:
+                    self._inbox.put(partial(self._followed, batch))
+        except TailraceError as error:
+            self._inbox.put(partial(self._fail, error))
+        finally:
+            follower.close()
+
+    def _keep_membership(self) -> None:
+        """Be a member of the group (the member's thread)."""
+        membership = self._parts.membership(self.owner, self._on_assigned, self._on_revoked, self._on_lost)
+        try:
+            membership.join()
+            while not self._stopped.is_set():
+                membership.poll(0.2)
+        except TailraceError as error:
+            self._inbox.put(partial(self._fail, error))
+        finally:
+            membership.leave()
+
+    def _on_assigned(self, lanes: list[int]) -> None:
+        self._inbox.put(partial(self._assigned, lanes))
+
+    def _on_revoked(self, lanes: list[int]) -> None:
+        if self._stopped.is_set():
+            return
+        done = threading.Event()
+        self._inbox.put(partial(self._release, set(lanes), done))
+        done.wait(RELEASE_TIMEOUT_S)
+
+    def _on_lost(self, lanes: list[int]) -> None:
+        self._inbox.put(partial(self._release, set(lanes)))
+
+
+def _status_of(lane: Lane) -> LaneStatus:
+    phases: dict[str, int] = {}
+    for reading in lane.readings.values():
+        phases[reading.phase] = phases.get(reading.phase, 0) + 1
+    return LaneStatus(lane.number, lane.state, phases, lane.outbox.size_bytes)

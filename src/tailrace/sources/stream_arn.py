@@ -1,0 +1,34 @@
+"""The ARN of a DynamoDB stream, taken apart: `arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+from tailrace.core.ports import ReadError, ReadFailure
+
+
+class StreamArn(NamedTuple):
+    """What a stream's ARN says."""
+
+    table: str
+    region: str
+
+
+@lru_cache(maxsize=1024)
+def parse(stream_arn: str) -> StreamArn:
+    """Take an ARN apart; the label may hold colons. Raises `ReadError` GONE for anything else."""
+    parts = stream_arn.split(":", 5)
+    path = parts[-1].split("/")
+    if len(parts) != 6 or len(path) != 4 or (path[0], path[2]) != ("table", "stream"):
+        raise ReadError(
+            f"{stream_arn!r} is not the ARN of a DynamoDB stream",
+            ReadFailure.GONE,
+            hint="it looks like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL",
+        )
+    return StreamArn(table=path[1], region=parts[3])
+
+
+def table_of(stream_arn: str) -> str:
+    """Give the table of a stream. Raises `ReadError` GONE."""
+    return parse(stream_arn).table
