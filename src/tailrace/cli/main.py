@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import schema, tail, validate
+from tailrace.cli import run, schema, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def tailrace(
 
 
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
+app.command()(run.run)
 app.command()(validate.validate)
 app.command()(schema.schema)
 app.command()(tail.tail)

@@ -11,7 +11,7 @@ import yaml
 
 from tailrace.config.interpolate import Interpolated, interpolate
 from tailrace.config.problem import InvalidError, Path, dotted
-from tailrace.config.secrets import is_credential, is_secret
+from tailrace.config.secrets import is_credential, is_secret, parts_of, secrets_in
 from tailrace.errors import FileError
 
 _BYTES_MAX = 256 << 10
@@ -208,8 +208,9 @@ class _Builder:
     def _keep_secrets(self, text: str, path: Path) -> None:
         self._document.interpolated.update(getattr(text, "pieces", ()))
         names = [part for part in path if isinstance(part, str)]
+        self._document.secrets.update(secrets_in(text))
         if any(map(is_secret, names)):
-            self._document.secrets.update((text, *getattr(text, "pieces", ())))
+            self._document.secrets.update((text, *getattr(text, "pieces", ()), *parts_of(text)))
         elif isinstance(text, Interpolated) and path[:1] == ("kafka",) and is_credential(names[-1]):
             self._document.secrets.update((text, *text.pieces))
 

@@ -55,16 +55,15 @@ def _content(name: str, path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(_FILE_BYTES_MAX + 1)
-        if len(content) > _FILE_BYTES_MAX:
-            raise InvalidError(
-                f"needs the file {name}, which is larger than 1 MiB", "name the file that holds the value alone"
-            )
-        return re.sub(r"\r?\n\Z", "", content.decode())
-    except UnicodeDecodeError:
-        raise InvalidError(f"needs the file {name}, which is not UTF-8 text", "use a file of text") from None
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
         mend = f"it is looked for at {path}; put it there, or correct the path"
         raise InvalidError(f"needs the file {name}, which cannot be read: {reason}", mend) from None
     except ValueError:
         raise InvalidError("needs a file whose path holds a NUL character", "correct the path") from None
+    if len(content) > _FILE_BYTES_MAX:
+        raise InvalidError(f"needs the file {name}, which is larger than 1 MiB", "name one that holds the value alone")
+    try:
+        return re.sub(r"\r?\n\Z", "", content.decode())
+    except UnicodeDecodeError:
+        raise InvalidError(f"needs the file {name}, which is not UTF-8 text", "use a file of text") from None

@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema, core_schema
 from tailrace.config.document import typed
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, nearest, quoted
-from tailrace.config.secrets import MASK, is_credential, is_secret
+from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.units import duration, size
 from tailrace.kafka import properties
 
@@ -170,7 +170,9 @@ class KafkaProperties(Mapping[str, str]):
 
     def shown(self) -> dict[str, str]:
         """Give the properties with `***` for each secret."""
-        return {name: MASK if name in self._hidden else value for name, value in self._values.items()}
+        return {
+            name: MASK if name in self._hidden else without_user_info(value) for name, value in self._values.items()
+        }
 
     @classmethod
     def _validate(cls, value: object) -> KafkaProperties:

@@ -15,7 +15,8 @@ _SECRET_WORD = re.compile(
     re.IGNORECASE,
 )
 _HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name)|\.ms|\.bytes)$", re.IGNORECASE)
-_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/]*@")
+_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
+_SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
 """Values shorter than this are blotted out as whole words only, or a one-letter password would leave no text."""
 
@@ -33,6 +34,22 @@ def is_credential(property_name: str) -> bool:
     )
 
 
+def secrets_in(text: str) -> set[str]:
+    """Give the secrets inside a text that is none as a whole: what stands before the host of a URL."""
+    found = {info for _, info in _USER_INFO.findall(text)}
+    return found | {info.partition(":")[2] for info in found}
+
+
+def parts_of(secret: str) -> set[str]:
+    """Give what each setting of a secret like `principal=me password=…` is set to."""
+    return {part for part in _SETTING.findall(secret) if len(part) >= _SHORT}
+
+
+def without_user_info(text: str) -> str:
+    """Blot out the user and password of every URL."""
+    return _USER_INFO.sub(rf"\1{MASK}@", text)
+
+
 class Secrets:
     """The secret values of a pipeline; `redact` takes them out of a text."""
 
@@ -43,7 +60,7 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """Replace every secret, and the user and password of every URL, by `***`."""
-        return _USER_INFO.sub(rf"\1{MASK}@", self._pattern.sub(MASK, text))
+        return without_user_info(self._pattern.sub(MASK, text))
 
     def __repr__(self) -> str:
         return f"Secrets({self._count})"

@@ -169,6 +169,25 @@ class Lane:
         """This worker lists tables and shards now."""
         return self.number == LISTER_LANE and self.state is LaneState.ACTIVE
 
+    def published_sequence(self, shard: ShardRef) -> str | None:
+        """Give the last sequence number of `shard` that is surely published."""
+        checkpoint = self._committed.get(shard)
+        return checkpoint.sequence if checkpoint is not None else None
+
+    def lag_ms(self, shard: ShardRef, now_ms: int) -> int | None:
+        """Say how far the published changes of `shard` are behind `now_ms`; None when that is not known.
+
+        A shard that was read to its present end, all of it published, is behind by the time since that read.
+        """
+        known_ms = []
+        checkpoint = self._committed.get(shard)
+        if checkpoint is not None and checkpoint.created_ms is not None:
+            known_ms.append(checkpoint.created_ms)
+        reading = self.readings.get(shard)
+        if reading is not None and reading.caught_up_ms is not None and not self.outbox.holds(shard):
+            known_ms.append(reading.caught_up_ms)
+        return max(0, now_ms - max(known_ms)) if known_ms else None
+
     # Taking and losing
 
     def _is_stale(self, event: Event) -> bool:

@@ -55,6 +55,8 @@ class Reading:
     """The read under way; an answer with another ticket is an old one."""
     next_read_ms: int = 0
     empty_reads: int = 0
+    caught_up_ms: int | None = None
+    """When an empty page last said that there is nothing more to read for now."""
     failures: int = 0
     forgiving: bool = False
     """What is trimmed or gone counts as read: it was never promised, or its loss was accepted."""
@@ -100,6 +102,8 @@ class Reading:
         self.failures = 0
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
+        if not page.change_count and not page.full:
+            self.caught_up_ms = now_ms
         if page.last_sequence is not None:
             self.sequence = page.last_sequence
             self.created_ms = page.last_created_ms

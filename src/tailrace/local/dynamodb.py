@@ -26,9 +26,9 @@ class DynamoDBLocal(JavaService):
 
     name = "dynamodb"
 
-    def __init__(self, *, port: int | None = None, folder: Path | None = None, detached: bool = False) -> None:
+    def __init__(self, *, port: int | None = None, folder: Path | None = None) -> None:
         self.port = port or free_ports(1)[0]
-        super().__init__(folder, detached=detached)
+        super().__init__(folder)
 
     @property
     def endpoint_url(self) -> str:

@@ -47,7 +47,6 @@ class KafkaBroker(JavaService):
         users: Mapping[str, str] | None = None,
         proxy_port: int | None = None,
         folder: Path | None = None,
-        detached: bool = False,
         node_id: int = 1,
         voters: Mapping[int, int] | None = None,
         cluster_id: str | None = None,
@@ -60,7 +59,7 @@ class KafkaBroker(JavaService):
         self._node_id = node_id
         self._cluster_id = cluster_id or new_cluster_id()
         self._properties = dict(properties or {})
-        super().__init__(folder, detached=detached)
+        super().__init__(folder)
         self._config_path = self.folder / "server.properties"
 
     @property

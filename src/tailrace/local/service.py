@@ -56,18 +56,16 @@ def free_ports(count: int) -> list[int]:
 class JavaService(ABC):
     """One server process with its folder and log; a context manager that starts and closes it.
 
-    `folder` holds the data and the log; without one a temporary folder is made, and removed by `close`. A `detached`
-    service stays when this process ends.
+    `folder` holds the data and the log; without one a temporary folder is made, and removed by `close`.
     """
 
     name: str
 
-    def __init__(self, folder: Path | None, *, detached: bool = False) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self._temporary = folder is None
         self.folder = folder or Path(tempfile.mkdtemp(prefix=f"tailrace-{self.name}-"))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log_path = self.folder / f"{self.name}.log"
-        self._detached = detached
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -102,8 +100,7 @@ class JavaService(ABC):
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        if not self._detached:
-            _Watchdog.watch(self.pid, self.folder if self._temporary else None)
+        _Watchdog.watch(self.pid, self.folder if self._temporary else None)
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return when it serves requests.
@@ -143,8 +140,7 @@ class JavaService(ABC):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        if not self._detached:
-            _Watchdog.forget(self.pid)
+        _Watchdog.forget(self.pid)
         self._process = None
 
     def restart(self) -> None:
@@ -159,6 +155,10 @@ class JavaService(ABC):
     def resume(self) -> None:
         """Let a frozen service go on."""
         os.killpg(self.pid, signal.SIGCONT)
+
+    def detach(self) -> None:
+        """Let it stay when this process ends."""
+        _Watchdog.forget(self.pid)
 
     def close(self) -> None:
         """End it for good; a temporary folder is removed, and so need not be left in order."""

@@ -24,12 +24,11 @@ class LocalStack:
         *,
         kafka_port: int | None = None,
         dynamodb_port: int | None = None,
-        detached: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self._progress = progress
-        self.kafka = KafkaBroker(port=kafka_port, folder=folder and folder / "kafka", detached=detached)
-        self.dynamodb = DynamoDBLocal(port=dynamodb_port, folder=folder and folder / "dynamodb", detached=detached)
+        self.kafka = KafkaBroker(port=kafka_port, folder=folder and folder / "kafka")
+        self.dynamodb = DynamoDBLocal(port=dynamodb_port, folder=folder and folder / "dynamodb")
 
     @property
     def bootstrap_servers(self) -> str:
@@ -53,6 +52,11 @@ class LocalStack:
             self.close()
             raise
         return self
+
+    def detach(self) -> None:
+        """Let both stay when this process ends."""
+        self.kafka.detach()
+        self.dynamodb.detach()
 
     def close(self) -> None:
         """Stop both and remove temporary folders."""

@@ -45,13 +45,12 @@ def up(
             return services, False
         _end_what_is_left()
         folder = _folder()
-        stack = LocalStack(
-            folder, kafka_port=kafka_port, dynamodb_port=dynamodb_port, detached=True, progress=progress
-        ).start()
+        stack = LocalStack(folder, kafka_port=kafka_port, dynamodb_port=dynamodb_port, progress=progress).start()
         services = RunningServices(
             stack.bootstrap_servers, stack.endpoint_url, stack.kafka.pid, stack.dynamodb.pid, str(folder)
         )
         _state_path().write_text(json.dumps(asdict(services)))
+        stack.detach()
         return services, True
 
 

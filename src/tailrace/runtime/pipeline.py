@@ -10,7 +10,7 @@ from tailrace.config import Pipeline
 from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import TableStream
+from tailrace.core.ports import Lister, ShardReader, TableStream
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.checkpoint_topic import Follower
@@ -92,7 +92,9 @@ class PipelineParts:
             pacing=Pacing(pipeline.source.poll.min_ms, pipeline.source.poll.max_ms),
             errors_fail=pipeline.errors == "fail",
         )
-        self.reader = self.lister = make_source(pipeline)
+        self._source = make_source(pipeline)
+        self.reader: ShardReader = self._source
+        self.lister: Lister = self._source
         self.converter = Converter(
             formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
             pipeline=pipeline.name,
@@ -164,4 +166,4 @@ class PipelineParts:
 
     def close(self) -> None:
         """Close the connections to AWS."""
-        self.reader.close()
+        self._source.close()

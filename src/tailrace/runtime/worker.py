@@ -24,10 +24,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
-import msgspec
-
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
-from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions
+from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions, LaneState
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -46,6 +44,7 @@ from tailrace.core.lane_messages import (
     Transaction,
     ViewChanged,
 )
+from tailrace.core.lane_report import LaneReport, report
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
@@ -67,6 +66,8 @@ RELEASE_TIMEOUT_S = 5.0
 """How long a rebalance, or the end, waits for transactions under way. Fencing keeps exactly-once without waiting."""
 LEAVE_TIMEOUT_S = 3.0
 IDLE_WAKE_S = 1.0
+REPORT_TIMEOUT_S = 5.0
+_READY_STATES = {LaneState.IDLE, LaneState.ACTIVE}
 
 
 class Parts(Protocol):
@@ -102,16 +103,6 @@ class Parts(Protocol):
         ...
 
 
-class LaneStatus(msgspec.Struct, frozen=True):
-    """One lane of this worker, for health checks and metrics."""
-
-    lane: int
-    state: str
-    shards: dict[str, int]
-    """Number of shards by phase."""
-    buffered_bytes: int
-
-
 def new_owner() -> str:
     """Give a name for this worker that tells a person where it runs and is never used twice."""
     return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -136,6 +127,7 @@ class Worker:
         self._lister_incarnation = 0
         self._releasing: list[tuple[set[int], threading.Event]] = []
         self._commit_started_s: dict[int, tuple[float, Transaction]] = {}
+        self._joined = threading.Event()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._fatal: TailraceError | None = None
@@ -180,9 +172,25 @@ class Worker:
         """Hand the lister's records to lane 0."""
         self._tell(LISTER_LANE, PublishLineage(incarnation, writes))
 
-    def status(self) -> list[LaneStatus]:
+    def report(self) -> list[LaneReport]:
         """Describe this worker's lanes. Raises TimeoutError when the engine does not answer: it is not healthy."""
-        return self.ask(lambda _view: [_status_of(lane) for lane in self._lanes.values()]).result(timeout=5.0)
+
+        def reports(_view: View) -> list[LaneReport]:
+            return [report(lane, self.now_ms()) for lane in self._lanes.values()]
+
+        return self.ask(reports).result(timeout=REPORT_TIMEOUT_S)
+
+    def unhealthy_why(self) -> str | None:
+        """Say why this worker should be restarted, or None. Raises TimeoutError when the engine does not answer."""
+        self.report()
+        return "the worker has stopped" if self._stopped.is_set() else None
+
+    def unready_why(self) -> str | None:
+        """Say why this worker does no work yet, or None: it has joined the group and holds what it was given."""
+        if not self._joined.is_set():
+            return "it has not joined the group yet"
+        opening = sorted(lane.lane for lane in self.report() if lane.state not in _READY_STATES)
+        return f"lanes {opening} are not taken yet" if opening else None
 
     def now_ms(self) -> int:
         """Give the time, milliseconds since the epoch."""
@@ -284,12 +292,12 @@ class Worker:
                 self._released(number)
             else:
                 self._handle(lane, Release())
+        self._observer.assigned(sorted(self._lanes))
 
     def _released(self, number: int) -> None:
         lane = self._lanes.pop(number, None)
         if lane is not None:
             self._runners.pop(number).stop()
-            self._observer.assigned(sorted(self._lanes))
         for waiting, done in self._releasing:
             waiting.discard(number)
             if not waiting:
@@ -360,6 +368,7 @@ class Worker:
             membership.leave()
 
     def _on_assigned(self, lanes: list[int]) -> None:
+        self._joined.set()
         self._inbox.put(partial(self._assigned, lanes))
 
     def _on_revoked(self, lanes: list[int]) -> None:
@@ -371,10 +380,3 @@ class Worker:
 
     def _on_lost(self, lanes: list[int]) -> None:
         self._inbox.put(partial(self._release, set(lanes)))
-
-
-def _status_of(lane: Lane) -> LaneStatus:
-    phases: dict[str, int] = {}
-    for reading in lane.readings.values():
-        phases[reading.phase] = phases.get(reading.phase, 0) + 1
-    return LaneStatus(lane.number, lane.state, phases, lane.outbox.size_bytes)

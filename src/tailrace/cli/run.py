@@ -1,0 +1,108 @@
+"""`tailrace run`: stream the tables of a pipeline until stopped."""
+
+from __future__ import annotations
+
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailrace.cli.edge import edge, keep_secrets, load
+from tailrace.errors import FileError
+
+if TYPE_CHECKING:
+    from tailrace.config import LoadedPipeline
+    from tailrace.runtime.worker import Worker
+
+
+class LogLevel(StrEnum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+def run(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="The pipeline file.", show_default=False)
+    ] = None,
+    *,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Without a file: a table to stream; may be given again.")
+    ] = None,
+    bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="Without a file: another endpoint than AWS's.")] = None,
+    region: Annotated[str | None, typer.Option(help="Without a file: the AWS region.")] = None,
+    name: Annotated[str, typer.Option(help="Without a file: the pipeline's name.")] = "tailrace",
+    metrics_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz here; 0: a free port.")
+    ] = None,
+    log_level: Annotated[LogLevel, typer.Option(help="How much to log on stderr.")] = LogLevel.INFO,
+) -> None:
+    """Stream every table of the pipeline into Kafka, until stopped.
+
+    Start as many copies as you like, on any hosts: they share the work. SIGTERM or Ctrl-C gives the work back and
+    ends with exit code 0 within 10 seconds; a second one ends at once.
+
+    \b
+    Example:
+      tailrace run pipeline.yaml --metrics-port 9400
+      tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
+    """
+    loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
+
+    from tailrace.runtime import logs
+    from tailrace.runtime.health import HealthServer
+    from tailrace.runtime.metrics import Metrics
+    from tailrace.runtime.pipeline import PipelineParts
+    from tailrace.runtime.worker import Worker
+    from tailrace.sources.stream_arn import table_of
+
+    logs.configure(log_level, edge.redact)
+    parts = PipelineParts(loaded.pipeline)
+    parts.prepare()
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of)
+    worker = Worker(parts, metrics)
+    metrics.watch(worker.report)
+    if metrics_port is not None:
+        server = HealthServer(
+            metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=worker.unready_why
+        )
+        logs.log.info("serving metrics", extra={"port": server.port})
+    _stop_on_signals(worker)
+    worker.run()
+
+
+def _loaded(
+    file: Path | None,
+    *,
+    tables: list[str] | None,
+    bootstrap: str | None,
+    endpoint_url: str | None,
+    region: str | None,
+    name: str,
+) -> LoadedPipeline:
+    if file is not None:
+        if tables or bootstrap or endpoint_url or region:
+            raise FileError("a file and --table, --bootstrap, --endpoint-url or --region exclude each other")
+        return load(file)
+    if not tables or bootstrap is None:
+        raise FileError("give a pipeline file, or --table and --bootstrap")
+    from tailrace.config import from_flags
+
+    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))
+
+
+def _stop_on_signals(worker: Worker) -> None:
+    """Let the first SIGTERM or SIGINT stop the worker, and the second end the process at once."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        worker.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)

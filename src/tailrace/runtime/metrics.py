@@ -1,0 +1,151 @@
+"""Prometheus metrics of a worker, in base units. docs/metrics.md explains each."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Counts
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from tailrace import __version__
+from tailrace.core.lane_messages import Notice, NoticeKind, Transaction
+from tailrace.core.lane_report import LaneReport
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import ShardRef
+
+logger = logging.getLogger("tailrace.worker")
+
+_LEVELS = {
+    NoticeKind.GAP: logging.ERROR,
+    NoticeKind.SHARD_FAILED: logging.ERROR,
+    NoticeKind.TOPIC_REFUSED: logging.ERROR,
+    NoticeKind.SET_ASIDE: logging.WARNING,
+    NoticeKind.SHARD_SKIPPED: logging.WARNING,
+    NoticeKind.READ_FAILED: logging.WARNING,
+    NoticeKind.LOST: logging.WARNING,
+}
+
+
+class Metrics:
+    """Counts and logs what the worker tells (`runtime.observer.Observer`)."""
+
+    def __init__(self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str]) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        self.registry = CollectorRegistry()
+        self._dead_letters_topic = dead_letters_topic
+        self._table_of = table_of
+        self._changes = self._counter("tailrace_changes_published", "Changes committed to Kafka.", ["table"])
+        self._bytes = self._counter("tailrace_published_bytes", "Bytes of the values committed to Kafka.", ["table"])
+        self._dead_letters = self._counter("tailrace_dead_letters", "Records set aside as dead letters.", ["table"])
+        self._transactions = self._counter("tailrace_transactions_committed", "Transactions committed.", [])
+        self._commit_seconds = Histogram(
+            "tailrace_transaction_duration_seconds",
+            "Time from handing a transaction to Kafka until it is committed.",
+            registry=self.registry,
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20),
+        )
+        self._reads = self._counter(
+            "tailrace_reads", "GetRecords calls by result: changes, empty, or why they failed.", ["table", "result"]
+        )
+        self._read_seconds = Histogram(
+            "tailrace_read_duration_seconds",
+            "Time to read and convert one page.",
+            registry=self.registry,
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self._lanes_lost = self._counter("tailrace_lanes_lost", "Times that a lane's producer had to be given up.", [])
+        self._gaps = self._counter("tailrace_gaps", "Gaps: changes that were lost before anyone read them.", ["table"])
+        self._pipeline = pipeline
+
+    def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def watch(self, reports: Callable[[], list[LaneReport]]) -> None:
+        """Let the gauges show what `reports` gives at each scrape."""
+        self.registry.register(_Gauges(self._pipeline, reports))
+
+    def assigned(self, lanes: list[int]) -> None:
+        """The lanes of this worker are now these."""
+        logger.info("lanes assigned", extra={"lanes": lanes})
+
+    def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
+        """A page was read and converted."""
+        self._reads.labels(page.table, "changes" if page.change_count else "empty").inc()
+        self._read_seconds.observe(seconds)
+
+    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
+        """A read failed."""
+        self._reads.labels(self._table_of(shard.stream_arn), failure.value).inc()
+        self._read_seconds.observe(seconds)
+
+    def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
+        """A transaction was committed."""
+        self._transactions.inc()
+        self._commit_seconds.observe(seconds)
+        for page in transaction.pages:
+            self._changes.labels(page.table).inc(page.change_count)
+            self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
+            letters = sum(record.topic == self._dead_letters_topic for record in page.records) + len(page.set_aside)
+            if letters:
+                self._dead_letters.labels(page.table).inc(letters)
+
+    def notice(self, lane: int, notice: Notice) -> None:
+        """A lane has something to tell."""
+        if notice.kind is NoticeKind.LOST:
+            self._lanes_lost.inc()
+        if notice.kind is NoticeKind.GAP:
+            self._gaps.labels(notice.table).inc()
+        where = {"shard": notice.shard.shard_id, "table": notice.table} if notice.shard else {}
+        extra = {"lane": lane, **where, "detail": notice.detail}
+        logger.log(_LEVELS.get(notice.kind, logging.INFO), notice.kind.value, extra=extra)
+
+
+class _Gauges(Collector):
+    """What holds at the moment of the scrape."""
+
+    def __init__(self, pipeline: str, reports: Callable[[], list[LaneReport]]) -> None:
+        self._pipeline = pipeline
+        self._reports = reports
+
+    def describe(self) -> list[Metric]:
+        """Name nothing before the worker runs."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the gauges."""
+        reports = self._reports()
+        info = GaugeMetricFamily(
+            "tailrace_info", "Version and pipeline of this worker.", labels=["version", "pipeline"]
+        )
+        info.add_metric([__version__, self._pipeline], 1)
+        yield info
+        lanes = GaugeMetricFamily("tailrace_lanes", "Lanes of this worker by state.", labels=["state"])
+        for state, count in Counts(report.state for report in reports).items():
+            lanes.add_metric([state], count)
+        yield lanes
+        shards = GaugeMetricFamily("tailrace_shards", "Shards of this worker's lanes.", labels=["table", "state"])
+        for (table, phase), count in Counts((s.table, s.phase) for report in reports for s in report.shards).items():
+            shards.add_metric([table, phase], count)
+        yield shards
+        lag = GaugeMetricFamily(
+            "tailrace_lag_seconds", "How far the published changes of the slowest shard are behind.", labels=["table"]
+        )
+        for table, lag_ms in _lags(reports).items():
+            lag.add_metric([table], lag_ms / 1000)
+        yield lag
+        buffered = GaugeMetricFamily("tailrace_buffered_bytes", "Bytes of the pages read and not yet committed.")
+        buffered.add_metric([], sum(report.buffered_bytes for report in reports))
+        yield buffered
+
+
+def _lags(reports: list[LaneReport]) -> dict[str, int]:
+    lags: dict[str, int] = {}
+    for report in reports:
+        for shard in report.shards:
+            if shard.phase != "ended" and shard.lag_ms is not None:
+                lags[shard.table] = max(lags.get(shard.table, 0), shard.lag_ms)
+    return lags
