@@ -51,8 +51,8 @@ class Document:
     problems: dict[Path, FileError] = field(default_factory=dict)
 
     def add(self, path: Path, message: str, hint: str = "") -> None:
-        """Note what is wrong at `path`, unless something is already, there or above."""
-        if not any(path[:length] in self.problems for length in range(len(path) + 1)):
+        """Note what is wrong at `path`, unless something is already: there, above or below."""
+        if not any(path[: len(other)] == other or other[: len(path)] == path for other in self.problems):
             line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
             self.problems[path] = FileError(message, file=self.file, path=dotted(path), line=line, hint=hint)
 
