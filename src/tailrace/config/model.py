@@ -241,7 +241,7 @@ class Discovery(_Part):
 
 
 class Source(_Part):
-    """Where the changes come from."""
+    """DynamoDB Streams: which tables, with whose permissions, and how often they are read."""
 
     type: Literal["dynamodb-streams"] = Field(description="The method that reads the changes.")
     region: Annotated[Text, AfterValidator(_region)] | None = Field(
