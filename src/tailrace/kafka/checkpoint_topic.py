@@ -77,7 +77,6 @@ class Follower:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
-                "fetch.wait.max.ms": 100,
             },
         )
         self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in range(lane_count)])
@@ -90,7 +89,8 @@ class Follower:
     def poll(self, timeout_s: float, max_records: int = 1_000) -> list[Followed]:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read."""
         try:
-            messages = self._consumer.consume(max_records, timeout_s)
+            first = self._consumer.poll(timeout_s)
+            messages = [first, *self._consumer.consume(max_records, 0)] if first is not None else []
         except KafkaException as error:
             raise clients.world_error(error, f"reading {self._topic}", self._user) from error
         followed = []
