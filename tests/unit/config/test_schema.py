@@ -57,7 +57,7 @@ def test_the_schema_is_a_schema() -> None:
 
 def test_every_key_of_the_schema_is_described() -> None:
     schema = json_schema()
-    parts: dict[str, Any] = {"Pipeline": schema, **schema["$defs"]}
+    parts: dict[str, Any] = {"Pipeline": schema} | schema["$defs"]
     assert [
         f"{part}.{name}"
         for part, content in parts.items()
