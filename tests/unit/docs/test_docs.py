@@ -1,0 +1,62 @@
+"""The docs name everything that a user can meet."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from prometheus_client.core import Metric
+
+from tailrace.core.checkpoint import ShardState, TableState
+from tailrace.core.lane import LaneState
+from tailrace.core.lane_messages import NoticeKind
+from tailrace.core.lane_report import LaneReport
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import Phase
+from tailrace.runtime.metrics import Metrics
+
+ROOT = Path(__file__).parents[3]
+DOCS = ROOT / "docs"
+
+
+def metrics() -> list[Metric]:
+    registered = Metrics("shop", "shop.dead-letters", lambda arn: arn)
+    registered.watch(lambda: [LaneReport(0, "active", 0, ())])
+    return list(registered.registry.collect())
+
+
+@pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
+def test_every_metric_is_documented_by_the_name_that_prometheus_sees(metric: Metric) -> None:
+    name = metric.name + "_total" if metric.type == "counter" else metric.name
+    assert f"| `{name}` | {metric.type} |" in (DOCS / "metrics.md").read_text()
+
+
+def test_no_metric_is_documented_that_is_not_there() -> None:
+    documented = set(re.findall(r"^\| `(tailrace_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
+    assert documented == {m.name + "_total" if m.type == "counter" else m.name for m in metrics()}
+
+
+@pytest.mark.parametrize(
+    ("words", "page"),
+    [
+        (list(NoticeKind), "operations.md"),
+        (get_args(ShardState), "operations.md"),
+        (get_args(TableState), "operations.md"),
+        (list(ReadFailure), "operations.md"),
+        (list(ReadFailure), "metrics.md"),
+        (list(Phase), "metrics.md"),
+        (set(LaneState) - {LaneState.RELEASED}, "metrics.md"),
+    ],
+)
+def test_every_state_notice_and_failure_is_documented(words: list[str | StrEnum], page: str) -> None:
+    text = (DOCS / page).read_text()
+    assert [word for word in words if f"`{word}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
