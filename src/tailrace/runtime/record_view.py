@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -12,8 +12,10 @@ import msgspec
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "?"]
 """A change's op; `upsert` where the format item does not tell `c` from `u`; `?` for a record that is no change."""
 
-_Headers = dict[str, str | bytes | None] | list[tuple[str, str | bytes | None]] | None
+_Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]] | None
 
+_Read = tuple[ShownOp, str | None, bytes]
+"""Op, table and item."""
 _REASON: Final = "__connect.errors.exception.message"
 _LAMBDA_OPS: Final[dict[str, ShownOp]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 _EVENT_OPS: Final[dict[str, ShownOp]] = {"created": "c", "updated": "u", "deleted": "d", "read": "r"}
@@ -33,8 +35,8 @@ class _Debezium(msgspec.Struct):
 
 class _Images(msgspec.Struct, rename="pascal"):
     keys: msgspec.Raw
-    old_image: msgspec.Raw | None = None
-    new_image: msgspec.Raw | None = None
+    old_image: msgspec.Raw = msgspec.Raw()
+    new_image: msgspec.Raw = msgspec.Raw()
 
 
 class _LambdaRecord(msgspec.Struct, rename={"name": "eventName", "arn": "eventSourceARN"}):
@@ -95,11 +97,11 @@ def header_texts(headers: _Headers) -> dict[str, str]:
     return {name: value if isinstance(value, str) else as_text(value) for name, value in dict(headers or {}).items()}
 
 
-def as_text(value: bytes | msgspec.Raw | None) -> str:
+def as_text(value: bytes | None) -> str:
     """Give bytes as text of one line that is safe to show on a terminal."""
     if value is None:
         return ""
-    text = bytes(value).decode(errors="backslashreplace")
+    text = value.decode(errors="backslashreplace")
     return text if text.isprintable() else "".join(map(_visible, text))
 
 
@@ -107,22 +109,22 @@ def _visible(character: str) -> str:
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
-def _read_debezium(value: bytes) -> tuple[ShownOp, str | None, bytes | msgspec.Raw | None]:
+def _read_debezium(value: bytes) -> _Read:
     record = _debezium(value)
-    return record.op, record.source.table, record.before if record.op == "d" else record.after
+    return record.op, record.source.table, bytes(record.before if record.op == "d" else record.after)
 
 
-def _read_lambda_record(value: bytes) -> tuple[ShownOp, str | None, bytes | msgspec.Raw | None]:
+def _read_lambda_record(value: bytes) -> _Read:
     record = _lambda_record(value)
     images = record.dynamodb
     item = images.old_image if record.name == "REMOVE" else images.new_image
-    return _LAMBDA_OPS[record.name], _table(record.arn), item or images.keys
+    return _LAMBDA_OPS[record.name], _table(record.arn), bytes(item) or bytes(images.keys)
 
 
-def _read_cloud_event(value: bytes) -> tuple[ShownOp, str | None, bytes | msgspec.Raw | None]:
+def _read_cloud_event(value: bytes) -> _Read:
     record = _cloud_event(value)
     op = _EVENT_OPS[record.type.rpartition(".")[2]]
-    return op, _table(record.source), record.data.before if op == "d" else record.data.after
+    return op, _table(record.source), bytes(record.data.before if op == "d" else record.data.after)
 
 
 def _table(arn: str) -> str | None:
@@ -133,11 +135,7 @@ def _table(arn: str) -> str | None:
 _debezium = msgspec.json.Decoder(_Debezium).decode
 _lambda_record = msgspec.json.Decoder(_LambdaRecord).decode
 _cloud_event = msgspec.json.Decoder(_CloudEvent).decode
-_READERS: Final[tuple[Callable[[bytes], tuple[ShownOp, str | None, bytes | msgspec.Raw | None]], ...]] = (
-    _read_debezium,
-    _read_lambda_record,
-    _read_cloud_event,
-)
+_READERS: Final[tuple[Callable[[bytes], _Read], ...]] = (_read_debezium, _read_lambda_record, _read_cloud_event)
 
 
 def one_line_json(fields: dict[str, object], *, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> str:
