@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from enum import StrEnum
 from pathlib import Path
@@ -53,6 +54,8 @@ def run(
       tailrace run pipeline.yaml --metrics-port 9400
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop_at_once)
     loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
 
     from tailrace.runtime import logs
@@ -95,6 +98,11 @@ def _loaded(
     from tailrace.config import from_flags
 
     return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))
+
+
+def _stop_at_once(_number: int, _frame: object) -> None:
+    """End before the worker began: there is nothing to give back, and a call to Kafka would be waited for."""
+    os._exit(0)
 
 
 def _stop_on_signals(worker: Worker) -> None:

@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRecord, Write
 from tailrace.core.discovery import reconcile, reconcile_table, table_write
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
@@ -77,6 +79,8 @@ class ListerLoop:
         self._stopped = threading.Event()
         self._ended: SimpleQueue[ShardRef] = SimpleQueue()
         self._gone: set[ShardRef] = set()
+        self._told: dict[str, str | None] = {}
+        """What was last logged about each table."""
 
     def stop(self) -> None:
         """Stop soon; does not wait."""
@@ -95,6 +99,10 @@ class ListerLoop:
                     self._round()
                 except ReadError as error:
                     logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+                except _StoppedError:
+                    raise
+                except Exception:
+                    logger.exception("listing failed; this is a defect of Tailrace")
                 self._wait(self._interval_s)
 
     def _round(self) -> None:
@@ -124,22 +132,19 @@ class ListerLoop:
                 raise
             found = None
         record = self._ask(lambda view: reconcile_table(view, found, table, self._engine.now_ms()))
-        if record.state != "streaming":
-            logger.error("table %s is not streamed: %s", table, record.detail)
-            return record
-        assert found is not None
-        try:
-            self._prepare_table(found)
-        except WorldError as error:
-            logger.error("table %s is not streamed: %s", table, error)  # noqa: TRY400 - a sentence, not a defect
-            return TableRecord(
-                stream_arn=record.stream_arn,
-                view_type=record.view_type,
-                state="failed",
-                at_ms=record.at_ms,
-                detail=str(error),
-            )
+        if record.state == "streaming" and found is not None:
+            try:
+                self._prepare_table(found)
+            except WorldError as error:
+                record = msgspec.structs.replace(record, state="failed", detail=str(error))
+        self._tell(table, record)
         return record
+
+    def _tell(self, table: str, record: TableRecord) -> None:
+        """Log why a table is not streamed, once for each reason."""
+        if record.detail is not None and self._told.get(table) != record.detail:
+            logger.error("table %s is not streamed: %s", table, record.detail)
+        self._told[table] = record.detail
 
     def _listing(self, stream_arn: str) -> StreamListing:
         """List a stream; one that no longer exists has no shards."""

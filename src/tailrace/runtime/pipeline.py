@@ -7,6 +7,7 @@ from typing import Literal
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.config.problem import InvalidError
 from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Pacing
@@ -115,7 +116,11 @@ class PipelineParts:
     def prepare_table(self, stream: TableStream) -> None:
         """Make a table's topic, and check that the format serves its stream. Raises WorldError."""
         check_view_type(self.pipeline, stream)
-        topics.ensure(self._admin, self.pipeline.kafka, [table_topic(self.pipeline, stream.table)])
+        try:
+            spec = table_topic(self.pipeline, stream.table)
+        except InvalidError as error:
+            raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
+        topics.ensure(self._admin, self.pipeline.kafka, [spec])
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""

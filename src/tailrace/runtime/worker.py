@@ -48,7 +48,6 @@ from tailrace.core.lane_report import LaneReport, report
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
-from tailrace.errors import TailraceError
 from tailrace.kafka.checkpoint_topic import Followed, Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
@@ -130,7 +129,7 @@ class Worker:
         self._joined = threading.Event()
         self._stopping = threading.Event()
         self._stopped = threading.Event()
-        self._fatal: TailraceError | None = None
+        self._fatal: Exception | None = None
 
     # From any thread
 
@@ -318,7 +317,8 @@ class Worker:
         if self._lister is not None and not self.view.children_of(shard):
             self._lister.shard_ended(shard)
 
-    def _fail(self, error: TailraceError) -> None:
+    def _fail(self, error: Exception) -> None:
+        """Stop for good: without the group or the checkpoint topic the worker would only seem to work."""
         self._fatal = self._fatal or error
         self.stop()
 
@@ -350,7 +350,7 @@ class Worker:
                 batch = follower.poll(0.1)
                 if batch:
                     self._inbox.put(partial(self._followed, batch))
-        except TailraceError as error:
+        except Exception as error:
             self._inbox.put(partial(self._fail, error))
         finally:
             follower.close()
@@ -362,7 +362,7 @@ class Worker:
             membership.join()
             while not self._stopped.is_set():
                 membership.poll(0.2)
-        except TailraceError as error:
+        except Exception as error:
             self._inbox.put(partial(self._fail, error))
         finally:
             membership.leave()
