@@ -10,7 +10,8 @@ lane n must know of its own shards:
 | `["taken"]` | `Taken`: who fenced the lane last | the lane's owner |
 | `["lister"]` | `Taken`: the lister has read this partition up to here | the lister |
 | `["table", table]` in partition 0 | `TableRecord`: the table's stream and state | the lister |
-| `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the lister |
+| `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the lister, `tailrace relane` |
+| `["pipeline"]` elsewhere | `PipelineRecord`: the lane was moved to so many lanes | `tailrace relane` |
 | `["accept", table]` in partition 0 | `GapAccepted` | `tailrace accept-gap` |
 
 Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
@@ -90,7 +91,7 @@ class TableRecord(Record, frozen=True, kw_only=True):
 
 
 class PipelineRecord(Record, frozen=True, kw_only=True):
-    """The pipeline's birth and its number of lanes (to notice an unfinished `tailrace relane`)."""
+    """The pipeline's birth and its number of lanes; another number than the topic has: a relane is unfinished."""
 
     lanes: int
     created_ms: int

@@ -39,7 +39,7 @@ class View:
         self.checkpoints: dict[ShardRef, Checkpoint] = {}
         self.tables: dict[str, TableRecord] = {}
         self.accepted: dict[str, GapAccepted] = {}
-        self.pipeline: PipelineRecord | None = None
+        self.pipelines: dict[int, PipelineRecord] = {}
         self.takers: dict[int, Taken] = {}
         self.listers: dict[int, Taken] = {}
         self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
@@ -48,13 +48,18 @@ class View:
         self._gaps: dict[str, set[ShardRef]] = defaultdict(set)
 
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
-        """Fold in one committed record, in the order of its partition."""
+        """Fold in one committed record, in the order of its partition.
+
+        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
+        """
         structural = True
         match key, record:
+            case ShardKey() | CheckpointKey(), _ if lane_of(_shard_of(key), self.lane_count) != partition:
+                structural = False
             case ShardKey(), ShardRecord() | None:
-                self._apply_shard(ShardRef(key.stream_arn, key.shard_id), record)
+                self._apply_shard(partition, _shard_of(key), record)
             case CheckpointKey(), Checkpoint() | None:
-                structural = self._apply_checkpoint(ShardRef(key.stream_arn, key.shard_id), record)
+                structural = self._apply_checkpoint(partition, _shard_of(key), record)
             case TakenKey(), Taken():
                 self.takers[partition] = record
             case ListerKey(), Taken():
@@ -64,7 +69,7 @@ class View:
             case TableKey(), None:
                 self.tables.pop(key.table, None)
             case PipelineKey(), PipelineRecord():
-                self.pipeline = record
+                self.pipelines[partition] = record
             case AcceptKey(), GapAccepted():
                 self.accepted[key.table] = record
             case AcceptKey(), None:
@@ -73,11 +78,21 @@ class View:
                 structural = False
         self.version += structural
 
+    @property
+    def pipeline(self) -> PipelineRecord | None:
+        """The pipeline's birth."""
+        return self.pipelines.get(0)
+
+    @property
+    def is_relaned(self) -> bool:
+        """A relane changed the number of lanes, or has begun to: nobody may work with this view."""
+        return any(record.lanes != self.lane_count for record in self.pipelines.values())
+
     def shows(self, write: Write) -> bool:
         """Tell whether the view holds what `write` says, for the records that the lister writes."""
         match write.key:
             case ShardKey():
-                return self.shards.get(ShardRef(write.key.stream_arn, write.key.shard_id)) == write.record
+                return self.shards.get(_shard_of(write.key)) == write.record
             case TableKey():
                 return self.tables.get(write.key.table) == write.record
             case PipelineKey():
@@ -124,8 +139,7 @@ class View:
         """Give the streams of a table that have known shards."""
         return {shard.stream_arn for shard, record in self.shards.items() if record.table == table}
 
-    def _apply_shard(self, shard: ShardRef, record: ShardRecord | None) -> None:
-        lane = lane_of(shard, self.lane_count)
+    def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
         previous = self.shards.pop(shard, None)
         if previous is not None:
             for parent in previous.parents:
@@ -138,8 +152,7 @@ class View:
         for parent in record.parents:
             self._children[parent].add(shard)
 
-    def _apply_checkpoint(self, shard: ShardRef, record: Checkpoint | None) -> bool:
-        lane = lane_of(shard, self.lane_count)
+    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> bool:
         previous = self.checkpoints.pop(shard, None)
         if previous is not None:
             self._gaps[previous.table].discard(shard)
@@ -151,3 +164,7 @@ class View:
         if record.state == "gap":
             self._gaps[record.table].add(shard)
         return previous is None or previous.state != record.state
+
+
+def _shard_of(key: ShardKey | CheckpointKey) -> ShardRef:
+    return ShardRef(key.stream_arn, key.shard_id)

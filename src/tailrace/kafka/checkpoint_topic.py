@@ -43,13 +43,42 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
 def ensure(admin: AdminClient, user: Mapping[str, str], pipeline: str, lanes: int, replication: int | None) -> None:
     """Make the topic if it is missing; raise WorldError if it has another number of lanes or is not compacted."""
     state = topics.ensure(admin, user, [spec(pipeline, lanes, replication)])[topic_name(pipeline)]
-    check_lanes(pipeline, lanes, state.partitions)
+    check(admin, pipeline, lanes, state.partitions)
+
+
+def check(admin: AdminClient, pipeline: str, lanes: int, partitions: int) -> None:
+    """Raise WorldError if the topic, which exists, has another number of lanes or is not compacted."""
+    check_lanes(pipeline, lanes, partitions)
     policy = topics.config(admin, topic_name(pipeline)).get("cleanup.policy", "compact")
     if policy != "compact":
         raise WorldError(
             f"{topic_name(pipeline)} has cleanup.policy={policy}: Kafka would delete checkpoints",
             hint=f"set it to compact: kafka-configs --alter --topic {topic_name(pipeline)} "
             "--add-config cleanup.policy=compact",
+        )
+
+
+def existing_lanes(admin: AdminClient, user: Mapping[str, str], pipeline: str) -> int:
+    """Give the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
+    state = topics.describe(admin, user).topics.get(topic_name(pipeline))
+    if state is None:
+        raise WorldError(
+            f"the pipeline {pipeline} does not exist yet: Kafka has no topic {topic_name(pipeline)}",
+            hint="`tailrace run` makes it; if it has run, check kafka.bootstrap.servers",
+        )
+    return state.partitions
+
+
+def check_relaned(pipeline: str, view: View) -> None:
+    """Raise WorldError when the view's number of lanes is not the pipeline's: shards are in other lanes than it says.
+
+    A worker asks at its start and again whenever the view changes, before a lane can be its own: a relane leaves its
+    mark in each lane as it moves the lane's shards.
+    """
+    if view.is_relaned:
+        raise WorldError(
+            f"the pipeline {pipeline} has no longer {view.lane_count} lanes, or a relane of it is unfinished",
+            hint="run `tailrace relane` again (with nothing left to do it says so), then start the workers again",
         )
 
 
@@ -113,7 +142,10 @@ class Follower:
 
 
 def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s: float = 30.0) -> View:
-    """Read the topic once, up to its present end. Raises WorldError when that takes longer than `timeout_s`."""
+    """Read the topic once, up to its present end.
+
+    Raises WorldError when that takes longer than `timeout_s`, or a relane is unfinished.
+    """
     follower = Follower(user, pipeline, lane_count)
     view = View(lane_count)
     try:
@@ -129,6 +161,7 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
                 )
     finally:
         follower.close()
+    check_relaned(pipeline, view)
     return view
 
 

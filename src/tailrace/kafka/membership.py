@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import msgspec
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from tailrace.errors import WorldError
@@ -88,8 +89,16 @@ class Membership:
         consumer.incremental_unassign(partitions)
 
 
-def owners(user: Mapping[str, str], pipeline: str) -> dict[int, str]:
-    """Give each lane's present owner, by its client id. Raises WorldError when the group cannot be described."""
+class Group(msgspec.Struct, frozen=True):
+    """The pipeline's group at a moment, by the members' client ids."""
+
+    members: tuple[str, ...]
+    owners: Mapping[int, str]
+    """Each lane's owner; a lane that nobody owns is left out."""
+
+
+def describe(user: Mapping[str, str], pipeline: str) -> Group:
+    """Describe the group. Raises WorldError."""
     future = clients.admin(user).describe_consumer_groups([pipeline], request_timeout=clients.REQUEST_TIMEOUT_S)
     try:
         description = future[pipeline].result()
@@ -98,9 +107,10 @@ def owners(user: Mapping[str, str], pipeline: str) -> dict[int, str]:
             f"the consumer group {pipeline} cannot be described: {error}",
             hint="grant the principal Describe on the group",
         ) from error
-    return {
+    owners = {
         partition.partition: member.client_id
         for member in description.members
         for partition in member.assignment.topic_partitions
         if partition.topic == topic_name(pipeline)
     }
+    return Group(tuple(sorted(member.client_id for member in description.members)), owners)

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewTopic
+from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewPartitions, NewTopic
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
@@ -36,8 +36,16 @@ class TopicState(msgspec.Struct, frozen=True):
     replication: int
 
 
-def describe(admin: AdminClient, user: Mapping[str, str]) -> tuple[int, dict[str, TopicState]]:
-    """Give the number of brokers and every topic that may be seen. Raises WorldError when Kafka does not answer."""
+class Cluster(msgspec.Struct, frozen=True):
+    """A cluster as it is: every topic that this principal may see."""
+
+    id: str
+    brokers: int
+    topics: Mapping[str, TopicState]
+
+
+def describe(admin: AdminClient, user: Mapping[str, str]) -> Cluster:
+    """Describe the cluster. Raises WorldError when Kafka does not answer."""
     try:
         metadata = admin.list_topics(timeout=clients.REQUEST_TIMEOUT_S)
     except KafkaException as error:
@@ -48,22 +56,23 @@ def describe(admin: AdminClient, user: Mapping[str, str]) -> tuple[int, dict[str
         )
         for name, topic in metadata.topics.items()
     }
-    return len(metadata.brokers), states
+    return Cluster(metadata.cluster_id, len(metadata.brokers), states)
 
 
 def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
     """Make the topics that are missing, and give all of `specs` as they are. Another worker may make them meanwhile."""
-    brokers, states = describe(admin, user)
+    cluster = describe(admin, user)
+    states = cluster.topics
     missing = [spec for spec in specs if spec.name not in states]
     if missing:
         futures = admin.create_topics(
-            [_new_topic(spec, brokers) for spec in missing], request_timeout=clients.REQUEST_TIMEOUT_S
+            [_new_topic(spec, cluster.brokers) for spec in missing], request_timeout=clients.REQUEST_TIMEOUT_S
         )
         for name, future in futures.items():
             _await_made(name, future, user)
-        _, states = describe(admin, user)
+        states = describe(admin, user).topics
     made_now = {
-        spec.name: TopicState(spec.name, spec.partitions, replication_of(spec, brokers))
+        spec.name: TopicState(spec.name, spec.partitions, replication_of(spec, cluster.brokers))
         for spec in missing
         if spec.name not in states  # metadata may lag behind for a moment
     }
@@ -73,6 +82,21 @@ def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) 
 def replication_of(spec: TopicSpec, brokers: int) -> int:
     """Give the replication factor that a new topic gets."""
     return spec.replication or min(MAX_REPLICATION, brokers)
+
+
+def properties_of(spec: TopicSpec, brokers: int) -> dict[str, str]:
+    """Give the properties that a new topic gets."""
+    durable = {"min.insync.replicas": "2"} if replication_of(spec, brokers) >= MAX_REPLICATION else {}
+    return {**durable, **spec.properties}
+
+
+def add_partitions(admin: AdminClient, user: Mapping[str, str], name: str, partitions: int) -> None:
+    """Raise a topic's number of partitions. Raises WorldError."""
+    new = NewPartitions(name, partitions)
+    try:
+        admin.create_partitions([new], request_timeout=clients.REQUEST_TIMEOUT_S)[name].result()
+    except KafkaException as error:
+        raise clients.world_error(error, f"adding partitions to {name}", user) from error
 
 
 def config(admin: AdminClient, name: str) -> dict[str, str]:
@@ -104,11 +128,12 @@ def _may_write(future: Future[Any]) -> bool:
 
 
 def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
-    replication = replication_of(spec, brokers)
-    config = dict(spec.properties)
-    if replication >= MAX_REPLICATION:
-        config.setdefault("min.insync.replicas", "2")
-    return NewTopic(spec.name, num_partitions=spec.partitions, replication_factor=replication, config=config)
+    return NewTopic(
+        spec.name,
+        num_partitions=spec.partitions,
+        replication_factor=replication_of(spec, brokers),
+        config=properties_of(spec, brokers),
+    )
 
 
 def _await_made(name: str, future: Future[Any], user: Mapping[str, str]) -> None:

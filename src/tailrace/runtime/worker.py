@@ -48,6 +48,8 @@ from tailrace.core.lane_report import LaneReport, report
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Followed, Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
@@ -310,6 +312,11 @@ class Worker:
             if isinstance(key, CheckpointKey) and isinstance(record, Checkpoint) and record.state == "ended":
                 self._look_for_children(ShardRef(key.stream_arn, key.shard_id))
         if self.view.version != version:
+            try:
+                checkpoint_topic.check_relaned(self._parts.name, self.view)
+            except WorldError as error:
+                self._fail(error)
+                return
             for lane in list(self._lanes.values()):
                 self._handle(lane, ViewChanged())
 
