@@ -56,7 +56,7 @@ def describe(admin: AdminClient, user: Mapping[str, str]) -> Cluster:
         )
         for name, topic in metadata.topics.items()
     }
-    return Cluster(metadata.cluster_id, len(metadata.brokers), states)
+    return Cluster(str(metadata.cluster_id), len(metadata.brokers), states)
 
 
 def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
