@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -36,6 +37,7 @@ def tailrace(
 ) -> None:
     """Carry the changes of DynamoDB tables into Apache Kafka: exactly once, in item order."""
     edge.debug = debug
+    logging.getLogger("tailrace").addHandler(logging.NullHandler())  # logs are for commands that configure them
 
 
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
