@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -14,9 +15,9 @@ from tailrace.config import checks
 from tailrace.config.document import Document, read
 from tailrace.config.explain import explain
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import FileErrors, Path, kind_of
+from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
-from tailrace.errors import FileError
+from tailrace.errors import FileError, TailraceError, WorldError
 
 _FLAGS: Mapping[Path, str] = {
     ("name",): "--name",
@@ -34,10 +35,33 @@ _FLAGS: Mapping[Path, str] = {
 
 @dataclass(frozen=True)
 class LoadedPipeline:
-    """A pipeline that was found right, and the secrets that must not be shown."""
+    """A pipeline that was found right, the secrets that must not be shown, and where each key stands."""
 
     pipeline: Pipeline
     secrets: Secrets
+    file: str = ""
+    """Path of the file; empty when the pipeline was made of flags."""
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def place(self, *path: str | int) -> str:
+        """Name a key as a sentence about it begins: `pipeline.yaml:9: source.tables[0]`, or `--table`.
+
+        A key that the file leaves to its default is named by the one above it.
+        """
+        if not self.file:
+            return _flag_of(path) or dotted(path)
+        known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.lines), None)
+        return f"{self.file}: {dotted(path)}" if known is None else f"{self.file}:{self.lines[known]}: {dotted(known)}"
+
+    @contextmanager
+    def telling(self, *path: str | int) -> Iterator[None]:
+        """Put the place of a key before what fails outside: in here an error of the world is about that key."""
+        try:
+            yield
+        except FileError:
+            raise
+        except TailraceError as error:
+            raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint) from error
 
 
 def load(path: FilePath) -> LoadedPipeline:
@@ -82,8 +106,11 @@ def _given(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_flag(path: Path, error: FileError) -> FileError:
-    flag = next((_FLAGS[path[:n]] for n in range(len(path), 0, -1) if path[:n] in _FLAGS), error.path)
-    return FileError(error.message, path=flag, hint=error.hint)
+    return FileError(error.message, path=_flag_of(path) or error.path, hint=error.hint)
+
+
+def _flag_of(path: Path) -> str | None:
+    return next((_FLAGS[path[:length]] for length in range(len(path), 0, -1) if path[:length] in _FLAGS), None)
 
 
 def _build(document: Document) -> LoadedPipeline:
@@ -103,7 +130,9 @@ def _build(document: Document) -> LoadedPipeline:
                 hide(error.message), file=error.file, path=error.path, line=error.line, hint=hide(error.hint)
             )
         raise FileErrors(sorted(document.problems.values(), key=lambda error: error.line or 0))
-    return LoadedPipeline(Pipeline.model_validate(data), Secrets(document.secrets))
+    return LoadedPipeline(
+        Pipeline.model_validate(data), Secrets(document.secrets), file=document.file, lines=document.lines
+    )
 
 
 def _add_region(data: dict[str, Any]) -> None:

@@ -1,0 +1,297 @@
+"""What `tailrace run` would use and make, and what stands in its way. Nothing is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+
+import msgspec
+from confluent_kafka.admin import AdminClient
+
+from tailrace import formats
+from tailrace.config import LoadedPipeline
+from tailrace.config.problem import InvalidError
+from tailrace.core.change import ViewType
+from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic, clients, membership, topics
+from tailrace.kafka.topics import Cluster, TopicSpec
+from tailrace.runtime import pipeline as wiring
+
+
+class TopicPlan(msgspec.Struct, frozen=True):
+    """A topic: as it is when it exists, else as it would be made."""
+
+    name: str
+    exists: bool
+    partitions: int
+    replication: int
+    properties: Mapping[str, str] = {}
+    """What it would be made with; empty for a topic that exists."""
+    warnings: tuple[str, ...] = ()
+
+
+class TablePlan(msgspec.Struct, frozen=True):
+    """A table that the file names or matches. With `problems` it is not streamed."""
+
+    table: str
+    is_named: bool
+    """The file names it as it is, without a wildcard."""
+    stream_arn: str | None = None
+    view_type: ViewType | None = None
+    open_shards: int | None = None
+    closed_shards: int | None = None
+    topic: TopicPlan | None = None
+    problems: tuple[str, ...] = ()
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """A pipeline before it runs. Problems and warnings are whole sentences with the place in the file."""
+
+    pipeline: str
+    exists: bool
+    """Its checkpoint topic is there: it has run before."""
+    bootstrap_servers: str
+    cluster_id: str
+    brokers: int
+    members: tuple[str, ...]
+    """Workers that run now: the members of the group, which has the pipeline's name."""
+    lanes: int
+    checkpoints: TopicPlan
+    dead_letters: TopicPlan
+    tables: tuple[TablePlan, ...]
+    unfinished_shards: int
+    """Shards that the pipeline has still to publish, whatever the tables are like now."""
+    problems: tuple[str, ...]
+    """What keeps the whole pipeline from running."""
+    warnings: tuple[str, ...]
+
+
+class RefusedError(WorldError):
+    """The pipeline cannot run as things are; `str` gives a sentence a line."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def refuse(plan: Plan) -> None:
+    """Raise RefusedError when the pipeline must not start.
+
+    A new pipeline must be able to serve every table that its file names. One that has run before goes on with those
+    that it can, unless there is nothing at all to do: one bad table never stops the others.
+    """
+    problems = plan.problems
+    if not plan.exists:
+        problems += tuple(problem for table in plan.tables if table.is_named for problem in table.problems)
+    if not problems and not plan.unfinished_shards and all(table.problems for table in plan.tables):
+        problems = warnings(plan)
+    if problems:
+        raise RefusedError(problems)
+
+
+def warnings(plan: Plan) -> tuple[str, ...]:
+    """Give what an operator should hear of a pipeline that runs nevertheless."""
+    found = [*plan.warnings, *plan.checkpoints.warnings, *plan.dead_letters.warnings]
+    for table in plan.tables:
+        found += table.problems
+        found += table.topic.warnings if table.topic else ()
+    return tuple(found)
+
+
+def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -> Plan:
+    """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
+
+    Without `details`, what costs a call for each topic or shard is left out: enough for `refuse`, and for the many
+    workers that start at once.
+    """
+    pipeline = loaded.pipeline
+    admin = clients.admin(pipeline.kafka)
+    with loaded.telling("kafka", "bootstrap.servers"):
+        cluster = topics.describe(admin, pipeline.kafka)
+    members = membership.describe(pipeline.kafka, pipeline.name).members if details else ()
+    planner = _Planner(loaded, lister, admin, cluster, details=details)
+    checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
+    dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
+    problems, unfinished_shards = planner.look_at_lanes(checkpoints)
+    tables, unmatched = planner.tables()
+    problems += planner.look_at_replication((checkpoints, dead_letters), tables)
+    if details:
+        tables, more = planner.look_at_rights(tables, (checkpoints, dead_letters))
+        problems += more
+    return Plan(
+        pipeline=pipeline.name,
+        exists=checkpoints.exists,
+        bootstrap_servers=pipeline.kafka["bootstrap.servers"],
+        cluster_id=cluster.id,
+        brokers=cluster.brokers,
+        members=members,
+        lanes=pipeline.lanes,
+        checkpoints=checkpoints,
+        dead_letters=dead_letters,
+        tables=tables,
+        unfinished_shards=unfinished_shards,
+        problems=problems,
+        warnings=unmatched,
+    )
+
+
+class _Planner:
+    """Looks at one thing after the other."""
+
+    def __init__(
+        self, loaded: LoadedPipeline, lister: Lister, admin: AdminClient, cluster: Cluster, *, details: bool
+    ) -> None:
+        self._loaded = loaded
+        self._pipeline = loaded.pipeline
+        self._lister = lister
+        self._admin = admin
+        self._cluster = cluster
+        self._details = details
+
+    def topic(self, spec: TopicSpec) -> TopicPlan:
+        state = self._cluster.topics.get(spec.name)
+        if state is None:
+            replication = topics.replication_of(spec, self._cluster.brokers)
+            made_with = topics.properties_of(spec, self._cluster.brokers)
+            return TopicPlan(spec.name, False, spec.partitions, replication, made_with)
+        config = topics.config(self._admin, spec.name) if self._details else {}
+        warnings = topic_differences(self._loaded, spec, state, config)
+        return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
+
+    def look_at_lanes(self, checkpoints: TopicPlan) -> tuple[tuple[str, ...], int]:
+        """Give what is wrong with the lanes, and how many shards are not yet published to their end."""
+        pipeline = self._pipeline
+        if not checkpoints.exists:
+            return (), 0
+        try:
+            with self._loaded.telling("lanes"):
+                checkpoint_topic.check(self._admin, pipeline.name, pipeline.lanes, checkpoints.partitions)
+            view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, checkpoints.partitions)
+        except WorldError as error:
+            return (str(error),), 0
+        return (), sum(not view.ended(shard) for shard in view.shards)
+
+    def tables(self) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
+        """Give the tables, and a sentence for each entry of `source.tables` that matches none."""
+        source = self._pipeline.source
+        with self._loaded.telling("source", "tables"):
+            names = [name for name in self._lister.table_names(list(source.tables)) if source.wants(name)]
+        unmatched = tuple(
+            f"{self._loaded.place('source', 'tables', index)}: {pattern} matches no table"
+            for index, pattern in enumerate(source.tables)
+            if not any(fnmatchcase(name, pattern) for name in names)
+        )
+        return tuple(self._table(name) for name in names), unmatched
+
+    def look_at_replication(self, own: tuple[TopicPlan, ...], tables: tuple[TablePlan, ...]) -> tuple[str, ...]:
+        """Tell when topics are to be made with more replicas than there are brokers."""
+        made = [topic for topic in (*own, *(table.topic for table in tables)) if topic is not None and not topic.exists]
+        wanted = max((topic.replication for topic in made), default=0)
+        if wanted <= self._cluster.brokers:
+            return ()
+        place = self._loaded.place("topics", "replication")
+        return (f"{place}: {wanted} replicas need as many brokers, and the cluster has {self._cluster.brokers}",)
+
+    def look_at_rights(
+        self, tables: tuple[TablePlan, ...], own: tuple[TopicPlan, ...]
+    ) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
+        """Note the topics that may not be written: at their tables, and those of the pipeline itself."""
+        used = {
+            topic.name for topic in (*own, *(table.topic for table in tables)) if topic is not None and topic.exists
+        }
+        refused = topics.without_right_to_write(self._pipeline.kafka, used) if used else set()
+        place = self._loaded.place("kafka")
+        marked = tuple(
+            msgspec.structs.replace(table, problems=(*table.problems, f"{place}: {_no_right(table.topic.name)}"))
+            if table.topic is not None and table.topic.name in refused
+            else table
+            for table in tables
+        )
+        return marked, tuple(f"{place}: {_no_right(topic.name)}" for topic in own if topic.name in refused)
+
+    def _table(self, name: str) -> TablePlan:
+        source = self._pipeline.source
+        entry = _entry_of(name, source.tables)
+        table = TablePlan(name, is_named=source.tables[entry] == name)
+        place = self._loaded.place("source", "tables", entry)
+        try:
+            stream = self._describe(name)
+            if stream is None or stream.stream_arn is None:
+                return msgspec.structs.replace(table, problems=(f"{place}: {self._without_stream(name, stream)}",))
+            listing = self._list(stream.stream_arn)
+        except ReadError as error:
+            if error.failure is not ReadFailure.DENIED:
+                raise WorldError(f"{self._loaded.place('source', 'endpoint_url')}: {error}") from error
+            return msgspec.structs.replace(table, problems=(f"{place}: {error}",))
+        problems = []
+        if stream.view_type and (why := formats.serves(self._pipeline.format, stream.view_type)):
+            problems.append(f"{place}: table {name}: {why}")
+        try:
+            topic = self.topic(wiring.table_topic(self._pipeline, name))
+        except InvalidError as error:
+            topic = None
+            problems.append(f"{place}: {error.message}; {error.hint}")
+        closed = sum(shard.closed for shard in listing.shards) if listing else None
+        return msgspec.structs.replace(
+            table,
+            stream_arn=stream.stream_arn,
+            view_type=stream.view_type,
+            open_shards=len(listing.shards) - (closed or 0) if listing else None,
+            closed_shards=closed,
+            topic=topic,
+            problems=tuple(problems),
+        )
+
+    def _describe(self, table: str) -> TableStream | None:
+        try:
+            return self._lister.table_stream(table)
+        except ReadError as error:
+            if error.failure is ReadFailure.GONE:
+                return None
+            raise
+
+    def _list(self, stream_arn: str) -> StreamListing | None:
+        return self._lister.shards(stream_arn) if self._details else None
+
+    def _without_stream(self, table: str, stream: TableStream | None) -> str:
+        if stream is None:
+            return f"there is no table {table}; create it, or correct the name, source.region or source.endpoint_url"
+        endpoint = self._pipeline.source.endpoint_url
+        return (
+            f"table {table} has no stream; switch it on: aws dynamodb update-table --table-name {table} "
+            "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+            + (f" --endpoint-url {endpoint}" if endpoint else "")
+        )
+
+
+def topic_differences(
+    loaded: LoadedPipeline, spec: TopicSpec, state: topics.TopicState, config: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Say in sentences how a topic that exists differs from what the file asks for."""
+    asked = loaded.pipeline.topics
+    found = []
+    is_of_table = spec.name not in {loaded.pipeline.checkpoints_topic, loaded.pipeline.dead_letters_topic}
+    if is_of_table and ("topics", "partitions") in loaded.lines and state.partitions != asked.partitions:
+        found.append(f"has {state.partitions} partitions, the file asks for {asked.partitions}")
+    if spec.replication is not None and state.replication != spec.replication:
+        found.append(f"has {state.replication} replicas, the file asks for {spec.replication}")
+    for name, value in spec.properties.items():
+        present = config.get(name)
+        if name == "max.message.bytes":
+            if present is not None and int(present) < int(value):
+                found.append(f"has max.message.bytes={present}, less than {value}: larger records become dead letters")
+        elif present is not None and present != value and name in asked.properties:
+            found.append(f"has {name}={present}, the file asks for {value}")
+    return tuple(f"topic {spec.name} {difference}; it is used as it is" for difference in found)
+
+
+def _entry_of(table: str, entries: tuple[str, ...]) -> int:
+    """Give the entry of `source.tables` that brings a table in: its own name before any pattern."""
+    if table in entries:
+        return entries.index(table)
+    return next(index for index, pattern in enumerate(entries) if fnmatchcase(table, pattern))
+
+
+def _no_right(topic: str) -> str:
+    return f"there is no right to write the topic {topic}; grant the principal Write on it"
