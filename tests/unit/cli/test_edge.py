@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -75,14 +75,18 @@ def test_the_help_of_a_command_has_an_example(command: str, capsys: pytest.Captu
     assert f"Example:\n    tailrace {command}" in shown
 
 
-def test_help_lists_the_commands_and_comes_quickly() -> None:
+def test_help_lists_the_commands_and_takes_little() -> None:
+    def seconds_of_children() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
+    for _ in range(3):
+        before = seconds_of_children()
         shown = subprocess.run([*SCRIPT, "--help"], capture_output=True, text=True, check=True).stdout
-        seconds.append(time.perf_counter() - start)
+        seconds.append(seconds_of_children() - before)
     assert "validate" in shown
-    assert min(seconds) < 0.3
+    assert min(seconds) < 0.3, "seconds of a core, so that a busy machine does not count"
 
 
 def test_help_loads_nothing_heavy() -> None:
