@@ -98,9 +98,10 @@ class PipelineRecord(Record, frozen=True, kw_only=True):
 
 
 class GapAccepted(Record, frozen=True, kw_only=True):
-    """The operator accepts a table's gaps: each shard at the sequence number where it stands, or a new stream."""
+    """The operator accepts a table's gaps, all that there are: those of its shards, or a new stream."""
 
-    shards: tuple[tuple[ShardRef, str | None], ...]
+    shards: tuple[tuple[ShardRef, int], ...]
+    """Each shard that stands at a gap, and the `at_ms` of the checkpoint that tells of it."""
     stream_arn: str | None
     at_ms: int
 

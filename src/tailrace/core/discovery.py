@@ -49,6 +49,9 @@ def reconcile(
     carried_over = _unfinished_elsewhere(view, table, listing.stream_arn) if initial else ()
     with_children = {ShardRef(listing.stream_arn, parent) for shard in listing.shards for parent in shard.parent_ids}
     held_back, unknown = _hold_back(listed, known, gone)
+    if initial and held_back:
+        # `start` and `initial` are right for all the shards of a first listing or for none.
+        return Reconciliation((), frozenset(unknown))
     writes = []
     for shard, entry in listed.items():
         if shard in known or shard in held_back:
@@ -67,7 +70,17 @@ def reconcile(
         )
         writes.append(Write(lane_of(shard, view.lane_count), ShardKey(*shard), record))
     if whole:
-        absent = {shard for shard in known - listed.keys() if _is_done(view, shard, current=current, now_ms=now_ms)}
+        waited_for = {
+            ShardRef(listing.stream_arn, parent)
+            for shard, entry in listed.items()
+            if shard not in view.checkpoints
+            for parent in entry.parent_ids
+        }
+        absent = {
+            shard
+            for shard in known - listed.keys() - waited_for
+            if _is_done(view, shard, current=current, now_ms=now_ms)
+        }
         unknown |= absent - set(gone)
         writes += [Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in absent & set(gone)]
     return Reconciliation(tuple(writes), frozenset(unknown))

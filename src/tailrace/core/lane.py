@@ -47,7 +47,7 @@ from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase, Reading
-from tailrace.core.refusals import RefusedRecords
+from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 
@@ -55,7 +55,7 @@ LISTER_LANE = 0
 """The owner of this lane lists tables and shards for the whole pipeline."""
 
 
-_WAITED_TOO_LONG = "it waited for its parents longer than the stream keeps changes"
+_WAITED_TOO_LONG = "it waited to be read longer than the stream keeps changes"
 _CHECKPOINT_STATES: dict[Phase, ShardState] = {
     Phase.DRAINED: "ended",
     Phase.GAP: "gap",
@@ -152,7 +152,7 @@ class Lane:
                 self.state = LaneState.CATCHING_UP
                 self._deadline_ms = now_ms + self._options.catch_up_timeout_ms
             case Committed():
-                self._note_committed(commands, now_ms)
+                self._note_committed(commands)
             case PageRead():
                 self._page_read(event, commands, now_ms)
             case ReadFailed():
@@ -222,9 +222,9 @@ class Lane:
             self.state = LaneState.RELEASED
             commands.append(Released())
             return
-        found_large = self._note_refusals(event, commands, now_ms)
-        self._losses += not found_large
-        pause_ms = 0 if found_large else self._options.retake_backoff.pause_ms(self._losses, self._jitter())
+        has_learned = self._note_refusals(event, commands, now_ms)
+        self._losses += not has_learned
+        pause_ms = 0 if has_learned else self._options.retake_backoff.pause_ms(self._losses, self._jitter())
         self._deadline_ms = now_ms + (self._options.fenced_pause_ms if event.fenced else pause_ms)
         self.state = LaneState.BACKING_OFF
         self._forget()
@@ -232,18 +232,27 @@ class Lane:
         commands.append(Notice(NoticeKind.LOST, event.reason))
 
     def _note_refusals(self, event: ProducerLost, commands: list[Command], now_ms: int) -> bool:
-        """Remember what the broker refused; tells whether some record's size was the cause of the loss."""
+        """Remember what the broker refused; tells whether the next try will be another one."""
+        has_learned = False
         for refusal in event.refusals:
             page = self.outbox.page_under_way(refusal.page)
+            learned = Learned.NOTHING
             if refusal.too_large:
-                if self._refused.note(page, refusal.record, refusal.reason, sure=refusal.alone):
-                    self._notice(commands, NoticeKind.SET_ASIDE, page.shard, refusal.reason)
-            elif self._refused_topics.get(page.shard, (0, 0))[1] <= now_ms:
-                times = self._refused_topics.get(page.shard, (0, 0))[0] + 1
-                pause_ms = self._options.refused_backoff.pause_ms(times, self._jitter())
-                self._refused_topics[page.shard] = times, now_ms + pause_ms
-                self._notice(commands, NoticeKind.TOPIC_REFUSED, page.shard, refusal.reason)
-        return any(refusal.too_large for refusal in event.refusals)
+                learned = self._refused.note(page, refusal.record, refusal.reason, sure=refusal.alone)
+            if learned is Learned.TOO_LARGE:
+                self._notice(commands, NoticeKind.SET_ASIDE, page.shard, refusal.reason)
+            if learned is Learned.NOTHING:
+                self._note_refused_topic(page.shard, refusal.reason, commands, now_ms)
+            has_learned |= learned is not Learned.NOTHING
+        return has_learned
+
+    def _note_refused_topic(self, shard: ShardRef, reason: str, commands: list[Command], now_ms: int) -> None:
+        times, until_ms = self._refused_topics.get(shard, (0, 0))
+        if until_ms > now_ms:
+            return
+        pause_ms = self._options.refused_backoff.pause_ms(times + 1, self._jitter())
+        self._refused_topics[shard] = times + 1, now_ms + pause_ms
+        self._notice(commands, NoticeKind.TOPIC_REFUSED, shard, reason)
 
     def _forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
@@ -287,20 +296,21 @@ class Lane:
 
     # Publishing
 
-    def _note_committed(self, commands: list[Command], now_ms: int) -> None:
+    def _note_committed(self, commands: list[Command]) -> None:
         self._losses = 0
-        for shard, checkpoint in self.outbox.committed(now_ms).items():
+        for shard, checkpoint in self.outbox.committed().items():
             self._committed[shard] = checkpoint
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
             if checkpoint.state == "ended":
-                self.readings[shard].phase = Phase.ENDED
+                if shard in self.readings:
+                    self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
 
     def _restart(self, shard: ShardRef) -> Reading:
         """Read a shard again from its committed checkpoint. The outbox must not hold a page of it."""
         checkpoint = self._committed.get(shard)
-        accepted = checkpoint is not None and checkpoint.state == "gap" and self._view.is_accepted(shard)
+        accepted = self._view.is_accepted(shard, checkpoint)
         reading = Reading.resume(shard, self._view.shards[shard], checkpoint, accepted=accepted)
         self.readings[shard] = reading
         return reading
@@ -333,14 +343,14 @@ class Lane:
         page = self._refused.apply(page, stop=self._options.errors_fail)
         closed = bool(self._view.children_of(page.shard))
         reading.took(page, now_ms, self._options.pacing, closed=closed)
-        if page.records or not reading.checkpointed or page.next_iterator is None:
-            self._publish_up_to(page, reading, now_ms)
         if page.stop is not None:
-            self._stop(reading, Phase.FAILED, page.stop, commands, now_ms)
+            self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
+        elif page.records or page.next_iterator is None or reading.needs_checkpoint(now_ms):
+            self._publish_up_to(page, reading, now_ms)
 
     def _publish_up_to(self, page: Page, reading: Reading, now_ms: int, detail: str | None = None) -> None:
         """Put a page into the outbox with the checkpoint that holds once it is published."""
-        reading.checkpointed = True
+        reading.checkpointed_ms = now_ms
         self.outbox.add_page(
             page,
             table=reading.record.table,
@@ -356,14 +366,18 @@ class Lane:
         if reading is None:
             return
         match event.failure:
+            case ReadFailure.GONE if reading.forgives(now_ms):
+                self._end_without_reading(reading, event.reason, commands, now_ms)
+            case ReadFailure.GONE | ReadFailure.TRIMMED if not reading.forgives(now_ms):
+                self._stop(reading, Phase.GAP, event.reason, commands, now_ms)
+            case _ if reading.may_have_lost_its_head(now_ms):
+                self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
             case ReadFailure.EXPIRED if reading.iterator is not None:
                 reading.iterator = None
                 reading.phase = Phase.READY
-            case ReadFailure.GONE if reading.forgiving:
-                self._end_without_reading(reading, event.reason, commands, now_ms)
-            case ReadFailure.GONE | ReadFailure.TRIMMED if not reading.forgiving:
-                self._stop(reading, Phase.GAP, event.reason, commands, now_ms)
             case _:
+                if event.failure is ReadFailure.TRIMMED:
+                    reading.sequence = None  # forgiven: read on at what the stream still has
                 if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
@@ -381,10 +395,12 @@ class Lane:
         why: str,
         commands: list[Command],
         now_ms: int,
+        *,
+        after: Page | None = None,
     ) -> None:
-        """Stop a shard and say so in its checkpoint; a gap stops the whole table once that is committed."""
+        """Stop a shard (after a last page) and say so in its checkpoint; a committed gap stops the whole table."""
         reading.phase = phase
-        self._publish_up_to(_empty_page(reading), reading, now_ms, detail=why)
+        self._publish_up_to(after or _empty_page(reading), reading, now_ms, detail=why)
         kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
         self._notice(commands, kind, reading.shard, why)
 
@@ -442,7 +458,7 @@ class Lane:
                 reading.phase = Phase.PAUSED
                 self.outbox.drop_waiting({shard})
             return
-        accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard)
+        accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard, self._committed.get(shard))
         if accepted or reading.phase is Phase.PAUSED:
             if self.outbox.holds(shard):
                 self._synced_version = -1  # look again once the transaction under way has its outcome

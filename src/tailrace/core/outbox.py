@@ -33,6 +33,7 @@ class Outbox:
         self._under_way: list[_Entry] = []
         self._waiting_writes: list[Write] = []
         self._writes_under_way: list[Write] = []
+        self._checkpoints_under_way: dict[ShardRef, Checkpoint] = {}
         self.size_bytes = 0
         """Bytes of every page held, under way or waiting."""
         self.waiting_changes = 0
@@ -84,15 +85,16 @@ class Outbox:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
+        self._checkpoints_under_way = self._checkpoints(now_ms)
         writes = [
             Write(self._lane, CheckpointKey(*shard), checkpoint)
-            for shard, checkpoint in self._checkpoints(now_ms).items()
+            for shard, checkpoint in self._checkpoints_under_way.items()
         ]
         return Transaction(tuple(entry.page for entry in self._under_way), (*self._writes_under_way, *writes))
 
-    def committed(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
-        """Drop what was under way, now published: gives the checkpoints that hold."""
-        checkpoints = self._checkpoints(now_ms)
+    def committed(self) -> dict[ShardRef, Checkpoint]:
+        """Drop what was under way, now published: gives the checkpoints that hold, just as they were written."""
+        checkpoints, self._checkpoints_under_way = self._checkpoints_under_way, {}
         self.size_bytes -= sum(entry.page.size_bytes for entry in self._under_way)
         self._under_way, self._writes_under_way = [], []
         return checkpoints
@@ -113,6 +115,8 @@ class Outbox:
                 self._count(entry.page, -1)
                 self.size_bytes -= entry.page.size_bytes
         self._waiting = deque(kept)
+        if not self.has_waiting:
+            self.oldest_ms = None
 
     def _checkpoints(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
         """The last entry of each shard under way speaks for it."""

@@ -44,8 +44,10 @@ class Reading:
     phase: Phase = Phase.WAITING
     begun: bool = False
     """A read succeeded, now or (by its checkpoint) in an earlier incarnation."""
-    checkpointed: bool = False
-    """A checkpoint says that the shard is being read, or is on its way."""
+    read_ms: int = 0
+    """When a read last succeeded, as far as known: until then nothing was trimmed unread."""
+    checkpointed_ms: int | None = None
+    """When a checkpoint that says that the shard is being read was made; None: there is none."""
     sequence: str | None = None
     """The last sequence number read."""
     created_ms: int | None = None
@@ -58,24 +60,22 @@ class Reading:
     caught_up_ms: int | None = None
     """When an empty page last said that there is nothing more to read for now."""
     failures: int = 0
-    forgiving: bool = False
-    """What is trimmed or gone counts as read: it was never promised, or its loss was accepted."""
+    accepted: bool = False
+    """The operator accepted that changes behind `sequence` are lost, and no change was read since."""
 
     @classmethod
     def resume(cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool) -> Reading:
         """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
-        reading = cls(shard, record, forgiving=record.initial)
+        reading = cls(shard, record, read_ms=record.seen_ms, accepted=accepted)
         if checkpoint is None:
             return reading
         reading.begun = True
-        reading.checkpointed = checkpoint.state in {"open", "ended"}
-        if checkpoint.state == "gap" and accepted:
-            reading.forgiving = True
-            return reading
+        reading.read_ms = checkpoint.at_ms
         reading.sequence = checkpoint.sequence
         reading.created_ms = checkpoint.created_ms
-        reading.forgiving = record.initial and checkpoint.sequence is None
-        if checkpoint.state in {"ended", "gap"}:
+        if checkpoint.state in {"open", "ended"}:
+            reading.checkpointed_ms = checkpoint.at_ms
+        if checkpoint.state == "ended" or (checkpoint.state == "gap" and not accepted):
             reading.phase = Phase(checkpoint.state)
         return reading
 
@@ -92,13 +92,36 @@ class Reading:
             return Position("LATEST")
         return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - CLOCK_SKEW_MS)
 
+    def forgives(self, now_ms: int) -> bool:
+        """Tell whether what is trimmed or gone counts as read: it was never promised, or its loss was accepted.
+
+        What a stream loses within a day of its first listing was there before it.
+        """
+        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= RETENTION_MS
+        return self.accepted or (self.sequence is None and was_there_before)
+
     def may_have_lost_its_head(self, now_ms: int) -> bool:
-        """Tell whether a shard that never began has waited so long that its first changes may be trimmed."""
-        return not self.begun and not self.forgiving and now_ms - self.record.seen_ms > RETENTION_MS
+        """Tell whether a shard of which no change was read has waited so long that the first may be trimmed.
+
+        Reading at TRIM_HORIZON would pass over them without a word.
+        """
+        at_its_head = self.sequence is None and self.position().kind == "TRIM_HORIZON"
+        return at_its_head and not self.accepted and now_ms - self.read_ms > RETENTION_MS
+
+    def needs_checkpoint(self, now_ms: int) -> bool:
+        """Tell whether an empty page is worth a checkpoint.
+
+        The first is. Later ones say, rarely, that a shard without changes is still being read: it has no sequence
+        number that would prove, after a restart, that nothing was trimmed meanwhile.
+        """
+        if self.checkpointed_ms is None:
+            return True
+        return self.sequence is None and now_ms - self.checkpointed_ms > RETENTION_MS // 4
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
         """Note a page that was read."""
         self.begun = True
+        self.read_ms = now_ms
         self.failures = 0
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
@@ -107,7 +130,7 @@ class Reading:
         if page.last_sequence is not None:
             self.sequence = page.last_sequence
             self.created_ms = page.last_created_ms
-            self.forgiving = False
+            self.accepted = False
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
 

@@ -7,6 +7,7 @@ alone; one that is refused alone is set aside: a dead letter takes its place, fi
 from __future__ import annotations
 
 from collections import defaultdict
+from enum import Enum, auto
 
 import msgspec
 
@@ -17,6 +18,19 @@ _Identity = tuple[str, bool]
 """Sequence number, and whether the record is the tombstone behind the change."""
 
 
+class Learned(Enum):
+    """What a refusal tells of a record."""
+
+    SUSPECT = auto()
+    """It may be too large: it is sent alone from now on."""
+    TOO_LARGE = auto()
+    """It is: a dead letter takes its place."""
+    LETTER_TOO_LARGE = auto()
+    """Even the dead letter is: it goes bare."""
+    NOTHING = auto()
+    """Even the bare one was refused: there is nothing left to try."""
+
+
 class RefusedRecords:
     """What is known of the refused records of one lane."""
 
@@ -24,15 +38,17 @@ class RefusedRecords:
         self._suspects: defaultdict[ShardRef, set[_Identity]] = defaultdict(set)
         self._set_aside: defaultdict[ShardRef, dict[_Identity, SetAside]] = defaultdict(dict)
 
-    def note(self, page: Page, index: int, reason: str, *, sure: bool) -> bool:
-        """Note a refusal; gives True when a record is newly set aside. `sure`: it was alone in its batch."""
+    def note(self, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
+        """Note a refusal. `sure`: the record was alone in its batch."""
         identity = _identity(page.records[index])
         if not sure:
             self._suspects[page.shard].add(identity)
-            return False
+            return Learned.SUSPECT
         before = self._set_aside[page.shard].get(identity)
         self._set_aside[page.shard][identity] = SetAside(before.reason if before else reason, bare=before is not None)
-        return before is None
+        if before is None:
+            return Learned.TOO_LARGE
+        return Learned.NOTHING if before.bare else Learned.LETTER_TOO_LARGE
 
     def apply(self, page: Page, *, stop: bool) -> Page:
         """Mark the page's known records; with `stop` cut the page before the first one that is to be set aside."""

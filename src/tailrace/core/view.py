@@ -123,17 +123,16 @@ class View:
             return True
         return all(self.ended(parent) for parent in self.shards[shard].parents)
 
-    def is_accepted(self, shard: ShardRef) -> bool:
-        """Tell whether the operator accepted the gap at which the shard stands."""
-        checkpoint = self.checkpoints.get(shard)
+    def is_accepted(self, shard: ShardRef, checkpoint: Checkpoint | None) -> bool:
+        """Tell whether the operator accepted this very gap: a later one of the same shard is another."""
         if checkpoint is None or checkpoint.state != "gap":
             return False
         accepted = self.accepted.get(checkpoint.table)
-        return accepted is not None and (shard, checkpoint.sequence) in accepted.shards
+        return accepted is not None and (shard, checkpoint.at_ms) in accepted.shards
 
     def is_stopped(self, table: str) -> bool:
         """Tell whether a gap that nobody accepted stops the table."""
-        return any(not self.is_accepted(shard) for shard in self._gaps.get(table, ()))
+        return any(not self.is_accepted(shard, self.checkpoints[shard]) for shard in self._gaps.get(table, ()))
 
     def streams_of(self, table: str) -> set[str]:
         """Give the streams of a table that have known shards."""
@@ -163,7 +162,7 @@ class View:
         self._checkpoints_of_lane[lane].add(shard)
         if record.state == "gap":
             self._gaps[record.table].add(shard)
-        return previous is None or previous.state != record.state
+        return previous is None or previous.state != record.state or record.state == "gap"
 
 
 def _shard_of(key: ShardKey | CheckpointKey) -> ShardRef:
