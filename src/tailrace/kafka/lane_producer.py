@@ -19,12 +19,7 @@ from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened,
 from tailrace.core.page import Outgoing, Page
 from tailrace.kafka import clients, topics
 from tailrace.kafka.dead_letters import dead_letter
-
-TRANSACTION_TIMEOUT_MS = 20_000
-"""Bound of what a dead worker's open transaction holds back (KIP-98)."""
-
-MESSAGE_MAX_BYTES = 64 << 20
-"""The broker decides what is too large, not the client."""
+from tailrace.kafka.properties import PRODUCER_DEFAULTS
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
@@ -62,14 +57,14 @@ class LaneProducer:
         self._dead_letters_topic = dead_letters_topic
         self._properties = properties
         self._failures: dict[Place, KafkaError] = {}
+        tuned = {**PRODUCER_DEFAULTS, **properties}
+        self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
         self._producer = clients.producer(
-            properties,
+            tuned,
             {
                 "transactional.id": f"{pipeline}.lane-{lane}",
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_MS,
                 "partitioner": "murmur2_random",
                 "delivery.report.only.error": True,
-                "message.max.bytes": properties.get("message.max.bytes", MESSAGE_MAX_BYTES),
             },
         )
 
@@ -83,7 +78,7 @@ class LaneProducer:
 
     def commit(self, transaction: Transaction) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
-        deadline_s = time.monotonic() + TRANSACTION_TIMEOUT_MS / 1000
+        deadline_s = time.monotonic() + self._transaction_timeout_s
         try:
             self._producer.begin_transaction()
             self._produce_all(transaction, deadline_s)

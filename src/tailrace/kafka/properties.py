@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
@@ -271,6 +271,15 @@ JAVA_ONLY: Mapping[str, str] = {
 """Properties of the Java clients that people paste, and what to write instead."""
 
 
+PRODUCER_DEFAULTS: Final[Mapping[str, str]] = {
+    # Bounds what a dead worker's open transaction holds back (KIP-98).
+    "transaction.timeout.ms": "20000",
+    # The broker decides what is too large, not the client.
+    "message.max.bytes": str(64 << 20),
+}
+"""What the lane's producer takes where the file says nothing, and librdkafka's default would not do."""
+
+
 def for_producer(properties: Mapping[str, str]) -> dict[str, str]:
     """Give the properties that a producer knows."""
     return _only(properties, COMMON | PRODUCER)
@@ -321,7 +330,8 @@ def _first_fault(properties: Mapping[str, str]) -> Fault | None:
     """Make a producer and a consumer without brokers, as the worker makes them, and tell what they refuse."""
     quiet = {"logger": _silent_logger(), **_no_token_request(properties)}
     try:
-        Producer({**for_producer(properties), **quiet, "transactional.id": "check", "enable.idempotence": "true"})
+        transactional = {"transactional.id": "check", "enable.idempotence": "true"}
+        Producer({**PRODUCER_DEFAULTS, **for_producer(properties), **quiet, **transactional})
         Consumer({**for_consumer(properties), **quiet, "group.id": "check"}).close()
     except KafkaException as error:
         return _fault(error.args[0].str(), properties)

@@ -28,6 +28,8 @@ from tailrace.errors import WorldError
 from tailrace.sources.aws_errors import no_credentials
 
 _ROLE_SESSION_NAME: Final = "tailrace"
+_STAND_IN_REGION: Final = "us-east-1"
+"""What requests to an endpoint of one's own are signed for when nobody names a region: it does not matter there."""
 
 
 class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +97,8 @@ class AwsSession:
 def _region(session: Session, settings: AwsSettings) -> str:
     """Give the region; AWS_REGION counts last, because botocore's chain leaves it out."""
     region: str | None = settings.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
+    if not region and settings.endpoint_url:
+        return _STAND_IN_REGION
     if not region:
         raise WorldError("no AWS region is set", hint="set source.region, or AWS_REGION in the environment")
     return region
