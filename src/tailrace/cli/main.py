@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import run, schema, tail, validate
+from tailrace.cli import accept_gap, plan, relane, run, schema, status, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -42,9 +42,13 @@ def tailrace(
 
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
 app.command()(run.run)
+app.command()(plan.plan)
+app.command()(status.status)
 app.command()(validate.validate)
 app.command()(schema.schema)
 app.command()(tail.tail)
+app.command()(accept_gap.accept_gap)
+app.command()(relane.relane)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,85 @@
+"""`tailrace plan`: show what `run` would use and make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailrace.cli.edge import load
+
+if TYPE_CHECKING:
+    from tailrace.runtime.plan import Plan, TablePlan, TopicPlan
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
+) -> None:
+    """Show what `tailrace run` would use and make.
+
+    The cluster, the lanes, and each table with its shards and topic. Nothing is made. Exit code 0 when `run` would start, 3 when it would refuse to, with a sentence for each reason.
+
+    \b
+    Example:
+      tailrace plan pipeline.yaml
+    """
+    import msgspec
+
+    from tailrace.runtime.pipeline import make_source
+    from tailrace.runtime.plan import make_plan, refuse
+
+    loaded = load(file)
+    with loaded.telling("source"):
+        source = make_source(loaded.pipeline)
+    try:
+        made = make_plan(loaded, source)
+    finally:
+        source.close()
+    typer.echo(msgspec.json.encode(made).decode() if as_json else "\n".join(_lines(made)))
+    refuse(made)
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    brokers = _count(plan.brokers, "broker")
+    workers = _count(len(plan.members), "worker") + (f": {', '.join(plan.members)}" if plan.members else "")
+    yield f"pipeline {plan.pipeline}: {'has run before' if plan.exists else 'new'}"
+    yield _line("kafka", f"{plan.bootstrap_servers}, {brokers}, cluster {plan.cluster_id}")
+    yield _line("group", f"{plan.pipeline}, {workers}")
+    yield _line("lanes", f"{plan.lanes}: topic {_topic(plan.checkpoints)}")
+    yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
+    own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)
+    yield from (_line("warning", warning) for warning in own)
+    yield from (_line("problem", problem) for problem in plan.problems)
+    for table in plan.tables:
+        yield from _table_lines(table)
+
+
+def _table_lines(table: TablePlan) -> Iterator[str]:
+    yield f"table {table.table}"
+    if table.stream_arn is not None:
+        shards = f"{table.open_shards} open and {table.closed_shards} closed shards"
+        yield _line("stream", f"{table.stream_arn}, {table.view_type}, {shards}")
+    if table.topic is not None:
+        yield _line("topic", _topic(table.topic))
+        yield from (_line("warning", warning) for warning in table.topic.warnings)
+    yield from (_line("problem", problem) for problem in table.problems)
+
+
+def _topic(topic: TopicPlan) -> str:
+    size = f"{_count(topic.partitions, 'partition')}, {_count(topic.replication, 'replica')}"
+    if topic.exists:
+        return f"{topic.name}, exists: {size}"
+    properties = "".join(f", {name}={value}" for name, value in sorted(topic.properties.items()))
+    return f"{topic.name}, to be made: {size}{properties}"
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<13} {text}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -1,0 +1,133 @@
+"""`tailrace status`: show where each table and shard stands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailrace.cli.edge import load
+
+if TYPE_CHECKING:
+    from tailrace.runtime.status import ShardStatus, Status, TableStatus
+
+WATCH_S = 2.0
+_COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "paused": "yellow"}
+
+
+def status(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")] = False,
+    all_shards: Annotated[bool, typer.Option("--all", help="Show the shards that have ended as well.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON; with --watch every 2 s.")] = False,
+) -> None:
+    """Show where each table and shard stands.
+
+    State, lag, last sequence number, time of the last checkpoint, and lane with its owner. The lag is now minus the creation time of the last published change: it grows while a table is quiet, too. Shards
+    with the largest lag come first; those that have ended are only counted. What stands still is told with its mend.
+
+    \b
+    Example:
+      tailrace status pipeline.yaml --watch
+    """
+    import msgspec
+
+    from tailrace.runtime.status import read_status
+
+    loaded = load(file)
+
+    def read() -> Status:
+        return read_status(loaded, with_ended=all_shards)
+
+    if not watch:
+        found = read()
+        typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        if as_json or not sys.stdout.isatty():
+            _repeat(read, as_json=as_json)
+        else:
+            _redraw(read)
+
+
+def _repeat(read: Callable[[], Status], *, as_json: bool) -> None:
+    import msgspec
+
+    while True:
+        found = read()
+        text = msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)) + "\n"
+        typer.echo(text)
+        time.sleep(WATCH_S)
+
+
+def _redraw(read: Callable[[], Status]) -> None:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(no_color="NO_COLOR" in os.environ, highlight=False)
+    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+        while True:
+            shown = [Text(line, style=_style(line), no_wrap=True, overflow="ellipsis") for line in lines(read())]
+            live.update(Group(*shown), refresh=True)
+            time.sleep(WATCH_S)
+
+
+def _style(line: str) -> str:
+    """Colour a line by the state that it tells."""
+    return next((colour for state, colour in _COLOURS.items() if state in line.split()), "")
+
+
+def lines(status: Status) -> Iterator[str]:
+    """Write a status for people, a line for each table and shard."""
+    workers = ", ".join(status.workers) or "none"
+    yield f"pipeline {status.pipeline}: {status.lanes} lanes, workers: {workers}"
+    if not status.tables:
+        yield "no table was listed yet"
+    for table in status.tables:
+        yield ""
+        yield from _table_lines(table)
+
+
+def _table_lines(table: TableStatus) -> Iterator[str]:
+    counts = ", ".join(f"{count} {state}" for state, count in table.shards_by_state.items()) or "none"
+    yield f"table {table.table}  {table.state}  shards: {counts}  max lag: {_seconds(table.max_lag_s)}"
+    if table.detail:
+        yield f"  ! {table.detail}"
+    for shard in table.shards:
+        if shard.state in {"gap", "failed"}:
+            yield f"  ! {shard.shard}: {shard.detail}"
+    if table.mend:
+        yield f"  ! {table.mend}"
+    if table.shards:
+        rows = [
+            ("SHARD", "STATE", "LAG", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),
+            *map(_row, table.shards),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for row in rows:
+            yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _row(shard: ShardStatus) -> tuple[str, ...]:
+    return (
+        shard.shard,
+        shard.state,
+        _seconds(shard.lag_s),
+        shard.sequence or "-",
+        f"{datetime.fromtimestamp(shard.checkpoint_ms / 1000).astimezone():%H:%M:%S}" if shard.checkpoint_ms else "-",
+        str(shard.lane),
+        shard.owner or "nobody",
+    )
+
+
+def _seconds(lag_s: float | None) -> str:
+    return "-" if lag_s is None else f"{lag_s:.1f} s"

@@ -1,0 +1,158 @@
+"""Where each table and shard of a pipeline stands, read from its checkpoint topic and its group."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Literal
+
+import msgspec
+
+from tailrace.config import LoadedPipeline
+from tailrace.core.change import ViewType
+from tailrace.core.checkpoint import ShardRecord, TableState
+from tailrace.core.shard import ShardRef, lane_of
+from tailrace.core.view import View
+from tailrace.kafka import checkpoint_topic, clients, membership
+from tailrace.kafka.membership import Group
+
+State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
+STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
+"""Worst first."""
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One shard."""
+
+    shard: str
+    stream_arn: str
+    state: State
+    sequence: str | None
+    """Last published sequence number."""
+    lag_s: float | None
+    """Now minus the creation time of the last published change; None without one, and once the shard has ended."""
+    checkpoint_ms: int | None
+    """When its last checkpoint was made, milliseconds since the epoch."""
+    lane: int
+    owner: str | None
+    detail: str | None
+
+
+class TableStatus(msgspec.Struct, frozen=True):
+    """One table and its shards, the largest lag first; ended shards only when they were asked for."""
+
+    table: str
+    state: TableState
+    stream_arn: str | None
+    view_type: ViewType | None
+    detail: str | None
+    mend: str | None
+    """What the operator can do, when the table or one of its shards stands still."""
+    shards_by_state: dict[str, int]
+    max_lag_s: float | None
+    shards: tuple[ShardStatus, ...]
+
+
+class Status(msgspec.Struct, frozen=True):
+    """A pipeline at a moment."""
+
+    pipeline: str
+    at_ms: int
+    lanes: int
+    workers: tuple[str, ...]
+    tables: tuple[TableStatus, ...]
+
+
+def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
+    """Read how a pipeline stands. Raises WorldError when it does not exist yet."""
+    pipeline = loaded.pipeline
+    with loaded.telling("kafka", "bootstrap.servers"):
+        lanes = checkpoint_topic.existing_lanes(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
+    view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, lanes)
+    group = membership.describe(pipeline.kafka, pipeline.name)
+    now_ms = time.time_ns() // 1_000_000
+    tables = tables_of(view, group, now_ms, file=loaded.file, with_ended=with_ended)
+    return Status(pipeline.name, now_ms, lanes, group.members, tables)
+
+
+def tables_of(view: View, group: Group, now_ms: int, *, file: str, with_ended: bool) -> tuple[TableStatus, ...]:
+    """Describe the tables of a view, by name."""
+    shards: dict[str, list[ShardStatus]] = {table: [] for table in view.tables}
+    stopped = {table for table in view.tables if view.is_stopped(table)}
+    for shard, record in view.shards.items():
+        status = _shard(view, group, shard, record, now_ms, table_stopped=record.table in stopped)
+        shards.setdefault(record.table, []).append(status)
+    return tuple(_table(view, table, shards[table], file=file, with_ended=with_ended) for table in sorted(shards))
+
+
+def _table(view: View, table: str, shards: list[ShardStatus], *, file: str, with_ended: bool) -> TableStatus:
+    record = view.tables.get(table)
+    counts = Counter(shard.state for shard in shards)
+    state: TableState = record.state if record else "streaming"
+    shown = [shard for shard in shards if with_ended or shard.state != "ended"]
+    lags = [shard.lag_s for shard in shards if shard.lag_s is not None]
+    return TableStatus(
+        table=table,
+        state=state,
+        stream_arn=record.stream_arn if record else None,
+        view_type=record.view_type if record else None,
+        detail=record.detail if record else None,
+        mend=_mend(table, state, counts, file),
+        shards_by_state={each: counts[each] for each in STATES if counts[each]},
+        max_lag_s=max(lags, default=None),
+        shards=tuple(sorted(shown, key=_worst_first)),
+    )
+
+
+def _worst_first(shard: ShardStatus) -> tuple[bool, float, str]:
+    return shard.lag_s is None, -(shard.lag_s or 0.0), shard.shard
+
+
+def _shard(
+    view: View, group: Group, shard: ShardRef, record: ShardRecord, now_ms: int, *, table_stopped: bool
+) -> ShardStatus:
+    checkpoint = view.checkpoints.get(shard)
+    state = _state(view, shard, table_stopped=table_stopped)
+    lag_s = None
+    if checkpoint is not None and checkpoint.created_ms is not None and state != "ended":
+        lag_s = max(0, now_ms - checkpoint.created_ms) / 1000
+    lane = lane_of(shard, view.lane_count)
+    detail = checkpoint.detail if checkpoint else None
+    if checkpoint is not None and view.is_accepted(shard, checkpoint):
+        detail = "its gap is accepted"
+    elif state == "waiting" and not view.may_begin(shard):
+        detail = "for the ends of " + ", ".join(parent.shard_id for parent in record.parents if not view.ended(parent))
+    return ShardStatus(
+        shard=shard.shard_id,
+        stream_arn=shard.stream_arn,
+        state=state,
+        sequence=checkpoint.sequence if checkpoint else None,
+        lag_s=lag_s,
+        checkpoint_ms=checkpoint.at_ms if checkpoint else None,
+        lane=lane,
+        owner=group.owners.get(lane),
+        detail=detail,
+    )
+
+
+def _state(view: View, shard: ShardRef, *, table_stopped: bool) -> State:
+    checkpoint = view.checkpoints.get(shard)
+    if checkpoint is not None and checkpoint.state in {"ended", "failed"}:
+        return checkpoint.state
+    if checkpoint is not None and checkpoint.state == "gap" and not view.is_accepted(shard, checkpoint):
+        return "gap"
+    if table_stopped:
+        return "paused"
+    return "open" if checkpoint is not None and checkpoint.state == "open" else "waiting"
+
+
+def _mend(table: str, state: TableState, counts: Counter[State], file: str) -> str | None:
+    if state == "gap" or counts["gap"]:
+        return f"decide what the loss means, then: tailrace accept-gap {file} --table {table}"
+    if counts["failed"]:
+        return "mend the cause and restart the workers, or set `errors: dead-letter`"
+    if state == "off":
+        return "switch its stream on, or take the table out of source.tables"
+    if state == "missing":
+        return "create it, or take it out of source.tables"
+    return None
