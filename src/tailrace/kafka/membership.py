@@ -99,7 +99,8 @@ class Group(msgspec.Struct, frozen=True):
 
 def describe(user: Mapping[str, str], pipeline: str) -> Group:
     """Describe the group. Raises WorldError."""
-    future = clients.admin(user).describe_consumer_groups([pipeline], request_timeout=clients.REQUEST_TIMEOUT_S)
+    admin = clients.admin(user)  # kept until the answer is there: without its client a future never ends
+    future = admin.describe_consumer_groups([pipeline], request_timeout=clients.REQUEST_TIMEOUT_S)
     try:
         description = future[pipeline].result()
     except Exception as error:

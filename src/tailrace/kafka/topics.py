@@ -111,7 +111,8 @@ def config(admin: AdminClient, name: str) -> dict[str, str]:
 
 def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:
     """Give the topics of `names` that this principal may not write (KIP-430)."""
-    futures = clients.admin(user).describe_topics(
+    admin = clients.admin(user)  # kept until the answers are there: without its client a future never ends
+    futures = admin.describe_topics(
         TopicCollection(list(names)),
         include_authorized_operations=True,
         request_timeout=clients.REQUEST_TIMEOUT_S,

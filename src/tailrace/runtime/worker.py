@@ -127,6 +127,8 @@ class Worker:
         self._lister: ListerLoop | None = None
         self._lister_incarnation = 0
         self._releasing: list[tuple[set[int], threading.Event]] = []
+        self._assigned_again: set[int] = set()
+        """Lanes that came back while their last transaction before was still under way."""
         self._commit_started_s: dict[int, tuple[float, Transaction]] = {}
         self._joined = threading.Event()
         self._stopping = threading.Event()
@@ -270,7 +272,10 @@ class Worker:
 
     def _assigned(self, lanes: list[int]) -> None:
         for number in lanes:
-            if self._stopping.is_set() or number in self._lanes:
+            if self._stopping.is_set():
+                continue
+            if number in self._lanes:
+                self._assigned_again.add(number)
                 continue
             self._runners[number] = LaneRunner(number, self._parts.producer, partial(self._tell, number))
             self._lanes[number] = Lane(
@@ -285,6 +290,7 @@ class Worker:
         self._observer.assigned(sorted(self._lanes))
 
     def _release(self, lanes: set[int], done: threading.Event | None = None) -> None:
+        self._assigned_again -= lanes
         if done is not None:
             self._releasing.append((set(lanes), done))
         for number in lanes:
@@ -304,6 +310,9 @@ class Worker:
             if not waiting:
                 done.set()
         self._releasing = [(waiting, done) for waiting, done in self._releasing if waiting]
+        if number in self._assigned_again:
+            self._assigned_again.remove(number)
+            self._assigned([number])
 
     def _followed(self, batch: list[Followed]) -> None:
         version = self.view.version
