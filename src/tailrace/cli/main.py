@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, plan, relane, run, schema, status, tail, validate
+from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, status, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ def tailrace(
 
 
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
+app.command()(demo.demo)
 app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
@@ -49,6 +50,7 @@ app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
+app.add_typer(local.app, name="local")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

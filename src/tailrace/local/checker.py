@@ -43,6 +43,8 @@ class FoundChange:
     offset: int
     seen_ns: int
     """When the consumer was given it, nanoseconds since the epoch."""
+    written_ns: int | None = None
+    """When the item says that it was written; None for a delete, which leaves no item to say so."""
 
 
 class FaultKind(StrEnum):

@@ -22,6 +22,7 @@ _READ_TIMEOUT_S = 60.0
 
 class _Image(msgspec.Struct):
     version: int | None = None
+    written_ns: int | None = None
 
 
 class _Place(msgspec.Struct):
@@ -49,10 +50,11 @@ class _Interpreter:
         key, value = message.key(), message.value()
         item = message.topic(), key
         op: FoundOp = "tombstone"
-        version = None
+        version = written_ns = None
         if value is not None:
             envelope = _decode(value)
             op, version = envelope.op, _version(envelope)
+            written_ns = envelope.after.written_ns if envelope.after else None
             self._tables[item] = envelope.source.table
         return FoundChange(
             table=self._tables.get(item, ""),
@@ -63,6 +65,7 @@ class _Interpreter:
             partition=message.partition() or 0,
             offset=message.offset() or 0,
             seen_ns=seen_ns,
+            written_ns=written_ns,
         )
 
 

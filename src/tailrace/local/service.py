@@ -15,6 +15,8 @@ import tempfile
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -91,16 +93,9 @@ class JavaService(ABC):
 
     def spawn(self) -> None:
         """Start without waiting; `wait_until_ready` must follow."""
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [str(java()), *QUICK_START, *self._command()],
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        _Watchdog.watch(self.pid, self.folder if self._temporary else None)
+        command = [str(java()), *QUICK_START, *self._command()]
+        temporary = self.folder if self._temporary else None
+        self._process = start_watched(command, cwd=self.folder, log_path=self.log_path, temporary=temporary)
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return when it serves requests.
@@ -140,7 +135,7 @@ class JavaService(ABC):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
-        _Watchdog.forget(self.pid)
+        Watchdog.forget(self.pid)
         self._process = None
 
     def restart(self) -> None:
@@ -158,7 +153,7 @@ class JavaService(ABC):
 
     def detach(self) -> None:
         """Let it stay when this process ends."""
-        _Watchdog.forget(self.pid)
+        Watchdog.forget(self.pid)
 
     def close(self) -> None:
         """End it for good; a temporary folder is removed, and so need not be left in order."""
@@ -185,18 +180,52 @@ class JavaService(ABC):
         return " | ".join(lines[-_LOG_LINES:]) or "nothing logged"
 
 
-class _Watchdog:
-    """This process's one `watchdog.py`, started with its first service."""
+def start_watched(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    log_path: Path,
+    temporary: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a program that the watchdog kills if this process dies, with the folder `temporary` removed.
+
+    It has a session of its own, out of reach of Ctrl-C in the terminal, and its output goes to the end of `log_path`.
+    """
+
+    def start() -> subprocess.Popen[bytes]:
+        with log_path.open("ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        Watchdog.watch(process.pid, temporary)
+        return process
+
+    # In a thread, since Ctrl-C interrupts only the main one: between start and watch it would leave an orphan.
+    with ThreadPoolExecutor(1) as uninterrupted:
+        return uninterrupted.submit(start).result()
+
+
+class Watchdog:
+    """This process's one `watchdog.py`, started with its first program."""
 
     _process: subprocess.Popen[str] | None = None
     _lock = threading.Lock()
 
     @classmethod
     def watch(cls, pid: int, folder: Path | None) -> None:
+        """Look after a child that leads its process group, and after a temporary folder."""
         cls._say(f"+ {pid} {folder or ''}\n")
 
     @classmethod
     def forget(cls, pid: int) -> None:
+        """Leave a child alone that has ended, or is to stay."""
         cls._say(f"- {pid} \n")
 
     @classmethod

@@ -134,6 +134,10 @@ class Workload:
         self._stopping.set()
         self.wait()
 
+    def abandon(self) -> None:
+        """Make no more changes, and do not wait for those under way."""
+        self._stopping.set()
+
     def wait(self) -> None:
         """Return when the threads have ended. Raises what ended one of them early."""
         for thread in self._threads:
@@ -155,7 +159,7 @@ class Workload:
         next_s = time.monotonic()
         try:
             while made != changes and not self._stopping.wait(max(0.0, next_s - time.monotonic())):
-                writer.write_one(self._stopping)
+                writer.write_one()
                 made += 1
                 next_s = max(next_s + self._pause_s, time.monotonic() - _CATCH_UP_S)
         except BaseException as error:  # told by `wait`
@@ -192,7 +196,7 @@ class _Writer:
         self._random = random_
         self._record = record
 
-    def write_one(self, stopping: threading.Event) -> None:
+    def write_one(self) -> None:
         """Make one change, sent again until its outcome is known."""
         draw = self._random
         hot = draw.random() < _HOT_SHARE

@@ -1,0 +1,155 @@
+"""`tailrace demo`: see it work, on this machine, in under a minute."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from tailrace.local.demo import Demo, DemoResult
+    from tailrace.local.demo_view import Times
+
+EXIT_BAD = 1
+"""The exit code when something was lost, repeated, out of order or otherwise wrong."""
+
+
+def demo(
+    seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long changes are written.")] = 30,
+    workers: Annotated[int, typer.Option(min=1, max=8, help="Workers that share the work.")] = 2,
+    seed: Annotated[int, typer.Option(help="Another seed, other changes.")] = 1,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="After the verdict leave everything up, to play with, until Ctrl-C.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
+) -> None:
+    """Watch changes of DynamoDB arrive in Kafka while a worker is killed, and get the verdict.
+
+    Starts Kafka and DynamoDB Local on free ports (the first time they are downloaded, about 80 MB), writes to five
+    tables, kills a worker half way with SIGKILL, and compares what is in Kafka with what was written. The exit code
+    is 0 only if nothing is lost, repeated or out of order. Ctrl-C ends all of it at any moment.
+
+    \b
+    Example:
+      tailrace demo
+      tailrace demo --keep
+      tailrace demo --seconds 10 --json
+    """
+    from tailrace.cli.demo_screen import LiveScreen, PlainScreen, show_verdict
+    from tailrace.cli.downloads import download_progress
+    from tailrace.local.demo import Demo, DemoOptions
+
+    is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
+    screen = LiveScreen() if is_live else PlainScreen(sys.stderr if as_json else sys.stdout)
+    options = DemoOptions(seconds=seconds, workers=workers, seed=seed, keep=keep)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with Demo(options, screen, download_progress) as running:
+        try:
+            with screen:
+                result = running.run()
+            if as_json:
+                typer.echo(json.dumps(summary(result)))
+            else:
+                show_verdict(result)
+            if keep:
+                typer.echo(how_to_play(result), err=as_json)
+                _wait_for_interrupt()
+        except KeyboardInterrupt:
+            _begin_to_end()
+            raise
+        finally:
+            if running.failed:
+                _show_logs(running)
+    raise typer.Exit(exit_code(result))
+
+
+def exit_code(result: DemoResult) -> int:
+    """Give the exit code of a demo: 0 only if every promise was kept."""
+    return 0 if result.good else EXIT_BAD
+
+
+def summary(result: DemoResult) -> dict[str, Any]:
+    """Give what `--json` prints."""
+    verdict = result.verdict
+    return {
+        "good": result.good,
+        "made": verdict.made,
+        "found": verdict.found,
+        "lost": verdict.lost,
+        "repeated": verdict.repeated,
+        "out_of_order": verdict.out_of_order,
+        "unexpected": verdict.unexpected,
+        "misplaced": verdict.misplaced,
+        "without_tombstone": verdict.without_tombstone,
+        "faults": [str(fault) for fault in verdict.examples],
+        "write_to_visible_ms": _times(result.times),
+        "write_to_visible_ms_without_take_over": _times(result.calm_times),
+        "take_over_s": round(result.take_over_s, 3),
+        "exit_codes": result.exit_codes,
+        "seed": result.seed,
+    }
+
+
+def how_to_play(result: DemoResult) -> str:
+    """Tell what can be done with a demo that is left up."""
+    from tailrace.local.dynamodb import CREDENTIALS
+
+    tailrace = "tailrace" if shutil.which("tailrace") else f"{sys.executable} -m tailrace"
+    exports = " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
+    item = '{"id": {"S": "mine"}, "total": {"N": "9.99"}}'
+    return "\n".join(
+        (
+            "Kafka, DynamoDB and the workers stay up until Ctrl-C here. In other terminals:",
+            "",
+            f"  export {exports}",
+            f"  {tailrace} tail {result.pipeline_file}",
+            f"  {tailrace} status {result.pipeline_file}",
+            f"  {tailrace} run {result.pipeline_file}    # another worker",
+            "",
+            "To change an item, with the AWS command line or with Python:",
+            "",
+            f"  aws dynamodb put-item --endpoint-url {result.endpoint_url} --table-name orders --item '{item}'",
+            f'  {sys.executable} -c \'import boto3; boto3.client("dynamodb", region_name="us-east-1", '
+            f'endpoint_url="{result.endpoint_url}")'
+            f'.put_item(TableName="orders", Item={item})\'',
+        )
+    )
+
+
+def _times(times: Times | None) -> dict[str, float] | None:
+    if times is None:
+        return None
+    return {"p50": round(times.p50_ms, 1), "p99": round(times.p99_ms, 1), "max": round(times.max_ms, 1)}
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _begin_to_end() -> None:
+    """Say that all is being ended, which is short, and should be whole."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stderr.write("ending the workers and services\n")
+
+
+def _wait_for_interrupt() -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1)
+    _begin_to_end()
+
+
+def _show_logs(running: Demo) -> None:
+    if running.fleet is None:
+        return
+    for worker in running.fleet.workers:
+        sys.stderr.write(f"\nthe end of {worker.log_path}:\n{worker.log_end()}\n")

@@ -1,0 +1,368 @@
+"""The demo: real services, real workers, one of them killed half way, and the verdict on what arrived.
+
+It tells a `Screen` what happens, and prints nothing itself.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from tailrace.errors import WorldError
+from tailrace.local.artifacts import Progress
+from tailrace.local.checker import FoundChange, Verdict, Written, check
+from tailrace.local.committed import read_committed
+from tailrace.local.demo_view import DemoView, Observation, Times
+from tailrace.local.dynamodb import REGION
+from tailrace.local.fleet import Fleet
+from tailrace.local.stack import LocalStack
+from tailrace.local.worker_process import STOP_TIMEOUT_S, WorkerProcess
+from tailrace.local.workload import TableSpec, Workload, connect
+
+TABLES = (
+    TableSpec("customers"),
+    TableSpec("orders"),
+    TableSpec("products"),
+    TableSpec("lines", sort_key=True),
+    TableSpec("visits", sort_key=True),
+)
+RATE = 250.0
+"""Changes per second."""
+
+_WRITERS = 4
+_TICK_S = 0.25
+_READY_TIMEOUT_S = 45.0
+_QUIET_TIMEOUT_S = 20.0
+"""How long nothing new may become visible before the demo no longer waits for the rest."""
+_REPLACEMENT_S = 8.0
+"""From the kill to the start of another worker: long enough to see the others take the work over."""
+
+_PIPELINE = """\
+# The demo's pipeline. `tailrace run` with this file is a worker; start as many as you like.
+name: demo
+kafka:
+  bootstrap.servers: {bootstrap_servers}
+  session.timeout.ms: 6000      # the least that a broker allows: a dead worker is missed soon
+source:
+  type: dynamodb-streams
+  region: {region}
+  endpoint_url: {endpoint_url}
+  tables: [{tables}]
+  poll: {{min: 20ms, max: 100ms}} # reads of DynamoDB Local cost nothing
+topics:
+  partitions: 3
+format: debezium
+lanes: 8
+batch:
+  linger: 20ms
+"""
+
+
+@dataclass(frozen=True)
+class DemoOptions:
+    """What the user chose."""
+
+    seconds: float = 30.0
+    """How long changes are written."""
+    workers: int = 2
+    seed: int = 0
+    keep: bool = False
+    """Leave everything up after the verdict, until the context ends."""
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """How it ended."""
+
+    verdict: Verdict
+    seed: int
+    times: Times | None
+    """Of all changes."""
+    calm_times: Times | None
+    """Without the changes that were under way while the dead worker's work was being taken over."""
+    take_over_s: float
+    """From the kill until all that had waited was visible."""
+    exit_codes: dict[str, int | None]
+    """Of the workers that were asked to stop: 0 is right, None is too slow."""
+    bootstrap_servers: str
+    endpoint_url: str
+    pipeline_file: Path
+
+    @property
+    def good(self) -> bool:
+        """Whether every promise was kept."""
+        return self.verdict.good and all(code == 0 for code in self.exit_codes.values())
+
+
+class Screen(Protocol):
+    """Shows the demo to whoever watches."""
+
+    def event(self, elapsed_s: float, text: str, *, alarming: bool) -> None:
+        """Tell what happened."""
+        ...
+
+    def show(self, view: DemoView) -> None:
+        """Show the present state; called a few times a second."""
+        ...
+
+
+class _Tell(Protocol):
+    def __call__(self, text: str, *, alarming: bool = False) -> None: ...
+
+
+class Demo:
+    """One run of the demo; a context manager that leaves nothing behind but the logs when something was wrong."""
+
+    def __init__(
+        self, options: DemoOptions, screen: Screen, downloading: Callable[[], AbstractContextManager[Progress]]
+    ) -> None:
+        self.failed = False
+        """Whether something was wrong; the folder then stays."""
+        self.fleet: Fleet | None = None
+        self._options = options
+        self._screen = screen
+        self._downloading = downloading
+        self._owned = ExitStack()
+        self._began_s = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._owned.close()
+
+    def run(self) -> DemoResult:
+        """Run to the verdict. Raises WorldError for a service or worker that does not do its part."""
+        try:
+            result = self._run()
+        except BrokenPipeError:  # whoever watched has gone
+            raise
+        except Exception:
+            self.failed = True
+            raise
+        self.failed = not result.good
+        return result
+
+    def _run(self) -> DemoResult:
+        options = self._options
+        services = self._start_services()
+        kafka = {"bootstrap.servers": services.bootstrap_servers}
+        topics = [f"demo.{table.name}" for table in TABLES]
+        folder = self._make_folder()
+        pipeline_file = folder / "pipeline.yaml"
+        pipeline_file.write_text(_pipeline(services))
+
+        workload = self._make_tables(services)
+        fleet = self.fleet = self._owned.enter_context(Fleet(pipeline_file, folder))
+        seen = Observation(kafka, topics, workload, fleet)
+        self._owned.enter_context(seen.reader)
+        show = _Clock(self._began_s, self._screen, seen, fleet)
+
+        for _ in range(options.workers):
+            self._tell(f"{_named(fleet.add())} started")
+        show.until(
+            "starting workers",
+            lambda: seen.reader.follows_all.is_set() and fleet.all_stream() and _all_tables(fleet),
+        )
+        self._tell("every table is streamed; writing begins")
+        self._owned.callback(workload.abandon)
+        workload.start()
+        show.begin_writing(options.seconds)
+        show.write_until(options.seconds / 2)
+
+        take_over = _TakeOver(fleet, self._tell)
+        take_over.begin()
+        show.write_until(options.seconds / 2 + min(_REPLACEMENT_S, options.seconds / 4), take_over.look)
+        self._tell(f"{_named(fleet.add())} started in its place")
+        show.write_until(options.seconds, take_over.look)
+        workload.stop()
+        self._tell(f"writing ends; {len(workload.history):,} changes were made")
+        show.until_all_visible(take_over.look)
+
+        exit_codes = {} if options.keep else self._stop(fleet)
+        found = read_committed(kafka, topics)
+        self._tell(f"read the topics with read_committed: {len(found):,} records, with tombstones")
+        recovered_ns = take_over.recovered_ns(workload.history, seen.reader.found)
+        return DemoResult(
+            verdict=check(workload.history, found),
+            seed=options.seed,
+            times=Times.of(_times_ms(workload.history, seen.reader.found)),
+            calm_times=Times.of(
+                _times_ms(workload.history, seen.reader.found, without=(take_over.began_ns, recovered_ns))
+            ),
+            take_over_s=(recovered_ns - take_over.began_ns) / 1e9,
+            exit_codes=exit_codes,
+            bootstrap_servers=services.bootstrap_servers,
+            endpoint_url=services.endpoint_url,
+            pipeline_file=pipeline_file,
+        )
+
+    def _start_services(self) -> LocalStack:
+        self._tell("starting Kafka and DynamoDB Local")
+        with self._downloading() as progress:
+            services = self._owned.enter_context(LocalStack(progress=progress))
+        self._tell(f"Kafka is at {services.bootstrap_servers}, DynamoDB at {services.endpoint_url}")
+        return services
+
+    def _make_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="tailrace-demo-"))
+
+        def remove() -> None:
+            if not self.failed:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        self._owned.callback(remove)
+        return folder
+
+    def _make_tables(self, services: LocalStack) -> Workload:
+        client = connect(services.endpoint_url)
+        self._owned.callback(client.close)
+        workload = Workload(client, TABLES, seed=self._options.seed, threads=_WRITERS, rate=RATE)
+        return workload.create_tables()
+
+    def _stop(self, fleet: Fleet) -> dict[str, int | None]:
+        began_s = time.monotonic()
+        codes = fleet.stop()
+        self._tell(_ends(codes, time.monotonic() - began_s), alarming=any(code != 0 for code in codes.values()))
+        return codes
+
+    def _tell(self, text: str, *, alarming: bool = False) -> None:
+        self._screen.event(time.monotonic() - self._began_s, text, alarming=alarming)
+
+
+class _Clock:
+    """Lets time pass while the screen is kept up to date and the workers are looked after."""
+
+    def __init__(self, began_s: float, screen: Screen, seen: Observation, fleet: Fleet) -> None:
+        self._began_s = began_s
+        self._screen = screen
+        self._seen = seen
+        self._fleet = fleet
+        self._writing_s = 0.0
+        self._seconds = 0.0
+
+    def until(self, phase: str, condition: Callable[[], bool]) -> None:
+        """Return when the condition holds. Raises WorldError if it does not in time."""
+        deadline_s = time.monotonic() + _READY_TIMEOUT_S
+        while not condition():
+            if time.monotonic() > deadline_s:
+                raise WorldError(f"the workers did not stream every table after {_READY_TIMEOUT_S:.0f} s")
+            self._tick(phase)
+
+    def begin_writing(self, seconds: float) -> None:
+        """Note that the writing begins, and how long it is to last."""
+        self._writing_s, self._seconds = time.monotonic(), seconds
+
+    def write_until(self, seconds: float, look: Callable[[], None] = lambda: None) -> None:
+        """Return so many seconds after the writing began; `look` is called at each tick."""
+        while (left_s := self._writing_s + seconds - time.monotonic()) > 0:
+            look()
+            self._tick("writing", min(_TICK_S, left_s))
+
+    def until_all_visible(self, look: Callable[[], None]) -> None:
+        """Return when no change waits, or when none has become visible for long."""
+        visible, moved_s = -1, time.monotonic()
+        while (view := self._tick("catching up")).waiting and time.monotonic() < moved_s + _QUIET_TIMEOUT_S:
+            look()
+            if view.visible != visible:
+                visible, moved_s = view.visible, time.monotonic()
+
+    def _tick(self, phase: str, pause_s: float = _TICK_S) -> DemoView:
+        self._fleet.check()
+        now_s = time.monotonic()
+        done = min(1.0, (now_s - self._writing_s) / self._seconds) if self._seconds else 0.0
+        view = self._seen.view(now_s - self._began_s, phase, done)
+        self._screen.show(view)
+        time.sleep(pause_s)
+        return view
+
+
+class _TakeOver:
+    """The death of a worker, and how long its work was left undone."""
+
+    def __init__(self, fleet: Fleet, tell: _Tell) -> None:
+        self.began_ns = 0
+        self._noticed_ns: int | None = None
+        self._fleet = fleet
+        self._tell = tell
+
+    def begin(self) -> None:
+        """Kill the busiest worker."""
+        worker = self._fleet.busiest()
+        self.began_ns = time.time_ns()
+        self._fleet.kill(worker)
+        self._tell(f"{_named(worker)} killed with SIGKILL", alarming=True)
+
+    def look(self) -> None:
+        """Tell once that others stream the dead worker's tables."""
+        if self._noticed_ns is None and _all_tables(self._fleet):
+            self._noticed_ns = time.time_ns()
+            self._tell(f"its work is taken over, {(self._noticed_ns - self.began_ns) / 1e9:.1f} s after its death")
+
+    def recovered_ns(self, history: Iterable[Written], live: Iterable[FoundChange]) -> int:
+        """Give the time at which all that was written before the take-over was visible."""
+        written_ns = _written_ns(history)
+        until_ns = time.time_ns() if self._noticed_ns is None else self._noticed_ns
+        return max(
+            (
+                change.seen_ns
+                for change in live
+                if written_ns.get((change.table, change.key, change.version), until_ns) < until_ns
+            ),
+            default=until_ns,
+        )
+
+
+def _times_ms(
+    history: Iterable[Written], live: Iterable[FoundChange], *, without: tuple[int, int] | None = None
+) -> list[float]:
+    """Give the write-to-visible times, leaving out the changes that were under way `without` that span."""
+    written_ns = _written_ns(history)
+    times: list[float] = []
+    for change in live:
+        began_ns = written_ns.pop((change.table, change.key, change.version), None)
+        if began_ns is None or (without and began_ns <= without[1] and change.seen_ns >= without[0]):
+            continue
+        times.append((change.seen_ns - began_ns) / 1e6)
+    return times
+
+
+def _written_ns(history: Iterable[Written]) -> dict[tuple[str, str, int | None], int]:
+    return {(change.table, change.key, change.version): change.time_ns for change in history}
+
+
+def _pipeline(services: LocalStack) -> str:
+    return _PIPELINE.format(
+        bootstrap_servers=services.bootstrap_servers,
+        endpoint_url=services.endpoint_url,
+        region=REGION,
+        tables=", ".join(table.name for table in TABLES),
+    )
+
+
+def _all_tables(fleet: Fleet) -> bool:
+    return fleet.streamed_tables() == {table.name for table in TABLES}
+
+
+def _named(worker: WorkerProcess) -> str:
+    return f"{worker.name} (pid {worker.pid})"
+
+
+def _ends(codes: dict[str, int | None], seconds: float) -> str:
+    if not any(code != 0 for code in codes.values()):
+        return f"{' and '.join(codes)} stopped on SIGTERM within {seconds:.1f} s, exit code 0"
+    return "; ".join(
+        f"{name} still runs {STOP_TIMEOUT_S:.0f} s after SIGTERM"
+        if code is None
+        else f"{name} ended on SIGTERM with exit code {code}"
+        for name, code in codes.items()
+    )
