@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -149,12 +150,11 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
     follower = Follower(user, pipeline, lane_count)
     view = View(lane_count)
     try:
-        rounds_left = int(timeout_s / 0.5)
+        deadline_s = time.monotonic() + timeout_s
         while not follower.has_reached_end:
             for partition, key, record in follower.poll(0.5):
                 view.apply(partition, key, record)
-            rounds_left -= 1
-            if rounds_left < 0:
+            if time.monotonic() > deadline_s:
                 raise WorldError(
                     f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
                     hint="check that its partitions have leaders",
