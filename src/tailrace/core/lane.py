@@ -21,7 +21,6 @@ import msgspec
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ListerKey, ShardState, Taken, TakenKey, Write
 from tailrace.core.lane_messages import (
-    Assigned,
     CloseProducer,
     Command,
     Commit,
@@ -38,9 +37,7 @@ from tailrace.core.lane_messages import (
     ReadFailed,
     Release,
     Released,
-    Tick,
     Transaction,
-    ViewChanged,
 )
 from tailrace.core.outbox import Outbox
 from tailrace.core.pacing import Backoff, Pacing
@@ -142,25 +139,25 @@ class Lane:
         match event:
             case Release():
                 self._release(commands)
-            case ProducerLost():
+            case ProducerLost() if self.state not in {LaneState.IDLE, LaneState.BACKING_OFF}:
                 self._lose(event, commands, now_ms)
             case _ if self.state is LaneState.RELEASING:
                 self._finish_release(event, commands)
-            case ProducerOpened():
+            case ProducerOpened() if self.state is LaneState.OPENING:
                 self._write_taken(commands, now_ms)
             case Committed() if self.state is LaneState.TAKING:
                 self.state = LaneState.CATCHING_UP
                 self._deadline_ms = now_ms + self._options.catch_up_timeout_ms
-            case Committed():
+            case Committed() if self.outbox.is_under_way:
                 self._note_committed(commands)
             case PageRead():
                 self._page_read(event, commands, now_ms)
             case ReadFailed():
                 self._read_failed(event, commands, now_ms)
-            case PublishLineage():
+            case PublishLineage() if self.state is LaneState.ACTIVE:
                 self.outbox.add_writes(event.writes, now_ms)
-            case Assigned() | Tick() | ViewChanged() | _:
-                pass
+            case _:
+                pass  # what follows from the time and the view comes next
         self._advance(commands, now_ms)
         return commands
 
@@ -302,9 +299,10 @@ class Lane:
             self._committed[shard] = checkpoint
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
-            if checkpoint.state == "ended":
-                if shard in self.readings:
-                    self.readings[shard].phase = Phase.ENDED
+            if shard not in self.readings:
+                self._synced_version = -1  # its lineage was taken back meanwhile: the checkpoint is an orphan
+            elif checkpoint.state == "ended":
+                self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
 
     def _restart(self, shard: ShardRef) -> Reading:

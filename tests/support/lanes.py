@@ -1,0 +1,235 @@
+"""One lane under test: it is told what happened, and its commands are kept until a test answers them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    Checkpoint,
+    CheckpointKey,
+    GapAccepted,
+    ShardKey,
+    ShardRecord,
+    ShardState,
+    Start,
+    TakenKey,
+    Write,
+)
+from tailrace.core.lane import Lane, LaneOptions, LaneState
+from tailrace.core.lane_messages import (
+    CloseProducer,
+    Command,
+    Commit,
+    Committed,
+    Event,
+    Notice,
+    NoticeKind,
+    OpenProducer,
+    PageRead,
+    ProducerLost,
+    ProducerOpened,
+    Read,
+    ReadFailed,
+    Refusal,
+    Released,
+    Tick,
+    ViewChanged,
+)
+from tailrace.core.page import Outgoing, Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import Phase
+from tailrace.core.shard import ShardRef, lane_of
+from tailrace.core.view import View
+
+TABLE = "orders"
+STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000"
+LANE_COUNT = 4
+NOW_MS = 1_700_000_000_000
+DAY_MS = 24 * 3_600_000
+
+
+def shards_of_lane(lane: int, stream: str = STREAM) -> Iterator[ShardRef]:
+    """Give names of shards that belong to `lane`."""
+    names = (ShardRef(stream, f"shardId-{number:08d}") for number in itertools.count())
+    return (shard for shard in names if lane_of(shard, LANE_COUNT) == lane)
+
+
+def outgoing(sequence: int | str, *, value: bytes | None = b"{}") -> Outgoing:
+    """Give a record for Kafka."""
+    return Outgoing("shop.orders", b"key", value, None, NOW_MS, str(sequence), b"raw")
+
+
+def page(shard: ShardRef, *sequences: int, end: bool = False, full: bool = False, stop: str | None = None) -> Page:
+    """Give a page with one record for each sequence number; `end`: the shard is read whole."""
+    return Page(
+        shard=shard,
+        table=TABLE,
+        records=[outgoing(sequence) for sequence in sequences],
+        change_count=len(sequences),
+        size_bytes=1_000 * len(sequences),
+        first_sequence=str(sequences[0]) if sequences else None,
+        last_sequence=str(sequences[-1]) if sequences else None,
+        last_created_ms=NOW_MS if sequences else None,
+        next_iterator=None if end else f"iterator-{sequences[-1] if sequences else 'empty'}",
+        full=full,
+        stop=stop,
+    )
+
+
+def lineage(
+    *parents: ShardRef, start: Start = "TRIM_HORIZON", initial: bool = False, seen_ms: int = NOW_MS, table: str = TABLE
+) -> ShardRecord:
+    """Give what the lister publishes of a shard."""
+    return ShardRecord(table=table, parents=parents, start=start, seen_ms=seen_ms, initial=initial)
+
+
+def checkpoint(
+    state: ShardState = "open", sequence: int | None = None, *, at_ms: int = NOW_MS, table: str = TABLE
+) -> Checkpoint:
+    """Give a checkpoint."""
+    return Checkpoint(
+        table=table,
+        state=state,
+        sequence=None if sequence is None else str(sequence),
+        created_ms=None if sequence is None else NOW_MS,
+        at_ms=at_ms,
+    )
+
+
+class LaneUnderTest:
+    """A lane, its view, a clock that stands still, and the commands that wait for an answer."""
+
+    def __init__(self, number: int = 1, options: LaneOptions | None = None, view: View | None = None) -> None:
+        self.now_ms = NOW_MS
+        self.view = view or View(LANE_COUNT)
+        self.lane = Lane(
+            number, "worker-1", self.view, options or LaneOptions(), incarnations=itertools.count(1), jitter=lambda: 0.0
+        )
+        self.reads: dict[ShardRef, Read] = {}
+        self.commit: Commit | None = None
+        self.notices: list[Notice] = []
+        self.unseen: list[Write] = []
+        """Committed records that the view does not show yet."""
+
+    # Telling
+
+    def handle(self, event: Event) -> list[Command]:
+        commands = self.lane.handle(event, self.now_ms)
+        for command in commands:
+            match command:
+                case Read():
+                    self.reads[command.shard] = command
+                case Commit():
+                    assert self.commit is None, "two transactions at a time"
+                    self.commit = command
+                case Notice():
+                    self.notices.append(command)
+                case CloseProducer():
+                    self.commit = None
+                case OpenProducer() | Released():
+                    pass
+        self.reads = {shard: read for shard, read in self.reads.items() if self._is_waited_for(read)}
+        return commands
+
+    def _is_waited_for(self, read: Read) -> bool:
+        reading = self.lane.readings.get(read.shard)
+        return reading is not None and reading.phase is Phase.READING and reading.ticket == read.ticket
+
+    def wait(self, milliseconds: int) -> list[Command]:
+        """Let time pass; the lane hears of it only if it asked to."""
+        deadline_ms = self.now_ms + milliseconds
+        commands: list[Command] = []
+        while self.lane.wake_at_ms is not None and self.lane.wake_at_ms <= deadline_ms:
+            assert self.lane.wake_at_ms > self.now_ms, "the lane would never sleep"
+            self.now_ms = self.lane.wake_at_ms
+            commands += self.handle(Tick())
+        self.now_ms = deadline_ms
+        return commands
+
+    # The world around
+
+    def publish(self, shard: ShardRef, record: ShardRecord | Checkpoint | None, *, lane: int | None = None) -> None:
+        """Let the view show the lineage or the checkpoint of a shard (None: its lineage's tombstone)."""
+        key = CheckpointKey(*shard) if isinstance(record, Checkpoint) else ShardKey(*shard)
+        self.view.apply(lane_of(shard, LANE_COUNT) if lane is None else lane, key, record)
+        self.handle(ViewChanged())
+
+    def accept(self, *gaps: tuple[ShardRef, Checkpoint]) -> None:
+        """Let the operator accept gaps."""
+        named = tuple((shard, gap.at_ms) for shard, gap in gaps)
+        self.view.apply(0, AcceptKey(TABLE), GapAccepted(shards=named, stream_arn=None, at_ms=self.now_ms))
+        self.handle(ViewChanged())
+
+    def open(self) -> None:
+        self.handle(ProducerOpened(self.lane.incarnation))
+
+    def committed(self, *, seen: bool = True) -> Commit:
+        """Let the transaction under way succeed; with `seen` the view shows it at once."""
+        commit, self.commit = self.commit, None
+        assert commit is not None, "nothing is being committed"
+        self.handle(Committed(commit.incarnation))
+        self.unseen += commit.transaction.writes
+        if seen:
+            self.see()
+        return commit
+
+    def see(self) -> None:
+        """Let the view show all that is committed."""
+        writes, self.unseen = self.unseen, []
+        for write in writes:
+            self.view.apply(write.partition, write.key, write.record)
+        self.handle(ViewChanged())
+
+    def lose(self, *refusals: Refusal, fenced: bool = False) -> None:
+        self.handle(ProducerLost(self.lane.incarnation, fenced, "test", refusals))
+
+    def take(self) -> None:
+        """Go from the present state to ACTIVE."""
+        if self.lane.state is LaneState.BACKING_OFF:
+            assert self.lane.wake_at_ms is not None
+            self.wait(max(0, self.lane.wake_at_ms - self.now_ms))
+        assert self.lane.state.name == "OPENING"
+        self.open()
+        self.committed()
+        assert self.lane.state.name == "ACTIVE"
+
+    def read(self, shard: ShardRef, answer: Page) -> None:
+        """Answer the read of `shard` that is under way."""
+        read = self.reads.pop(shard)
+        self.handle(PageRead(read.incarnation, read.ticket, answer))
+
+    def fail(self, shard: ShardRef, failure: ReadFailure) -> None:
+        read = self.reads.pop(shard)
+        self.handle(ReadFailed(read.incarnation, read.ticket, shard, failure, failure))
+
+    # Looking
+
+    def is_committing(self) -> bool:
+        return self.commit is not None
+
+    def phase(self, shard: ShardRef) -> Phase:
+        return self.lane.readings[shard].phase
+
+    def told(self, kind: NoticeKind) -> list[Notice]:
+        return [notice for notice in self.notices if notice.kind is kind]
+
+
+def checkpoints_in(commit: Commit) -> dict[ShardRef, Checkpoint | None]:
+    """Give the checkpoints that a transaction writes; None is a tombstone."""
+    found: dict[ShardRef, Checkpoint | None] = {}
+    for write in commit.transaction.writes:
+        if isinstance(write.key, CheckpointKey):
+            assert write.record is None or isinstance(write.record, Checkpoint)
+            found[ShardRef(write.key.stream_arn, write.key.shard_id)] = write.record
+    return found
+
+
+def sequences_in(commit: Commit) -> list[int]:
+    """Give the sequence numbers of the records that a transaction publishes, in order."""
+    return [int(record.sequence) for each in commit.transaction.pages for record in each.records]
+
+
+def is_taken_record(write: Write) -> bool:
+    return isinstance(write.key, TakenKey)

@@ -1,0 +1,115 @@
+"""The checkpoint topic's records: their bytes, and what a reader refuses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.lanes import checkpoint, lineage
+from tailrace.core.checkpoint import (
+    FORMAT_VERSION,
+    OLDEST_READABLE_VERSION,
+    AcceptKey,
+    CheckpointKey,
+    GapAccepted,
+    ListerKey,
+    PipelineKey,
+    PipelineRecord,
+    ShardKey,
+    TableKey,
+    TableRecord,
+    Taken,
+    TakenKey,
+    TopicKey,
+    TopicRecord,
+    decode,
+    encode_key,
+    encode_record,
+)
+from tailrace.core.shard import ShardRef
+from tailrace.errors import FormatVersionError, WorldError
+
+WHERE = "shop.checkpoints, partition 3, offset 42"
+SHARD = ShardRef("arn", "shardId-1")
+TAKEN = Taken(owner="host:1:abcd", nonce="host:1:abcd/3/7", at_ms=5)
+RECORDS: list[tuple[TopicKey, TopicRecord]] = [
+    (ShardKey(*SHARD), lineage(ShardRef("arn", "shardId-0"), start="LATEST", initial=True)),
+    (CheckpointKey(*SHARD), checkpoint("gap", 10**39)),
+    (CheckpointKey(*SHARD), checkpoint("open", None)),
+    (TakenKey(), TAKEN),
+    (ListerKey(), TAKEN),
+    (TableKey("orders"), TableRecord(stream_arn="arn", view_type="KEYS_ONLY", state="streaming", at_ms=5)),
+    (PipelineKey(), PipelineRecord(lanes=16, created_ms=5)),
+    (AcceptKey("orders"), GapAccepted(shards=((SHARD, 5),), stream_arn=None, at_ms=6)),
+]
+
+
+@pytest.mark.parametrize(("key", "record"), RECORDS, ids=[type(key).__name__ for key, _ in RECORDS])
+def test_a_record_comes_back_as_it_was_written(key: TopicKey, record: TopicRecord) -> None:
+    assert decode(encode_key(key), encode_record(record), WHERE) == (key, record)
+    assert decode(encode_key(key), None, WHERE) == (key, None)
+
+
+def test_the_bytes_are_those_that_other_versions_know() -> None:
+    assert encode_key(CheckpointKey(*SHARD)) == b'["checkpoint","arn","shardId-1"]'
+    assert encode_key(TakenKey()) == b'["taken"]'
+    assert encode_record(checkpoint("open", 7)) == (
+        b'{"v":1,"r":1,"table":"orders","state":"open","sequence":"7","created_ms":1700000000000,'
+        b'"at_ms":1700000000000,"detail":null}'
+    )
+    assert encode_record(None) is None
+
+
+@pytest.mark.parametrize(("key", "record"), RECORDS, ids=[type(key).__name__ for key, _ in RECORDS])
+def test_a_newer_writer_may_add_fields_that_this_reader_need_not_know(key: TopicKey, record: TopicRecord) -> None:
+    fields = json.loads(encode_record(record) or b"")
+    newer = fields | {"v": FORMAT_VERSION + 1, "colour": "blue"}
+    _, decoded = decode(encode_key(key), json.dumps(newer).encode(), WHERE)
+    assert decoded is not None
+    assert json.loads(encode_record(decoded) or b"") == fields | {"v": FORMAT_VERSION + 1}
+
+
+def _versions(v: int, r: int) -> bytes:
+    """Give a checkpoint whose other fields are of another version too: nothing but the head may be looked at."""
+    return json.dumps({"v": v, "r": r, "state": ["unheard", "of"]}).encode()
+
+
+def test_a_record_that_needs_a_newer_reader_is_refused() -> None:
+    with pytest.raises(FormatVersionError) as refused:
+        decode(encode_key(CheckpointKey(*SHARD)), _versions(FORMAT_VERSION + 1, FORMAT_VERSION + 1), WHERE)
+    assert str(refused.value) == (
+        f"the record at {WHERE} has format 2, newer than this Tailrace reads (1); run the newer version on every host"
+    )
+
+
+def test_a_record_older_than_can_be_read_is_refused() -> None:
+    with pytest.raises(FormatVersionError) as refused:
+        decode(encode_key(CheckpointKey(*SHARD)), _versions(OLDEST_READABLE_VERSION - 1, 0), WHERE)
+    assert "has format 0, older than this Tailrace reads (1)" in str(refused.value)
+    assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (None, b"{}"),
+        (b"", None),
+        (b"hello", b"{}"),
+        (b"\xff\xfe", b"{}"),
+        (b'["planet","earth"]', b"{}"),
+        (b'["taken"]', b"\xff\xfe"),
+        (b'["taken"]', b""),
+        (b'["taken"]', b"[1]"),
+        (b'["taken"]', b'{"owner":"a"}'),
+        (b'["taken"]', b'{"owner":"a","nonce":"b","at_ms":"noon"}'),
+        (b'["checkpoint","a","b"]', b'{"table":"t","state":"odd","sequence":null,"created_ms":null,"at_ms":1}'),
+        (b'["taken"]', b'{"v":"new","r":1,"owner":"a","nonce":"b","at_ms":1}'),
+    ],
+)
+def test_what_is_not_ours_is_refused_in_one_sentence_that_says_where(key: bytes | None, value: bytes | None) -> None:
+    with pytest.raises(WorldError) as refused:
+        decode(key, value, WHERE)
+    assert str(refused.value).startswith(f"the record at {WHERE} is not a Tailrace checkpoint")
+    assert "\n" not in str(refused.value)
+    assert "give the pipeline a name of its own" in refused.value.hint

@@ -1,0 +1,334 @@
+"""Gaps: changes that nobody can read any more are told, stop their table, and are accepted by the operator alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from support.lanes import (
+    DAY_MS,
+    NOW_MS,
+    LaneUnderTest,
+    checkpoint,
+    checkpoints_in,
+    lineage,
+    page,
+    sequences_in,
+    shards_of_lane,
+)
+from tailrace.core.checkpoint import Checkpoint
+from tailrace.core.lane_messages import NoticeKind, PageRead
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import Phase
+from tailrace.core.shard import Position
+
+A, B, C = itertools.islice(shards_of_lane(1), 3)
+ELSEWHERE = next(shards_of_lane(2))
+
+
+def taken(*, sequence: int | None = 7) -> LaneUnderTest:
+    """Give lane 1 with the shards A and B of one table, each published up to `sequence`."""
+    lane = LaneUnderTest(1)
+    for shard in (A, B):
+        lane.publish(shard, lineage())
+        lane.publish(shard, checkpoint("open", sequence))
+    lane.take()
+    return lane
+
+
+def gap_of(lane: LaneUnderTest) -> Checkpoint:
+    """Commit the gap of A that waits."""
+    lane.wait(100)
+    gap = checkpoints_in(lane.committed())[A]
+    assert gap is not None
+    assert gap.state == "gap"
+    return gap
+
+
+@pytest.mark.parametrize("failure", [ReadFailure.TRIMMED, ReadFailure.GONE])
+def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(failure: ReadFailure) -> None:
+    lane = taken()
+    other = LaneUnderTest(2, view=lane.view)
+    other.publish(ELSEWHERE, lineage())
+    other.take()
+    lane.fail(A, failure)
+    assert [notice.shard for notice in lane.told(NoticeKind.GAP)] == [A]
+    gap = gap_of(lane)
+    assert gap.sequence == "7"
+    assert (lane.phase(A), lane.phase(B)) == (Phase.GAP, Phase.PAUSED)
+    other.see()
+    assert other.phase(ELSEWHERE) is Phase.PAUSED
+
+
+def test_a_gap_comes_after_what_was_read_before_it() -> None:
+    lane = taken()
+    lane.read(A, page(A, 8, full=True))
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(100)
+    commit = lane.committed()
+    assert sequences_in(commit) == [8]
+    gap = checkpoints_in(commit)[A]
+    assert gap is not None
+    assert (gap.state, gap.sequence) == ("gap", "8")
+
+
+def test_other_tables_go_on() -> None:
+    lane = taken()
+    lane.publish(C, lineage(table="customers"))
+    lane.fail(A, ReadFailure.TRIMMED)
+    gap_of(lane)
+    assert lane.phase(C) is Phase.READING
+
+
+def test_what_a_paused_shard_has_read_is_dropped_and_read_again_from_what_is_committed() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(100)
+    lane.read(B, page(B, 8, full=True))  # waits while the gap is being committed
+    asked = lane.reads[B]
+    gap = checkpoints_in(lane.committed())[A]
+    assert gap is not None
+    assert lane.phase(B) is Phase.PAUSED
+    assert not lane.lane.outbox.has_waiting
+    assert lane.lane.wake_at_ms is None, "a lane with nothing to do sleeps"
+    assert lane.lane.outbox.size_bytes == 0
+    assert asked.iterator == "iterator-8"
+    lane.accept((A, gap))
+    assert lane.reads[B].position == Position("AFTER_SEQUENCE_NUMBER", "7")
+
+
+def test_an_answer_that_comes_while_the_table_is_stopped_is_ignored() -> None:
+    lane = taken()
+    asked = lane.reads[B]
+    lane.fail(A, ReadFailure.TRIMMED)
+    gap_of(lane)
+    lane.handle(PageRead(asked.incarnation, asked.ticket, page(B, 8)))
+    lane.wait(1_000)
+    assert not lane.is_committing()
+    assert lane.phase(B) is Phase.PAUSED
+
+
+def test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the_shard_goes_on() -> None:
+    lane = taken()
+    lane.publish(ELSEWHERE, lineage())
+    lane.read(B, page(B, 8, full=True))
+    lane.wait(100)
+    assert lane.is_committing()
+    gap = checkpoint("gap", 3)
+    lane.publish(ELSEWHERE, gap)
+    lane.accept((ELSEWHERE, gap))
+    assert lane.phase(B) is Phase.PAUSED
+    lane.committed(seen=False)
+    assert lane.reads[B].position == Position("AFTER_SEQUENCE_NUMBER", "8")
+
+
+@pytest.mark.parametrize("outcome", ["committed", "lost"])
+def test_a_shard_whose_end_is_being_committed_when_its_table_stops_ends_or_is_read_again(outcome: str) -> None:
+    lane = taken()
+    lane.read(B, page(B, 8, end=True))
+    lane.wait(100)
+    gap = checkpoint("gap", 3)
+    lane.publish(ELSEWHERE, gap)
+    assert lane.phase(B) is Phase.PAUSED
+    if outcome == "committed":
+        lane.committed()
+        assert lane.phase(B) is Phase.ENDED
+    else:
+        lane.lose()
+        lane.take()
+        assert lane.phase(B) is Phase.PAUSED
+    lane.accept((ELSEWHERE, gap))
+    assert (B in lane.reads) is (outcome == "lost")
+
+
+def test_a_drained_shard_whose_end_was_dropped_by_the_stop_commits_it_later() -> None:
+    lane = taken()
+    lane.read(B, page(B, 8, end=True))
+    gap = checkpoint("gap", 3)
+    lane.publish(ELSEWHERE, gap)
+    lane.wait(1_000)
+    assert not lane.is_committing()
+    lane.accept((ELSEWHERE, gap))
+    lane.read(B, page(B, 8, end=True))
+    lane.wait(100)
+    commit = lane.committed()
+    assert sequences_in(commit) == [8]
+    assert lane.phase(B) is Phase.ENDED
+
+
+def test_a_table_that_was_stopped_before_the_lane_was_taken_stays_stopped() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(B, lineage())
+    lane.publish(ELSEWHERE, checkpoint("gap", 3))
+    lane.take()
+    assert lane.reads == {}
+    assert lane.lane.wake_at_ms is None
+
+
+# Acceptance
+
+
+def test_an_accepted_gap_is_read_on_after_its_position_and_then_from_what_is_left() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    assert lane.reads[A].position == Position("AFTER_SEQUENCE_NUMBER", "7")
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(1_000)
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+    lane.read(A, page(A, 20))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [20]
+
+
+def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.GONE)  # another endpoint, by mistake
+    lane.accept((A, gap_of(lane)))
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    resumed = checkpoints_in(lane.committed())[A]
+    assert resumed is not None
+    assert (resumed.state, resumed.sequence) == ("open", "7")
+
+
+def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
+    lane = taken()
+    lane.publish(C, lineage(A))
+    lane.fail(A, ReadFailure.GONE)
+    lane.accept((A, gap_of(lane)))
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(100)
+    lane.committed()
+    assert [notice.shard for notice in lane.told(NoticeKind.SHARD_SKIPPED)] == [A]
+    assert lane.phase(A) is Phase.ENDED
+    assert C in lane.reads
+
+
+@pytest.mark.parametrize("sequence", [7, None])
+def test_a_later_gap_is_another_even_at_the_same_position(sequence: int | None) -> None:
+    lane = taken(sequence=sequence)
+    lane.fail(A, ReadFailure.GONE)
+    first = gap_of(lane)
+    lane.accept((A, first))
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    lane.committed()
+    lane.lose()
+    lane.take()
+    lane.fail(A, ReadFailure.GONE)
+    second = gap_of(lane)
+    assert second.sequence == first.sequence
+    assert lane.phase(A) is Phase.GAP
+    assert A not in lane.reads
+
+
+def test_a_gap_that_the_view_does_not_show_yet_is_not_taken_for_the_one_that_was_accepted() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.read(A, page(A, 8, full=True))
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(100)
+    lane.committed(seen=False)
+    lane.publish(C, lineage())  # the view changes, and still shows the first gap
+    assert lane.phase(A) is Phase.GAP
+    lane.see()
+    assert lane.phase(B) is Phase.PAUSED, "the second gap stops the table again"
+
+
+def test_an_acceptance_counts_for_the_gap_as_committed_not_as_seen_by_its_own_lane() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(100)
+    lane.now_ms += 5_000  # the commit takes a while
+    gap = checkpoints_in(lane.committed())[A]
+    assert gap is not None
+    lane.accept((A, gap))
+    assert A in lane.reads
+
+
+def test_an_accepted_gap_stays_accepted_when_the_lane_is_taken_anew() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.lose()
+    lane.take()
+    assert lane.reads.keys() == {A, B}
+
+
+# What was never promised, and what was
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_what_was_trimmed_around_the_first_listing_was_never_promised(begun: bool) -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(initial=True))
+    if begun:
+        lane.publish(A, checkpoint("open"))
+    lane.take()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(1_000)
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(100)
+    lane.committed()
+    assert lane.phase(A) is Phase.ENDED
+    assert lane.told(NoticeKind.GAP) == []
+
+
+def test_a_day_after_the_first_listing_everything_is_promised() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(initial=True))
+    lane.publish(A, checkpoint("open"))
+    lane.take()
+    lane.now_ms += DAY_MS + 1
+    lane.fail(A, ReadFailure.GONE)
+    gap_of(lane)
+
+
+def test_once_a_change_was_read_nothing_is_forgiven() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(initial=True))
+    lane.take()
+    lane.read(A, page(A, 1, full=True))
+    lane.fail(A, ReadFailure.TRIMMED)
+    assert lane.phase(A) is Phase.GAP
+
+
+@pytest.mark.parametrize("initial", [False, True])
+def test_a_shard_that_waited_for_its_parents_for_more_than_a_day_is_a_gap(initial: bool) -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(ELSEWHERE, initial=initial))
+    lane.take()
+    lane.now_ms += DAY_MS + 1
+    lane.publish(ELSEWHERE, checkpoint("ended", 6))
+    gap = gap_of(lane)
+    assert gap.sequence is None
+    lane.accept((A, gap))
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+
+
+def test_a_shard_without_changes_that_nobody_read_for_a_day_is_a_gap() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage())
+    lane.publish(A, checkpoint("open", at_ms=NOW_MS))
+    lane.now_ms += DAY_MS + 1
+    lane.take()
+    gap_of(lane)
+
+
+def test_a_shard_without_changes_whose_reads_fail_for_a_day_is_a_gap() -> None:
+    lane = taken(sequence=None)
+    lane.now_ms += DAY_MS + 1
+    lane.fail(A, ReadFailure.DENIED)
+    gap_of(lane)
+
+
+def test_start_latest_promises_nothing_before_the_first_read() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(start="LATEST", initial=True))
+    lane.now_ms += 2 * DAY_MS
+    lane.take()
+    assert lane.reads[A].position == Position("LATEST")

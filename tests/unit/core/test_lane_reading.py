@@ -1,0 +1,366 @@
+"""Reading and publishing: order, positions, bounds and what a transaction holds."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import pytest
+
+from support.lanes import (
+    DAY_MS,
+    LANE_COUNT,
+    NOW_MS,
+    TABLE,
+    LaneUnderTest,
+    checkpoint,
+    checkpoints_in,
+    lineage,
+    page,
+    sequences_in,
+    shards_of_lane,
+)
+from tailrace.core.lane import LaneOptions
+from tailrace.core.lane_messages import NoticeKind, PageRead, ReadFailed
+from tailrace.core.pacing import Pacing
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import CLOCK_SKEW_MS, Phase
+from tailrace.core.shard import Position, ShardRef
+
+A, B, C = itertools.islice(shards_of_lane(1), 3)
+ELSEWHERE = next(shards_of_lane(2))
+"""A shard of another lane."""
+
+
+def taken(*shards: ShardRef, options: LaneOptions | None = None) -> LaneUnderTest:
+    """Give lane 1, taken, with open shards."""
+    lane = LaneUnderTest(1, options)
+    for shard in shards:
+        lane.publish(shard, lineage())
+    lane.take()
+    return lane
+
+
+# Parents before children
+
+
+def test_a_child_begins_at_its_start_once_its_parents_end_is_committed_and_seen() -> None:
+    lane = taken(A)
+    lane.publish(B, lineage(A))
+    lane.read(A, page(A, 1, end=True))
+    assert lane.phase(A) is Phase.DRAINED
+    lane.wait(100)
+    assert lane.phase(B) is Phase.WAITING
+    lane.committed(seen=False)
+    assert lane.phase(B) is Phase.WAITING
+    lane.see()
+    assert lane.reads[B].position == Position("TRIM_HORIZON")
+
+
+def test_a_child_waits_for_parents_in_other_lanes() -> None:
+    lane = taken(A)
+    lane.publish(B, lineage(ELSEWHERE))
+    lane.publish(ELSEWHERE, checkpoint("open", 5))
+    assert lane.phase(B) is Phase.WAITING
+    lane.publish(ELSEWHERE, checkpoint("ended", 6))
+    assert lane.phase(B) is Phase.READING
+
+
+def test_a_child_of_a_merge_waits_for_both_parents() -> None:
+    lane = taken(A)
+    lane.publish(B, lineage(A, ELSEWHERE))
+    lane.publish(ELSEWHERE, checkpoint("ended", 6))
+    assert lane.phase(B) is Phase.WAITING
+    lane.read(A, page(A, end=True))
+    lane.wait(100)
+    lane.committed()
+    assert lane.phase(B) is Phase.READING
+
+
+def test_a_child_that_has_begun_needs_its_parents_no_more() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(B, lineage(A))
+    lane.publish(B, checkpoint("open", 5))
+    lane.take()
+    assert lane.reads[B].position.sequence == "5"
+
+
+def test_a_shard_ends_in_the_transaction_of_its_last_changes() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 1, 2, end=True))
+    lane.wait(100)
+    commit = lane.committed()
+    assert sequences_in(commit) == [1, 2]
+    ended = checkpoints_in(commit)[A]
+    assert ended is not None
+    assert (ended.state, ended.sequence) == ("ended", "2")
+    assert lane.phase(A) is Phase.ENDED
+    assert [notice.shard for notice in lane.told(NoticeKind.SHARD_ENDED)] == [A]
+
+
+def test_a_shard_that_is_published_to_its_end_is_not_read_again() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage())
+    lane.publish(A, checkpoint("ended", 5))
+    lane.take()
+    lane.wait(60_000)
+    assert lane.phase(A) is Phase.ENDED
+    assert lane.reads == {}
+
+
+# Positions
+
+
+def test_latest_is_asked_for_until_the_first_read_succeeds_and_never_after() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(start="LATEST", initial=True))
+    lane.take()
+    assert lane.reads[A].position == Position("LATEST")
+    lane.fail(A, ReadFailure.UNAVAILABLE)
+    lane.wait(1_000)
+    assert lane.reads[A].position == Position("LATEST")
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    lane.fail(A, ReadFailure.EXPIRED)
+    since_start = Position("TRIM_HORIZON", since_ms=NOW_MS - CLOCK_SKEW_MS)
+    assert lane.reads[A].position == since_start
+    lane.committed()
+    lane.lose()
+    lane.take()
+    assert lane.reads[A].position == since_start
+
+
+def test_an_expired_iterator_is_replaced_after_the_last_sequence_number_at_once() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 7, full=True))
+    assert lane.reads[A].iterator == "iterator-7"
+    lane.fail(A, ReadFailure.EXPIRED)
+    assert lane.reads[A].iterator is None
+    assert lane.reads[A].position == Position("AFTER_SEQUENCE_NUMBER", "7")
+    assert lane.told(NoticeKind.READ_FAILED) == []
+
+
+def test_iterators_that_are_always_expired_do_not_make_the_lane_spin() -> None:
+    lane = taken(A)
+    lane.fail(A, ReadFailure.EXPIRED)
+    assert lane.reads == {}
+    lane.wait(1_000)
+    assert A in lane.reads
+
+
+def test_a_record_that_was_read_before_is_not_published_again() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 98, 99, full=True))
+    lane.fail(A, ReadFailure.EXPIRED)
+    lane.read(A, page(A, 99, 100, 101))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [98, 99, 100, 101]
+
+
+@pytest.mark.parametrize("failure", [ReadFailure.THROTTLED, ReadFailure.DENIED, ReadFailure.UNAVAILABLE])
+def test_a_read_that_fails_is_tried_again_later_and_later_and_told(failure: ReadFailure) -> None:
+    lane = taken(A)
+    pauses = []
+    for _ in range(10):
+        lane.fail(A, failure)
+        assert lane.lane.wake_at_ms is not None
+        pauses.append(lane.lane.wake_at_ms - lane.now_ms)
+        lane.wait(pauses[-1])
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (100, 10_000)
+    assert len(lane.told(NoticeKind.READ_FAILED)) == 10
+    lane.read(A, page(A, 1))
+    assert len(lane.told(NoticeKind.READ_RECOVERED)) == 1
+
+
+def test_answers_to_reads_that_were_given_up_are_ignored() -> None:
+    lane = taken(A)
+    read = lane.reads[A]
+    lane.read(A, page(A, 1, full=True))
+    lane.handle(PageRead(read.incarnation, read.ticket, page(A, 1, 2)))
+    lane.handle(ReadFailed(read.incarnation, read.ticket, A, ReadFailure.GONE, "late"))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [1]
+    assert lane.phase(A) is Phase.READING
+
+
+# Pacing
+
+
+def test_an_open_shard_is_read_slower_the_longer_it_is_quiet_and_quickly_after_a_change() -> None:
+    lane = taken(A, options=LaneOptions(pacing=Pacing(min_ms=100, max_ms=1_000)))
+    pauses = []
+    for _ in range(6):
+        lane.read(A, page(A))
+        pauses.append(lane.lane.readings[A].next_read_ms - lane.now_ms)
+        lane.wait(1_000)
+        if lane.commit:
+            lane.committed()
+    lane.read(A, page(A, 1))
+    pauses.append(lane.lane.readings[A].next_read_ms - lane.now_ms)
+    assert pauses == [200, 400, 800, 1_000, 1_000, 1_000, 100]
+
+
+def test_a_closed_shard_is_read_as_fast_as_it_comes() -> None:
+    lane = taken(A)
+    lane.publish(B, lineage(A))
+    lane.read(A, page(A))
+    assert A in lane.reads
+
+
+# Transactions
+
+
+def test_a_transaction_waits_for_linger_or_for_enough_changes() -> None:
+    lane = taken(A, B, options=LaneOptions(batch_changes=3, linger_ms=100))
+    lane.read(A, page(A, 1, 2, full=True))
+    lane.wait(99)
+    assert not lane.is_committing()
+    lane.read(B, page(B, 3))
+    assert lane.is_committing()
+    lane.committed()
+    lane.read(A, page(A, 4))
+    lane.wait(99)
+    assert not lane.is_committing()
+    lane.wait(1)
+    assert lane.is_committing()
+
+
+def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
+    lane = taken(A, options=LaneOptions(batch_bytes=2_000))
+    lane.read(A, page(A, 1, full=True))
+    assert not lane.is_committing()
+    lane.read(A, page(A, 2, full=True))
+    assert lane.is_committing()
+
+
+def test_a_transaction_takes_whole_pages_until_a_bound_is_met() -> None:
+    lane = taken(A, options=LaneOptions(batch_changes=3))
+    lane.read(A, page(A, 1, 2, 3, full=True))
+    for first in (4, 6, 8, 10):
+        lane.read(A, page(A, first, first + 1, full=True))
+    assert sequences_in(lane.committed()) == [1, 2, 3]
+    assert sequences_in(lane.committed()) == [4, 5, 6, 7]
+    commit = lane.committed()
+    assert sequences_in(commit) == [8, 9, 10, 11]
+    last = checkpoints_in(commit)[A]
+    assert last is not None
+    assert last.sequence == "11"
+
+
+def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffers_bound() -> None:
+    options = LaneOptions(batch_changes=1, buffer_bytes=4_000, page_bytes=1_000)
+    lane = taken(A, B, options=options)
+    read = itertools.count(1)
+    while lane.reads:
+        shard = next(iter(lane.reads))
+        lane.read(shard, page(shard, next(read), full=True))
+        held = lane.lane.outbox.size_bytes + len(lane.reads) * options.page_bytes
+        assert held <= options.buffer_bytes
+    assert next(read) == 5
+    assert {reading.phase for reading in lane.lane.readings.values()} == {Phase.READY}
+    lane.committed()
+    assert len(lane.reads) == 1, "a place in the buffer is used as soon as it is free"
+
+
+def test_a_quiet_shard_writes_its_first_checkpoint_and_no_other() -> None:
+    lane = taken(A)
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    begun = checkpoints_in(lane.committed())[A]
+    assert begun is not None
+    assert (begun.state, begun.sequence) == ("open", None)
+    for _ in range(5):
+        lane.read(A, page(A))
+        lane.wait(1_000)
+    assert not lane.is_committing()
+    assert not lane.lane.outbox.has_waiting
+
+
+def test_a_shard_without_changes_says_now_and_then_that_it_is_still_read() -> None:
+    lane = taken(A)
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    lane.committed()
+    lane.now_ms += DAY_MS // 4 + 1
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    said = checkpoints_in(lane.committed())[A]
+    assert said is not None
+    assert said.at_ms > NOW_MS + DAY_MS // 4
+
+
+def test_an_empty_page_at_the_end_of_a_shard_commits_its_end() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage())
+    lane.publish(A, checkpoint("open", 5))
+    lane.take()
+    lane.read(A, page(A, end=True))
+    lane.wait(100)
+    ended = checkpoints_in(lane.committed())[A]
+    assert ended is not None
+    assert (ended.state, ended.sequence) == ("ended", "5")
+
+
+def test_a_shard_closed_before_start_latest_is_ended_without_a_read_and_its_child_follows() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(start="END", initial=True))
+    lane.publish(B, lineage(A, start="LATEST", initial=True))
+    lane.take()
+    assert lane.reads == {}
+    lane.wait(100)
+    ended = checkpoints_in(lane.committed())[A]
+    assert ended is not None
+    assert ended.state == "ended"
+    assert lane.reads[B].position == Position("LATEST")
+
+
+def test_the_lane_sleeps_when_nothing_is_due() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 1, end=True))
+    lane.wait(100)
+    lane.committed()
+    assert lane.lane.wake_at_ms is None
+
+
+# Records that stop their shard
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_a_record_that_may_not_pass_stops_its_shard_after_what_came_before_it(end: bool) -> None:
+    lane = taken(A, B, options=LaneOptions(batch_changes=1))
+    lane.publish(C, lineage(A))
+    lane.read(A, page(A, 1, end=end, stop="number out of range (sequence number 2)"))
+    commit = lane.committed()
+    assert sequences_in(commit) == [1]
+    stopped = checkpoints_in(commit)[A]
+    assert stopped is not None
+    assert stopped == msgspec.structs.replace(
+        checkpoint("failed", 1), detail="number out of range (sequence number 2)", at_ms=stopped.at_ms
+    )
+    lane.wait(60_000)
+    assert not lane.is_committing(), "nothing says that the shard ended"
+    assert lane.phase(A) is Phase.FAILED
+    assert lane.phase(C) is Phase.WAITING
+    assert B in lane.reads, "the others go on"
+    assert [notice.shard for notice in lane.told(NoticeKind.SHARD_FAILED)] == [A]
+
+
+def test_a_stopped_shard_is_tried_again_when_the_lane_is_taken_anew() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 1, stop="no"))
+    lane.wait(100)
+    lane.committed()
+    lane.lose()
+    lane.take()
+    assert lane.reads[A].position == Position("AFTER_SEQUENCE_NUMBER", "1")
+    lane.read(A, page(A, 2))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [2]
+
+
+def test_a_shard_is_named_with_its_table_and_the_rest_of_the_pipeline_is_another_lanes() -> None:
+    lane = taken(A)
+    assert lane.told(NoticeKind.SHARD_BEGUN)[0].table == TABLE
+    assert LANE_COUNT > 1
+    assert ELSEWHERE not in lane.lane.readings

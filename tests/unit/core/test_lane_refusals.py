@@ -1,0 +1,151 @@
+"""What the broker refuses: a record for its size is set aside, a topic pauses the shards that need it."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from support.lanes import LaneUnderTest, checkpoints_in, lineage, page, sequences_in, shards_of_lane
+from tailrace.core.lane import LaneOptions
+from tailrace.core.lane_messages import NoticeKind, Refusal
+from tailrace.core.page import Page
+from tailrace.core.reading import Phase
+
+A, B = itertools.islice(shards_of_lane(1), 2)
+
+
+def taken(options: LaneOptions | None = None) -> LaneUnderTest:
+    lane = LaneUnderTest(1, options)
+    lane.publish(A, lineage())
+    lane.publish(B, lineage())
+    lane.take()
+    return lane
+
+
+def too_large(record: int, *, alone: bool) -> Refusal:
+    return Refusal(page=0, record=record, too_large=True, alone=alone, reason="too large")
+
+
+def refused_topic(of_page: int = 0) -> Refusal:
+    return Refusal(page=of_page, record=0, too_large=False, alone=False, reason="no right to write")
+
+
+def sent(lane: LaneUnderTest, *sequences: int) -> Page:
+    """Read a page of A, and give it as it goes to the broker."""
+    lane.read(A, page(A, *sequences))
+    lane.wait(100)
+    assert lane.commit is not None
+    return lane.commit.transaction.pages[0]
+
+
+def test_a_refused_batch_is_sent_again_at_once_each_record_alone_then_the_large_one_is_set_aside() -> None:
+    lane = taken()
+    sent(lane, 1, 2, 3)
+    lane.lose(*(too_large(record, alone=False) for record in range(3)))
+    assert lane.lane.state.name == "OPENING", "it is taken anew without a pause"
+    lane.take()
+    again = sent(lane, 1, 2, 3)
+    assert again.alone == {0, 1, 2}
+    assert again.set_aside == {}
+    lane.lose(too_large(1, alone=True))
+    lane.take()
+    third = sent(lane, 1, 2, 3)
+    assert {index: mark.bare for index, mark in third.set_aside.items()} == {1: False}
+    assert sequences_in(lane.committed()) == [1, 2, 3]
+    assert len(lane.told(NoticeKind.SET_ASIDE)) == 1
+
+
+def test_a_dead_letter_that_is_too_large_itself_goes_bare() -> None:
+    lane = taken()
+    sent(lane, 1)
+    lane.lose(too_large(0, alone=True))
+    lane.take()
+    sent(lane, 1)
+    lane.lose(too_large(0, alone=True))
+    lane.take()
+    mark = sent(lane, 1).set_aside[0]
+    assert mark.bare
+    assert len(lane.told(NoticeKind.SET_ASIDE)) == 1
+
+
+def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> None:
+    lane = taken()
+    for _ in range(3):
+        sent(lane, 1)
+        lane.lose(too_large(0, alone=True))
+        lane.take()
+    assert lane.reads.keys() == {B}
+    assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 1
+    lane.read(B, page(B, 1))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [1]
+    lane.wait(LaneOptions().refused_backoff.max_ms)
+    assert A in lane.reads
+
+
+def test_what_was_learned_is_forgotten_once_it_is_published() -> None:
+    lane = taken()
+    sent(lane, 1, 2)
+    lane.lose(too_large(0, alone=False), too_large(1, alone=False))
+    lane.take()
+    sent(lane, 1)
+    lane.committed()
+    lane.lose()
+    lane.take()
+    assert sent(lane, 2, 3).alone == {0}, "the record that is not published yet is still sent alone"
+    lane.committed()
+    assert sent(lane, 4).alone == set()
+
+
+def test_a_record_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
+    lane = taken(LaneOptions(errors_fail=True))
+    sent(lane, 1, 2, 3)
+    lane.lose(too_large(1, alone=True))
+    lane.take()
+    sent(lane, 1, 2, 3)
+    commit = lane.committed()
+    assert sequences_in(commit) == [1]
+    stopped = checkpoints_in(commit)[A]
+    assert stopped is not None
+    assert (stopped.state, stopped.sequence, stopped.detail) == ("failed", "1", "too large")
+    assert lane.phase(A) is Phase.FAILED
+    assert B in lane.reads
+
+
+def test_a_topic_that_is_refused_pauses_its_shards_longer_and_longer_and_the_others_go_on() -> None:
+    lane = taken()
+    pauses = []
+    for _ in range(8):
+        sent(lane, 1)
+        refused_at_ms = lane.now_ms
+        lane.lose(refused_topic())
+        lane.take()
+        assert lane.phase(A) is Phase.READY
+        assert B in lane.reads
+        pauses.append(lane.lane.readings[A].next_read_ms - refused_at_ms)
+        lane.wait(pauses[-1])
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= LaneOptions().refused_backoff.max_ms
+    assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 8
+    sent(lane, 1)
+    lane.committed()
+    sent_after = lane.lane.readings[A].next_read_ms - lane.now_ms
+    assert sent_after < 1_000, "a topic that takes records again is written as before"
+
+
+def test_many_refusals_of_one_page_count_once() -> None:
+    lane = taken()
+    sent(lane, 1, 2)
+    lane.lose(refused_topic(), Refusal(0, 1, too_large=False, alone=False, reason="no right to write"))
+    assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 1
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_anew(times: int) -> None:
+    lane = taken()
+    for _ in range(times):
+        lane.lose(refused_topic()) if lane.is_committing() else lane.lose()
+        assert lane.lane.wake_at_ms is not None
+        assert lane.lane.wake_at_ms > lane.now_ms
+        lane.take()

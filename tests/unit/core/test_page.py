@@ -1,0 +1,103 @@
+"""Pages are cut at changes, and never hold what is published already."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from support.lanes import outgoing, page
+from tailrace.core.page import Page, SetAside
+from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.shard import ShardRef
+
+SHARD = ShardRef("arn", "shardId-1")
+
+
+def sequences(of: Page) -> list[int]:
+    return [int(record.sequence) for record in of.records]
+
+
+def with_tombstone(*numbers: int) -> Page:
+    """Give a page in which the last change is a delete: its record, then its tombstone."""
+    whole = page(SHARD, *numbers)
+    return msgspec.structs.replace(whole, records=[*whole.records, outgoing(numbers[-1], value=None)])
+
+
+@pytest.mark.parametrize("position", [None, "8", "9"])
+def test_a_page_after_the_position_stays_as_it_is(position: str | None) -> None:
+    whole = page(SHARD, 10, 11)
+    assert whole.without_repeats(position) is whole
+
+
+def test_repeats_are_dropped_by_number_not_by_text() -> None:
+    kept = page(SHARD, 98, 99, 100).without_repeats("99")
+    assert sequences(kept) == [100]
+    assert (kept.change_count, kept.first_sequence, kept.last_sequence) == (1, "100", "100")
+
+
+def test_a_page_of_repeats_alone_keeps_the_position() -> None:
+    kept = page(SHARD, 97, 98).without_repeats("100")
+    assert (kept.records, kept.change_count, kept.first_sequence, kept.last_sequence) == ([], 0, None, "100")
+
+
+def test_a_repeated_delete_takes_its_tombstone_with_it() -> None:
+    assert sequences(with_tombstone(1, 2).without_repeats("2")) == []
+
+
+def test_an_empty_page_has_no_repeats() -> None:
+    empty = page(SHARD)
+    assert empty.without_repeats("5") is empty
+
+
+@pytest.mark.parametrize("index", [2, 3])
+def test_a_cut_takes_a_change_whole(index: int) -> None:
+    cut = with_tombstone(1, 2, 3).cut_before(index, "too large")
+    assert sequences(cut) == [1, 2]
+    assert (cut.last_sequence, cut.change_count, cut.stop) == ("2", 2, "too large")
+
+
+def test_a_cut_at_the_first_record_leaves_nothing() -> None:
+    cut = page(SHARD, 1, 2).cut_before(0, "too large")
+    assert (cut.records, cut.change_count, cut.first_sequence, cut.last_sequence) == ([], 0, None, None)
+
+
+# Refused records
+
+
+def test_a_refusal_teaches_something_new_until_nothing_is_left_to_try() -> None:
+    refused, whole = RefusedRecords(), page(SHARD, 1, 2)
+    learned = [refused.note(whole, 0, "large", sure=sure) for sure in (False, True, True, True)]
+    assert learned == [Learned.SUSPECT, Learned.TOO_LARGE, Learned.LETTER_TOO_LARGE, Learned.NOTHING]
+    marked = refused.apply(whole, stop=False)
+    assert marked.set_aside == {0: SetAside("large", bare=True)}
+    assert marked.alone == {0}
+
+
+def test_a_change_and_its_tombstone_are_told_apart() -> None:
+    refused, whole = RefusedRecords(), with_tombstone(1)
+    refused.note(whole, 0, "large", sure=True)
+    assert refused.apply(whole, stop=False).set_aside.keys() == {0}
+
+
+def test_records_of_other_shards_are_left_alone() -> None:
+    refused = RefusedRecords()
+    refused.note(page(SHARD, 1), 0, "large", sure=True)
+    other = page(ShardRef("arn", "shardId-2"), 1)
+    assert refused.apply(other, stop=True) is other
+
+
+def test_what_is_published_is_forgotten_by_number_not_by_text() -> None:
+    refused, whole = RefusedRecords(), page(SHARD, 99, 100)
+    refused.note(whole, 0, "large", sure=True)
+    refused.note(whole, 1, "large", sure=True)
+    refused.forget(SHARD, None)
+    refused.forget(SHARD, "99")
+    assert refused.apply(whole, stop=False).set_aside.keys() == {1}
+
+
+def test_stopping_cuts_before_the_first_record_that_would_be_set_aside() -> None:
+    refused, whole = RefusedRecords(), page(SHARD, 1, 2, 3)
+    refused.note(whole, 2, "large", sure=True)
+    refused.note(whole, 1, "larger", sure=True)
+    cut = refused.apply(whole, stop=True)
+    assert (sequences(cut), cut.stop) == ([1], "larger")
