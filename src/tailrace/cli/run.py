@@ -62,11 +62,17 @@ def run(
     from tailrace.runtime.health import HealthServer
     from tailrace.runtime.metrics import Metrics
     from tailrace.runtime.pipeline import PipelineParts
+    from tailrace.runtime.plan import make_plan, refuse, warnings
     from tailrace.runtime.worker import Worker
     from tailrace.sources.stream_arn import table_of
 
     logs.configure(log_level, edge.redact)
-    parts = PipelineParts(loaded.pipeline)
+    with loaded.telling("source"):
+        parts = PipelineParts(loaded.pipeline)
+    plan = make_plan(loaded, parts.lister, details=False)
+    refuse(plan)
+    for warning in warnings(plan):
+        logs.log.warning(warning)
     parts.prepare()
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of)
     worker = Worker(parts, metrics)
