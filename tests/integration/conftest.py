@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from support.bench import Bench
 from support.proxy import KafkaProxy
 from tailrace.local.dynamodb import CREDENTIALS, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
@@ -39,3 +43,17 @@ def aws_environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name, value in CREDENTIALS.items():
         monkeypatch.setenv(name, value)
     return CREDENTIALS
+
+
+@pytest.fixture
+def bench(
+    kafka: KafkaBroker, dynamodb: DynamoDBLocal, tmp_path: Path, aws_environment: dict[str, str]
+) -> Iterator[Callable[..., Bench]]:
+    """Makes pipelines under test on the shared services, or on others; ends their workers after the test."""
+    with ExitStack() as opened:
+
+        def make(*, on: Mapping[str, str] | None = None, endpoint_url: str | None = None, **options: Any) -> Bench:
+            where = on or kafka.client_properties()
+            return opened.enter_context(Bench(tmp_path, where, endpoint_url or dynamodb.endpoint_url, **options))
+
+        yield make

@@ -1,4 +1,4 @@
-"""A TCP proxy for fault tests: forwards, delays, black-holes, cuts, and loses chosen answers of a Kafka broker."""
+"""A TCP proxy for fault tests: forwards, delays, black-holes, cuts, and loses chosen requests and answers."""
 
 from __future__ import annotations
 
@@ -33,11 +33,28 @@ class Request:
     frame: bytes  # whole, size included
 
 
+class Dropped:
+    """A request that never reached the broker."""
+
+    def __init__(self, target_port: int) -> None:
+        self.happened = threading.Event()
+        self.request: Request | None = None  # once it happened
+        self._target_port = target_port
+
+    def deliver_late(self) -> bytes:
+        """Let the broker have it now, on a connection of its own, as a network may; gives the answer's body."""
+        assert self.request is not None
+        with socket.create_connection(("127.0.0.1", self._target_port)) as connection:
+            connection.sendall(self.request.frame)
+            return _read_frame(connection)[8:]  # without its size and correlation id
+
+
 @dataclass
 class _Loss:
     matches: Callable[[Request], bool]
     cut: bool
     happened: threading.Event
+    dropped: Dropped | None = None  # the request is lost, not the answer
 
 
 class KafkaProxy:
@@ -68,11 +85,17 @@ class KafkaProxy:
         The connection is cut in place of the answer; with `cut=False` it stays open and silent for that request, and
         the client must time out. The event is set when the broker has answered and the answer is lost.
         """
-        predicate = (lambda request: request.api_key == matches) if isinstance(matches, int) else matches
-        loss = _Loss(predicate, cut, threading.Event())
+        loss = _Loss(_predicate(matches), cut, threading.Event())
         with self._lock:
             self._losses.append(loss)
         return loss.happened
+
+    def drop_request(self, matches: Callable[[Request], bool] | int) -> Dropped:
+        """Lose the next request that matches: it is not carried out, and the client waits for its answer in vain."""
+        dropped = Dropped(self._target_port)
+        with self._lock:
+            self._losses.append(_Loss(_predicate(matches), cut=False, happened=dropped.happened, dropped=dropped))
+        return dropped
 
     def black_hole(self) -> None:
         """Keep connections open and accept new ones, but pass nothing until `pass_again`."""
@@ -166,6 +189,10 @@ class _Connection:
             if loss:
                 self._proxy._losses.remove(loss)
                 self._losses[correlation_id] = loss
+        if loss and loss.dropped:
+            loss.dropped.request = request
+            loss.happened.set()
+            return True
         self._server.sendall(frame)
         return True
 
@@ -178,6 +205,10 @@ class _Connection:
             time.sleep(self._proxy.delay_s)
         self._client.sendall(frame)
         return True
+
+
+def _predicate(matches: Callable[[Request], bool] | int) -> Callable[[Request], bool]:
+    return (lambda request: request.api_key == matches) if isinstance(matches, int) else matches
 
 
 def _read_frame(source: socket.socket) -> bytes:

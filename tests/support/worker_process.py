@@ -1,0 +1,123 @@
+"""A worker as users run it: `tailrace run FILE` in a process of its own, its log read as it comes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.waiting import wait_for
+
+STOP_TIMEOUT_S = 10.0
+"""What `tailrace run` promises: SIGTERM ends it within so long."""
+
+
+class WorkerProcess:
+    """One `tailrace run`, started at once. `close` kills it whatever its state."""
+
+    def __init__(self, file: Path) -> None:
+        self._process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("tailrace")), "run", str(file), "--metrics-port", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.pid = self._process.pid
+        self.lines: list[str] = []
+        """What it wrote on stderr that is no JSON: sentences, and tracebacks that should not be."""
+        self._log: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; negative when a signal ended it."""
+        return self._process.poll()
+
+    def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
+        """Give the log lines of an event that carry these fields."""
+        return [
+            line
+            for line in list(self._log)
+            if line["event"] == event and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+    def wait_logged(self, event: str, *, count: int = 1, timeout_s: float = 30.0, **fields: object) -> None:
+        """Return once the event was logged `count` times."""
+        try:
+            wait_for(f"{count} times {event!r} {fields}", lambda: len(self.logged(event, **fields)) >= count, timeout_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; worker {self.pid} says {self.tail()}") from None
+
+    def was_fenced(self) -> bool:
+        """Tell whether the broker refused something of it because another has its lane."""
+        return any("fenced" in str(line).lower() for line in list(self._log))
+
+    def troubles(self) -> list[str]:
+        """Give the log lines that tell of a defect: tracebacks."""
+        return [str(line) for line in self._log if "exception" in line or "defect" in line["event"]] + self.lines
+
+    def tail(self) -> str:
+        """Give the end of the log, to be shown when a test fails."""
+        return " | ".join([json.dumps(line) for line in self._log[-8:]] + self.lines[-5:])
+
+    def metric(self, name: str, **labels: str) -> float:
+        """Give the sum of a metric's samples that carry these labels."""
+        self.wait_logged("serving metrics")
+        port = self.logged("serving metrics")[0]["port"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+    def freeze(self) -> None:
+        """Hold it with SIGSTOP."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.terminate()
+
+    def kill(self) -> None:
+        """Send SIGKILL and wait for the end."""
+        self._process.kill()
+        self.wait()
+
+    def wait(self, timeout_s: float = STOP_TIMEOUT_S) -> int:
+        """Wait for its end and give the exit code."""
+        code = self._process.wait(timeout_s)
+        self._reader.join()
+        return code
+
+    def close(self) -> None:
+        """End it for good."""
+        if self._process.poll() is None:
+            self.kill()
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            try:
+                self._log.append(json.loads(line))
+            except json.JSONDecodeError:
+                self.lines.append(line.rstrip())
