@@ -355,7 +355,7 @@ class Simulation:
             self._let_go: 0.6,
             self._die: 0.25,
             self._accept: 1,
-            self._pass_a_day: 0.1,
+            self._pass_a_day: 0.3,
         }
         step = rng.choices(list(weighted), list(weighted.values()))[0]
         step()
