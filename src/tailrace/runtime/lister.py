@@ -93,7 +93,6 @@ class ListerLoop:
     def run(self) -> None:
         """List until stopped. Errors of the source are logged, and tried again with the next round."""
         with contextlib.suppress(_StoppedError):
-            self._publish_birth()
             while not self._stopped.is_set():
                 try:
                     self._round()
@@ -107,6 +106,7 @@ class ListerLoop:
 
     def _round(self) -> None:
         self._gone.clear()
+        self._publish_birth()
         for table in self._table_names():
             if self._stopped.is_set():
                 return
@@ -236,6 +236,10 @@ class ListerLoop:
             waited_s += PUBLISH_POLL_S
             if self._ask(lambda view: all(view.shows(write) for write in writes)):
                 return
+        if not self._stopped.is_set():
+            raise ReadError(
+                f"what was listed was not committed within {PUBLISH_TIMEOUT_S:.0f} s", ReadFailure.UNAVAILABLE
+            )
 
     def _ask(self, question: Callable[[View], _T]) -> _T:
         answer = self._engine.ask(question)

@@ -53,6 +53,7 @@ from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Followed, Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
+from tailrace.runtime.clock import Clock
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lane_runner import LaneRunner
 from tailrace.runtime.lister import ListerLoop
@@ -114,6 +115,8 @@ class Worker:
 
     def __init__(self, parts: Parts, observer: Observer) -> None:
         self.owner = new_owner()
+        self.now_ms = Clock()
+        """Milliseconds since the epoch."""
         self.view = View(parts.lane_count)
         """Only the engine's thread may look at it; others `ask`."""
         self._parts = parts
@@ -194,10 +197,6 @@ class Worker:
             return "it has not joined the group yet"
         opening = sorted(lane.lane for lane in self.report() if lane.state not in _READY_STATES)
         return f"lanes {opening} are not taken yet" if opening else None
-
-    def now_ms(self) -> int:
-        """Give the time, milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
 
     # The engine's thread
 
