@@ -1,0 +1,249 @@
+"""Records and topics that are refused: dead letters in their place, one table stopped, all others go on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import msgspec
+from confluent_kafka import Message
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+from confluent_kafka.cimpl import NewTopic
+
+from support.bench import Bench
+from support.kafka_clients import client, read_committed
+from support.waiting import wait_for
+from tailrace.config import load
+from tailrace.core.ports import SourcePage, SourceRecord
+from tailrace.core.shard import Position, ShardRef
+from tailrace.errors import RecordError
+from tailrace.local.kafka import KafkaBroker
+from tailrace.runtime.metrics import Metrics
+from tailrace.runtime.pipeline import PipelineParts
+from tailrace.runtime.worker import Worker
+from tailrace.sources.stream_arn import table_of
+
+TOPIC_MAX_BYTES = 60_000
+LETTER_MAX_BYTES = 150_000
+
+
+def make_topic(pipeline: Bench, topic: str, *, partitions: int, max_bytes: int) -> None:
+    admin = AdminClient(client(pipeline.kafka))
+    new = NewTopic(topic, partitions, 1, config={"max.message.bytes": str(max_bytes)})
+    admin.create_topics([new])[topic].result(20)
+
+
+def put(pipeline: Bench, table: str, name: str, size: int) -> None:
+    item = {"id": {"S": name}, "version": {"N": "1"}, "body": {"S": "x" * size}}
+    pipeline.dynamodb.put_item(TableName=table, Item=item)
+
+
+def letters(pipeline: Bench) -> list[Message]:
+    return read_committed(pipeline.kafka, pipeline.dead_letters_topic)
+
+
+def headers(message: Message) -> dict[str, str]:
+    return {name: (value or b"").decode() for name, value in message.headers() or []}
+
+
+def name_of(message: Message) -> str:
+    return str(msgspec.json.decode(message.key() or b"{}")["id"])
+
+
+def test_records_that_are_too_large_become_dead_letters_and_nothing_else_does(bench: Callable[..., Bench]) -> None:
+    pipeline = bench(tables=3, items=20)
+    large, sorely = pipeline.tables[:2]
+    for topic in pipeline.topics:
+        make_topic(pipeline, topic, partitions=2, max_bytes=TOPIC_MAX_BYTES)
+    make_topic(pipeline, pipeline.dead_letters_topic, partitions=1, max_bytes=LETTER_MAX_BYTES)
+    expected: dict[str, list[str]] = {table: [] for table in pipeline.tables}
+    for number in range(4):
+        pipeline.workload.run(90)
+        for table, size in ((large, 80_000), (sorely, 250_000 if number % 2 else 80_000)):
+            put(pipeline, table, f"large-{number}", size)
+            expected[table].append(f"large-{number}")
+    pipeline.workload.run(90)
+    pipeline.worker()
+    with pipeline.workload:
+        wait_for("every large record is a dead letter", lambda: len(letters(pipeline)) >= 8, 60)
+        put(pipeline, large, "large-later", 80_000)
+        expected[large].append("large-later")
+        pipeline.wait_published(100)
+    pipeline.settle()
+
+    found: dict[str, list[str]] = {table: [] for table in pipeline.tables}
+    for letter in letters(pipeline):
+        told = headers(letter)
+        table = told["tailrace.table"]
+        found[table].append(name_of(letter))
+        shard = pipeline.shard_of(table)
+        assert (told["tailrace.stream"], told["tailrace.shard"]) == tuple(shard)
+        assert told["tailrace.sequence"].isdigit()
+        assert told["__connect.errors.topic"] == pipeline.topic(table)
+        assert told["__connect.errors.connector.name"] == pipeline.name
+        assert told["__connect.errors.stage"] == "PRODUCE"
+        assert told["__connect.errors.exception.class.name"].endswith("RecordTooLargeException")
+        assert told["__connect.errors.exception.message"]
+        bare = table == sorely and name_of(letter) in {"large-1", "large-3"}
+        assert (letter.value() is None) == bare
+        assert bare or b'"x' not in (letter.value() or b"")[:1]
+        assert bare or told["tailrace.sequence"].encode() in (letter.value() or b"")
+    assert found == expected
+
+
+def test_with_errors_fail_only_the_shard_of_the_refused_record_stops(bench: Callable[..., Bench]) -> None:
+    pipeline = bench(tables=3, items=20, settings={"errors": "fail"})
+    bad = pipeline.tables[0]
+    for topic in pipeline.topics:
+        make_topic(pipeline, topic, partitions=2, max_bytes=TOPIC_MAX_BYTES)
+    worker = pipeline.worker()
+    pipeline.workload.run(90)
+    pipeline.wait_complete()
+    put(pipeline, bad, "large", 80_000)
+    worker.wait_logged("shard failed", table=bad)
+    pipeline.workload.run(90)
+    others = [change for change in pipeline.workload.history[90:] if change.table != bad]
+    goal = 90 + len(others)
+    wait_for("the other tables go on", lambda: pipeline.verdict().found == goal)
+    pipeline.stop_workers()
+
+    verdict = pipeline.verdict()
+    assert (verdict.found, verdict.lost) == (goal, 90 - len(others))
+    assert (verdict.repeated, verdict.out_of_order, verdict.unexpected) == (0, 0, 0)
+    checkpoint = pipeline.view().checkpoints[pipeline.shard_of(bad)]
+    assert checkpoint.state == "failed"
+    assert checkpoint.detail
+    assert worker.logged("shard failed", table=bad)[0]["level"] == "error"
+    assert letters(pipeline) == []
+
+
+def test_a_topic_without_the_right_to_write_stops_its_table_alone_until_it_is_granted(
+    bench: Callable[..., Bench],
+) -> None:
+    with KafkaBroker(users={"admin": "admin-secret", "worker": "worker-secret"}) as broker:
+        pipeline = bench(on=broker.client_properties(), through=broker.client_properties("worker"), tables=3, items=20)
+        refused = pipeline.tables[0]
+        admin = AdminClient(client(broker.client_properties()))
+        deny = _acl(ResourceType.TOPIC, pipeline.topic(refused), AclOperation.WRITE, AclPermissionType.DENY)
+        rights = [
+            _acl(ResourceType.TOPIC, pipeline.name, AclOperation.ALL),
+            _acl(ResourceType.GROUP, pipeline.name, AclOperation.ALL),
+            _acl(ResourceType.TRANSACTIONAL_ID, pipeline.name, AclOperation.ALL),
+        ]
+        for future in admin.create_acls([*rights, deny]).values():
+            future.result(20)
+        worker = pipeline.worker()
+        pipeline.workload.run(90)
+        worker.wait_logged("topic refused", table=refused)
+        pipeline.workload.run(90)
+        others = [change for change in pipeline.workload.history if change.table != refused]
+        wait_for("the other tables go on", lambda: pipeline.verdict().found == len(others))
+        assert {line["table"] for line in worker.logged("topic refused")} == {refused}
+        assert pipeline.topic(refused) in worker.logged("topic refused")[0]["detail"]
+        for removed in admin.delete_acls([_filter(deny)]).values():
+            assert removed.result(20)
+        pipeline.settle()
+
+
+def _acl(
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    permission: AclPermissionType = AclPermissionType.ALLOW,
+) -> AclBinding:
+    pattern = ResourcePatternType.PREFIXED
+    return AclBinding(kind, name, pattern, "User:worker", "*", operation, permission)
+
+
+def _filter(acl: AclBinding) -> AclBindingFilter:
+    return AclBindingFilter(
+        acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host, acl.operation, acl.permission_type
+    )
+
+
+class _Poisoned:
+    """Reads as another reader does, but does not understand the records of items whose name begins with `bad`."""
+
+    def __init__(self, reader: Any) -> None:
+        self._reader = reader
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        page: SourcePage = self._reader.read(shard, position, iterator)
+        return msgspec.structs.replace(page, records=[self._poison(record) for record in page.records])
+
+    def _poison(self, record: SourceRecord) -> SourceRecord:
+        if record.change is None or b'"bad' not in record.change.keys:
+            return record
+        return msgspec.structs.replace(record, change=None, error=RecordError("the record is poison"))
+
+
+@contextmanager
+def _worker_in_process(pipeline: Bench) -> Iterator[Worker]:
+    loaded = load(pipeline.file)
+    parts = PipelineParts(loaded.pipeline)
+    parts.prepare()
+    parts.reader = _Poisoned(parts.reader)
+    worker = Worker(parts, Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of))
+    thread = threading.Thread(target=worker.run)
+    thread.start()
+    try:
+        yield worker
+    finally:
+        worker.stop()
+        thread.join(20)
+        parts.close()
+        assert not thread.is_alive()
+
+
+def test_a_record_that_cannot_be_converted_becomes_a_dead_letter_and_stalls_nothing(
+    bench: Callable[..., Bench],
+) -> None:
+    pipeline = bench(tables=2, items=20)
+    table = pipeline.tables[0]
+    with _worker_in_process(pipeline):
+        for number in range(3):
+            pipeline.workload.run(60)
+            put(pipeline, table, f"bad-{number}", 10)
+        pipeline.workload.run(60)
+        pipeline.wait_complete()
+        wait_for("the poison is set aside", lambda: len(letters(pipeline)) == 3)
+    assert pipeline.verdict().good
+
+    found = letters(pipeline)
+    assert [f'"bad-{number}"'.encode() in (letter.value() or b"") for number, letter in enumerate(found)] == [True] * 3
+    told = [headers(letter) for letter in found]
+    assert {each["__connect.errors.exception.message"] for each in told} == {"the record is poison"}
+    assert {each["__connect.errors.stage"] for each in told} == {"VALUE_CONVERTER"}
+    sequences = [int(each["tailrace.sequence"]) for each in told]
+    assert sequences == sorted(sequences)
+    checkpoint = pipeline.view().checkpoints[pipeline.shard_of(table)]
+    assert checkpoint.state == "open"
+    assert int(checkpoint.sequence or 0) > sequences[-1]
+
+
+def test_with_errors_fail_a_record_that_cannot_be_converted_stops_its_shard(
+    bench: Callable[..., Bench],
+) -> None:
+    pipeline = bench(tables=2, items=20, settings={"errors": "fail"})
+    bad, other = pipeline.tables
+    with _worker_in_process(pipeline):
+        pipeline.workload.run(60)
+        pipeline.wait_complete()
+        put(pipeline, bad, "bad", 10)
+        wait_for("the shard says so", lambda: pipeline.view().checkpoints[pipeline.shard_of(bad)].state == "failed")
+        pipeline.workload.run(60)
+        kept = 60 + sum(change.table == other for change in pipeline.workload.history[60:])
+        wait_for("the other table goes on", lambda: pipeline.verdict().found == kept)
+    verdict = pipeline.verdict()
+    assert (verdict.found, verdict.repeated, verdict.out_of_order, verdict.unexpected) == (kept, 0, 0, 0)
+    assert letters(pipeline) == []
