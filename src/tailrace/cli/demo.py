@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,6 +21,24 @@ if TYPE_CHECKING:
 
 EXIT_BAD = 1
 """The exit code when something was lost, repeated, out of order or otherwise wrong."""
+
+_HOW_TO_PLAY = """\
+Kafka, DynamoDB and the workers stay up until Ctrl-C here. In another terminal:
+
+cd {folder}
+{find_command}export {credentials}
+export AWS_ENDPOINT_URL={endpoint_url}
+tailrace status {file}
+tailrace tail {file}
+
+In a third one, with the same `cd` and `export`s, change an item with the AWS
+command line or with Python, or start another worker:
+
+aws dynamodb put-item --table-name orders --item '{{"id": {{"S": "mine"}}}}'
+python -c 'import boto3
+boto3.resource("dynamodb").Table("orders").put_item(Item={{"id": "mine"}})'
+tailrace run {file}
+"""
 
 
 def demo(
@@ -91,7 +110,7 @@ def summary(result: DemoResult) -> dict[str, Any]:
         "without_tombstone": verdict.without_tombstone,
         "faults": [str(fault) for fault in verdict.examples],
         "write_to_visible_ms": _times(result.times),
-        "write_to_visible_ms_without_take_over": _times(result.calm_times),
+        "write_to_visible_ms_while_no_worker_came_or_went": _times(result.calm_times),
         "take_over_s": round(result.take_over_s, 3),
         "exit_codes": result.exit_codes,
         "seed": result.seed,
@@ -102,25 +121,13 @@ def how_to_play(result: DemoResult) -> str:
     """Tell what can be done with a demo that is left up."""
     from tailrace.local.dynamodb import CREDENTIALS
 
-    tailrace = "tailrace" if shutil.which("tailrace") else f"{sys.executable} -m tailrace"
-    exports = " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
-    item = '{"id": {"S": "mine"}, "total": {"N": "9.99"}}'
-    return "\n".join(
-        (
-            "Kafka, DynamoDB and the workers stay up until Ctrl-C here. In other terminals:",
-            "",
-            f"  export {exports}",
-            f"  {tailrace} tail {result.pipeline_file}",
-            f"  {tailrace} status {result.pipeline_file}",
-            f"  {tailrace} run {result.pipeline_file}    # another worker",
-            "",
-            "To change an item, with the AWS command line or with Python:",
-            "",
-            f"  aws dynamodb put-item --endpoint-url {result.endpoint_url} --table-name orders --item '{item}'",
-            f'  {sys.executable} -c \'import boto3; boto3.client("dynamodb", region_name="us-east-1", '
-            f'endpoint_url="{result.endpoint_url}")'
-            f'.put_item(TableName="orders", Item={item})\'',
-        )
+    find_command = "" if shutil.which("tailrace") else f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    return _HOW_TO_PLAY.format(
+        folder=result.pipeline_file.parent,
+        file=result.pipeline_file.name,
+        credentials=" ".join(f"{name}={value}" for name, value in CREDENTIALS.items()),
+        endpoint_url=result.endpoint_url,
+        find_command=find_command,
     )
 
 

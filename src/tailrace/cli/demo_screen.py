@@ -17,6 +17,7 @@ from rich.text import Text
 
 from tailrace.local.demo import DemoResult
 from tailrace.local.demo_view import LATEST_MAX, DemoView, Times
+from tailrace.local.fleet import WorkerState
 from tailrace.runtime.record_view import RecordView, view
 
 _LINE_EVERY_S = 3.0
@@ -71,8 +72,8 @@ class PlainScreen:
         if time.monotonic() < self._line_at_s or not view.written:
             return
         self._line_at_s = time.monotonic() + _LINE_EVERY_S
-        workers = ", ".join(f"{worker.name} {worker.state} {worker.rate:.0f}/s" for worker in view.workers)
-        self._write(f"{view.elapsed_s:5.1f} s  {_counts(view)}; write to visible {_times(view.times)}; {workers}")
+        self._write(f"{view.elapsed_s:5.1f} s  {_counts(view)}  {_times(view.times)}")
+        self._write(f"{'':9}{', '.join(map(_worker, view.workers))}")
         if view.latest:
             op, table, key, item = _change(view.latest[-1])
             self._write(f"{'':9}{op} {table} {key} {item}"[:_PLAIN_WIDTH])
@@ -130,6 +131,7 @@ def show_verdict(result: DemoResult) -> None:
     verdict = result.verdict
     good = "exactly once and in item order" if result.good else "NOT as promised"
     console.print()
+    console.print(f"A worker was killed; {result.take_over_s:.1f} s later all that had waited for it was visible.")
     console.print(Text.assemble("Verdict: ", (good, "bold green" if result.good else "bold red")))
     console.print(_numbers(result), _write_to_visible(result), sep="\n")
     if verdict.examples:
@@ -165,11 +167,9 @@ def _write_to_visible(result: DemoResult) -> Table:
         table.add_column(justify=justify)
     table.add_row()
     table.add_row("  from write to visible", *(Text(name, style="dim") for name in ("p50", "p99", "max")))
-    for name, times in (("all changes", result.times), ("without the take-over", result.calm_times)):
+    for name, times in (("all changes", result.times), ("while no worker came or went", result.calm_times)):
         if times is not None:
             table.add_row(f"  {name}", _time(times.p50_ms), _time(times.p99_ms), _time(times.max_ms))
-    table.add_row()
-    table.add_row(f"  the take-over took {result.take_over_s:.1f} s")
     return table
 
 
@@ -178,6 +178,11 @@ def _counts(view: DemoView) -> str:
         f"written {view.written:,} ({view.write_rate:.0f}/s)  visible {view.visible:,} ({view.visible_rate:.0f}/s)"
         f"  waiting {view.waiting:,}"
     )
+
+
+def _worker(worker: WorkerState) -> str:
+    rate = f" {worker.rate:.0f}/s" if worker.state == "streaming" else ""
+    return f"{worker.name} {worker.state}{rate}"
 
 
 def _times(times: Times | None) -> str:

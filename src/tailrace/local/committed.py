@@ -147,10 +147,13 @@ class LiveReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop following. Raises WorldError if the reader had to give up before."""
+        """Stop following."""
         self._stopping.set()
         self._thread.join()
-        if self._error is not None and error is None:
+
+    def check(self) -> None:
+        """Raise the WorldError for which the reader had to give up, if there is one."""
+        if self._error is not None:
             raise self._error
 
     def _run(self) -> None:

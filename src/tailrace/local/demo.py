@@ -49,7 +49,8 @@ _PIPELINE = """\
 name: demo
 kafka:
   bootstrap.servers: {bootstrap_servers}
-  session.timeout.ms: 6000      # the least that a broker allows: a dead worker is missed soon
+  session.timeout.ms: 6000      # the least that a broker allows: a dead worker is soon missed
+  heartbeat.interval.ms: 1000
 source:
   type: dynamodb-streams
   region: {region}
@@ -86,7 +87,7 @@ class DemoResult:
     times: Times | None
     """Of all changes."""
     calm_times: Times | None
-    """Without the changes that were under way while the dead worker's work was being taken over."""
+    """Without the changes that were under way while a dead worker's lanes were taken over or a new one got its own."""
     take_over_s: float
     """From the kill until all that had waited was visible."""
     exit_codes: dict[str, int | None]
@@ -179,27 +180,40 @@ class Demo:
         show.begin_writing(options.seconds)
         show.write_until(options.seconds / 2)
 
-        take_over = _TakeOver(fleet, self._tell)
-        take_over.begin()
-        show.write_until(options.seconds / 2 + min(_REPLACEMENT_S, options.seconds / 4), take_over.look)
+        worker = fleet.busiest()
+        death = _Shift()
+        fleet.kill(worker)
+        self._tell(f"{_named(worker)} killed with SIGKILL", alarming=True)
+
+        def look_for_take_over() -> None:
+            if not death.is_over and _all_tables(fleet):
+                self._tell(f"its work is taken over, {death.end():.1f} s after its death")
+
+        show.write_until(options.seconds / 2 + min(_REPLACEMENT_S, options.seconds * 0.3), look_for_take_over)
+        arrival = _Shift()
         self._tell(f"{_named(fleet.add())} started in its place")
-        show.write_until(options.seconds, take_over.look)
+
+        def look_for_both() -> None:
+            look_for_take_over()
+            if not arrival.is_over and death.is_over and fleet.all_stream() and _all_tables(fleet):
+                self._tell(f"{len(fleet.running())} workers stream again")
+                arrival.end()
+
+        show.write_until(options.seconds, look_for_both)
         workload.stop()
         self._tell(f"writing ends; {len(workload.history):,} changes were made")
-        show.until_all_visible(take_over.look)
+        show.until_all_visible(look_for_both)
 
         exit_codes = {} if options.keep else self._stop(fleet)
         found = read_committed(kafka, topics)
         self._tell(f"read the topics with read_committed: {len(found):,} records, with tombstones")
-        recovered_ns = take_over.recovered_ns(workload.history, seen.reader.found)
+        times = _WriteToVisible(workload.history, seen.reader.found)
         return DemoResult(
             verdict=check(workload.history, found),
             seed=options.seed,
-            times=Times.of(_times_ms(workload.history, seen.reader.found)),
-            calm_times=Times.of(
-                _times_ms(workload.history, seen.reader.found, without=(take_over.began_ns, recovered_ns))
-            ),
-            take_over_s=(recovered_ns - take_over.began_ns) / 1e9,
+            times=Times.of(times.all_ms()),
+            calm_times=Times.of(times.all_ms(without=[times.settled(death), times.settled(arrival)])),
+            take_over_s=times.settled(death).seconds,
             exit_codes=exit_codes,
             bootstrap_servers=services.bootstrap_servers,
             endpoint_url=services.endpoint_url,
@@ -278,6 +292,7 @@ class _Clock:
 
     def _tick(self, phase: str, pause_s: float = _TICK_S) -> DemoView:
         self._fleet.check()
+        self._seen.reader.check()
         now_s = time.monotonic()
         done = min(1.0, (now_s - self._writing_s) / self._seconds) if self._seconds else 0.0
         view = self._seen.view(now_s - self._began_s, phase, done)
@@ -286,58 +301,66 @@ class _Clock:
         return view
 
 
-class _TakeOver:
-    """The death of a worker, and how long its work was left undone."""
+class _Shift:
+    """A span in which lanes pass from one worker to another; it begins now. Nanoseconds since the epoch."""
 
-    def __init__(self, fleet: Fleet, tell: _Tell) -> None:
-        self.began_ns = 0
-        self._noticed_ns: int | None = None
-        self._fleet = fleet
-        self._tell = tell
-
-    def begin(self) -> None:
-        """Kill the busiest worker."""
-        worker = self._fleet.busiest()
+    def __init__(self) -> None:
         self.began_ns = time.time_ns()
-        self._fleet.kill(worker)
-        self._tell(f"{_named(worker)} killed with SIGKILL", alarming=True)
+        self._ended_ns: int | None = None
 
-    def look(self) -> None:
-        """Tell once that others stream the dead worker's tables."""
-        if self._noticed_ns is None and _all_tables(self._fleet):
-            self._noticed_ns = time.time_ns()
-            self._tell(f"its work is taken over, {(self._noticed_ns - self.began_ns) / 1e9:.1f} s after its death")
+    @property
+    def is_over(self) -> bool:
+        """Whether its end was noticed."""
+        return self._ended_ns is not None
 
-    def recovered_ns(self, history: Iterable[Written], live: Iterable[FoundChange]) -> int:
-        """Give the time at which all that was written before the take-over was visible."""
-        written_ns = _written_ns(history)
-        until_ns = time.time_ns() if self._noticed_ns is None else self._noticed_ns
-        return max(
-            (
-                change.seen_ns
-                for change in live
-                if written_ns.get((change.table, change.key, change.version), until_ns) < until_ns
-            ),
-            default=until_ns,
+    @property
+    def ended_ns(self) -> int:
+        """When its end was noticed; now, if it was not yet."""
+        return time.time_ns() if self._ended_ns is None else self._ended_ns
+
+    def end(self) -> float:
+        """Note the end; give the seconds that it lasted."""
+        self._ended_ns = time.time_ns()
+        return (self._ended_ns - self.began_ns) / 1e9
+
+
+@dataclass(frozen=True)
+class _Span:
+    began_ns: int
+    ended_ns: int
+
+    @property
+    def seconds(self) -> float:
+        return (self.ended_ns - self.began_ns) / 1e9
+
+
+class _WriteToVisible:
+    """When each change was sent, and when a consumer first had it."""
+
+    def __init__(self, history: Iterable[Written], live: Iterable[FoundChange]) -> None:
+        sent: dict[tuple[str, str, int | None], int] = {
+            (change.table, change.key, change.version): change.time_ns for change in history
+        }
+        self._changes = [
+            _Span(sent_ns, change.seen_ns)
+            for change in live
+            if (sent_ns := sent.pop((change.table, change.key, change.version), None)) is not None
+        ]
+
+    def settled(self, shift: _Shift) -> _Span:
+        """Give the span of a shift until all that had been written during it was visible."""
+        ended_ns = shift.ended_ns
+        return _Span(
+            shift.began_ns, max((c.ended_ns for c in self._changes if c.began_ns < ended_ns), default=ended_ns)
         )
 
-
-def _times_ms(
-    history: Iterable[Written], live: Iterable[FoundChange], *, without: tuple[int, int] | None = None
-) -> list[float]:
-    """Give the write-to-visible times, leaving out the changes that were under way `without` that span."""
-    written_ns = _written_ns(history)
-    times: list[float] = []
-    for change in live:
-        began_ns = written_ns.pop((change.table, change.key, change.version), None)
-        if began_ns is None or (without and began_ns <= without[1] and change.seen_ns >= without[0]):
-            continue
-        times.append((change.seen_ns - began_ns) / 1e6)
-    return times
-
-
-def _written_ns(history: Iterable[Written]) -> dict[tuple[str, str, int | None], int]:
-    return {(change.table, change.key, change.version): change.time_ns for change in history}
+    def all_ms(self, without: Iterable[_Span] = ()) -> list[float]:
+        """Give the times, but for the changes that were under way during one of the spans."""
+        return [
+            change.seconds * 1000
+            for change in self._changes
+            if not any(change.began_ns <= span.ended_ns and change.ended_ns >= span.began_ns for span in without)
+        ]
 
 
 def _pipeline(services: LocalStack) -> str:

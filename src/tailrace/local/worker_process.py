@@ -22,6 +22,8 @@ STOP_TIMEOUT_S = 10.0
 """How long a worker may take to end after SIGTERM."""
 
 _ASK_TIMEOUT_S = 1.0
+_READS = {"ready", "reading"}
+"""States of a shard that is read: between two reads, or during one."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,6 @@ def _metrics(text: str) -> WorkerMetrics:
     return WorkerMetrics(
         lanes=int(sum(count for _, count in lanes)),
         active_lanes=int(sum(count for labels, count in lanes if labels["state"] == "active")),
-        tables=tuple(sorted({labels["table"] for labels, _ in shards if labels["state"] == "reading"})),
+        tables=tuple(sorted({labels["table"] for labels, _ in shards if labels["state"] in _READS})),
         published=int(sum(count for _, count in samples.get("tailrace_changes_published_total", []))),
     )
