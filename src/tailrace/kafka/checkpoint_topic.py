@@ -94,7 +94,12 @@ class Followed(NamedTuple):
 class Follower:
     """Reads all partitions from the beginning, committed records only, in the order of each partition."""
 
-    def __init__(self, user: Mapping[str, str], pipeline: str, lane_count: int) -> None:
+    def __init__(self, user: Mapping[str, str], pipeline: str, lane_count: int, *, to_end: bool = False) -> None:
+        """Begin to read. `to_end`: the caller waits for `has_reached_end`.
+
+        An end is only met by a fetch that finds nothing. One that waits for data, as they do, never does in a lane
+        that is written to all the time.
+        """
         self._user = user
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
@@ -107,6 +112,7 @@ class Follower:
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
                 "enable.partition.eof": True,
+                **({"fetch.wait.max.ms": 0} if to_end else {}),
             },
         )
         self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in range(lane_count)])
@@ -114,7 +120,12 @@ class Follower:
     @property
     def has_reached_end(self) -> bool:
         """Every partition was read up to what was its end at some moment."""
-        return len(self._at_end) == self._lane_count
+        return not self.unread
+
+    @property
+    def unread(self) -> set[int]:
+        """The partitions that were not read to an end yet."""
+        return set(range(self._lane_count)) - self._at_end
 
     def poll(self, timeout_s: float, max_records: int = 1_000) -> list[Followed]:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read."""
@@ -147,7 +158,7 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
 
     Raises WorldError when that takes longer than `timeout_s`, or a relane is unfinished.
     """
-    follower = Follower(user, pipeline, lane_count)
+    follower = Follower(user, pipeline, lane_count, to_end=True)
     view = View(lane_count)
     try:
         deadline_s = time.monotonic() + timeout_s
@@ -155,9 +166,10 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
             for partition, key, record in follower.poll(0.5):
                 view.apply(partition, key, record)
             if time.monotonic() > deadline_s:
+                unread = ", ".join(map(str, sorted(follower.unread)))
                 raise WorldError(
                     f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
-                    hint="check that its partitions have leaders",
+                    hint=f"check that its partitions have leaders, above all {unread}",
                 )
     finally:
         follower.close()

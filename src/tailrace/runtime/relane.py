@@ -101,7 +101,7 @@ class _Records:
         """Read to the present end."""
         self.of = [dict[TopicKey, TopicRecord]() for _ in range(partitions)]
         self._topic = pipeline.checkpoints_topic
-        self._follower = Follower(pipeline.kafka, pipeline.name, partitions)
+        self._follower = Follower(pipeline.kafka, pipeline.name, partitions, to_end=True)
         self.read_until(lambda: self._follower.has_reached_end)
 
     @property
