@@ -273,9 +273,9 @@ def topic_differences(
     found = []
     is_of_table = spec.name not in {loaded.pipeline.checkpoints_topic, loaded.pipeline.dead_letters_topic}
     if is_of_table and ("topics", "partitions") in loaded.lines and state.partitions != asked.partitions:
-        found.append(f"has {state.partitions} partitions, the file asks for {asked.partitions}")
+        found.append(f"has partitions={state.partitions}, the file asks for {asked.partitions}")
     if spec.replication is not None and state.replication != spec.replication:
-        found.append(f"has {state.replication} replicas, the file asks for {spec.replication}")
+        found.append(f"has replication={state.replication}, the file asks for {spec.replication}")
     for name, value in spec.properties.items():
         present = config.get(name)
         if name == "max.message.bytes":
