@@ -58,6 +58,10 @@ class WorkerProcess:
         except AssertionError as error:
             raise AssertionError(f"{error}; worker {self.pid} says {self.tail()}") from None
 
+    def logged_by(self, logger: str) -> list[dict[str, Any]]:
+        """Give the log lines of one logger."""
+        return [line for line in list(self._log) if line["logger"] == logger]
+
     def was_fenced(self) -> bool:
         """Tell whether the broker refused something of it because another has its lane."""
         return any("fenced" in str(line).lower() for line in list(self._log))
