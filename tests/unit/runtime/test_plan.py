@@ -1,0 +1,117 @@
+"""When a plan lets a pipeline start, and what it says of a topic that differs from the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tailrace.config import LoadedPipeline, load
+from tailrace.kafka.topics import TopicState
+from tailrace.runtime.pipeline import dead_letters_topic, table_topic
+from tailrace.runtime.plan import Plan, RefusedError, TablePlan, TopicPlan, refuse, topic_differences, warnings
+
+GOOD = TablePlan("orders", is_named=True)
+BAD = TablePlan("users", is_named=True, problems=("shop.yaml:7: source.tables[1]: there is no table users; create it",))
+BAD_MATCH = TablePlan("logs", is_named=False, problems=("shop.yaml:7: source.tables[2]: table logs has no stream",))
+
+
+def plan(**fields: Any) -> Plan:
+    topic = TopicPlan("topic", True, 1, 1)
+    some = Plan("shop", False, "localhost:9092", "abc", 1, (), 16, topic, topic, (GOOD,), 0, (), ())
+    return msgspec.structs.replace(some, **fields)
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        pytest.param(plan(), id="new"),
+        pytest.param(plan(tables=(GOOD, BAD_MATCH)), id="new, and a table that a wildcard matches is bad"),
+        pytest.param(plan(exists=True, tables=(GOOD, BAD)), id="old, and a named table is bad"),
+        pytest.param(plan(exists=True, tables=(BAD,), unfinished_shards=1), id="old, with something left to publish"),
+    ],
+)
+def test_one_bad_table_does_not_stop_the_others(starts: Plan) -> None:
+    refuse(starts)
+
+
+@pytest.mark.parametrize(
+    ("refused", "sentences"),
+    [
+        pytest.param(plan(tables=(GOOD, BAD)), BAD.problems, id="new, and a named table is bad"),
+        pytest.param(plan(exists=True, tables=(BAD,)), BAD.problems, id="old, and no table is good"),
+        pytest.param(plan(tables=(BAD_MATCH,)), BAD_MATCH.problems, id="new, and nothing to stream"),
+        pytest.param(plan(tables=(), warnings=("a-* matches no table",)), ("a-* matches no table",), id="no table"),
+        pytest.param(plan(exists=True, problems=("no lanes",)), ("no lanes",), id="the pipeline itself"),
+        pytest.param(
+            plan(problems=("no lanes",), tables=(BAD,)), ("no lanes", *BAD.problems), id="all reasons are told at once"
+        ),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused_with_a_sentence_for_each_reason(
+    refused: Plan, sentences: tuple[str, ...]
+) -> None:
+    with pytest.raises(RefusedError) as error:
+        refuse(refused)
+    assert str(error.value).splitlines() == list(sentences)
+
+
+def test_what_is_no_reason_to_refuse_is_a_warning() -> None:
+    topic = TopicPlan("shop.orders", True, 1, 1, warnings=("topic shop.orders has partitions=1",))
+    tables = (GOOD, BAD, TablePlan("orders", is_named=True, topic=topic))
+    assert warnings(plan(exists=True, tables=tables, warnings=("a-* matches no table",))) == (
+        "a-* matches no table",
+        *BAD.problems,
+        *topic.warnings,
+    )
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> LoadedPipeline:
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        "name: shop\n"
+        "kafka: {bootstrap.servers: 'localhost:9092'}\n"
+        "source: {type: dynamodb-streams, tables: [orders]}\n"
+        "topics:\n"
+        "  partitions: 6\n"
+        "  replication: 3\n"
+        "  properties: {retention.ms: 1000, cleanup.policy: compact}\n"
+    )
+    return load(file)
+
+
+def test_a_topic_that_is_as_the_file_asks_gives_no_warning(loaded: LoadedPipeline) -> None:
+    spec = table_topic(loaded.pipeline, "orders")
+    config = {"retention.ms": "1000", "cleanup.policy": "compact", "max.message.bytes": "9000000"}
+    assert topic_differences(loaded, spec, TopicState(spec.name, 6, 3), config) == ()
+    assert topic_differences(loaded, spec, TopicState(spec.name, 6, 3), {}) == ()
+
+
+def test_a_topic_that_differs_is_used_with_a_warning_for_each_difference(loaded: LoadedPipeline) -> None:
+    spec = table_topic(loaded.pipeline, "orders")
+    config = {"retention.ms": "2000", "cleanup.policy": "compact", "max.message.bytes": "1048588"}
+    assert topic_differences(loaded, spec, TopicState(spec.name, 3, 1), config) == (
+        "topic shop.orders has partitions=3, the file asks for 6; it is used as it is",
+        "topic shop.orders has replication=1, the file asks for 3; it is used as it is",
+        "topic shop.orders has max.message.bytes=1048588, less than 4194304: larger records become dead letters; "
+        "it is used as it is",
+        "topic shop.orders has retention.ms=2000, the file asks for 1000; it is used as it is",
+    )
+
+
+def test_the_dead_letters_need_no_more_partitions_than_they_have(loaded: LoadedPipeline) -> None:
+    spec = dead_letters_topic(loaded.pipeline)
+    assert topic_differences(loaded, spec, TopicState(spec.name, 1, 3), {}) == ()
+
+
+def test_partitions_that_the_file_does_not_ask_for_are_no_difference(tmp_path: Path) -> None:
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource: {type: dynamodb-streams, tables: [orders]}\n"
+    )
+    loaded = load(file)
+    spec = table_topic(loaded.pipeline, "orders")
+    assert topic_differences(loaded, spec, TopicState(spec.name, 12, 2), {}) == ()
