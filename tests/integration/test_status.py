@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -122,6 +123,25 @@ def test_watching_as_json_prints_a_line_again_and_again_until_ctrl_c(file: Path,
         assert process.stderr.read() == ""
     assert first["tables"] == second["tables"]
     assert 2_000 <= second["at_ms"] - first["at_ms"] < 10_000
+
+
+def test_on_a_terminal_watching_redraws_until_ctrl_c(file: Path, kafka: KafkaBroker) -> None:
+    write_topic(kafka.client_properties(), name_of(file), 4, [birth(4), table(), lineage(shard(1), 4)])
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "tailrace", "status", str(file), "--watch"]
+    try:
+        with subprocess.Popen(command, stdin=its, stdout=its, stderr=subprocess.PIPE) as process:
+            shown = b""
+            while shown.count(b"table orders") < 2:
+                shown += os.read(ours, 4096)
+            os.kill(process.pid, signal.SIGINT)
+            assert process.wait(10) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == b""
+    finally:
+        os.close(ours)
+        os.close(its)
+    assert b"\x1b[" in shown
 
 
 def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(

@@ -47,14 +47,14 @@ def lineage(shard: ShardRef, lanes: int, *, table: str = "orders", parents: tupl
 
 def checkpoint(shard: ShardRef, lanes: int, **fields: Any) -> Write:
     """How far a shard is published; open and without a change unless told otherwise."""
-    said: dict[str, Any] = {"table": "orders", "state": "open", "sequence": None, "created_ms": None, "at_ms": BORN_MS} | fields
-    return Write(lane_of(shard, lanes), CheckpointKey(*shard), Checkpoint(**said))
+    said: dict[str, Any] = {"table": "orders", "state": "open", "sequence": None, "created_ms": None, "at_ms": BORN_MS}
+    return Write(lane_of(shard, lanes), CheckpointKey(*shard), Checkpoint(**(said | fields)))
 
 
 def table(name: str = "orders", **fields: Any) -> Write:
     """How a table stands; streaming unless told otherwise."""
-    said: dict[str, Any] = {"stream_arn": stream(name), "view_type": "NEW_AND_OLD_IMAGES", "state": "streaming", "at_ms": BORN_MS}
-    return Write(0, TableKey(name), TableRecord(**(said | fields)))
+    said: dict[str, Any] = {"stream_arn": stream(name), "view_type": "NEW_AND_OLD_IMAGES", "at_ms": BORN_MS}
+    return Write(0, TableKey(name), TableRecord(**({"state": "streaming"} | said | fields)))
 
 
 def birth(lanes: int) -> Write:

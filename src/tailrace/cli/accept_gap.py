@@ -20,8 +20,9 @@ def accept_gap(
 ) -> None:
     """Accept that changes of a table are lost.
 
-    It then goes on with the oldest change that is still there. Says what is lost and asks before it is done; `--yes` leaves out the question, and is needed where nobody can
-    answer it. Running workers go on by themselves within seconds.
+    It then goes on with the oldest change that is still there. Says what is lost and asks before it is done;
+    `--yes` leaves out the question, and is needed where nobody can answer it. Running workers go on by themselves
+    within seconds.
 
     \b
     Example:

@@ -21,7 +21,8 @@ def plan(
 ) -> None:
     """Show what `tailrace run` would use and make.
 
-    The cluster, the lanes, and each table with its shards and topic. Nothing is made. Exit code 0 when `run` would start, 3 when it would refuse to, with a sentence for each reason.
+    The cluster, the lanes, and each table with its shards and topic. Nothing is made. Exit code 0 when `run`
+    would start, 3 when it would refuse to, with a sentence for each reason.
 
     \b
     Example:

@@ -18,8 +18,9 @@ def relane(
 ) -> None:
     """Raise a pipeline's number of lanes.
 
-    The pipeline exists, and gets as many as its file says in `lanes`. Stop every worker first: it is refused while there are any. No change is lost or repeated, and positions stay
-    what they are. If it breaks off, no worker starts until it has been run again. Lanes can never become fewer.
+    The pipeline exists, and gets as many as its file says in `lanes`. Stop every worker first: it is refused
+    while there are any. No change is lost or repeated, and positions stay what they are. If it breaks off, no
+    worker starts until it has been run again. Lanes can never become fewer.
 
     \b
     Example:

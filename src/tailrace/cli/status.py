@@ -31,8 +31,9 @@ def status(
 ) -> None:
     """Show where each table and shard stands.
 
-    State, lag, last sequence number, time of the last checkpoint, and lane with its owner. The lag is now minus the creation time of the last published change: it grows while a table is quiet, too. Shards
-    with the largest lag come first; those that have ended are only counted. What stands still is told with its mend.
+    State, lag, last sequence number, time of the last checkpoint, and lane with its owner. The lag is now minus
+    the creation time of the last published change: it grows while a table is quiet, too. Shards with the largest
+    lag come first; those that have ended are only counted. What stands still is told with its mend.
 
     \b
     Example:
