@@ -69,7 +69,8 @@ def demo(
     is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
     screen = LiveScreen() if is_live else PlainScreen(sys.stderr if as_json else sys.stdout)
     options = DemoOptions(seconds=seconds, workers=workers, seed=seed, keep=keep)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     with Demo(options, screen, download_progress) as running:
         try:
             with screen:

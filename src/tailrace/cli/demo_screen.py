@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from types import TracebackType
-from typing import Protocol, Self, TextIO
+from typing import Self, TextIO
 
 from confluent_kafka import Message
 from rich.console import Console, Group
@@ -22,30 +22,12 @@ from tailrace.runtime.record_view import RecordView, view
 
 _LINE_EVERY_S = 3.0
 _PLAIN_WIDTH = 110
-_PANEL_ROWS = 11
-"""Rows of the panel without the latest changes, for two workers and one killed."""
+_PANEL_ROWS = 10
+"""Rows of the panel without its workers and the latest changes, and one for the cursor."""
 _OP_STYLES = {"c": "green", "u": "yellow", "d": "red"}
 _STATE_STYLES = {"streaming": "green", "killed": "bold red", "stopped": "dim"}
 _BARS = " ▁▂▃▄▅▆▇█"
 _SPARKS = 32
-
-
-class DemoScreen(Protocol):
-    """A `Screen` that is on between `__enter__` and `__exit__`."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def event(self, elapsed_s: float, text: str, *, alarming: bool) -> None:
-        """Tell what happened."""
-        ...
-
-    def show(self, view: DemoView) -> None:
-        """Show the present state."""
-        ...
 
 
 class PlainScreen:
@@ -122,6 +104,7 @@ class LiveScreen:
             _workers(view),
             Text(),
             _latest(view, latest),
+            Text(),  # where a terminal writes ^C: at the end of a full line it would shift all by one
         )
 
 
@@ -133,7 +116,9 @@ def show_verdict(result: DemoResult) -> None:
     console.print()
     console.print(f"A worker was killed; {result.take_over_s:.1f} s later all that had waited for it was visible.")
     console.print(Text.assemble("Verdict: ", (good, "bold green" if result.good else "bold red")))
-    console.print(_numbers(result), _write_to_visible(result), sep="\n")
+    console.print(_numbers(result))
+    console.print()
+    console.print(_write_to_visible(result))
     if verdict.examples:
         console.print("\n".join(f"  {fault}" for fault in verdict.examples), style="red", soft_wrap=True)
         console.print(f"  seed {result.seed}")
@@ -165,7 +150,6 @@ def _write_to_visible(result: DemoResult) -> Table:
     table = Table.grid(padding=(0, 2))
     for justify in ("left", "right", "right", "right"):
         table.add_column(justify=justify)
-    table.add_row()
     table.add_row("  from write to visible", *(Text(name, style="dim") for name in ("p50", "p99", "max")))
     for name, times in (("all changes", result.times), ("while no worker came or went", result.calm_times)):
         if times is not None:

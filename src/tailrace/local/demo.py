@@ -41,7 +41,7 @@ _TICK_S = 0.25
 _READY_TIMEOUT_S = 45.0
 _QUIET_TIMEOUT_S = 20.0
 """How long nothing new may become visible before the demo no longer waits for the rest."""
-_REPLACEMENT_S = 8.0
+_REPLACEMENT_S = 7.0
 """From the kill to the start of another worker: long enough to see the others take the work over."""
 
 _PIPELINE = """\
