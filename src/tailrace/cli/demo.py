@@ -26,7 +26,7 @@ _HOW_TO_PLAY = """\
 Kafka, DynamoDB and the workers stay up until Ctrl-C here. In another terminal:
 
 cd {folder}
-{find_command}export {credentials}
+{exports}
 export AWS_ENDPOINT_URL={endpoint_url}
 tailrace status {file}
 tailrace tail {file}
@@ -122,13 +122,14 @@ def how_to_play(result: DemoResult) -> str:
     """Tell what can be done with a demo that is left up."""
     from tailrace.local.dynamodb import CREDENTIALS
 
-    find_command = "" if shutil.which("tailrace") else f'export PATH="{Path(sys.executable).parent}:$PATH"\n'
+    exports = [f"export {name}={value}" for name, value in CREDENTIALS.items()]
+    if not shutil.which("tailrace"):
+        exports.append(f'export PATH="{Path(sys.executable).parent}:$PATH"')
     return _HOW_TO_PLAY.format(
         folder=result.pipeline_file.parent,
         file=result.pipeline_file.name,
-        credentials=" ".join(f"{name}={value}" for name, value in CREDENTIALS.items()),
+        exports="\n".join(exports),
         endpoint_url=result.endpoint_url,
-        find_command=find_command,
     )
 
 

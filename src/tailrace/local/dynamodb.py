@@ -11,7 +11,7 @@ from tailrace.local.service import JavaService, free_ports
 
 REGION = "us-east-1"
 # It accepts any credentials; AWS clients insist on some.
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": REGION}
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_DEFAULT_REGION": REGION}
 
 _READY_REQUEST_HEADERS = {
     "Content-Type": "application/x-amz-json-1.0",
