@@ -10,6 +10,9 @@ import typer
 
 from tailrace.cli.edge import load
 
+EXIT_NO = 1
+"""The exit code when the answer is no."""
+
 
 def accept_gap(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
@@ -39,9 +42,17 @@ def accept_gap(
     if not yes:
         if not sys.stdin.isatty():
             raise typer.BadParameter("nobody can be asked here; add --yes to accept the loss", param_hint="--yes")
-        typer.confirm(f"Let table {table} go on without these changes?", abort=True, err=True)
+        if not _agrees(f"Let table {table} go on without these changes?"):
+            typer.echo("nothing was accepted", err=True)
+            raise typer.Exit(EXIT_NO)
     runtime.accept(pipeline, gaps)
     if as_json:
         typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
     else:
         typer.echo(f"accepted: table {table} goes on; `tailrace status {file}` shows it")
+
+
+def _agrees(question: str) -> bool:
+    """Ask on stderr, so that stdout holds the outcome alone; no answer is a no."""
+    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,374 @@
+"""Every command line that the README, the docs and `--help` show does what they say, run as a user would run it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from support.checkpoints import birth, checkpoint, lineage, shard, write_topic
+from support.checkpoints import table as table_record
+from support.kafka_clients import read_committed
+from support.names import unique
+from support.waiting import wait_for
+from tailrace.cli.main import app
+from tailrace.local.artifacts import cache_dir
+from tailrace.local.dynamodb import CREDENTIALS, DynamoDBLocal
+from tailrace.local.kafka import KafkaBroker
+from tailrace.local.service import free_ports
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+LANES = 16
+"""As many as a pipeline has whose file does not say."""
+STOP_TIMEOUT_S = 10.0
+VISIBLE_TIMEOUT_S = 30.0
+
+COVERED = {
+    "make demo": "test_make_runs_the_commands_that_are_tested_elsewhere",
+    "make test": "test_make_runs_the_commands_that_are_tested_elsewhere",
+    "pip install tailrace": "test_package.py installs the wheel",
+    "tailrace demo": "test_demo.py",
+    "tailrace demo --keep": "test_demo.py",
+    "tailrace demo --seconds 10": "test_demo.py",
+    "tailrace demo --seconds 10 --json": "test_demo.py",
+}
+"""Documented command lines that are run elsewhere, and where."""
+
+
+# What is documented
+
+
+def commands_of_pages() -> set[str]:
+    """The README's shell blocks, and the blocks of the other pages that are command lines of Tailrace."""
+    shell = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    found = {line.split("  #")[0].strip() for block in shell for line in block.splitlines()}
+    for page in (ROOT / "docs").glob("*.md"):
+        found |= set(re.findall(r"^tailrace .*$", page.read_text(), flags=re.MULTILINE))
+    return found - {""}
+
+
+def examples_of_help() -> dict[str, list[str]]:
+    """The lines below `Example:` in the help of each command, by its name."""
+    examples = {}
+    commands = [("tailrace", get_command(app))]
+    while commands:
+        name, command = commands.pop()
+        if isinstance(command, TyperGroup):
+            commands += [(f"{name} {word}", child) for word, child in command.commands.items()]
+        else:
+            shown = re.search(r"Example:\s+(.+?)(?:\n\n|\Z)", command.help or "", flags=re.DOTALL)
+            examples[name] = [line.strip() for line in shown[1].splitlines()] if shown else []
+    return examples
+
+
+# What a user has
+
+
+class Running:
+    """A command line under way, or ended; what it writes goes to files."""
+
+    def __init__(self, process: subprocess.Popen[bytes], out: Path, err: Path) -> None:
+        self._process = process
+        self._out = out
+        self._err = err
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def wait_shows(self, what: str, condition: Callable[[], bool]) -> None:
+        """Return once it visibly does what it should."""
+
+        def shows() -> bool:
+            assert self._process.poll() is None, f"it ended with {self._process.returncode}: {self.err}"
+            return condition()
+
+        wait_for(what, shows, VISIBLE_TIMEOUT_S)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Send a signal; it must end well, and in time."""
+        self._process.send_signal(number)
+        self.must_end_well(STOP_TIMEOUT_S)
+
+    def must_end_well(self, timeout_s: float) -> None:
+        """Wait for its end: exit code 0, and nothing on stderr that is not for people."""
+        assert self._process.wait(timeout_s) == 0, self.err
+        assert "Traceback" not in self.err
+        assert not re.search(r"^%\d\|", self.err, flags=re.MULTILINE), self.err
+
+
+class Shop:
+    """The README's pipeline in a folder, with a name and tables of its own, on the services of the tests."""
+
+    def __init__(self, folder: Path, kafka: KafkaBroker, dynamodb: DynamoDBLocal, client: Any) -> None:
+        self.name = unique("shop")
+        self.orders = unique("orders")
+        self.kafka = kafka.client_properties()
+        self._folder = folder
+        self._client = client
+        self._written = 0
+        users = unique("users")
+        self._put_for = {
+            r"localhost:9092": kafka.bootstrap_servers,
+            r"http://localhost:8000": dynamodb.endpoint_url,
+            r"\bshop\b": self.name,
+            r"\borders\b": self.orders,
+            r"\busers-": f"{users}-",
+        }
+        cache = folder / "cache"
+        cache.mkdir()
+        (cache / "jars").symlink_to(cache_dir() / "jars")
+        self._environment = os.environ | {
+            **CREDENTIALS,
+            "AWS_ENDPOINT_URL": dynamodb.endpoint_url,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "TAILRACE_CACHE": str(cache),
+        }
+        (block,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+        (folder / "pipeline.yaml").write_text(self._own(block))
+        for table in (self.orders, f"{users}-eu"):
+            client.create_table(
+                TableName=table,
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+                StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            )
+
+    def write(self) -> None:
+        """Write a new item to the table of the orders."""
+        self._written += 1
+        self._client.put_item(TableName=self.orders, Item={"id": {"S": f"order-{self._written}"}})
+
+    def published(self) -> int:
+        """Count the committed changes of the orders; their topic has the default number of partitions."""
+        return sum(len(read_committed(self.kafka, f"{self.name}.{self.orders}", partition)) for partition in range(6))
+
+    @contextmanager
+    def start(self, line: str, *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Iterator[Running]:
+        """Run a command line as a shell does; kill what still runs in the end."""
+        number = len(list(self._folder.glob("*.err")))
+        out, err = self._folder / f"{number}.out", self._folder / f"{number}.err"
+        with (
+            out.open("wb") as stdout,
+            err.open("wb") as stderr,
+            subprocess.Popen(
+                ["sh", "-c", f"exec {self._own(line)}"],
+                cwd=self._folder,
+                env=self._environment,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            ) as process,
+        ):
+            try:
+                yield Running(process, out, err)
+            finally:
+                process.kill()
+
+    def run(self, line: str, *, stdin: int | IO[bytes] = subprocess.DEVNULL) -> Running:
+        """Run a command line that ends by itself."""
+        with self.start(line, stdin=stdin) as running:
+            running.must_end_well(VISIBLE_TIMEOUT_S)
+        return running
+
+    def _own(self, text: str) -> str:
+        """Put this shop's names and addresses for those of the docs."""
+        for documented, own in self._put_for.items():
+            text = re.sub(documented, own, text)
+        return text
+
+
+@pytest.fixture(scope="module")
+def make_shop(
+    tmp_path_factory: pytest.TempPathFactory, kafka: KafkaBroker, dynamodb: DynamoDBLocal, dynamodb_client: Any
+) -> Callable[[], Shop]:
+    return lambda: Shop(tmp_path_factory.mktemp("shop"), kafka, dynamodb, dynamodb_client)
+
+
+@pytest.fixture
+def shop(make_shop: Callable[[], Shop]) -> Shop:
+    """A pipeline that has never run."""
+    return make_shop()
+
+
+@pytest.fixture(scope="module")
+def streaming_shop(make_shop: Callable[[], Shop]) -> Iterator[Shop]:
+    """A pipeline with a worker, that has published a change."""
+    shop = make_shop()
+    with shop.start("tailrace run pipeline.yaml") as worker:
+        worker.wait_shows("its first shard", lambda: '"table": "' + shop.orders in worker.err)
+        shop.write()
+        worker.wait_shows("the change is published", lambda: shop.published() > 0)
+        yield shop
+        worker.stop(signal.SIGTERM)
+
+
+@pytest.fixture
+def stopped_shop(shop: Shop) -> Shop:
+    """A pipeline that has run, whose table of orders stands at a gap."""
+    ref = shard(1, shop.orders)
+    gap = checkpoint(ref, LANES, table=shop.orders, state="gap", sequence="17", detail="the position is trimmed")
+    records = [birth(LANES), table_record(shop.orders), lineage(ref, LANES, table=shop.orders), gap]
+    write_topic(shop.kafka, shop.name, LANES, records)
+    return shop
+
+
+# How each is run
+
+
+def ends(shop: Shop, line: str, *, saying: str = "") -> None:
+    """It is done at once, says something, and nothing on stderr."""
+    ended = shop.run(line)
+    assert saying in ended.out
+    assert ended.err == ""
+
+
+def streams(shop: Shop, line: str, *, until: signal.Signals) -> None:
+    """It takes lanes, publishes a change, and stops when told to."""
+    if "pipeline.yaml" not in line:
+        line += " --name shop"
+    (metrics_port,) = free_ports(1)
+    with shop.start(line.replace("9400", str(metrics_port))) as worker:
+        worker.wait_shows("a lane taken", lambda: '"lane taken"' in worker.err)
+        worker.wait_shows("a shard begun", lambda: '"shard begun"' in worker.err)
+        shop.write()
+        worker.wait_shows("a change published", lambda: shop.published() > 0)
+        if "--metrics-port" in line:
+            with urllib.request.urlopen(f"http://127.0.0.1:{metrics_port}/healthz", timeout=10) as answer:
+                assert answer.status == 200
+        worker.stop(until)
+        assert "error" not in {json.loads(each)["level"] for each in worker.err.splitlines()}, worker.err
+
+
+def watches(shop: Shop, line: str) -> None:
+    """It shows the table with its owner, until Ctrl-C."""
+    with shop.start(line) as watching:
+        watching.wait_shows("the table", lambda: f"table {shop.orders}  streaming  shards: 1 open" in watching.out)
+        watching.stop(signal.SIGINT)
+        assert watching.err == ""
+
+
+def follows(shop: Shop, line: str, *, until: signal.Signals) -> None:
+    """It shows changes of the orders as they are written, until it is stopped."""
+
+    def a_written_change_shows() -> bool:
+        shop.write()
+        return running.out.count("\n") > 1
+
+    with shop.start(line) as running:
+        running.wait_shows("a written change", a_written_change_shows)
+        running.stop(until)
+        assert running.err == ""
+        lines = running.out.splitlines()
+    if "--json" in line:
+        assert {json.loads(each)["topic"] for each in lines} == {f"{shop.name}.{shop.orders}"}
+    else:
+        assert all(re.match(rf'[\d:.]{{12}} c {shop.orders} {{"id":"order-\d+"}} ', each) for each in lines), lines
+
+
+def accepts(shop: Shop, line: str) -> None:
+    """It tells the loss, asks on the terminal, and does what is answered."""
+    ours, its = pty.openpty()
+    with open(ours, "wb", buffering=0) as keyboard, open(its, "rb") as terminal:  # noqa: PTH123 - no paths
+        keyboard.write(b"y\n")
+        ended = shop.run(line, stdin=terminal)
+    assert ended.err.startswith("lost: what was changed in shard")
+    assert ended.out.startswith(f"accepted: table {shop.orders} goes on")
+
+
+def prints_a_schema(shop: Shop, line: str) -> None:
+    """The file that it is sent to is a JSON Schema."""
+    ends(shop, line)
+    assert json.loads(shop.run(f"cat {shlex.split(line)[-1]}").out)["$schema"]
+
+
+def stays_up(shop: Shop, line: str) -> None:
+    """Both services are up on the ports that were asked for, until they are taken down."""
+    kafka_port, dynamodb_port = free_ports(2)
+    ports = {"9092": f"{kafka_port}", "8000": f"{dynamodb_port}"}
+    try:
+        ends(shop, re.sub("9092|8000", lambda port: ports[port[0]], line), saying="started\n")
+        ends(shop, "tailrace local status", saying=f"bootstrap.servers  127.0.0.1:{kafka_port}\n")
+        ends(shop, "tailrace local status", saying=f"endpoint_url       http://127.0.0.1:{dynamodb_port}\n")
+    finally:
+        ends(shop, "tailrace local down", saying="stopped\n")
+    ends(shop, "tailrace local status", saying="not running")
+
+
+Scenario = tuple[str, Callable[[Shop, str], None]]
+"""The fixture that gives the shop, and what must come of the command line there."""
+
+HOW: dict[str, Scenario] = {
+    "tailrace run pipeline.yaml": ("shop", partial(streams, until=signal.SIGTERM)),
+    "tailrace run pipeline.yaml --metrics-port 9400": ("shop", partial(streams, until=signal.SIGINT)),
+    "tailrace run --table orders --bootstrap localhost:9092": ("shop", partial(streams, until=signal.SIGINT)),
+    "tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000": (
+        "shop",
+        partial(streams, until=signal.SIGTERM),
+    ),
+    "tailrace validate pipeline.yaml": ("shop", partial(ends, saying="pipeline.yaml: ok: pipeline ")),
+    "tailrace plan pipeline.yaml": ("streaming_shop", partial(ends, saying=": has run before\n")),
+    "tailrace status pipeline.yaml --watch": ("streaming_shop", watches),
+    "tailrace tail pipeline.yaml": ("streaming_shop", partial(follows, until=signal.SIGINT)),
+    "tailrace tail pipeline.yaml --table orders --op c,u": ("streaming_shop", partial(follows, until=signal.SIGTERM)),
+    "tailrace tail shop.orders --bootstrap localhost:9092 --from beginning --json": (
+        "streaming_shop",
+        partial(follows, until=signal.SIGINT),
+    ),
+    "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
+    "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),
+    "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
+    "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
+    "tailrace local down": ("shop", partial(ends, saying="not running\n")),
+    "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
+}
+
+
+EXAMPLES = examples_of_help()
+DOCUMENTED = commands_of_pages() | {line for lines in EXAMPLES.values() for line in lines}
+
+
+@pytest.mark.parametrize("command", sorted(EXAMPLES))
+def test_the_help_of_a_command_has_an_example_of_it(command: str) -> None:
+    assert EXAMPLES[command]
+    assert all(line.startswith(f"{command} ") or line == command for line in EXAMPLES[command])
+
+
+def test_of_every_documented_command_line_it_is_known_how_to_run_it() -> None:
+    assert DOCUMENTED - HOW.keys() - COVERED.keys() == set(), "say in HOW how to run it"
+    assert (HOW.keys() | COVERED.keys()) - DOCUMENTED == set(), "it is not documented any more"
+
+
+@pytest.mark.parametrize("line", sorted(HOW))
+def test_a_documented_command_line_does_what_it_says(line: str, request: pytest.FixtureRequest) -> None:
+    fixture, scenario = HOW[line]
+    scenario(request.getfixturevalue(fixture), line)
+
+
+@pytest.mark.parametrize(("target", "command"), [("demo", "tailrace demo"), ("test", "pytest")])
+def test_make_runs_the_commands_that_are_tested_elsewhere(target: str, command: str) -> None:
+    shown = subprocess.run(
+        ["make", "--dry-run", "--assume-old=.venv/.ready", target], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == f".venv/bin/{command}\n"
