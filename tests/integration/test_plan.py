@@ -97,7 +97,8 @@ def test_a_new_pipeline_shows_all_that_it_would_make_and_makes_nothing(
     assert lines[1].startswith(f"  kafka         {kafka.bootstrap_servers}, 1 broker, cluster ")
     assert lines[2] == f"  group         {name}, 0 workers"
     assert lines[3] == (
-        f"  lanes         4: topic {name}.checkpoints, to be made: 4 partitions, 1 replica, cleanup.policy=compact"
+        f"  lanes         4: topic {name}.checkpoints, to be made: 4 partitions, 1 replica, "
+        "cleanup.policy=compact, segment.bytes=52428800"
     )
     assert lines[4] == (
         f"  dead letters  topic {name}.dead-letters, to be made: 1 partition, 1 replica, max.message.bytes=8388608"

@@ -160,7 +160,7 @@ def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(
         (only,) = each["shards"]
         assert (each["state"], only["state"], only["owner"]) == ("streaming", "open", owner)
         assert int(only["sequence"]) > 0
-        assert 0 <= each["max_lag_s"] < 30
+        assert 0 <= each["max_lag_s"] < 90  # DynamoDB Local rounds creation times down to the minute
     assert f"workers: {owner}" in run("status", pipeline.file).out
     pipeline.settle()
     wait_for("the group is empty", lambda: not run("status", pipeline.file, "--json").json()["workers"])

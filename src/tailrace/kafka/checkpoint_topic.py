@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from tailrace.core.checkpoint import TopicKey, TopicRecord, decode
@@ -28,8 +28,14 @@ def topic_name(pipeline: str) -> str:
 
 
 def spec(pipeline: str, lanes: int, replication: int | None) -> TopicSpec:
-    """Say what the topic must be like: compacted, a partition for each lane."""
-    return TopicSpec(topic_name(pipeline), lanes, replication, {"cleanup.policy": "compact"})
+    """Say what the topic must be like: compacted, a partition for each lane.
+
+    Kafka compacts a segment only once it is closed, and whoever starts reads it all before: small ones, then. The
+    size is the smallest that Confluent Cloud allows.
+    """
+    return TopicSpec(
+        topic_name(pipeline), lanes, replication, {"cleanup.policy": "compact", "segment.bytes": "52428800"}
+    )
 
 
 def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
@@ -127,26 +133,34 @@ class Follower:
         """The partitions that were not read to an end yet."""
         return set(range(self._lane_count)) - self._at_end
 
-    def poll(self, timeout_s: float, max_records: int = 1_000) -> list[Followed]:
-        """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read."""
+    def poll(self, timeout_s: float, max_records: int = 10_000) -> list[Followed]:
+        """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
+
+        Of the records of a key only the last is given, as if the topic had been compacted: decoding all of them is
+        most of what a start costs.
+        """
         try:
             first = self._consumer.poll(timeout_s)
             messages = [first, *self._consumer.consume(max_records, 0)] if first is not None else []
         except KafkaException as error:
             raise clients.world_error(error, f"reading {self._topic}", self._user) from error
-        followed = []
+        last: dict[tuple[int, bytes | None], Message] = {}
         for message in messages:
             refusal = message.error()
             partition = message.partition() or 0
             if refusal is None:
-                where = f"{self._topic}, partition {partition}, offset {message.offset()}"
-                key, record = decode(_bytes(message.key()), _bytes(message.value()), where)
-                followed.append(Followed(partition, key, record))
+                place = partition, _bytes(message.key())
+                last.pop(place, None)
+                last[place] = message
             elif refusal.code() == KafkaError._PARTITION_EOF:
                 self._at_end.add(partition)
             elif refusal.code() in _FATAL:
                 raise clients.world_error(refusal, f"reading {self._topic}", self._user)
-        return followed
+        return [self._followed(partition, key, message) for (partition, key), message in last.items()]
+
+    def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed:
+        where = f"{self._topic}, partition {partition}, offset {message.offset()}"
+        return Followed(partition, *decode(key, _bytes(message.value()), where))
 
     def close(self) -> None:
         """Close the consumer."""
