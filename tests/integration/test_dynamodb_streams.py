@@ -1,3 +1,5 @@
+"""Reading streams of a real DynamoDB Local: every change, in order, from each position, and what is lost is told."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""A stand-in for AWS, credentials for it, and a clock that does not wait."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,3 +1,5 @@
+"""Calls to AWS: signed, kept alive, and every failure told apart."""
+
 from __future__ import annotations
 
 import gzip

@@ -1,3 +1,5 @@
+"""Credentials, regions and roles: found as AWS's own tools find them, and missing ones told with the mend."""
+
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta

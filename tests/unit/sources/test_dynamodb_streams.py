@@ -1,3 +1,5 @@
+"""Shards, pages and listings as the API gives them, its inconsistencies and refusals among them."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
