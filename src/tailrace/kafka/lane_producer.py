@@ -8,6 +8,7 @@ next `init_transactions` of its transactional id ends what it left open.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -86,7 +87,7 @@ class LaneProducer:
                 self._producer.commit_transaction(max(0.1, deadline_s - time.monotonic()))
                 return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
-            self._producer.poll(0)
+            self._take_reports()
             refused_topics = self._refused_topics(error, transaction)
             return self._lost("the transaction", error, (*self._refusals(transaction), *refused_topics))
         first = KafkaException(next(iter(self._failures.values())))
@@ -94,9 +95,15 @@ class LaneProducer:
 
     def close(self) -> None:
         """Drop the producer as it stands, with what is queued. It must not be used after."""
-        self._producer.purge()
-        self._producer.poll(0)
+        with contextlib.suppress(KafkaException):
+            self._producer.purge()
+        self._take_reports()
         del self._producer
+
+    def _take_reports(self) -> None:
+        """Take in the delivery reports that are there. Once an error is fatal, the client raises it here as well."""
+        with contextlib.suppress(KafkaException):
+            self._producer.poll(0)
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
         """Hand every record to librdkafka; stops early once one has failed."""

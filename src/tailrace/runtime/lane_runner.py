@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaException
 
-from tailrace.core.lane_messages import CloseProducer, Commit, Event, OpenProducer, ProducerLost
+from tailrace.core.lane_messages import CloseProducer, Commit, Event, OpenProducer, ProducerLost, Transaction
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.runtime.threads import Pool
 
@@ -40,15 +40,25 @@ class LaneRunner:
     def _call(self, command: OpenProducer | Commit | CloseProducer) -> None:
         match command:
             case OpenProducer(incarnation):
-                self._answer(self._open(incarnation))
+                self._answer_with(incarnation, lambda: self._open(incarnation))
             case Commit(incarnation, transaction):
-                producer = self._producer
-                if producer is None:
-                    self._answer(ProducerLost(incarnation, fenced=False, reason="there is no producer"))
-                else:
-                    self._answer(producer.commit(transaction))
+                self._answer_with(incarnation, lambda: self._commit(incarnation, transaction))
             case CloseProducer():
                 self._close()
+
+    def _answer_with(self, incarnation: int, call: Callable[[], Event]) -> None:
+        """Answer whatever happens: a lane waits for its answer for ever."""
+        try:
+            event = call()
+        except Exception as error:
+            logger.exception("a call of lane %d's producer failed; this is a defect of Tailrace", self._lane)
+            event = ProducerLost(incarnation, fenced=False, reason=f"{type(error).__name__}: {error}")
+        self._answer(event)
+
+    def _commit(self, incarnation: int, transaction: Transaction) -> Event:
+        if self._producer is None:
+            return ProducerLost(incarnation, fenced=False, reason="there is no producer")
+        return self._producer.commit(transaction)
 
     def _open(self, incarnation: int) -> Event:
         self._close()
@@ -59,6 +69,6 @@ class LaneRunner:
         return self._producer.open(OPEN_TIMEOUT_S)
 
     def _close(self) -> None:
-        if self._producer is not None:
-            self._producer.close()
-            self._producer = None
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
