@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import struct
 import time
 from collections.abc import Callable
@@ -31,16 +32,23 @@ def test_the_broker_is_killed_and_then_restarted(bench: Callable[..., Bench], ow
     pipeline.settle()
 
 
-def test_sigterm_ends_a_worker_in_time_although_the_broker_does_not_answer(
+def test_sigterm_ends_a_worker_in_time_and_a_second_one_at_once_although_the_broker_does_not_answer(
     bench: Callable[..., Bench], own_kafka: KafkaBroker
 ) -> None:
     pipeline = bench(on=own_kafka.client_properties())
     with pipeline.workload:
-        worker = pipeline.worker()
+        patient, hasty = pipeline.worker(), pipeline.worker()
+        pipeline.wait_shared(2)
         pipeline.wait_published(100)
         own_kafka.freeze()
-        worker.terminate()
-        assert worker.wait() == 0
+        assigned = len(hasty.logged("lanes assigned"))
+        for worker in (patient, hasty):
+            worker.terminate()
+        hasty.wait_logged("lanes assigned", count=assigned + 1)
+        assert hasty.exit_code is None
+        hasty.terminate()
+        assert hasty.wait(1.0) == -signal.SIGTERM
+        assert patient.wait() == 0
         own_kafka.resume()
         pipeline.worker()
         pipeline.wait_published(100)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable
 
 from support.bench import Bench
@@ -25,21 +24,6 @@ def test_workers_join_and_leave_while_changes_are_written(bench: Callable[..., B
         pipeline.wait_shared(1)
         assert set(pipeline.owners().values()) == {second.pid}
         pipeline.wait_published(200)
-    pipeline.settle()
-
-
-def test_a_second_sigterm_ends_a_worker_at_once(bench: Callable[..., Bench]) -> None:
-    pipeline = bench()
-    with pipeline.workload:
-        worker = pipeline.worker()
-        pipeline.wait_published(50)
-        worker.terminate()
-        worker.terminate()
-        began_s = time.monotonic()
-        worker.wait()
-        assert time.monotonic() - began_s < 1.0
-        pipeline.worker()
-        pipeline.wait_published(50)
     pipeline.settle()
 
 

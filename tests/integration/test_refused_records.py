@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from confluent_kafka import Message
@@ -53,7 +53,8 @@ def letters(pipeline: Bench) -> list[Message]:
 
 
 def headers(message: Message) -> dict[str, str]:
-    return {name: (value or b"").decode() for name, value in message.headers() or []}
+    pairs = cast(list[tuple[str, bytes]], message.headers() or [])
+    return {name: value.decode() for name, value in pairs}
 
 
 def name_of(message: Message) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from support.bench import Bench
 from support.flaky_endpoint import FAULTS, FlakyEndpoint
 from support.waiting import wait_for
-from tailrace.local.checker import check
+from tailrace.local.checker import FoundChange, check
 from tailrace.local.committed import read_committed
 from tailrace.local.dynamodb import DynamoDBLocal
 
@@ -80,11 +80,11 @@ def test_a_worker_that_began_at_latest_and_read_nothing_loses_nothing_by_a_resta
     pipeline.settle()
 
 
-def read(pipeline: Bench) -> list:  # type: ignore[type-arg]
+def read(pipeline: Bench) -> list[FoundChange]:
     return read_committed(pipeline.kafka, pipeline.topics)
 
 
-def found(pipeline: Bench) -> list:  # type: ignore[type-arg]
+def found(pipeline: Bench) -> list[FoundChange]:
     return [change for change in read(pipeline) if change.op != "tombstone"]
 
 

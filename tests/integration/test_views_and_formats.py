@@ -108,7 +108,7 @@ def test_item_refuses_the_view_types_without_a_new_image_in_a_sentence_for_each_
     worker = pipeline.worker(ready=False)
     assert worker.wait() == 3
     assert len(worker.lines) == 2
-    for sentence, view_type in zip(worker.lines, ("OLD_IMAGE", "KEYS_ONLY"), strict=True):
+    for sentence, view_type in zip(worker.lines, VIEW_TYPES[2:], strict=True):
         assert tables[view_type] in sentence
         assert f"view type {view_type}" in sentence
         assert "choose another format" in sentence
@@ -125,7 +125,7 @@ def test_numbers_may_be_strings_and_tombstones_left_out(bench: Callable[..., Ben
         pipeline.dynamodb.delete_item(TableName=table, Key=key)
         pipeline.dynamodb.put_item(TableName=table, Item=item)
         pipeline.worker()
-    create, delete, tombstone, _ = wait_for_records(exact, *exact.tables, 4)
+    create, delete, tombstone, _ = wait_for_records(exact, exact.tables[0], 4)
     assert (create["after"]["number"], delete["op"], tombstone) == (int(DIGITS), "d", None)
-    create, delete, again = wait_for_records(plain, *plain.tables, 3)
+    create, delete, again = wait_for_records(plain, plain.tables[0], 3)
     assert (create["after"]["number"], delete["op"], again["op"]) == (DIGITS, "d", "c")
