@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 
 EXIT_NO = 1
 """The exit code when the answer is no."""
@@ -36,7 +36,8 @@ def accept_gap(
     from tailrace.runtime import accept_gap as runtime
 
     pipeline = load(file).pipeline
-    gaps = runtime.find_gaps(pipeline, table)
+    with ended_by_signals(EXIT_INTERRUPTED):
+        gaps = runtime.find_gaps(pipeline, table)
     for loss in gaps.losses:
         typer.echo(f"lost: {loss.words} ({loss.detail})" if loss.detail else f"lost: {loss.words}", err=True)
     if not yes:
@@ -45,7 +46,8 @@ def accept_gap(
         if not _agrees(f"Let table {table} go on without these changes?"):
             typer.echo("nothing was accepted", err=True)
             raise typer.Exit(EXIT_NO)
-    runtime.accept(pipeline, gaps)
+    with ended_by_signals(EXIT_INTERRUPTED):
+        runtime.accept(pipeline, gaps)
     if as_json:
         typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
     else:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import socket
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +21,8 @@ if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
 
 EXIT_BUG = 70
+EXIT_INTERRUPTED = 130
+NOTICE_S = 1.0
 REPORT = "please report it, with what `tailrace --debug …` shows for the same command"
 
 
@@ -44,10 +51,42 @@ def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
     return loaded
 
 
+@contextmanager
+def ended_by_signals(exit_code: int) -> Iterator[None]:
+    """Let Ctrl-C, and SIGTERM if it is handled, end the process soon, whatever it waits for in here.
+
+    Python tells the main thread of a signal between two of its instructions, so not while a call to Kafka waits for an
+    answer, up to 15 s. If the main thread has not left this block `NOTICE_S` after a signal, the process ends as it
+    is: nothing in here may have to be given back.
+    """
+    heard, told = socket.socketpair()
+    told.setblocking(False)
+    left = threading.Event()
+
+    def end() -> None:
+        while number := heard.recv(1):
+            if number[0] in {signal.SIGINT, signal.SIGTERM} and not left.wait(NOTICE_S):
+                os._exit(exit_code)
+
+    watch = threading.Thread(target=end, name="signals", daemon=True)
+    watch.start()
+    before = signal.set_wakeup_fd(told.fileno())
+    try:
+        yield
+    finally:
+        left.set()
+        signal.set_wakeup_fd(before)
+        told.close()
+        watch.join()
+        heard.close()
+
+
 def report(error: Exception) -> int:
     """Tell the user on stderr what failed, without a secret; give the exit code."""
     if isinstance(error, TailraceError):
         sentences, code = str(error), EXIT_FILE if isinstance(error, FileError) else EXIT_WORLD
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        sentences, code = f"cannot write: {error.strerror}; make room", EXIT_WORLD
     else:
         sentences, code = f"unexpected {type(error).__name__}: this is a defect of tailrace; {REPORT}", EXIT_BUG
     for sentence in edge.redact(sentences).splitlines():

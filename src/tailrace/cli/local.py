@@ -21,15 +21,21 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of t
 
 @app.command()
 def up(
-    kafka_port: Annotated[int | None, typer.Option(help="Kafka's port.", show_default="a free one")] = None,
-    dynamodb_port: Annotated[int | None, typer.Option(help="DynamoDB's port.", show_default="a free one")] = None,
+    kafka_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Kafka's port.", show_default="a free one")
+    ] = None,
+    dynamodb_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="DynamoDB's port.", show_default="a free one")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Start both services, empty, and leave them running.
 
     The first time they are downloaded into the cache (about 80 MB).
 
-    Example: tailrace local up --kafka-port 9092 --dynamodb-port 8000
+    \b
+    Example:
+      tailrace local up --kafka-port 9092 --dynamodb-port 8000
     """
     from tailrace.cli.downloads import download_progress
     from tailrace.local import state
@@ -43,7 +49,9 @@ def up(
 def down(as_json: Json = False) -> None:
     """Stop both services and drop their data.
 
-    Example: tailrace local down
+    \b
+    Example:
+      tailrace local down
     """
     from tailrace.local import state
 
@@ -55,7 +63,9 @@ def down(as_json: Json = False) -> None:
 def status(as_json: Json = False) -> None:
     """Show whether both services run, and where.
 
-    Example: tailrace local status
+    \b
+    Example:
+      tailrace local status
     """
     from tailrace.local import state
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 
 if TYPE_CHECKING:
     from tailrace.runtime.plan import Plan, TablePlan, TopicPlan
@@ -34,12 +35,11 @@ def plan(
     from tailrace.runtime.plan import make_plan, refuse
 
     loaded = load(file)
-    with loaded.telling("source"):
-        source = make_source(loaded.pipeline)
-    try:
-        made = make_plan(loaded, source)
-    finally:
-        source.close()
+    with ended_by_signals(EXIT_INTERRUPTED):
+        with loaded.telling("source"):
+            source = make_source(loaded.pipeline)
+        with closing(source):
+            made = make_plan(loaded, source)
     typer.echo(msgspec.json.encode(made).decode() if as_json else "\n".join(_lines(made)))
     refuse(made)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 
 
 def relane(
@@ -31,7 +31,8 @@ def relane(
     from tailrace.runtime import relane as runtime
 
     pipeline = load(file).pipeline
-    done = runtime.relane(pipeline, _tell if sys.stderr.isatty() else _say_nothing)
+    with ended_by_signals(EXIT_INTERRUPTED):
+        done = runtime.relane(pipeline, _tell if sys.stderr.isatty() else _say_nothing)
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
     elif done.lanes_before == done.lanes:

@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import edge, keep_secrets, load
+from tailrace.cli.edge import edge, ended_by_signals, keep_secrets, load
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
+    from tailrace.runtime.pipeline import PipelineParts
     from tailrace.runtime.worker import Worker
+
+
+NAME = "tailrace"
+"""The name of a pipeline without a file."""
 
 
 class LogLevel(StrEnum):
@@ -28,9 +33,7 @@ class LogLevel(StrEnum):
 
 
 def run(
-    file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="The pipeline file.", show_default=False)
-    ] = None,
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
     table: Annotated[
         list[str] | None, typer.Option(help="Without a file: a table to stream; may be given again.")
@@ -38,7 +41,7 @@ def run(
     bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="Without a file: another endpoint than AWS's.")] = None,
     region: Annotated[str | None, typer.Option(help="Without a file: the AWS region.")] = None,
-    name: Annotated[str, typer.Option(help="Without a file: the pipeline's name.")] = "tailrace",
+    name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=NAME)] = None,
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz here; 0: a free port.")
     ] = None,
@@ -56,24 +59,16 @@ def run(
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
-    loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
+    with ended_by_signals(0):
+        loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
+        parts = _prepared(loaded, log_level)
 
-    from tailrace.runtime import logs
     from tailrace.runtime.health import HealthServer
+    from tailrace.runtime.logs import log
     from tailrace.runtime.metrics import Metrics
-    from tailrace.runtime.pipeline import PipelineParts
-    from tailrace.runtime.plan import make_plan, refuse, warnings
     from tailrace.runtime.worker import Worker
     from tailrace.sources.stream_arn import table_of
 
-    logs.configure(log_level, edge.redact)
-    with loaded.telling("source"):
-        parts = PipelineParts(loaded.pipeline)
-    plan = make_plan(loaded, parts.lister, details=False)
-    refuse(plan)
-    for warning in warnings(plan):
-        logs.log.warning(warning)
-    parts.prepare()
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of)
     worker = Worker(parts, metrics)
     metrics.watch(worker.report)
@@ -81,7 +76,7 @@ def run(
         server = HealthServer(
             metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=worker.unready_why
         )
-        logs.log.info("serving metrics", extra={"port": server.port})
+        log.info("serving metrics", extra={"port": server.port})
     _stop_on_signals(worker)
     worker.run()
 
@@ -93,17 +88,34 @@ def _loaded(
     bootstrap: str | None,
     endpoint_url: str | None,
     region: str | None,
-    name: str,
+    name: str | None,
 ) -> LoadedPipeline:
     if file is not None:
-        if tables or bootstrap or endpoint_url or region:
-            raise FileError("a file and --table, --bootstrap, --endpoint-url or --region exclude each other")
+        if tables or bootstrap or endpoint_url or region or name:
+            raise FileError("a file excludes --table, --bootstrap, --endpoint-url, --region and --name: it says them")
         return load(file)
     if not tables or bootstrap is None:
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags
 
-    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))
+    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name or NAME))
+
+
+def _prepared(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
+    """Look whether the pipeline can run, and make its topics. Raises WorldError."""
+    from tailrace.runtime import logs
+    from tailrace.runtime.pipeline import PipelineParts
+    from tailrace.runtime.plan import make_plan, refuse, warnings
+
+    logs.configure(log_level, edge.redact)
+    with loaded.telling("source"):
+        parts = PipelineParts(loaded.pipeline)
+    plan = make_plan(loaded, parts.lister, details=False)
+    refuse(plan)
+    for warning in warnings(plan):
+        logs.log.warning(warning)
+    parts.prepare()
+    return parts
 
 
 def _stop_at_once(_number: int, _frame: object) -> None:

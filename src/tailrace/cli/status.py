@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 
 if TYPE_CHECKING:
     from tailrace.runtime.status import ShardStatus, Status, TableStatus
@@ -49,10 +49,11 @@ def status(
         return read_status(loaded, with_ended=all_shards)
 
     if not watch:
-        found = read()
+        with ended_by_signals(EXIT_INTERRUPTED):
+            found = read()
         typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
         return
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), ended_by_signals(0):
         if as_json or not sys.stdout.isatty():
             _repeat(read, as_json=as_json)
         else:

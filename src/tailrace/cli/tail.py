@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import ended_by_signals, load
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def tail(
     """
     wanted = _Filter(table, key, _ops(op))
     try:
-        _run(_target(what, bootstrap), wanted, start, limit, _json_line if as_json else _Text())
+        with ended_by_signals(0):
+            _run(_target(what, bootstrap), wanted, start, limit, _json_line if as_json else _Text())
     except BrokenPipeError:
         # Whoever read the output has gone; what is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

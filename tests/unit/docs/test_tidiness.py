@@ -21,7 +21,7 @@ FORBIDDEN = {
     ),
     # `me` is nobody: examples may be at home there.
     "a path of one machine": re.compile(
-        r"(?<![\w.}/-])/(?:(?:work|root|tmp|var/folders)/[\w.$-]|(?:home|Users)/(?!me/)[\w.$-])"
+        r"(?<![\w.}/-])/(?:(?:work|root|tmp|var/folders)/[\w.$-]|(?:home|Users)/(?!me\b)[\w.$-])"
     ),
     "something left to do": re.compile(r"\b(?:TO" r"DO|FIX" r"ME|X" r"XX|HA" r"CK)\b"),
 }

@@ -1,0 +1,62 @@
+"""Ctrl-C ends every command soon, even while it waits for a Kafka that does not answer."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from support.pipeline_file import write_file
+from tailrace.local.dynamodb import CREDENTIALS
+
+TAILRACE = Path(sys.executable).with_name("tailrace")
+ENDS_WITHIN_S = 5.0
+"""Far less than the 15 s for which a command waits for Kafka."""
+
+COMMANDS = {
+    "run FILE": 0,
+    "tail FILE": 0,
+    "status FILE --watch": 0,
+    "status FILE": 130,
+    "plan FILE": 130,
+    "accept-gap FILE --table orders": 130,
+    "relane FILE": 130,
+}
+"""Each command that asks Kafka, and the exit code with which it ends on Ctrl-C."""
+
+
+def test_ctrl_c_ends_a_command_that_waits_for_kafka(tmp_path: Path) -> None:
+    with ExitStack() as opened:
+        started: dict[str, subprocess.Popen[str]] = {}
+        for number, command in enumerate(COMMANDS):
+            silent = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            file = write_file(folder, {"bootstrap.servers": f"127.0.0.1:{silent.getsockname()[1]}"}, "shop")
+            process = subprocess.Popen(
+                [TAILRACE, *command.replace("FILE", str(file)).split()],
+                env=os.environ | CREDENTIALS,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started[command] = opened.enter_context(process)
+            opened.callback(process.kill)
+            silent.settimeout(30)
+            connection, _ = silent.accept()
+            opened.enter_context(connection)
+            # Its first request: from now on it waits for the answer.
+            assert connection.recv(1)
+        began_s = time.monotonic()
+        for process in started.values():
+            process.send_signal(signal.SIGINT)
+        said = {command: process.communicate(timeout=30)[1] for command, process in started.items()}
+        assert time.monotonic() - began_s < ENDS_WITHIN_S
+    assert said == dict.fromkeys(COMMANDS, "")
+    assert {command: process.returncode for command, process in started.items()} == COMMANDS
