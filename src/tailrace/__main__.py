@@ -1,6 +1,6 @@
 """`python -m tailrace`: the same as the command `tailrace`."""
 
-from tailrace.cli.main import main
+from tailrace.cli.entry import main
 
 if __name__ == "__main__":
     main()

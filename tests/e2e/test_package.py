@@ -58,7 +58,7 @@ def test_the_metadata_name_the_command_the_extras_and_the_licence(files: dict[st
     assert metadata.get_all("Provides-Extra") == list(PROJECT["optional-dependencies"])
     assert metadata["Requires-Python"] == PROJECT["requires-python"]
     assert file_of_metadata(files, "entry_points.txt").decode().split() == [
-        "[console_scripts]", "tailrace", "=", "tailrace.cli.main:main",
+        "[console_scripts]", "tailrace", "=", "tailrace.cli.entry:main",
     ]  # fmt: skip
 
 

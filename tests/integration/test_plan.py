@@ -23,7 +23,7 @@ from support.cli import CommandLine
 from support.kafka_clients import TIMEOUT_S, client
 from support.names import unique
 from support.pipeline_file import write_file
-from tailrace.kafka import topics
+from tailrace.kafka import clients, topics
 from tailrace.local.dynamodb import DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
@@ -112,7 +112,7 @@ def test_a_new_pipeline_shows_all_that_it_would_make_and_makes_nothing(
     )
     assert len(lines) == 8
     properties = kafka.client_properties()
-    found = topics.describe(AdminClient(client(properties)), properties).topics
+    found = topics.describe(clients.admin(properties), properties).topics
     assert not [topic for topic in found if topic.startswith(name)]
 
 

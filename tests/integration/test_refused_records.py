@@ -33,8 +33,12 @@ from tailrace.runtime.pipeline import PipelineParts
 from tailrace.runtime.worker import Worker
 from tailrace.sources.stream_arn import table_of
 
-TOPIC_MAX_BYTES = 60_000
-LETTER_MAX_BYTES = 150_000
+TOPIC_MAX_BYTES = 250_000
+"""More than the small records of a page together: the broker judges batches."""
+LETTER_MAX_BYTES = 340_000
+TOO_LARGE = 300_000
+SORELY_TOO_LARGE = 390_000
+"""Too large for a dead letter too."""
 
 
 def make_topic(pipeline: Bench, topic: str, *, partitions: int, max_bytes: int) -> None:
@@ -62,24 +66,24 @@ def name_of(message: Message) -> str:
 
 
 def test_records_that_are_too_large_become_dead_letters_and_nothing_else_does(bench: Callable[..., Bench]) -> None:
-    pipeline = bench(tables=3, items=20)
+    pipeline = bench(tables=3, items=20, rate=100)
     large, sorely = pipeline.tables[:2]
     for topic in pipeline.topics:
         make_topic(pipeline, topic, partitions=2, max_bytes=TOPIC_MAX_BYTES)
     make_topic(pipeline, pipeline.dead_letters_topic, partitions=1, max_bytes=LETTER_MAX_BYTES)
     expected: dict[str, list[str]] = {table: [] for table in pipeline.tables}
     for number in range(4):
-        pipeline.workload.run(90)
-        for table, size in ((large, 80_000), (sorely, 250_000 if number % 2 else 80_000)):
+        pipeline.workload.run(30)
+        for table, size in ((large, TOO_LARGE), (sorely, SORELY_TOO_LARGE if number % 2 else TOO_LARGE)):
             put(pipeline, table, f"large-{number}", size)
             expected[table].append(f"large-{number}")
-    pipeline.workload.run(90)
+    pipeline.workload.run(30)
     pipeline.worker()
     with pipeline.workload:
         wait_for("every large record is a dead letter", lambda: len(letters(pipeline)) >= 8, 60)
-        put(pipeline, large, "large-later", 80_000)
+        put(pipeline, large, "large-later", TOO_LARGE)
         expected[large].append("large-later")
-        pipeline.wait_published(100)
+        pipeline.wait_published(50)
     pipeline.settle()
 
     found: dict[str, list[str]] = {table: [] for table in pipeline.tables}
@@ -110,7 +114,7 @@ def test_with_errors_fail_only_the_shard_of_the_refused_record_stops(bench: Call
     worker = pipeline.worker()
     pipeline.workload.run(90)
     pipeline.wait_complete()
-    put(pipeline, bad, "large", 80_000)
+    put(pipeline, bad, "large", TOO_LARGE)
     worker.wait_logged("shard failed", table=bad)
     pipeline.workload.run(90)
     others = [change for change in pipeline.workload.history[90:] if change.table != bad]

@@ -6,12 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from support.bench import LANES, Bench
 from support.checkpoints import BORN_MS, birth, checkpoint, lineage, shard, table, write_topic
 from support.cli import CommandLine
-from support.kafka_clients import client
 from support.names import unique
 from support.pipeline_file import write_file
 from support.waiting import wait_for
@@ -22,7 +20,7 @@ from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened,
 from tailrace.core.shard import lane_of
 from tailrace.core.view import View
 from tailrace.errors import WorldError
-from tailrace.kafka import topics
+from tailrace.kafka import clients, topics
 from tailrace.kafka.checkpoint_topic import Followed, Follower, read_view
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.dynamodb import DynamoDBLocal
@@ -142,7 +140,7 @@ def test_a_relane_that_dies_leaves_no_worker_running_and_is_finished_by_the_next
 def test_a_relane_that_dies_after_adding_the_partitions_is_finished_by_the_next(
     run: CommandLine, file: Path, properties: dict[str, str], name: str
 ) -> None:
-    topics.add_partitions(AdminClient(client(properties)), properties, f"{name}.checkpoints", NEW)
+    topics.add_partitions(clients.admin(properties), properties, f"{name}.checkpoints", NEW)
     with pytest.raises(WorldError, match="unfinished"):
         read_view(properties, name, NEW)
     assert run("relane", file).code == 0

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
 
 from support.kafka_clients import TIMEOUT_S, client
 from tailrace.core.checkpoint import (
@@ -24,7 +23,7 @@ from tailrace.core.checkpoint import (
 )
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
-from tailrace.kafka import checkpoint_topic
+from tailrace.kafka import checkpoint_topic, clients
 
 BORN_MS = 1_700_000_000_000
 
@@ -72,7 +71,7 @@ def view_of(lanes: int, *writes: Write) -> View:
 
 def write_topic(kafka: dict[str, str], pipeline: str, lanes: int, writes: Iterable[Write]) -> None:
     """Make a pipeline's checkpoint topic and write records to it."""
-    checkpoint_topic.ensure(AdminClient(client(kafka)), kafka, pipeline, lanes, 1)
+    checkpoint_topic.ensure(clients.admin(kafka), kafka, pipeline, lanes, 1)
     producer = Producer(client(kafka))
     topic = checkpoint_topic.topic_name(pipeline)
     for each in writes:

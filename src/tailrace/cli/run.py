@@ -61,7 +61,7 @@ def run(
         signal.signal(number, _stop_at_once)
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
-        parts = _prepared(loaded, log_level)
+        parts = _parts(loaded, log_level)
 
     from tailrace.runtime.health import HealthServer
     from tailrace.runtime.logs import log
@@ -77,6 +77,8 @@ def run(
             metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=worker.unready_why
         )
         log.info("serving metrics", extra={"port": server.port})
+    with ended_by_signals(0):
+        parts.prepare()
     _stop_on_signals(worker)
     worker.run()
 
@@ -101,8 +103,8 @@ def _loaded(
     return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name or NAME))
 
 
-def _prepared(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
-    """Look whether the pipeline can run, and make its topics. Raises WorldError."""
+def _parts(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
+    """Look whether the pipeline can run. Raises WorldError."""
     from tailrace.runtime import logs
     from tailrace.runtime.pipeline import PipelineParts
     from tailrace.runtime.plan import make_plan, refuse, warnings
@@ -114,7 +116,6 @@ def _prepared(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
     refuse(plan)
     for warning in warnings(plan):
         logs.log.warning(warning)
-    parts.prepare()
     return parts
 
 

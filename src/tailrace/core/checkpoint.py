@@ -35,7 +35,8 @@ Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 """Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
 
 ShardState = Literal["open", "ended", "gap", "failed"]
-TableState = Literal["streaming", "off", "missing", "gap", "failed"]
+TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]
+"""`left out`: the pipeline file no longer names the table. Its checkpoints stay, for when it does again."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):

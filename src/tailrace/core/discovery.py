@@ -8,7 +8,7 @@ published only when each of its parents is known, listed, or surely gone: the so
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import msgspec
 
@@ -152,6 +152,15 @@ def reconcile_table(view: View, found: TableStream | None, table: str, now_ms: i
         return _table("streaming", found.stream_arn, found, now_ms)
     detail = "its stream was switched off and on, or the table made anew: changes between are lost"
     return _table("gap", streamed, found, now_ms, detail=detail)
+
+
+def leave_out(view: View, wanted: Callable[[str], bool], now_ms: int) -> tuple[Write, ...]:
+    """Give the records that stop the tables which the pipeline file no longer wants."""
+    return tuple(
+        Write(0, TableKey(table), msgspec.structs.replace(record, state="left out", at_ms=now_ms, detail=None))
+        for table, record in view.tables.items()
+        if record.state != "left out" and not wanted(table)
+    )
 
 
 def _table(

@@ -131,7 +131,10 @@ class View:
         return accepted is not None and (shard, checkpoint.at_ms) in accepted.shards
 
     def is_stopped(self, table: str) -> bool:
-        """Tell whether a gap that nobody accepted stops the table."""
+        """Tell whether the table is not to be read: the file leaves it out, or it has a gap that nobody accepted."""
+        record = self.tables.get(table)
+        if record is not None and record.state == "left out":
+            return True
         return any(not self.is_accepted(shard, self.checkpoints[shard]) for shard in self._gaps.get(table, ()))
 
     def streams_of(self, table: str) -> set[str]:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from tailrace.core.checkpoint import TopicKey, TopicRecord, decode
 from tailrace.core.view import View
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
+from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 
 _FATAL = {
@@ -47,13 +47,13 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
         )
 
 
-def ensure(admin: AdminClient, user: Mapping[str, str], pipeline: str, lanes: int, replication: int | None) -> None:
+def ensure(admin: Admin, user: Mapping[str, str], pipeline: str, lanes: int, replication: int | None) -> None:
     """Make the topic if it is missing; raise WorldError if it has another number of lanes or is not compacted."""
     state = topics.ensure(admin, user, [spec(pipeline, lanes, replication)])[topic_name(pipeline)]
     check(admin, pipeline, lanes, state.partitions)
 
 
-def check(admin: AdminClient, pipeline: str, lanes: int, partitions: int) -> None:
+def check(admin: Admin, pipeline: str, lanes: int, partitions: int) -> None:
     """Raise WorldError if the topic, which exists, has another number of lanes or is not compacted."""
     check_lanes(pipeline, lanes, partitions)
     policy = topics.config(admin, topic_name(pipeline)).get("cleanup.policy", "compact")
@@ -65,7 +65,7 @@ def check(admin: AdminClient, pipeline: str, lanes: int, partitions: int) -> Non
         )
 
 
-def existing_lanes(admin: AdminClient, user: Mapping[str, str], pipeline: str) -> int:
+def existing_lanes(admin: Admin, user: Mapping[str, str], pipeline: str) -> int:
     """Give the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
     state = topics.describe(admin, user).topics.get(topic_name(pipeline))
     if state is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ClusterMetadata
 
 from tailrace.errors import WorldError
 from tailrace.kafka import properties
@@ -18,24 +19,48 @@ REQUEST_TIMEOUT_S = 15.0
 """How long a call that a person waits for may take."""
 
 
+class Admin(AdminClient):
+    """An admin client that remembers why it could not reach a broker: the calls that fail of it do not tell."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.last_error: KafkaError | None = None
+        observed: dict[str, Any] = {**config, "error_cb": self._note}
+        super().__init__(observed, logger=logger)
+
+    def _note(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:
+            self.last_error = error
+
+
 def producer(user: Mapping[str, str], own: Mapping[str, Any]) -> Producer:
     """Make a producer; `own` wins over `user`."""
-    return Producer({**properties.for_producer(user), **_observed(), **own}, logger=logger)
+    return Producer({**_OBSERVED, **properties.for_producer(user), **own}, logger=logger)
 
 
 def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
     """Make a consumer; `own` wins over `user`."""
-    return Consumer({**properties.for_consumer(user), **_observed(), **own}, logger=logger)
+    return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
 
 
-def admin(user: Mapping[str, str]) -> AdminClient:
+def admin(user: Mapping[str, str]) -> Admin:
     """Make an admin client."""
-    return AdminClient({**properties.for_admin(user), **_observed()}, logger=logger)
+    return Admin({**_OBSERVED, **properties.for_admin(user)})
 
 
-def world_error(error: KafkaException | KafkaError, attempted: str, user: Mapping[str, str]) -> WorldError:
-    """Tell a Kafka failure as a sentence with its mend."""
-    cause = error.args[0] if isinstance(error, KafkaException) else error
+def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:
+    """Ask for the cluster's brokers and topics. Raises WorldError that says why Kafka cannot be reached."""
+    try:
+        return client.list_topics(timeout=REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        client.poll(0)
+        raise world_error(error, "asking Kafka for its topics", user, client.last_error) from error
+
+
+def world_error(
+    error: KafkaException | KafkaError, attempted: str, user: Mapping[str, str], why: KafkaError | None = None
+) -> WorldError:
+    """Tell a Kafka failure as a sentence with its mend; `why` is what the client saw before (`Admin.last_error`)."""
+    cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
     hint = hint.format(servers=user.get("bootstrap.servers", ""))
     return WorldError(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
@@ -61,10 +86,19 @@ _HINTS = {
 }
 
 
-def _observed() -> dict[str, Any]:
-    return {"error_cb": _on_error}
+_REPEAT_S = 60.0
+_told_s: dict[int | None, float] = {}
 
 
 def _on_error(error: KafkaError) -> None:
-    """Log what librdkafka goes through; what it means is decided where a call fails."""
-    logger.warning("%s (%s)", error.str(), error.name())
+    """Log what librdkafka goes through, each kind once a minute; what it means is decided where a call fails."""
+    now_s = time.monotonic()
+    if now_s - _told_s.get(error.code(), -_REPEAT_S) >= _REPEAT_S:
+        _told_s[error.code()] = now_s
+        logger.warning("%s (%s)", error.str(), error.name())
+
+
+_OBSERVED: dict[str, Any] = {
+    "error_cb": _on_error,
+    "log_level": "2",  # librdkafka logs each failed connection as well, many times a second while a broker is away
+}

@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, AdminClient, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
+from tailrace.kafka.clients import Admin
 
 MAX_REPLICATION = 3
 
@@ -44,12 +45,9 @@ class Cluster(msgspec.Struct, frozen=True):
     topics: Mapping[str, TopicState]
 
 
-def describe(admin: AdminClient, user: Mapping[str, str]) -> Cluster:
+def describe(admin: Admin, user: Mapping[str, str]) -> Cluster:
     """Describe the cluster. Raises WorldError when Kafka does not answer."""
-    try:
-        metadata = admin.list_topics(timeout=clients.REQUEST_TIMEOUT_S)
-    except KafkaException as error:
-        raise clients.world_error(error, "asking Kafka for its topics", user) from error
+    metadata = clients.metadata(admin, user)
     states = {
         name: TopicState(
             name, len(topic.partitions), min((len(p.replicas) for p in topic.partitions.values()), default=0)
@@ -59,7 +57,7 @@ def describe(admin: AdminClient, user: Mapping[str, str]) -> Cluster:
     return Cluster(str(metadata.cluster_id), len(metadata.brokers), states)
 
 
-def ensure(admin: AdminClient, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
+def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
     """Make the topics that are missing, and give all of `specs` as they are. Another worker may make them meanwhile."""
     cluster = describe(admin, user)
     states = cluster.topics
@@ -90,7 +88,7 @@ def properties_of(spec: TopicSpec, brokers: int) -> dict[str, str]:
     return {**durable, **spec.properties}
 
 
-def add_partitions(admin: AdminClient, user: Mapping[str, str], name: str, partitions: int) -> None:
+def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions: int) -> None:
     """Raise a topic's number of partitions. Raises WorldError."""
     new = NewPartitions(name, partitions)
     try:
@@ -99,7 +97,7 @@ def add_partitions(admin: AdminClient, user: Mapping[str, str], name: str, parti
         raise clients.world_error(error, f"adding partitions to {name}", user) from error
 
 
-def config(admin: AdminClient, name: str) -> dict[str, str]:
+def config(admin: Admin, name: str) -> dict[str, str]:
     """Give a topic's properties; none when this principal may not see them."""
     resource = ConfigResource(ConfigResource.Type.TOPIC, name)
     try:

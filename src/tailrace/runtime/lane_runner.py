@@ -27,15 +27,17 @@ class LaneRunner:
         self._make_producer = make_producer
         self._answer = answer
         self._producer: LaneProducer | None = None
-        self._thread = Pool(f"lane-{lane}", 1)
+        self._thread: Pool | None = None
 
     def carry_out(self, command: OpenProducer | Commit | CloseProducer) -> None:
-        """Queue a producer call."""
+        """Queue a producer call. The thread begins with the first: a lane that is never taken has none."""
+        self._thread = self._thread or Pool(f"lane-{self._lane}", 1)
         self._thread.submit(lambda: self._call(command))
 
     def stop(self) -> None:
         """End the thread after what is queued."""
-        self._thread.stop()
+        if self._thread is not None:
+            self._thread.stop()
 
     def _call(self, command: OpenProducer | Commit | CloseProducer) -> None:
         match command:

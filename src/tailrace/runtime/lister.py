@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRecord, Write
-from tailrace.core.discovery import reconcile, reconcile_table, table_write
+from tailrace.core.discovery import leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
@@ -60,19 +60,22 @@ class ListerLoop:
         incarnation: int,
         *,
         table_names: Callable[[], list[str]],
+        wanted: Callable[[str], bool],
         start: Start,
         interval_s: float,
         prepare_table: Callable[[TableStream], None],
     ) -> None:
         """Make it.
 
-        `table_names` gives the tables to stream; `prepare_table` makes a table's topic, and raises WorldError when the
+        `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
+        `prepare_table` makes a table's topic, and raises WorldError when the
         table cannot be served.
         """
         self._engine = engine
         self._lister = lister
         self._incarnation = incarnation
         self._table_names = table_names
+        self._wanted = wanted
         self._start = start
         self._interval_s = interval_s
         self._prepare_table = prepare_table
@@ -107,7 +110,9 @@ class ListerLoop:
     def _round(self) -> None:
         self._gone.clear()
         self._publish_birth()
-        for table in self._table_names():
+        self._publish(self._ask(lambda view: leave_out(view, self._wanted, self._engine.now_ms())))
+        known = self._ask(lambda view: {table for table in view.tables if self._wanted(table)})
+        for table in sorted(known.union(self._table_names())):
             if self._stopped.is_set():
                 return
             try:

@@ -164,6 +164,7 @@ class PipelineParts:
             table_names=lambda: [
                 table for table in self.lister.table_names(list(source.tables)) if source.wants(table)
             ],
+            wanted=source.wants,
             start=_STARTS[source.start],
             interval_s=source.discovery.interval_ms / 1000,
             prepare_table=self.prepare_table,

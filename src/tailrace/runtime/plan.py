@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
-from confluent_kafka.admin import AdminClient
 
 from tailrace import formats
 from tailrace.config import LoadedPipeline
@@ -15,6 +14,7 @@ from tailrace.core.change import ViewType
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
+from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.runtime import pipeline as wiring
 
@@ -140,7 +140,7 @@ class _Planner:
     """Looks at one thing after the other."""
 
     def __init__(
-        self, loaded: LoadedPipeline, lister: Lister, admin: AdminClient, cluster: Cluster, *, details: bool
+        self, loaded: LoadedPipeline, lister: Lister, admin: Admin, cluster: Cluster, *, details: bool
     ) -> None:
         self._loaded = loaded
         self._pipeline = loaded.pipeline

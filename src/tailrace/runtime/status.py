@@ -153,6 +153,8 @@ def _mend(table: str, state: TableState, counts: Counter[State], file: str) -> s
         return "mend the cause and restart the workers, or set `errors: dead-letter`"
     if state == "off":
         return "switch its stream on, or take the table out of source.tables"
+    if state == "left out":
+        return "source.tables leaves it out; name it again and it goes on where it stands"
     if state == "missing":
         return "create it, or take it out of source.tables"
     return None

@@ -103,9 +103,5 @@ def _partitions(consumer: Consumer, wanted: Callable[[str], bool], *, first: boo
 
 def require_topic(kafka: Mapping[str, str], topic: str) -> None:
     """Raise `WorldError` unless the topic exists."""
-    try:
-        topics = clients.admin(kafka).list_topics(timeout=clients.REQUEST_TIMEOUT_S).topics
-    except KafkaException as error:
-        raise clients.world_error(error, "listing the topics", kafka) from error
-    if topic not in topics:
+    if topic not in clients.metadata(clients.admin(kafka), kafka).topics:
         raise WorldError(f"the topic {topic} does not exist", hint="check its name, or give the pipeline file instead")

@@ -19,7 +19,7 @@ from tailrace.core.checkpoint import (
     TableKey,
     TableRecord,
 )
-from tailrace.core.discovery import Reconciliation, reconcile, reconcile_table, table_write
+from tailrace.core.discovery import Reconciliation, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.core.view import View
@@ -312,3 +312,18 @@ def test_a_tables_record_is_written_only_when_it_says_something_new(pipeline: Pi
     changed = msgspec.structs.replace(record, view_type="KEYS_ONLY")
     (write,) = table_write(pipeline.view, TABLE, changed)
     assert (write.partition, write.key, write.record) == (0, TableKey(TABLE), changed)
+
+
+def test_a_table_that_the_file_leaves_out_is_stopped_once_and_streamed_again_once_it_is_named(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.view.apply(0, TableKey(TABLE), table(pipeline, found()))
+    assert leave_out(pipeline.view, lambda _table: True, NOW_MS) == ()
+    (write,) = leave_out(pipeline.view, lambda _table: False, NOW_MS)
+    pipeline.view.apply(write.partition, write.key, write.record)
+    assert pipeline.view.is_stopped(TABLE)
+    assert leave_out(pipeline.view, lambda _table: False, NOW_MS) == ()
+    again = table(pipeline, found())
+    assert (again.state, again.stream_arn) == ("streaming", STREAM)
+    pipeline.view.apply(0, TableKey(TABLE), again)
+    assert not pipeline.view.is_stopped(TABLE)
