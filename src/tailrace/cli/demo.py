@@ -50,7 +50,7 @@ def demo(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
-    """Watch changes of DynamoDB arrive in Kafka while a worker is killed, and get the verdict.
+    """Watch changes arrive while a worker is killed, and get the verdict.
 
     Starts Kafka and DynamoDB Local on free ports (the first time they are downloaded, about 80 MB), writes to five
     tables, kills a worker half way with SIGKILL, and compares what is in Kafka with what was written. The exit code

@@ -1,4 +1,4 @@
-"""`tailrace local`: Kafka and DynamoDB Local on this machine, for trying things out."""
+"""`tailrace local`: Kafka and DynamoDB Local on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tailrace.local import state
 
 app = typer.Typer(
-    help="Kafka and DynamoDB Local on this machine, for trying things out.",
+    help="Kafka and DynamoDB Local on this machine.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
