@@ -50,11 +50,11 @@ def demo(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
-    """Watch changes arrive while a worker is killed, and get the verdict.
+    """Watch changes arrive while a worker is killed.
 
     Starts Kafka and DynamoDB Local on free ports (the first time they are downloaded, about 80 MB), writes to five
-    tables, kills a worker half way with SIGKILL, and compares what is in Kafka with what was written. The exit code
-    is 0 only if nothing is lost, repeated or out of order. Ctrl-C ends all of it at any moment.
+    tables, kills a worker half way with SIGKILL, compares what is in Kafka with what was written, and prints the
+    verdict. The exit code is 0 only if nothing is lost, repeated or out of order. Ctrl-C ends all of it at any moment.
 
     \b
     Example:
