@@ -19,6 +19,10 @@ from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.runtime import pipeline as wiring
 
 
+BATCH_BYTES = 1_000_000
+"""librdkafka's batch.size where the file says nothing."""
+
+
 class TopicPlan(msgspec.Struct, frozen=True):
     """A topic: as it is when it exists, else as it would be made."""
 
@@ -276,6 +280,13 @@ def topic_differences(
         found.append(f"has partitions={state.partitions}, the file asks for {asked.partitions}")
     if spec.replication is not None and state.replication != spec.replication:
         found.append(f"has replication={state.replication}, the file asks for {spec.replication}")
+    batch_bytes = int(loaded.pipeline.kafka.get("batch.size", BATCH_BYTES))
+    limit = config.get("max.message.bytes")
+    if is_of_table and limit is not None and int(limit) < batch_bytes:
+        found.append(
+            f"has max.message.bytes={limit}, less than the batches of {batch_bytes} bytes that Kafka would refuse whole, "
+            "at the cost of a second each; set batch.size below it in the kafka section"
+        )
     for name, value in spec.properties.items():
         present = config.get(name)
         if name == "max.message.bytes":

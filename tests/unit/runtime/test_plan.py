@@ -102,6 +102,14 @@ def test_a_topic_that_differs_is_used_with_a_warning_for_each_difference(loaded:
     )
 
 
+def test_a_topic_that_takes_less_than_a_batch_is_told_of(loaded: LoadedPipeline) -> None:
+    spec = table_topic(loaded.pipeline, "orders")
+    batches, records = topic_differences(loaded, spec, TopicState(spec.name, 6, 3), {"max.message.bytes": "50000"})
+    assert "less than the batches of 1000000 bytes" in batches
+    assert "set batch.size below it in the kafka section" in batches
+    assert "larger records become dead letters" in records
+
+
 def test_the_dead_letters_need_no_more_partitions_than_they_have(loaded: LoadedPipeline) -> None:
     spec = dead_letters_topic(loaded.pipeline)
     assert topic_differences(loaded, spec, TopicState(spec.name, 1, 3), {}) == ()
