@@ -18,7 +18,6 @@ from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.runtime import pipeline as wiring
 
-
 BATCH_BYTES = 1_000_000
 """librdkafka's batch.size where the file says nothing."""
 
@@ -284,7 +283,7 @@ def topic_differences(
     limit = config.get("max.message.bytes")
     if is_of_table and limit is not None and int(limit) < batch_bytes:
         found.append(
-            f"has max.message.bytes={limit}, less than the batches of {batch_bytes} bytes that Kafka would refuse whole, "
+            f"has max.message.bytes={limit}, less than the batches of {batch_bytes} bytes, which Kafka refuses whole, "
             "at the cost of a second each; set batch.size below it in the kafka section"
         )
     for name, value in spec.properties.items():
