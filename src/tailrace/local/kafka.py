@@ -211,8 +211,13 @@ class KafkaCluster:
 
 
 def new_cluster_id() -> str:
-    """A random id as Kafka wants it: a UUID in URL-safe base64 without padding."""
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    """A random id as Kafka wants it: a UUID in URL-safe base64 without padding.
+
+    It must not begin with `-`, which the storage tool would take for an option; Kafka's own ids do not either.
+    """
+    while (cluster_id := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return cluster_id
 
 
 def _addresses(listeners: Mapping[str, int]) -> str:
