@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
@@ -29,6 +30,8 @@ _T = TypeVar("_T")
 CHILDREN_TRIES = 10
 CHILDREN_PAUSE_S = 0.5
 """An ended shard's children may show late (DescribeStream is eventually consistent); the rounds find the rest."""
+CHILDREN_CALLS_MAX = 5
+"""For more shards of a stream that ended at once, the stream is listed whole (100 shards a call)."""
 ASK_POLL_S = 0.2
 PUBLISH_POLL_S = 0.02
 PUBLISH_TIMEOUT_S = 30.0
@@ -68,8 +71,7 @@ class ListerLoop:
         """Make it.
 
         `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
-        `prepare_table` makes a table's topic, and raises WorldError when the
-        table cannot be served.
+        `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served.
         """
         self._engine = engine
         self._lister = lister
@@ -185,32 +187,39 @@ class ListerLoop:
                 if not self._lister.exists(shard):
                     self._gone.add(shard)
 
-    def _look_for_children(self) -> None:
-        """Ask for the children of the shards that ended since."""
-        while not self._stopped.is_set():
-            try:
-                shard = self._ended.get_nowait()
-            except Empty:
-                return
-            self._find_children(shard)
+    def _look_for_children(self, *ended: ShardRef) -> None:
+        """Ask for the children of the shards that ended since, until each has some or the tries are used up."""
+        childless = {*ended, *self._drain()}
+        try:
+            for _ in range(CHILDREN_TRIES):
+                childless = self._ask(partial(_without_children, childless))
+                if not childless:
+                    return
+                for stream_arn in {shard.stream_arn for shard in childless}:
+                    self._list_children(stream_arn, {shard for shard in childless if shard.stream_arn == stream_arn})
+                if self._stopped.wait(CHILDREN_PAUSE_S):
+                    return
+                childless |= self._drain()
+        except ReadError as error:
+            logger.warning("looking for child shards failed, the next round looks again: %s", error)
 
-    def _find_children(self, shard: ShardRef) -> None:
-        record = self._ask(lambda view: view.shards.get(shard))
-        if record is None:
+    def _drain(self) -> set[ShardRef]:
+        shards = set()
+        with contextlib.suppress(Empty):
+            while True:
+                shards.add(self._ended.get_nowait())
+        return shards
+
+    def _list_children(self, stream_arn: str, parents: set[ShardRef]) -> None:
+        """List the children of some shards of a stream; of many, by listing the stream: that takes fewer calls."""
+        table = self._ask(lambda view: next(view.shards[parent].table for parent in parents if parent in view.shards))
+        if len(parents) > CHILDREN_CALLS_MAX:
+            self._reconcile(table, self._listing(stream_arn), whole=True, current=True)
             return
-        for _ in range(CHILDREN_TRIES):
-            if self._ask(lambda view: bool(view.children_of(shard))):
-                return
-            try:
-                children = self._lister.children(shard)
-            except ReadError as error:
-                logger.warning("asking for the children of %s failed: %s", shard.shard_id, error)
-                return
+        for parent in parents:
+            children = self._lister.children(parent)
             if children:
-                self._reconcile(record.table, StreamListing(shard.stream_arn, 0, children), whole=False, current=True)
-                return
-            if self._stopped.wait(CHILDREN_PAUSE_S):
-                return
+                self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False, current=True)
 
     def _wait(self, seconds: float) -> None:
         """Wait for the next round, looking for children meanwhile."""
@@ -220,7 +229,7 @@ class ListerLoop:
                 shard = self._ended.get(timeout=min(left_ms / 1000, 0.5))
             except Empty:
                 continue
-            self._find_children(shard)
+            self._look_for_children(shard)
 
     def _publish_birth(self) -> None:
         def birth(view: View) -> tuple[Write, ...]:
@@ -256,6 +265,11 @@ class ListerLoop:
 
 class _StoppedError(Exception):
     """The lane is lost or the worker stops: nobody answers any more."""
+
+
+def _without_children(shards: set[ShardRef], view: View) -> set[ShardRef]:
+    """Give those of `shards` that are known and have no known children."""
+    return {shard for shard in shards if shard in view.shards and not view.children_of(shard)}
 
 
 def _start_of(view: View, table: str, listing: StreamListing, start: Start) -> Start:
