@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 import socket
 import struct
 import threading
@@ -21,6 +22,8 @@ from tailrace.testing.simulator import Reply, Simulator
 
 CONTROL: Final = "/_tailrace/"
 _POLL_S: Final = 0.05
+_GONE_POLL_S: Final = 0.5
+"""How often it is looked whether a client still waits for an answer that is held back."""
 _REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
 _RESET: Final = struct.pack("ii", 1, 0)
 """SO_LINGER on, for no time: closing a socket then resets its connection."""
@@ -97,18 +100,20 @@ class SimulatedDynamoDB:
             return self._simulator.state(self._now_ms())
 
     def answer(self, target: str, body: bytes, *, signed: bool) -> Reply:
-        """Answer a request; returns when its answer is due."""
+        """Say what is answered to a request."""
         with self._lock:
-            reply = self._simulator.handle(target, body, self._now_ms(), signed=signed)
-            if reply.transport == "hang" or reply.delay_s:
-                self._hold(math.inf if reply.transport == "hang" else reply.delay_s)
-        return reply
+            return self._simulator.handle(target, body, self._now_ms(), signed=signed)
 
-    def _hold(self, seconds: float) -> None:
-        """Wait, without keeping others from their answers, until the time is over, or all are released."""
-        released = self._simulator.released
-        timeout_s = None if seconds == math.inf else seconds
-        self._lock.wait_for(lambda: self._closing or self._simulator.released > released, timeout_s)
+    def hold(self, seconds: float, is_gone: Callable[[], bool]) -> None:
+        """Wait until the time is over, the client is gone, or all that hang are released."""
+        until_s = time.monotonic() + seconds
+        with self._lock:
+            released = self._simulator.released
+            while not self._closing and self._simulator.released == released and not is_gone():
+                left_s = until_s - time.monotonic()
+                if left_s <= 0:
+                    return
+                self._lock.wait(min(left_s, _GONE_POLL_S))
 
     def _now_ms(self) -> int:
         return round(self._clock() * 1000)
@@ -174,6 +179,10 @@ def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:
                 return None
             return self.rfile.read(int(length))
 
+        def _is_gone(self) -> bool:
+            readable, _, _ = select.select([self.connection], [], [], 0)
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+
         def _control(self, name: str, body: bytes) -> None:
             try:
                 fields = msgspec.json.decode(body or b"{}", type=dict[str, Any])
@@ -182,6 +191,8 @@ def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:
                 self._give_json(400, {"error": str(error)})
 
         def _give(self, reply: Reply) -> None:
+            if reply.delay_s or reply.transport == "hang":
+                simulated.hold(math.inf if reply.transport == "hang" else reply.delay_s, self._is_gone)
             if reply.transport in {"reset", "hang"}:
                 self.close_connection = True
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
