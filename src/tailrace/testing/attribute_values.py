@@ -38,7 +38,7 @@ _CONTAINER_BYTES: Final = 3
 
 def normal_item(item: dict[str, Any]) -> Item:
     """Give the item as it is stored. Raises `AwsError` for what DynamoDB refuses, its size included."""
-    stored = {name: normal_value(value) for name, value in item.items()}
+    stored = _normal_map(item, 0)
     if item_size(stored) > ITEM_BYTES_MAX:
         raise invalid("Item size has exceeded the maximum allowed size")
     return stored
@@ -75,12 +75,18 @@ def _content(kind: str, content: Any, depth: int) -> Any:
     elif kind == "B":
         normal = _normal_binary(content)
     elif kind == "M":
-        normal = {name: normal_value(value, depth + 1) for name, value in content.items()}
+        normal = _normal_map(content, depth + 1)
     elif kind == "L":
         normal = [normal_value(value, depth + 1) for value in content]
     elif kind in _SETS:
         normal = _normal_set(kind, content)
     return normal
+
+
+def _normal_map(members: dict[str, Any], depth: int) -> Item:
+    if "" in members:
+        raise invalid("Empty attribute name")
+    return {name: normal_value(value, depth) for name, value in members.items()}
 
 
 def _is_json_of(kind: str, content: object) -> bool:

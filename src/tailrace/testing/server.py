@@ -12,6 +12,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Final, Self
+from uuid import uuid4
 
 import msgspec
 
@@ -199,7 +200,9 @@ def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
                 return
             self.close_connection = reply.transport == "cut short"
-            headers = {} if reply.checksum is None else {"x-amz-crc32": str(reply.checksum)}
+            headers = {"x-amzn-RequestId": uuid4().hex.upper()}
+            if reply.checksum is not None:
+                headers["x-amz-crc32"] = str(reply.checksum)
             body = reply.body[: len(reply.body) // 2] if reply.transport == "cut short" else reply.body
             self._send(reply.status, reply.content_type, headers, body, len(reply.body))
 
