@@ -81,7 +81,7 @@ class SimulatedDynamoDB:
         self._thread.join()
         self._server.server_close()
 
-    def act(self, name: str, **fields: Any) -> dict[str, Any]:
+    def act(self, name: str, /, **fields: Any) -> dict[str, Any]:
         """Do something to the stand-in: `act("split", table="orders", at=0.2)`.
 
         Raises ValueError for an action that does not exist, with other fields, or not possible as things stand.
