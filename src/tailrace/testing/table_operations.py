@@ -219,7 +219,7 @@ def _description(table: Table) -> Answer:
         "TableStatus": "ACTIVE",
         "CreationDateTime": created_s,
         "ItemCount": table.count(),
-        "TableSizeBytes": table.size_bytes(),
+        "TableSizeBytes": table.size_bytes,
         "KeySchema": key_schema(table.key_attributes),
         "AttributeDefinitions": [
             {"AttributeName": name, "AttributeType": kind} for name, _, kind in table.key_attributes

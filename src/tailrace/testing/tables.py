@@ -63,6 +63,7 @@ class Table:
         self.ttl_attribute: str | None = None
         self.writes = 0
         """How many items were put, updated or deleted so far."""
+        self.size_bytes = 0
         self._items: dict[Key, Item] = {}
         self._order: list[Key] = []
 
@@ -74,10 +75,6 @@ class Table:
     def count(self) -> int:
         """Count the items."""
         return len(self._items)
-
-    def size_bytes(self) -> int:
-        """Measure the items."""
-        return sum(map(item_size, self._items.values()))
 
     def key_of_item(self, item: Item) -> Key:
         """Give an item's key. Raises `AwsError` when its key attributes are not as they must be."""
@@ -108,6 +105,7 @@ class Table:
         before = self._items.get(key)
         if before == after:
             return
+        self.size_bytes += item_size(after or {}) - item_size(before or {})
         if after is None:
             del self._items[key]
             del self._order[bisect_left(self._order, key)]
