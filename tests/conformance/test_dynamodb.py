@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from conformance.conftest import Service, post, refused
+from support.aws_service import Service, post, refused
 from support.names import unique
 
 NOT_FOUND = ("ResourceNotFoundException", 400)

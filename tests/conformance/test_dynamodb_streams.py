@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from conformance.conftest import Service, refused
+from support.aws_service import Service, refused
 
 NOT_FOUND = ("ResourceNotFoundException", 400)
 INVALID = ("ValidationException", 400)

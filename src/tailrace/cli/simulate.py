@@ -20,9 +20,10 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Run a stand-in for DynamoDB and DynamoDB Streams, with splits, rollovers and faults, until stopped.
+    """Run a stand-in for DynamoDB, with splits and faults.
 
-    Every AWS client talks to it, with any credentials. It keeps everything in memory. SIGTERM or Ctrl-C ends it.
+    Every AWS client talks to it, with any credentials. It has streams, and keeps everything in memory.
+    SIGTERM or Ctrl-C ends it.
 
     \b
     Example:

@@ -50,9 +50,9 @@ class Fault(StrEnum):
     HOLE = "hole"
     """DescribeStream: one shard is missing, in this answer and some more."""
     SPLIT = "split"
-    """A write: the shard that owns the key splits before it, at a place that is drawn."""
+    """A write: before it one of the table's shards splits, at a place that is drawn."""
     ROLLOVER = "rollover"
-    """A write: the shard that owns the key is followed by one child before it."""
+    """A write: before it one of the table's shards is followed by one child."""
 
 
 WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})

@@ -6,6 +6,7 @@ import math
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -147,7 +148,9 @@ class _Server(ThreadingHTTPServer):
                 continue  # its client was quicker
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients go away as they like, and some answers are cut on purpose."""
+        """Say nothing of connections that end: clients go away as they like, and some are cut on purpose."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:

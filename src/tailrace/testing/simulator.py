@@ -77,6 +77,7 @@ class Simulator:
         self._advanced_ms = 0
         self._ticked_ms = now_ms
         self._steps = list(script.script)
+        self._steps_failed: list[str] = []
         self._change(script.settings)
         self.faults.rates = script.rates
 
@@ -141,6 +142,7 @@ class Simulator:
             "calls": dict(sorted(self.calls.items())),
             "faults": {f"{operation} {fault}": n for (operation, fault), n in sorted(self.faults.counts.items())},
             "steps_left": len(self._steps),
+            "steps_failed": self._steps_failed,
             "tables": {name: _table_state(table) for name, table in sorted(self.database.tables.items())},
             "streams": {arn: _stream_state(stream) for arn, stream in sorted(self.database.streams.items())},
         }
@@ -190,8 +192,9 @@ class Simulator:
         if table is None or table.stream is None:
             return
         stream, rng = table.stream, decision.random
-        if Fault.SPLIT in decision.faults:
-            stream.split(rng.choice(stream.open_shards), rng.random(), now_ms)
+        divisible = [shard for shard in stream.open_shards if shard.is_divisible]
+        if Fault.SPLIT in decision.faults and divisible:
+            stream.split(rng.choice(divisible), rng.random(), now_ms)
         if Fault.ROLLOVER in decision.faults:
             stream.roll_over(rng.choice(stream.open_shards), now_ms)
 
@@ -232,7 +235,10 @@ class Simulator:
         if due:
             self._steps = [step for step in self._steps if step not in due]
             for step in due:
-                self.act(step.do, now_ms)
+                try:
+                    self.act(step.do, now_ms)
+                except AwsError as error:
+                    self._steps_failed.append(error.message)
 
     def _is_due(self, when: actions.When, operation: str, now_ms: int) -> bool:
         tables = self.database.tables

@@ -64,6 +64,11 @@ class Shard:
         """Whether it still takes changes."""
         return self.ending is None
 
+    @property
+    def is_divisible(self) -> bool:
+        """Whether it owns enough key hashes to be split."""
+        return self.high - self.low > 1
+
     def trim(self, horizon_ms: int) -> None:
         """Drop the records that arrived before `horizon_ms`."""
         count = bisect_left(self.arrivals_ms, horizon_ms)
@@ -164,9 +169,9 @@ class Stream:
 
     def split(self, shard: Shard, at: float, now_ms: int) -> list[Shard]:
         """Close an open shard and give its key hashes to two children; `at` is the first one's part."""
-        width = shard.high - shard.low
-        if width < 2:
+        if not shard.is_divisible:
             raise AwsError("InvalidAction", f"shard {shard.shard_id} owns one key hash and cannot be split")
+        width = shard.high - shard.low
         middle = shard.low + min(max(round(width * at), 1), width - 1)
         self._close(shard, now_ms)
         return [

@@ -8,6 +8,7 @@ import pytest
 
 from support.simulated import RefusedError, Simulated
 from tailrace.testing.actions import NAMES, parse_action, parse_script
+from tailrace.testing.aws_error import AwsError
 from tailrace.testing.faults import OPERATIONS, Fault, suits
 from tailrace.testing.simulator import Reply
 
@@ -141,6 +142,16 @@ def test_shards_split_and_roll_over_as_often_as_their_rates_say() -> None:
     assert sum(len(shard.sequences) for shard in stream.shards.values()) == 300
 
 
+def test_a_shard_that_owns_one_hash_is_not_split() -> None:
+    simulated = Simulated()
+    arn = simulated.create()
+    stream = simulated.simulator.database.streams[arn]
+    while stream.open_shards[0].is_divisible:
+        simulated.act("split", table="orders", shard=stream.open_shards[0].shard_id, at=0)
+    with pytest.raises(AwsError, match="owns one key hash"):
+        simulated.act("split", table="orders", shard=stream.open_shards[0].shard_id)
+
+
 def history(seed: int) -> list[Any]:
     """What a client meets: every operation, with all faults on."""
     simulated = Simulated(seed, {"rates": {"*": EVERYTHING}, "settings": {"listing_lag_calls": 3, "skew_s": 2}})
@@ -216,6 +227,13 @@ def test_a_script_does_its_steps_when_they_are_due() -> None:
     simulated.act("advance", seconds=60)
     assert statuses(simulated, "ListTables", 2) == [400, 400]
     assert simulated.simulator.state(simulated.now_ms)["steps_left"] == 0
+
+
+def test_a_step_that_cannot_be_done_is_told_and_disturbs_no_call() -> None:
+    simulated = Simulated(script={"script": [{"when": {}, "do": {"action": "split", "table": "none"}}]})
+    assert statuses(simulated, "ListTables", 2) == [200, 200]
+    state = simulated.simulator.state(simulated.now_ms)
+    assert state["steps_failed"] == ["Requested resource not found: Table: none not found"]
 
 
 @pytest.mark.parametrize(
