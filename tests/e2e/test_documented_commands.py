@@ -316,6 +316,17 @@ def stays_up(shop: Shop, line: str) -> None:
     ends(shop, "tailrace local status", saying="not running")
 
 
+def simulates(shop: Shop, line: str) -> None:
+    """It answers AWS's clients and the documented actions, until it is stopped."""
+    (port,) = free_ports(1)
+    with shop.start(line.replace("8000", str(port))) as running:
+        running.wait_shows("its address", lambda: f"endpoint_url  http://127.0.0.1:{port}\n" in running.out)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/_tailrace/state", timeout=10) as answer:
+            assert json.load(answer)["seed"] == 7
+        running.stop(signal.SIGTERM)
+        assert running.err == ""
+
+
 Scenario = tuple[str, Callable[[Shop, str], None]]
 """The fixture that gives the shop, and what must come of the command line there."""
 
@@ -340,6 +351,7 @@ HOW: dict[str, Scenario] = {
     "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),
     "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
+    "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
     "tailrace local down": ("shop", partial(ends, saying="not running\n")),
     "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
 }

@@ -1,0 +1,66 @@
+"""`tailrace simulate`: a stand-in for DynamoDB and its streams, to test consumers with."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def simulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    seed: Annotated[int, typer.Option(help="Another seed, other shard names, numbers and faults.")] = 0,
+    faults: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="What goes wrong, and when: YAML or JSON.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Run a stand-in for DynamoDB, with splits and faults.
+
+    Every AWS client talks to it, with any credentials. It has streams, and keeps everything in memory.
+    SIGTERM or Ctrl-C ends it.
+
+    \b
+    Example:
+      tailrace simulate --port 8000 --seed 7
+    """
+    from tailrace.testing import SimulatedDynamoDB
+    from tailrace.testing.script_file import load_script
+
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    script = load_script(faults) if faults else None
+    with SimulatedDynamoDB(seed=seed, port=port, host=host, script=script) as simulated:
+        _show(simulated.endpoint_url, seed, as_json)
+        stopped.wait()
+
+
+def _show(endpoint_url: str, seed: int, as_json: bool) -> None:
+    environment = {
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint_url,
+    }
+    control_url = f"{endpoint_url}/_tailrace"
+    if as_json:
+        shown = {"endpoint_url": endpoint_url, "control_url": control_url, "seed": seed, "environment": environment}
+        typer.echo(json.dumps(shown))
+        return
+    exports = " ".join(f"{name}={value}" for name, value in environment.items())
+    typer.echo(
+        f"simulating DynamoDB, seed {seed}\n"
+        f"  endpoint_url  {endpoint_url}\n"
+        f"  control       {control_url}/state\n"
+        "\n"
+        "Any credentials do; nothing is kept when it stops. To use it:\n"
+        f"  export {exports}\n"
+        "  aws dynamodb list-tables\n"
+        f'  curl {control_url}/split -d \'{{"table": "orders"}}\''
+    )
