@@ -31,6 +31,7 @@ _REFUSED_TOPIC = {
     KafkaError.TOPIC_EXCEPTION,
     KafkaError.POLICY_VIOLATION,
     KafkaError.INVALID_RECORD,
+    KafkaError.INVALID_TIMESTAMP,  # message.timestamp.before.max.ms of the topic
 }
 
 Place = tuple[int, int]
@@ -133,7 +134,9 @@ class LaneProducer:
             )
 
     def _flush(self, deadline_s: float) -> None:
-        self._producer.flush(max(0.1, deadline_s - time.monotonic()))
+        """Wait until all that was sent is answered, so that the next record begins a batch."""
+        if self._producer.flush(max(0.1, deadline_s - time.monotonic())):
+            raise _BufferFullError
 
     def _produce(self, record: Outgoing, place: Place, deadline_s: float) -> None:
         self._send(
