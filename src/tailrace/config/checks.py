@@ -89,8 +89,7 @@ def _tables(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _topics(pipeline: Pipeline) -> Iterator[Finding]:
-    own = {pipeline.checkpoints_topic: "checkpoints", pipeline.dead_letters_topic: "dead letters"}
-    if len(own) == 1:
+    if pipeline.dead_letters_topic == pipeline.checkpoints_topic:
         yield ("dead_letters",), "is the topic of the checkpoints", "give another name"
     tables = pipeline.source.tables
     if "{table}" not in pipeline.topic and (len(tables) > 1 or _is_pattern(tables[0])):
@@ -100,13 +99,9 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
         if _is_pattern(table):
             continue
         try:
-            topic = pipeline.topic_of(table)
+            pipeline.topic_of(table)
         except InvalidError as error:
             yield ("source", "tables", index), error.message, error.hint
-        else:
-            if topic in own:
-                mend = "give `topic` another form, e.g. `{pipeline}.table.{table}`"
-                yield ("source", "tables", index), f"its topic {quoted(topic)} is that of the {own[topic]}", mend
 
 
 def _is_pattern(table: str) -> bool:

@@ -26,10 +26,6 @@ _FLAGS: Mapping[Path, str] = {
     ("source", "tables"): "--table",
     ("source", "region"): "--region",
     ("source", "endpoint_url"): "--endpoint-url",
-    ("source", "role_arn"): "--role-arn",
-    ("source", "start"): "--start",
-    ("format",): "--format",
-    ("lanes",): "--lanes",
 }
 
 
@@ -79,30 +75,22 @@ def from_flags(
     name: str = "tailrace",
     endpoint_url: str | None = None,
     region: str | None = None,
-    role_arn: str | None = None,
-    start: str | None = None,
-    format: str | None = None,  # noqa: A002 - the key's name
-    lanes: int | None = None,
 ) -> LoadedPipeline:
     """Make a pipeline without a file, everything else at its default. Raises `FileErrors` that name the flags.
 
     `name` stays the same from run to run, so that the next one goes on where this one stopped.
     """
-    source = {"endpoint_url": endpoint_url, "region": region, "role_arn": role_arn, "start": start}
+    given = {key: value for key, value in (("endpoint_url", endpoint_url), ("region", region)) if value is not None}
     data = {
         "name": name,
         "kafka": {"bootstrap.servers": bootstrap},
-        "source": {"type": "dynamodb-streams", "tables": list(tables)} | _given(source),
-    } | _given({"format": format, "lanes": lanes})
+        "source": {"type": "dynamodb-streams", "tables": list(tables)} | given,
+    }
     document = Document("", FilePath(), data)
     try:
         return _build(document)
     except FileErrors as errors:
         raise FileErrors(_with_flag(path, error) for path, error in document.problems.items()) from errors
-
-
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _with_flag(path: Path, error: FileError) -> FileError:

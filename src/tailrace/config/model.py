@@ -27,7 +27,9 @@ from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, nearest, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.units import duration, size
+from tailrace.formats import FormatName, Numbers
 from tailrace.kafka import properties
+from tailrace.kafka.checkpoint_topic import topic_name
 
 TOPIC_LENGTH_MAX = 249
 _TOPIC = re.compile(rf"^[A-Za-z0-9._-]{{1,{TOPIC_LENGTH_MAX}}}$")
@@ -349,10 +351,8 @@ class Pipeline(_Part):
         description="Name of each table's topic. `{pipeline}` and `{table}` are filled in.",
     )
     topics: Topics = Field(default=_as_written({}), description="How missing topics are made.")
-    format: Literal["debezium", "item", "dynamodb-json", "cloudevents"] = Field(
-        default="debezium", description="What a record's value looks like."
-    )
-    numbers: Literal["exact", "string"] = Field(
+    format: FormatName = Field(default="debezium", description="What a record's value looks like.")
+    numbers: Numbers = Field(
         default="exact",
         description="DynamoDB's numbers as JSON numbers with all their digits (up to 38), or as JSON strings.",
     )
@@ -362,7 +362,7 @@ class Pipeline(_Part):
     errors: Literal["dead-letter", "fail"] = Field(
         default="dead-letter",
         description="What becomes of a change that cannot be converted or published: set aside with its reason, "
-        "or the pipeline stops.",
+        "or its shard stops.",
     )
     dead_letters: TopicName | None = Field(
         default=None, description="Topic of the dead letters. Without it, `<name>.dead-letters`."
@@ -381,7 +381,7 @@ class Pipeline(_Part):
     @property
     def checkpoints_topic(self) -> str:
         """The compacted topic of the checkpoints; each of its partitions is a lane."""
-        return f"{self.name}.checkpoints"
+        return topic_name(self.name)
 
     @property
     def dead_letters_topic(self) -> str:
@@ -389,10 +389,20 @@ class Pipeline(_Part):
         return self.dead_letters or f"{self.name}.dead-letters"
 
     def topic_of(self, table: str) -> str:
-        """Give the topic of a table's changes. Raises `InvalidError` when that would be no topic's name."""
+        """Give the topic of a table's changes.
+
+        Raises `InvalidError` when that would be no topic's name, or one of the pipeline's own topics: a pattern of
+        `source.tables` may match any table.
+        """
         topic = self.topic.format(pipeline=self.name, table=table)
         if fault := topic_fault(topic):
             raise InvalidError(f"the topic of table {table} would be {quoted(topic)}", fault)
+        for own, what in ((self.checkpoints_topic, "checkpoints"), (self.dead_letters_topic, "dead letters")):
+            if topic == own:
+                raise InvalidError(
+                    f"the topic of table {table} would be {quoted(topic)}, that of the {what}",
+                    "give `topic` another form, e.g. `{pipeline}.table.{table}`",
+                )
         return topic
 
     def shown(self) -> dict[str, Any]:

@@ -158,6 +158,14 @@ def test_a_table_whose_topic_cannot_be_is_refused(tmp_path: Path) -> None:
         loaded(tmp_path, MINIMAL).topic_of("u" * 250)
 
 
+@pytest.mark.parametrize("table", ["checkpoints", "dead-letters"])
+def test_a_table_that_only_a_pattern_matches_never_gets_one_of_the_pipelines_own_topics(
+    tmp_path: Path, table: str
+) -> None:
+    with pytest.raises(InvalidError, match=f"would be `shop.{table}`, that of the "):
+        loaded(tmp_path, MINIMAL.replace("[orders]", '["*"]')).topic_of(table)
+
+
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_the_region_comes_from_the_environment_unless_the_file_has_it(
     variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -224,16 +232,16 @@ def test_a_file_that_cannot_be_used(make: bytes | None, told: str, tmp_path: Pat
 
 
 def test_without_a_file() -> None:
-    pipeline = from_flags(["orders"], "localhost:9092", endpoint_url="http://localhost:8000", lanes=2).pipeline
-    assert (pipeline.name, pipeline.lanes, pipeline.format) == ("tailrace", 2, "debezium")
+    pipeline = from_flags(["orders"], "localhost:9092", endpoint_url="http://localhost:8000").pipeline
+    assert (pipeline.name, pipeline.lanes, pipeline.format) == ("tailrace", 16, "debezium")
     assert pipeline.source.endpoint_url == "http://localhost:8000"
     assert pipeline.topic_of("orders") == "tailrace.orders"
 
 
 def test_without_a_file_the_flags_are_named() -> None:
     with pytest.raises(FileErrors) as caught:
-        from_flags(["x y"], "local host", region="US East", start="now")
-    assert [error.path for error in caught.value.errors] == ["--bootstrap", "--region", "--table", "--start"]
+        from_flags(["x y"], "local host", region="US East")
+    assert [error.path for error in caught.value.errors] == ["--bootstrap", "--region", "--table"]
     assert str(caught.value).startswith("--bootstrap: `local host` is not a list of brokers; write `host:port`")
 
 

@@ -171,8 +171,8 @@ CASES: list[tuple[str, str, str]] = [
     ("table twice", GOOD.replace("users-*", "orders"), "6: source.tables[1]: `orders` is given twice; keep one"),
     ("left out", source("exclude: [orders]"), "6: source.tables[0]: `orders` is also left out by `exclude`; keep it in one of them"),
     ("one topic", top("topic: all"), "7: topic: would put several tables into one topic; put `{table}` into it: items of different tables can have the same key"),
-    ("checkpoints", GOOD.replace("orders", "checkpoints"), "6: source.tables[0]: its topic `shop.checkpoints` is that of the checkpoints; give `topic` another form, e.g. `{pipeline}.table.{table}`"),
-    ("dead letters", GOOD.replace("orders", "dead-letters"), "6: source.tables[0]: its topic `shop.dead-letters` is that of the dead letters; give `topic` another form, e.g. `{pipeline}.table.{table}`"),
+    ("checkpoints", GOOD.replace("orders", "checkpoints"), "6: source.tables[0]: the topic of table checkpoints would be `shop.checkpoints`, that of the checkpoints; give `topic` another form, e.g. `{pipeline}.table.{table}`"),
+    ("dead letters", GOOD.replace("orders", "dead-letters"), "6: source.tables[0]: the topic of table dead-letters would be `shop.dead-letters`, that of the dead letters; give `topic` another form, e.g. `{pipeline}.table.{table}`"),
     ("dead letters in checkpoints", top("dead_letters: shop.checkpoints"), "7: dead_letters: is the topic of the checkpoints; give another name"),
     ("topic too long", GOOD.replace("orders", "t" * 245), f"6: source.tables[0]: the topic of table {'t' * 245} would be `shop.{'t' * 52}...`; {TOPIC_RULE}"),
     # Kafka's properties
