@@ -96,18 +96,22 @@ class ListerLoop:
         self._ended.put(shard)
 
     def run(self) -> None:
-        """List until stopped. Errors of the source are logged, and tried again with the next round."""
+        """List until stopped. Errors are logged, and tried again with the next round."""
         with contextlib.suppress(_StoppedError):
             while not self._stopped.is_set():
-                try:
-                    self._round()
-                except ReadError as error:
-                    logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
-                except _StoppedError:
-                    raise
-                except Exception:
-                    logger.exception("listing failed; this is a defect of Tailrace")
-                self._wait(self._interval_s)
+                self._try(self._round)
+                self._try(self._wait)
+
+    def _try(self, part: Callable[[], None]) -> None:
+        """Do a part of the loop: whatever fails in it, the loop goes on, for nobody else lists."""
+        try:
+            part()
+        except _StoppedError:
+            raise
+        except ReadError as error:
+            logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+        except Exception:
+            logger.exception("listing failed; this is a defect of Tailrace")
 
     def _round(self) -> None:
         self._gone.clear()
@@ -221,9 +225,9 @@ class ListerLoop:
             if children:
                 self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False, current=True)
 
-    def _wait(self, seconds: float) -> None:
+    def _wait(self) -> None:
         """Wait for the next round, looking for children meanwhile."""
-        deadline_ms = self._engine.now_ms() + int(seconds * 1000)
+        deadline_ms = self._engine.now_ms() + int(self._interval_s * 1000)
         while not self._stopped.is_set() and (left_ms := deadline_ms - self._engine.now_ms()) > 0:
             try:
                 shard = self._ended.get(timeout=min(left_ms / 1000, 0.5))

@@ -183,3 +183,19 @@ def test_looking_for_children_goes_on_after_the_source_failed(
     source.hidden = [ListedShard("y", ("z",))]
     loop.shard_ended(ShardRef(STREAM, "z"))
     wait_for("a later child is found", lambda: "y" in known(engine))
+
+
+def test_a_defect_between_two_rounds_does_not_end_the_listing(
+    engine: Engine, source: Source, loop: ListerLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    monkeypatch.setattr(source, "children", lambda _shard: 1 / 0)
+    source.shards_listed.append(ListedShard("b"))
+
+    def another_round_lists() -> bool:
+        loop.shard_ended(ShardRef(STREAM, "a"))
+        return known(engine) == {"a", "b"}
+
+    wait_for("another round lists", another_round_lists)
