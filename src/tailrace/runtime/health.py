@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,8 +12,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from tailrace.errors import WorldError
 from tailrace.runtime.threads import start_thread
 
+CLIENT_TIMEOUT_S = 10.0
+"""How long a client may take to send its request: each holds a thread."""
+
 Check = Callable[[], str | None]
-"""Gives None when all is well, else what is not."""
+"""Gives None when all is well, else what is not. Raises TimeoutError when the worker does not answer."""
 
 
 class HealthServer:
@@ -29,9 +33,18 @@ class HealthServer:
         }
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = CLIENT_TIMEOUT_S
+
+            def handle(self) -> None:
+                with contextlib.suppress(ConnectionError):  # the client has gone: nobody waits for the answer
+                    super().handle()
+
             def do_GET(self) -> None:
                 route = routes.get(self.path.split("?")[0])
-                status, content_type, body = route() if route else (404, "text/plain", b"not found\n")
+                try:
+                    status, content_type, body = route() if route else (404, "text/plain", b"not found\n")
+                except TimeoutError:
+                    status, content_type, body = 503, "text/plain", b"the worker does not answer\n"
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))
@@ -57,8 +70,5 @@ class HealthServer:
 
 
 def _probe(check: Check) -> tuple[int, str, bytes]:
-    try:
-        fault = check()
-    except TimeoutError:
-        fault = "the worker does not answer"
+    fault = check()
     return (503, "text/plain", f"{fault}\n".encode()) if fault else (200, "text/plain", b"ok\n")
