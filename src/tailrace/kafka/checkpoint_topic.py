@@ -156,6 +156,8 @@ class Follower:
                 self._at_end.add(partition)
             elif refusal.code() in _FATAL:
                 raise clients.world_error(refusal, f"reading {self._topic}", self._user)
+            else:
+                clients.tell(refusal)
         return [self._followed(partition, key, message) for (partition, key), message in last.items()]
 
     def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed:

@@ -90,7 +90,7 @@ _REPEAT_S = 60.0
 _told_s: dict[int | None, float] = {}
 
 
-def _on_error(error: KafkaError) -> None:
+def tell(error: KafkaError) -> None:
     """Log what librdkafka goes through, each kind once a minute; what it means is decided where a call fails."""
     now_s = time.monotonic()
     if now_s - _told_s.get(error.code(), -_REPEAT_S) >= _REPEAT_S:
@@ -99,6 +99,6 @@ def _on_error(error: KafkaError) -> None:
 
 
 _OBSERVED: dict[str, Any] = {
-    "error_cb": _on_error,
+    "error_cb": tell,
     "log_level": "2",  # librdkafka logs each failed connection as well, many times a second while a broker is away
 }

@@ -68,8 +68,11 @@ class Membership:
         """Keep the membership alive. Raises WorldError when the group refuses this worker."""
         message = self._consumer.poll(timeout_s)
         error = message.error() if message is not None else None
-        if error is not None and error.code() in _FATAL:
+        if error is None:
+            return
+        if error.code() in _FATAL:
             raise clients.world_error(error, f"joining the consumer group {self._pipeline}", self._user)
+        clients.tell(error)
 
     def leave(self) -> None:
         """Leave the group: the others get the lanes at once."""
