@@ -15,6 +15,7 @@ from tailrace.kafka import clients, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 
+_RECORDS_MAX = 10_000
 _FATAL = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
@@ -133,7 +134,7 @@ class Follower:
         """The partitions that were not read to an end yet."""
         return set(range(self._lane_count)) - self._at_end
 
-    def poll(self, timeout_s: float, max_records: int = 10_000) -> list[Followed]:
+    def poll(self, timeout_s: float) -> list[Followed]:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
 
         Of the records of a key only the last is given, as if the topic had been compacted: decoding all of them is
@@ -141,7 +142,7 @@ class Follower:
         """
         try:
             first = self._consumer.poll(timeout_s)
-            messages = [first, *self._consumer.consume(max_records, 0)] if first is not None else []
+            messages = [first, *self._consumer.consume(_RECORDS_MAX, 0)] if first is not None else []
         except KafkaException as error:
             raise clients.world_error(error, f"reading {self._topic}", self._user) from error
         last: dict[tuple[int, bytes | None], Message] = {}
