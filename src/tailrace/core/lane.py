@@ -81,8 +81,8 @@ class LaneOptions(msgspec.Struct, frozen=True):
     linger_ms: int = 100
     buffer_bytes: int = 16 << 20
     """Bound of the pages held, those being read counted as `page_bytes` each."""
-    page_bytes: int = 1 << 20
-    """What a page being read may turn out to be (GetRecords answers with at most 1 MB)."""
+    page_bytes: int = 3 << 20
+    """What a page being read may turn out to be: GetRecords answers with at most 1 MB, envelopes add to it."""
     pacing: Pacing = Pacing()
     errors_fail: bool = False
     """A record that cannot be published stops its shard instead of becoming a dead letter."""
@@ -489,7 +489,7 @@ class Lane:
         held += sum(self._options.page_bytes for r in self.readings.values() if r.phase is Phase.READING)
         ready = [r for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms <= now_ms]
         for reading in sorted(ready, key=lambda r: r.next_read_ms):
-            if held + self._options.page_bytes > self._options.buffer_bytes:
+            if held and held + self._options.page_bytes > self._options.buffer_bytes:
                 return
             held += self._options.page_bytes
             reading.phase = Phase.READING

@@ -42,8 +42,9 @@ class RefusedRecords:
         """Note a refusal. `sure`: the record was alone in its batch."""
         identity = _identity(page.records[index])
         if not sure:
+            is_new = identity not in self._suspects[page.shard]
             self._suspects[page.shard].add(identity)
-            return Learned.SUSPECT
+            return Learned.SUSPECT if is_new else Learned.NOTHING
         before = self._set_aside[page.shard].get(identity)
         self._set_aside[page.shard][identity] = SetAside(before.reason if before else reason, bare=before is not None)
         if before is None:
@@ -57,19 +58,23 @@ class RefusedRecords:
             return page
         identities = [_identity(record) for record in page.records]
         marks = {i: set_aside[one] for i, one in enumerate(identities) if set_aside and one in set_aside}
+        alone = frozenset(i for i, one in enumerate(identities) if suspects and one in suspects)
         if stop and marks:
             first = min(marks)
-            return page.cut_before(first, marks[first].reason)
-        alone = frozenset(i for i, one in enumerate(identities) if suspects and one in suspects)
+            cut = page.cut_before(first, marks[first].reason)
+            return msgspec.structs.replace(cut, alone=frozenset(i for i in alone if i < len(cut.records)))
         return msgspec.structs.replace(page, set_aside=marks, alone=alone)
 
     def forget(self, shard: ShardRef, sequence: str | None) -> None:
         """Forget what is published: all records of `shard` up to `sequence`."""
-        if sequence is None or (shard not in self._suspects and shard not in self._set_aside):
+        if sequence is None:
             return
-        self._suspects[shard] = {one for one in self._suspects[shard] if is_after(one[0], sequence)}
-        kept = {one: mark for one, mark in self._set_aside[shard].items() if is_after(one[0], sequence)}
-        self._set_aside[shard] = kept
+        suspects = {one for one in self._suspects.pop(shard, ()) if is_after(one[0], sequence)}
+        if suspects:
+            self._suspects[shard] = suspects
+        marks = {one: mark for one, mark in self._set_aside.pop(shard, {}).items() if is_after(one[0], sequence)}
+        if marks:
+            self._set_aside[shard] = marks
 
 
 def _identity(record: Outgoing) -> _Identity:

@@ -146,6 +146,8 @@ class View:
         if previous is not None:
             for parent in previous.parents:
                 self._children[parent].discard(shard)
+                if not self._children[parent]:
+                    del self._children[parent]
         if record is None:
             self._shards_of_lane[lane].discard(shard)
             return

@@ -118,7 +118,7 @@ class ListerLoop:
         self._publish_birth()
         self._publish(self._ask(lambda view: leave_out(view, self._wanted, self._engine.now_ms())))
         known = self._ask(lambda view: {table for table in view.tables if self._wanted(table)})
-        for table in sorted(known.union(self._table_names())):
+        for table in sorted(known.union(self._listed_names())):
             if self._stopped.is_set():
                 return
             try:
@@ -126,6 +126,14 @@ class ListerLoop:
             except ReadError as error:
                 logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
             self._look_for_children()
+
+    def _listed_names(self) -> list[str]:
+        """List the tables; when that fails the known ones are listed nevertheless."""
+        try:
+            return self._table_names()
+        except ReadError as error:
+            logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+            return []
 
     def _list_table(self, table: str) -> None:
         record = self._describe(table)

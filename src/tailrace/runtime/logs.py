@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -46,3 +47,10 @@ def configure(level: str, redact: Callable[[str], str], *, as_json: bool | None 
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     log.setLevel(_LEVELS[level])
+    threading.excepthook = _log_uncaught
+
+
+def _log_uncaught(uncaught: threading.ExceptHookArgs) -> None:
+    if uncaught.exc_value is not None:
+        trace = (uncaught.exc_type, uncaught.exc_value, uncaught.exc_traceback)
+        log.critical("a thread ended; this is a defect of Tailrace", exc_info=trace)

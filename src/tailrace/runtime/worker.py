@@ -151,8 +151,9 @@ class Worker:
             if self._lister is not None:
                 self._lister.stop()
             self._readers.stop()
-            member.join(LEAVE_TIMEOUT_S)
-            follower.join(LEAVE_TIMEOUT_S)
+            deadline_s = time.monotonic() + LEAVE_TIMEOUT_S
+            for thread in (member, follower):
+                thread.join(max(0.0, deadline_s - time.monotonic()))
         if self._fatal is not None:
             raise self._fatal
 
@@ -387,7 +388,7 @@ class Worker:
         self._inbox.put(partial(self._assigned, lanes))
 
     def _on_revoked(self, lanes: list[int]) -> None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() or not lanes:
             return
         done = threading.Event()
         self._inbox.put(partial(self._release, set(lanes), done))

@@ -105,8 +105,8 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
     """Decode the body of a GetRecords answer, or a Lambda event of one shard, into changes in their order.
 
     A record that cannot be understood becomes one with an error; its sequence number is its own when it can
-    be read, else that of the record before it ("" when there is none). Raises `ReadError` UNAVAILABLE when the
-    envelope itself cannot be parsed.
+    be read, else that of the record before it, or at the head of the page of the one behind it. Raises `ReadError`
+    UNAVAILABLE when the envelope itself cannot be parsed, or no record has a sequence number.
     """
     try:
         page = _open_page(body)
@@ -122,6 +122,7 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         record = _source_record(bytes(view), sequence, shard, table, region)
         sequence = record.sequence
         records.append(record)
+    _place_the_head(records, shard, table)
     size_bytes = len(body)
     return SourcePage(
         records=records,
@@ -129,6 +130,22 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         size_bytes=size_bytes,
         full=len(records) >= _RECORDS_MAX or size_bytes >= _FULL_BYTES,
     )
+
+
+def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) -> None:
+    """Give records at the head of a page that have no sequence number that of the first behind them that has one.
+
+    Raises `ReadError` when none has: a position in the shard cannot be told then.
+    """
+    head = next((index for index, record in enumerate(records) if record.sequence), len(records))
+    if head == len(records) > 0:
+        raise ReadError(
+            f"no record of a page of shard {shard.shard_id} of table {table} has a sequence number: {records[0].error}",
+            ReadFailure.UNAVAILABLE,
+            hint=_HINT,
+        )
+    for index in range(head):
+        records[index] = msgspec.structs.replace(records[index], sequence=records[head].sequence)
 
 
 def _open_page(body: bytes) -> _Page:

@@ -101,3 +101,18 @@ def test_stopping_cuts_before_the_first_record_that_would_be_set_aside() -> None
     refused.note(whole, 1, "larger", sure=True)
     cut = refused.apply(whole, stop=True)
     assert (sequences(cut), cut.stop) == ([1], "larger")
+
+
+def test_what_stands_before_a_record_that_stops_its_shard_is_still_sent_alone() -> None:
+    refused, whole = RefusedRecords(), page(SHARD, 1, 2, 3)
+    for index in range(3):
+        assert refused.note(whole, index, "too large", sure=False) is Learned.SUSPECT
+    refused.note(whole, 2, "too large", sure=True)
+    cut = refused.apply(whole, stop=True)
+    assert (len(cut.records), cut.stop, cut.alone) == (2, "too large", frozenset({0, 1}))
+
+
+def test_a_suspect_that_is_refused_among_others_again_teaches_nothing() -> None:
+    refused, whole = RefusedRecords(), page(SHARD, 1, 2)
+    assert refused.note(whole, 0, "too large", sure=False) is Learned.SUSPECT
+    assert refused.note(whole, 0, "too large", sure=False) is Learned.NOTHING

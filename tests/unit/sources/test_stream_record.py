@@ -234,9 +234,18 @@ def test_poison_without_a_sequence_number_has_that_of_the_record_before_it(unpla
     assert [record.sequence[-1] for record in (first, bad, again, last)] == ["1", "1", "1", "3"]
     assert [record.change is None for record in (first, bad, again, last)] == [False, True, True, False]
     assert "the record after 100000000000000000001" in str(bad.error)
-    alone = decode(unplaced).records[0]
-    assert alone.sequence == ""
-    assert "the record after the start of the page" in str(alone.error)
+
+
+def test_poison_without_a_sequence_number_at_the_head_of_a_page_has_that_of_the_record_behind_it() -> None:
+    bad, again, first = decode({}, {}, record_of(2)).records
+    assert [record.sequence[-1] for record in (bad, again, first)] == ["2", "2", "2"]
+    assert "the record after the start of the page" in str(bad.error)
+
+
+def test_a_page_in_which_no_record_has_a_sequence_number_is_asked_for_again() -> None:
+    with pytest.raises(ReadError, match=r"no record of a page of shard .* has a sequence number") as refused:
+        decode({}, 7)
+    assert refused.value.failure is ReadFailure.UNAVAILABLE
 
 
 @pytest.mark.parametrize("broken", [b"\\ud800", b"\\udc00\\ud800", b"\xff", b"\xed\xa0\x80", b"\x01"])
