@@ -190,9 +190,7 @@ class ModelProducer:
         self._queue.clear()
 
     def _send(self) -> None:
-        """Send what is queued, a batch for each partition."""
-        if self._failed is not None or self._fatal is not None:
-            return
+        """Send what is queued, a batch for each partition; after a failure what is left is not sent."""
         epoch = self.epoch
         while self._queue and self._failed is None:
             added = self._queue.keys() - self._partitions
@@ -205,12 +203,13 @@ class ModelProducer:
                 self._network.call("Produce", lambda to=partition, b=batch: self._produce(epoch, to, b))
                 self._queue.pop(partition, None)
             except NotAuthorizedError as error:
-                raise self._refused(error) from None
+                self._failed = KafkaError(_CODES[type(error)])
             except BrokerError as error:
                 self._refused(error)
                 self._report(KafkaError(_CODES[type(error)]))
             except UnansweredError:
                 self._report(KafkaError(KafkaError._MSG_TIMED_OUT))
+        self._queue.clear()
 
     def _add(self, epoch: int, partitions: set[Partition]) -> None:
         self._broker.add_partitions(self._id, epoch, partitions)

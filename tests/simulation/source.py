@@ -77,6 +77,10 @@ class Source:
             self._open(table, (), set(items[number::shard_count]))
 
     @property
+    def now_ms(self) -> int:
+        return self._schedule.now_ms
+
+    @property
     def items(self) -> list[str]:
         return list(self._owner_of)
 
@@ -237,7 +241,7 @@ class Source:
         shard = ShardRef(self.tables[table], f"shardId-{len(self.shards):08d}")
         late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
         self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
-        for item in items:
+        for item in sorted(items):
             self._owner_of[item] = shard
 
 

@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from simulation.broker import Broker, Message, Partition
-from simulation.checkers import BrokenPromiseError, Checker, check_the_topics
+from simulation.broker import Broker, Message, Partition, State
+from simulation.checkers import BrokenPromiseError, Checker, check_the_topics, require
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import SESSION_TIMEOUT_MS, Group
@@ -257,8 +257,11 @@ class World:
         else:
             missing = self.checker.missing()
             raise BrokenPromiseError(f"never published: {', '.join(missing[:5])}; {self._describe()}")
+        unended = [each for each in self._broker.transactions if each.state is State.OPEN]
         for _ in range(20):
             self._every_second()
+        for each in unended:
+            require(each.state is not State.OPEN, f"a transaction of {each.transactional_id} never ended")
         check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
 
     def _describe(self) -> str:

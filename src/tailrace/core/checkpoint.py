@@ -52,7 +52,7 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     parents: tuple[ShardRef, ...]
     start: Start
     seen_ms: int
-    """When the lister first saw it."""
+    """When the lister first saw it, or, if it was found late, since when it may have changes that nobody has read."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
 
@@ -68,6 +68,8 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     at_ms: int
     """When the transaction that carries this record was put together."""
     detail: str | None = None
+    trimmed: bool = False
+    """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
 
 
 class Taken(Record, frozen=True, kw_only=True):

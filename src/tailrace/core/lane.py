@@ -355,6 +355,7 @@ class Lane:
             state=_CHECKPOINT_STATES.get(reading.phase, "open"),
             sequence=reading.sequence,
             created_ms=reading.created_ms,
+            trimmed=reading.trimmed,
             now_ms=now_ms,
             detail=detail,
         )
@@ -375,7 +376,7 @@ class Lane:
                 reading.phase = Phase.READY
             case _:
                 if event.failure is ReadFailure.TRIMMED:
-                    reading.sequence = None  # forgiven: read on at what the stream still has
+                    reading.trimmed = True  # forgiven: read on at what the stream still has
                 if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
@@ -433,17 +434,17 @@ class Lane:
             return
         self._synced_version = self._view.version
         known = self._view.shards_of(self.number)
-        for shard in known - self.readings.keys():
+        for shard in sorted(known - self.readings.keys()):
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
-        self._forget_checkpoints(self._committed.keys() - known, now_ms)
+        self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
         for table, readings in _by_table(self.readings.values()).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
 
-    def _forget_checkpoints(self, shards: set[ShardRef], now_ms: int) -> None:
+    def _forget_checkpoints(self, shards: list[ShardRef], now_ms: int) -> None:
         """Write tombstones for checkpoints whose lineage the lister has taken back."""
         for shard in shards:
             del self._committed[shard]

@@ -18,6 +18,7 @@ class _Entry:
     state: ShardState
     sequence: str | None
     created_ms: int | None
+    trimmed: bool
     detail: str | None
 
 
@@ -59,11 +60,12 @@ class Outbox:
         state: ShardState,
         sequence: str | None,
         created_ms: int | None,
+        trimmed: bool,
         now_ms: int,
         detail: str | None = None,
     ) -> None:
         """Add a page and the checkpoint that holds once it is committed."""
-        self._waiting.append(_Entry(page, table, state, sequence, created_ms, detail))
+        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, detail))
         self._count(page, 1)
         self.size_bytes += page.size_bytes
         self._note_age(now_ms)
@@ -128,6 +130,7 @@ class Outbox:
                 created_ms=entry.created_ms,
                 at_ms=now_ms,
                 detail=entry.detail,
+                trimmed=entry.trimmed,
             )
             for entry in self._under_way
         }

@@ -175,7 +175,7 @@ class ListerLoop:
             if not open_questions:
                 self._publish(result.writes)
                 return
-            for shard in open_questions:
+            for shard in sorted(open_questions):
                 asked.add(shard)
                 if not self._lister.exists(shard):
                     self._gone.add(shard)
