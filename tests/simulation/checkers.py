@@ -74,7 +74,7 @@ class Checker:
     def trimmed(self, changes: list[Written]) -> None:
         """See what the stream forgot: some of it was never promised."""
         for change in changes:
-            if self._is_accepted_gap(change.shard) or self._was_there_before(change):
+            if self._is_given_up(change.shard) or self._was_there_before(change):
                 self._excused.add((change.item, change.number))
 
     # Asked at the end
@@ -161,7 +161,7 @@ class Checker:
                     continue
                 require(self.shards[child].has_begun, f"{shard.shard_id} is taken back before its children began")
         else:
-            require(known.lineage is not None or not known.has_ended, f"{shard.shard_id} is published anew")
+            require(known.lineage is None and not known.has_ended, f"{shard.shard_id} is published anew")
             self._see_first_listing(shard.stream_arn)
         known.was_listed = True
         known.lineage = record
@@ -232,6 +232,18 @@ class Checker:
         self._excused.update((change.item, change.number) for change in lost)
         for child in self._children(shard):
             self._give_up_what_is_trimmed(child)
+        self._give_up_who_was_overlooked(shard)
+
+    def _give_up_who_was_overlooked(self, shard: ShardRef) -> None:
+        for parent in self._source.shards[shard].parents:
+            true = self._source.shards[parent]
+            if true.removed and not self.shards[parent].was_listed:
+                self._excused.update((change.item, change.number) for change in true.changes)
+                self._give_up_who_was_overlooked(parent)
+
+    def _is_given_up(self, shard: ShardRef) -> bool:
+        """The shard stands at an accepted gap, or one that it comes from does: reading goes on at what is left."""
+        return self._is_accepted_gap(shard) or any(map(self._is_given_up, self._source.shards[shard].parents))
 
     def _is_accepted_gap(self, shard: ShardRef) -> bool:
         checkpoint = self.shards[shard].checkpoint

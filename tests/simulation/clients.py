@@ -134,6 +134,8 @@ class ModelProducer:
     def begin_transaction(self) -> None:
         self._raise_fatal()
         self._partitions.clear()
+        self._queue.clear()
+        self._failed = None
         self._buffer_stays_full = self._rng.random() < self._faults.buffer_full
 
     def produce(

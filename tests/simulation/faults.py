@@ -11,7 +11,7 @@ class Faults:
     """Probabilities and rates; zero is off. `stop` ends all of them."""
 
     # For each step of a worker
-    nap: float = 0.002
+    nap: float = 0.012
     """It sleeps, mostly past the session's time-out."""
     # For each request to the broker
     request_lost: float = 0.03
@@ -28,6 +28,8 @@ class Faults:
     """For each shard of a listing."""
     shown_late: float = 0.7
     """For each shard."""
+    handed_over_late: float = 0.2
+    """For each time that the lister has something to publish."""
     # For each change
     huge: float = 0.03
     colossal: float = 0.02

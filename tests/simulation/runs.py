@@ -74,3 +74,8 @@ def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None =
     summary.seconds = time.monotonic() - began_s
     summary.broken.sort()
     return summary
+
+
+def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
+    """Give the first history that finds a planted fault."""
+    return next((played for seed in seeds if (played := play(seed, mutation=mutation)).broken), None)

@@ -24,7 +24,7 @@ from simulation.group import Group
 from simulation.simulated_time import Action, Host, Process, Schedule
 from simulation.source import Source
 from tailrace.core.change import Change, Message
-from tailrace.core.checkpoint import Start
+from tailrace.core.checkpoint import Start, Write
 from tailrace.core.lane import Lane, LaneOptions
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Page
@@ -478,6 +478,13 @@ class SimulatedWorker(Worker):
     def _tell(self, lane: int, event: Event) -> None:
         self._engine_inbox.name = type(event).__name__
         super()._tell(lane, event)
+
+    def publish(self, incarnation: int, writes: tuple[Write, ...]) -> None:
+        rng = self._around.rng
+        if rng.random() < self._around.faults.handed_over_late:
+            self._engine_inbox.delay_ms = rng.randint(10, 3_000)
+        super().publish(incarnation, writes)
+        self._engine_inbox.delay_ms = 0
 
     def _handle(self, lane: Lane, event: Event) -> None:
         state, phases = lane.state, {shard: reading.phase for shard, reading in lane.readings.items()}

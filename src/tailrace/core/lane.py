@@ -344,10 +344,12 @@ class Lane:
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
         elif page.records or page.next_iterator is None or reading.needs_checkpoint(now_ms):
-            self._publish_up_to(page, reading, now_ms)
+            self._publish_up_to(page, reading, now_ms, at_ms=reading.read_ms)
 
-    def _publish_up_to(self, page: Page, reading: Reading, now_ms: int, detail: str | None = None) -> None:
-        """Put a page into the outbox with the checkpoint that holds once it is published."""
+    def _publish_up_to(
+        self, page: Page, reading: Reading, now_ms: int, *, at_ms: int, detail: str | None = None
+    ) -> None:
+        """Put a page into the outbox with the checkpoint that holds once it is published; `at_ms` is that one's."""
         reading.checkpointed_ms = now_ms
         self.outbox.add_page(
             page,
@@ -356,6 +358,7 @@ class Lane:
             sequence=reading.sequence,
             created_ms=reading.created_ms,
             trimmed=reading.trimmed,
+            at_ms=at_ms,
             now_ms=now_ms,
             detail=detail,
         )
@@ -384,7 +387,7 @@ class Lane:
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
         reading.phase = Phase.DRAINED
-        self._publish_up_to(_empty_page(reading), reading, now_ms)
+        self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=now_ms)
         self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
 
     def _stop(
@@ -399,7 +402,7 @@ class Lane:
     ) -> None:
         """Stop a shard (after a last page) and say so in its checkpoint; a committed gap stops the whole table."""
         reading.phase = phase
-        self._publish_up_to(after or _empty_page(reading), reading, now_ms, detail=why)
+        self._publish_up_to(after or _empty_page(reading), reading, now_ms, at_ms=now_ms, detail=why)
         kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
         self._notice(commands, kind, reading.shard, why)
 
@@ -469,7 +472,7 @@ class Lane:
     def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
         if reading.record.start == "END" and not reading.begun:
             reading.phase = Phase.DRAINED
-            self._publish_up_to(_empty_page(reading), reading, now_ms)
+            self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=now_ms)
             return
         if reading.may_have_lost_its_head(now_ms):
             self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
@@ -496,6 +499,7 @@ class Lane:
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets
+            reading.asked_ms = now_ms
             read = Read(self.incarnation, reading.ticket, reading.shard, reading.position(), reading.iterator)
             commands.append(read)
 

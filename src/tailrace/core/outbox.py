@@ -19,6 +19,7 @@ class _Entry:
     sequence: str | None
     created_ms: int | None
     trimmed: bool
+    at_ms: int
     detail: str | None
 
 
@@ -61,11 +62,12 @@ class Outbox:
         sequence: str | None,
         created_ms: int | None,
         trimmed: bool,
+        at_ms: int,
         now_ms: int,
         detail: str | None = None,
     ) -> None:
         """Add a page and the checkpoint that holds once it is committed."""
-        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, detail))
+        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, detail))
         self._count(page, 1)
         self.size_bytes += page.size_bytes
         self._note_age(now_ms)
@@ -87,7 +89,7 @@ class Outbox:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
-        self._checkpoints_under_way = self._checkpoints(now_ms)
+        self._checkpoints_under_way = self._checkpoints()
         writes = [
             Write(self._lane, CheckpointKey(*shard), checkpoint)
             for shard, checkpoint in self._checkpoints_under_way.items()
@@ -120,7 +122,7 @@ class Outbox:
         if not self.has_waiting:
             self.oldest_ms = None
 
-    def _checkpoints(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
+    def _checkpoints(self) -> dict[ShardRef, Checkpoint]:
         """The last entry of each shard under way speaks for it."""
         return {
             entry.page.shard: Checkpoint(
@@ -128,7 +130,7 @@ class Outbox:
                 state=entry.state,
                 sequence=entry.sequence,
                 created_ms=entry.created_ms,
-                at_ms=now_ms,
+                at_ms=entry.at_ms,
                 detail=entry.detail,
                 trimmed=entry.trimmed,
             )

@@ -57,6 +57,8 @@ class Reading:
     iterator: str | None = None
     ticket: int = 0
     """The read under way; an answer with another ticket is an old one."""
+    asked_ms: int = 0
+    """When the read under way was asked for."""
     next_read_ms: int = 0
     empty_reads: int = 0
     caught_up_ms: int | None = None
@@ -125,7 +127,7 @@ class Reading:
         """Note a page that was read."""
         self.begun = True
         self.accepted = False
-        self.read_ms = now_ms
+        self.read_ms = self.asked_ms
         self.failures = 0
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
