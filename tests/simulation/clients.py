@@ -261,8 +261,12 @@ class Fetched:
 class ModelConsumer:
     """What `confluent_kafka.Consumer` does for the follower: it reads with read_committed."""
 
-    def __init__(self, broker: Broker, rng: random.Random, faults: Faults, translate: Translate) -> None:
+    def __init__(
+        self, broker: Broker, rng: random.Random, faults: Faults, now_ms: Callable[[], int], translate: Translate
+    ) -> None:
         """`translate` makes of a value what this worker's version reads in it."""
+        self._now_ms = now_ms
+        self._stalled_until_ms: dict[Partition, int] = {}
         self._broker = broker
         self._rng = rng
         self._faults = faults
@@ -279,6 +283,10 @@ class ModelConsumer:
         for topic, number in partitions:
             is_slow = self._rng.random() < self._faults.slow_follower
             most = self._rng.randint(0, 3) if is_slow else 1_000
+            if self._rng.random() < self._faults.stalled_partition:
+                self._stalled_until_ms[topic, number] = self._now_ms() + self._rng.randint(500, 8_000)
+            if self._now_ms() < self._stalled_until_ms.get((topic, number), 0):
+                most = 0
             entries, self._offsets[topic, number] = self._broker.logs[topic, number].committed(
                 self._offsets[topic, number], most
             )

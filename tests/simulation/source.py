@@ -52,6 +52,8 @@ class ModelShard:
     """How many of its changes the stream has forgotten."""
     closed_ms: int | None = None
     removed: bool = False
+    was_denied: bool = False
+    """It was said to be gone once, and was not."""
 
 
 class Source:
@@ -186,7 +188,9 @@ class Source:
             kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
             raise ReadError("GetRecords failed", self._rng.choice(kinds))
         true = self.shards[shard]
-        if true.removed:
+        is_denied = position.sequence is not None and not true.was_denied and self._rng.random() < self._faults.wrongly_gone
+        if true.removed or is_denied:
+            true.was_denied = is_denied
             raise ReadError("the shard is gone", ReadFailure.GONE)
         start = self._start(true, position, iterator)
         if start < true.trimmed:

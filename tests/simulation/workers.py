@@ -397,7 +397,10 @@ class SimulatedWorker(Worker):
         )
 
     def make_consumer(self) -> ModelConsumer:
-        self._consumer = ModelConsumer(self._around.broker, self._around.rng, self._around.faults, self._read_version)
+        around = self._around
+        self._consumer = ModelConsumer(
+            around.broker, around.rng, around.faults, lambda: around.schedule.now_ms, self._read_version
+        )
         return self._consumer
 
     def refused(self, used: set[str]) -> set[str]:
@@ -482,7 +485,7 @@ class SimulatedWorker(Worker):
     def publish(self, incarnation: int, writes: tuple[Write, ...]) -> None:
         rng = self._around.rng
         if rng.random() < self._around.faults.handed_over_late:
-            self._engine_inbox.delay_ms = rng.randint(10, 3_000)
+            self._engine_inbox.delay_ms = rng.randint(10, 8_000)
         super().publish(incarnation, writes)
         self._engine_inbox.delay_ms = 0
 

@@ -248,7 +248,6 @@ class World:
             for worker in self._alive():
                 if worker.version < 3:
                     worker.stop()
-        self._new_worker()
         for worker in self._alive():
             if worker.host.is_asleep:
                 worker.host.wake()

@@ -96,13 +96,15 @@ class ListerLoop:
             while not self._stopped.is_set():
                 try:
                     self._round()
+                    self._wait_for_next_round(self._interval_s)
                 except ReadError as error:
                     logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+                    self._stopped.wait(self._interval_s)
                 except _StoppedError:
                     raise
                 except Exception:
                     logger.exception("listing failed; this is a defect of Tailrace")
-                self._wait(self._interval_s)
+                    self._stopped.wait(self._interval_s)
 
     def _round(self) -> None:
         self._gone.clear()
@@ -198,16 +200,17 @@ class ListerLoop:
                 return
             try:
                 children = self._lister.children(shard)
+                if children:
+                    listing = StreamListing(shard.stream_arn, 0, children)
+                    self._reconcile(record.table, listing, whole=False, current=True)
+                    return
             except ReadError as error:
                 logger.warning("asking for the children of %s failed: %s", shard.shard_id, error)
-                return
-            if children:
-                self._reconcile(record.table, StreamListing(shard.stream_arn, 0, children), whole=False, current=True)
                 return
             if self._stopped.wait(CHILDREN_PAUSE_S):
                 return
 
-    def _wait(self, seconds: float) -> None:
+    def _wait_for_next_round(self, seconds: float) -> None:
         """Wait for the next round, looking for children meanwhile."""
         deadline_ms = self._engine.now_ms() + int(seconds * 1000)
         while not self._stopped.is_set() and (left_ms := deadline_ms - self._engine.now_ms()) > 0:
