@@ -66,7 +66,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     created_ms: int | None
     """Creation time of the last published change."""
     at_ms: int
-    """When the page was read, or the gap found, that this record tells of: not when that was committed."""
+    """Until when nothing of the shard was trimmed unread (not when that was committed); a gap: when it was found."""
     detail: str | None = None
     trimmed: bool = False
     """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""

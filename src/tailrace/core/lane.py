@@ -334,6 +334,9 @@ class Lane:
         reading = self._reading_of(event, event.page.shard)
         if reading is None:
             return
+        if reading.may_have_lost_its_head(now_ms):
+            self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
+            return
         if reading.failures:
             detail = f"after {reading.failures} failures"
             self._notice(commands, NoticeKind.READ_RECOVERED, reading.shard, detail)
@@ -387,7 +390,7 @@ class Lane:
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
         reading.phase = Phase.DRAINED
-        self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=now_ms)
+        self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
         self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
 
     def _stop(
@@ -472,7 +475,7 @@ class Lane:
     def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
         if reading.record.start == "END" and not reading.begun:
             reading.phase = Phase.DRAINED
-            self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=now_ms)
+            self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
             return
         if reading.may_have_lost_its_head(now_ms):
             self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
