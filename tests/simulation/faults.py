@@ -20,7 +20,7 @@ class Faults:
     # For each read
     read_failed: float = 0.15
     read_slow: float = 0.1
-    wrongly_gone: float = 0.01
+    wrongly_gone: float = 0.03
     """A shard that exists is said to be gone, once: a gap, and nothing is lost."""
     empty_page: float = 0.3
     repeats: float = 0.5
@@ -45,7 +45,7 @@ class Faults:
     """What a member is told comes late, or never until the faults stop."""
     # For each fetch of the follower
     slow_follower: float = 0.3
-    stalled_partition: float = 0.01
+    stalled_partition: float = 0.02
     """For each partition: it shows nothing new for some seconds."""
     # For each second
     rebalance: float = 0.25
