@@ -188,7 +188,8 @@ class Source:
             kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
             raise ReadError("GetRecords failed", self._rng.choice(kinds))
         true = self.shards[shard]
-        is_denied = position.sequence is not None and not true.was_denied and self._rng.random() < self._faults.wrongly_gone
+        may_deny = position.sequence is not None and not true.was_denied and not true.trimmed
+        is_denied = may_deny and self._rng.random() < self._faults.wrongly_gone
         if true.removed or is_denied:
             true.was_denied = is_denied
             raise ReadError("the shard is gone", ReadFailure.GONE)

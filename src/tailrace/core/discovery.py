@@ -122,17 +122,23 @@ def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool
     )
 
 
-def _unread_since_ms(
-    view: View, waits_for: list[ShardRef], known: set[ShardRef], now_ms: int
-) -> int:
+def _unread_since_ms(view: View, parents: list[ShardRef], known: set[ShardRef], now_ms: int) -> int:
     """Say since when a shard that was not in the first listing may have changes that nobody has read.
 
     A child has them since its parents ended. One whose parents nobody knows any more was overlooked, maybe since the
     first listing.
     """
-    if waits_for:
-        return min([now_ms, *(view.checkpoints[parent].at_ms for parent in waits_for if view.ended(parent))])
-    return min([now_ms, *(view.shards[shard].seen_ms for shard in known)])
+    if not parents:
+        return min([now_ms, *(view.shards[shard].seen_ms for shard in known)])
+    return min(now_ms, *(_ended_ms(view, parent, now_ms) for parent in parents))
+
+
+def _ended_ms(view: View, shard: ShardRef, now_ms: int) -> int:
+    """Say when a shard ended; `now_ms` when it has not: what it loses meanwhile is told as a gap of its own."""
+    if view.ended(shard):
+        return view.checkpoints[shard].at_ms
+    record = view.shards.get(shard)
+    return record.seen_ms if record is not None and record.start == "END" else now_ms
 
 
 def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[ShardRef, ...]:

@@ -152,6 +152,14 @@ def test_a_child_that_is_found_late_is_unread_since_its_parents_end(pipeline: Pi
     assert child.seen_ms == NOW_MS + 500
 
 
+def test_a_child_of_a_shard_that_is_not_read_is_unread_since_the_first_listing(pipeline: Pipeline) -> None:
+    pipeline.list(listed("a", closed=True), start="LATEST")
+    pipeline.now_ms += 2 * DAY_MS
+    (child,) = pipeline.list(listed("a", closed=True), listed("b", "a"), start="LATEST").values()
+    assert child is not None
+    assert child.seen_ms == NOW_MS
+
+
 def test_a_shard_whose_parents_nobody_knows_may_be_unread_since_the_first_listing(pipeline: Pipeline) -> None:
     pipeline.list(listed("a"))
     pipeline.now_ms += 2 * DAY_MS
