@@ -129,6 +129,7 @@ class Checker:
             self.published += 1
             for parent in self._source.shards[change.shard].parents:
                 self._require_ended(change.shard, parent)
+            self._begin(change.shard)
             expected = self._next[change.item]
             while expected < change.number and (change.item, expected) in self._excused:
                 expected += 1
@@ -194,13 +195,18 @@ class Checker:
             sequence == (known.last_published or 0),
             f"{shard.shard_id}: published up to {known.last_published}, the checkpoint says {record['sequence']}",
         )
+        self._begin(shard)
+        known.checkpoint = record
+        if record["state"] == "ended":
+            self._see_end(shard)
+
+    def _begin(self, shard: ShardRef) -> None:
+        """What was there before `start: latest` began was never promised."""
+        known, true = self.shards[shard], self._source.shards[shard]
         if not known.has_begun and known.lineage is not None and known.lineage["start"] != "TRIM_HORIZON":
             require(not true.parents or known.lineage["initial"], f"{shard.shard_id}, a child, skips its beginning")
             self._excused.update((change.item, change.number) for change in true.changes)
         known.has_begun = True
-        known.checkpoint = record
-        if record["state"] == "ended":
-            self._see_end(shard)
 
     def _see_end(self, shard: ShardRef) -> None:
         known, true = self.shards[shard], self._source.shards[shard]
@@ -232,14 +238,15 @@ class Checker:
         self._excused.update((change.item, change.number) for change in lost)
         for child in self._children(shard):
             self._give_up_what_is_trimmed(child)
-        self._give_up_who_was_overlooked(shard)
+        self._give_up_the_ancestors(shard)
 
-    def _give_up_who_was_overlooked(self, shard: ShardRef) -> None:
+    def _give_up_the_ancestors(self, shard: ShardRef) -> None:
+        """What it came from is gone."""
         for parent in self._source.shards[shard].parents:
             true = self._source.shards[parent]
-            if true.removed and not self.shards[parent].was_listed:
+            if true.removed:
                 self._excused.update((change.item, change.number) for change in true.changes)
-                self._give_up_who_was_overlooked(parent)
+                self._give_up_the_ancestors(parent)
 
     def _is_given_up(self, shard: ShardRef) -> bool:
         """The shard stands at an accepted gap, or one that it comes from does: reading goes on at what is left."""

@@ -284,7 +284,7 @@ class ModelConsumer:
             is_slow = self._rng.random() < self._faults.slow_follower
             most = self._rng.randint(0, 3) if is_slow else 1_000
             if self._rng.random() < self._faults.stalled_partition:
-                self._stalled_until_ms[topic, number] = self._now_ms() + self._rng.randint(500, 8_000)
+                self._stalled_until_ms[topic, number] = self._now_ms() + self._rng.randint(500, 15_000)
             if self._now_ms() < self._stalled_until_ms.get((topic, number), 0):
                 most = 0
             entries, self._offsets[topic, number] = self._broker.logs[topic, number].committed(

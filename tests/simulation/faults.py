@@ -45,7 +45,7 @@ class Faults:
     """What a member is told comes late, or never until the faults stop."""
     # For each fetch of the follower
     slow_follower: float = 0.3
-    stalled_partition: float = 0.02
+    stalled_partition: float = 0.03
     """For each partition: it shows nothing new for some seconds."""
     # For each second
     rebalance: float = 0.25

@@ -64,7 +64,7 @@ def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None =
     """Play many histories."""
     began_s = time.monotonic()
     summary = Summary()
-    with multiprocessing.get_context("fork").Pool(processes) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
         for played in pool.imap_unordered(partial(play, mutation=mutation), seeds, chunksize=5):
             summary.histories += 1
             summary.published += played.published

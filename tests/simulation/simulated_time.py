@@ -113,7 +113,7 @@ class Process:
         self._thread = threading.Thread(target=self._body, name=f"{host.name}-{name}", daemon=True)
         self._thread.start()
         host.start(self)
-        host.later(0, f"start of {name}", self._resume)
+        host.later(0, f"start of {name.rstrip('-0123456789')}", self._resume)
 
     @property
     def ticket(self) -> int:

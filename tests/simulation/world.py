@@ -64,7 +64,7 @@ class World:
             coverage=self.coverage,
             tell=self._tell if trace else None,
             lane_count=LANE_COUNT,
-            lane_options=_options(errors_fail=rng.random() < 0.25),
+            lane_options=_options(errors_fail=rng.random() < 0.25, linger_ms=rng.choice([60, 500])),
             start=self._start,
             patterns=tables,
         )
@@ -116,14 +116,14 @@ class World:
             for _ in range(rng.randint(0, 4)):
                 self._write(rng.randint(1, 2))
                 self._pass(250)
+                if rng.random() < 0.2:
+                    self._accept_gaps()
             for name, happen in happenings:
                 if rng.random() < getattr(faults, name):
                     self.coverage.happened(name)
                     self._tell("world", name)
                     happen()
             self._every_second()
-            if rng.random() < 0.3:
-                self._accept_gaps()
 
     def _pass(self, milliseconds: int) -> None:
         self._schedule.run_until(self._schedule.now_ms + milliseconds)
@@ -153,6 +153,9 @@ class World:
         """Let nobody work for many hours, once in a history: of two such times in a day the protocol may lose track."""
         self.faults.half_a_day = self.faults.a_day = 0.0
         self._leap(minutes * 60_000)
+        for member in list(self._group.members):
+            if self._rng.random() < 0.5:
+                self._group.expire(member)
 
     def _nap_ms(self, host: Host, step: str) -> int:
         if self._rng.random() >= self.faults.nap:
@@ -276,11 +279,11 @@ class World:
             self._trace(f"{(self._schedule.now_ms - BIRTH_MS) / 1000:10.3f}  {who:10} {what}")
 
 
-def _options(*, errors_fail: bool) -> LaneOptions:
+def _options(*, errors_fail: bool, linger_ms: int) -> LaneOptions:
     """Short pauses, and bounds that are soon met."""
     return LaneOptions(
         batch_changes=4,
-        linger_ms=60,
+        linger_ms=linger_ms,
         buffer_bytes=5_000,
         page_bytes=1_000,
         pacing=Pacing(min_ms=200, max_ms=1_500),
