@@ -53,7 +53,7 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     parents: tuple[ShardRef, ...]
     start: Start
     seen_ms: int
-    """When the lister first saw it."""
+    """When the lister first saw it, or, if it was found late, since when it may have changes that nobody has read."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
 
@@ -67,8 +67,10 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     created_ms: int | None
     """Creation time of the last published change."""
     at_ms: int
-    """When the transaction that carries this record was put together."""
+    """Until when nothing of the shard was trimmed unread (not when that was committed); a gap: when it was found."""
     detail: str | None = None
+    trimmed: bool = False
+    """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
 
 
 class Taken(Record, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ def reconcile(
             table=table,
             parents=tuple(waits_for) or carried_over,
             start=begins,
-            seen_ms=now_ms,
+            seen_ms=now_ms if initial else _unread_since_ms(view, waits_for, known, now_ms),
             initial=initial,
         )
         writes.append(Write(lane_of(shard, view.lane_count), ShardKey(*shard), record))
@@ -82,7 +82,9 @@ def reconcile(
             if _is_done(view, shard, current=current, now_ms=now_ms)
         }
         unknown |= absent - set(gone)
-        writes += [Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in absent & set(gone)]
+        writes += [
+            Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in sorted(absent & set(gone))
+        ]
     return Reconciliation(tuple(writes), frozenset(unknown))
 
 
@@ -120,6 +122,25 @@ def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool
         and (bool(children) or not current)
         and all(child in view.checkpoints for child in children)
     )
+
+
+def _unread_since_ms(view: View, parents: list[ShardRef], known: set[ShardRef], now_ms: int) -> int:
+    """Say since when a shard that was not in the first listing may have changes that nobody has read.
+
+    A child has them since its parents ended. One whose parents nobody knows any more was overlooked, maybe since the
+    first listing.
+    """
+    if not parents:
+        return min([now_ms, *(view.shards[shard].seen_ms for shard in known)])
+    return min(now_ms, *(_ended_ms(view, parent, now_ms) for parent in parents))
+
+
+def _ended_ms(view: View, shard: ShardRef, now_ms: int) -> int:
+    """Say when a shard ended; `now_ms` when it has not: what it loses meanwhile is told as a gap of its own."""
+    if view.ended(shard):
+        return view.checkpoints[shard].at_ms
+    record = view.shards.get(shard)
+    return record.seen_ms if record is not None and record.start == "END" else now_ms
 
 
 def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[ShardRef, ...]:

@@ -334,6 +334,9 @@ class Lane:
         reading = self._reading_of(event, event.page.shard)
         if reading is None:
             return
+        if reading.may_have_lost_its_head(now_ms):
+            self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
+            return
         if reading.failures:
             detail = f"after {reading.failures} failures"
             self._notice(commands, NoticeKind.READ_RECOVERED, reading.shard, detail)
@@ -344,10 +347,12 @@ class Lane:
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
         elif page.records or page.next_iterator is None or reading.needs_checkpoint(now_ms):
-            self._publish_up_to(page, reading, now_ms)
+            self._publish_up_to(page, reading, now_ms, at_ms=reading.read_ms)
 
-    def _publish_up_to(self, page: Page, reading: Reading, now_ms: int, detail: str | None = None) -> None:
-        """Put a page into the outbox with the checkpoint that holds once it is published."""
+    def _publish_up_to(
+        self, page: Page, reading: Reading, now_ms: int, *, at_ms: int, detail: str | None = None
+    ) -> None:
+        """Put a page into the outbox with the checkpoint that holds once it is published; `at_ms` is that one's."""
         reading.checkpointed_ms = now_ms
         self.outbox.add_page(
             page,
@@ -355,6 +360,8 @@ class Lane:
             state=_CHECKPOINT_STATES.get(reading.phase, "open"),
             sequence=reading.sequence,
             created_ms=reading.created_ms,
+            trimmed=reading.trimmed,
+            at_ms=at_ms,
             now_ms=now_ms,
             detail=detail,
         )
@@ -375,7 +382,7 @@ class Lane:
                 reading.phase = Phase.READY
             case _:
                 if event.failure is ReadFailure.TRIMMED:
-                    reading.sequence = None  # forgiven: read on at what the stream still has
+                    reading.trimmed = True  # forgiven: read on at what the stream still has
                 if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
@@ -383,7 +390,7 @@ class Lane:
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
         reading.phase = Phase.DRAINED
-        self._publish_up_to(_empty_page(reading), reading, now_ms)
+        self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
         self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
 
     def _stop(
@@ -398,7 +405,7 @@ class Lane:
     ) -> None:
         """Stop a shard (after a last page) and say so in its checkpoint; a committed gap stops the whole table."""
         reading.phase = phase
-        self._publish_up_to(after or _empty_page(reading), reading, now_ms, detail=why)
+        self._publish_up_to(after or _empty_page(reading), reading, now_ms, at_ms=now_ms, detail=why)
         kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
         self._notice(commands, kind, reading.shard, why)
 
@@ -433,17 +440,17 @@ class Lane:
             return
         self._synced_version = self._view.version
         known = self._view.shards_of(self.number)
-        for shard in known - self.readings.keys():
+        for shard in sorted(known - self.readings.keys()):
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
-        self._forget_checkpoints(self._committed.keys() - known, now_ms)
+        self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
         for table, readings in _by_table(self.readings.values()).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
 
-    def _forget_checkpoints(self, shards: set[ShardRef], now_ms: int) -> None:
+    def _forget_checkpoints(self, shards: list[ShardRef], now_ms: int) -> None:
         """Write tombstones for checkpoints whose lineage the lister has taken back."""
         for shard in shards:
             del self._committed[shard]
@@ -468,7 +475,7 @@ class Lane:
     def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
         if reading.record.start == "END" and not reading.begun:
             reading.phase = Phase.DRAINED
-            self._publish_up_to(_empty_page(reading), reading, now_ms)
+            self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
             return
         if reading.may_have_lost_its_head(now_ms):
             self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
@@ -495,6 +502,7 @@ class Lane:
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets
+            reading.asked_ms = now_ms
             read = Read(self.incarnation, reading.ticket, reading.shard, reading.position(), reading.iterator)
             commands.append(read)
 

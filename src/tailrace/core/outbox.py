@@ -18,6 +18,8 @@ class _Entry:
     state: ShardState
     sequence: str | None
     created_ms: int | None
+    trimmed: bool
+    at_ms: int
     detail: str | None
 
 
@@ -59,11 +61,13 @@ class Outbox:
         state: ShardState,
         sequence: str | None,
         created_ms: int | None,
+        trimmed: bool,
+        at_ms: int,
         now_ms: int,
         detail: str | None = None,
     ) -> None:
         """Add a page and the checkpoint that holds once it is committed."""
-        self._waiting.append(_Entry(page, table, state, sequence, created_ms, detail))
+        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, detail))
         self._count(page, 1)
         self.size_bytes += page.size_bytes
         self._note_age(now_ms)
@@ -85,7 +89,7 @@ class Outbox:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
-        self._checkpoints_under_way = self._checkpoints(now_ms)
+        self._checkpoints_under_way = self._checkpoints()
         writes = [
             Write(self._lane, CheckpointKey(*shard), checkpoint)
             for shard, checkpoint in self._checkpoints_under_way.items()
@@ -118,7 +122,7 @@ class Outbox:
         if not self.has_waiting:
             self.oldest_ms = None
 
-    def _checkpoints(self, now_ms: int) -> dict[ShardRef, Checkpoint]:
+    def _checkpoints(self) -> dict[ShardRef, Checkpoint]:
         """The last entry of each shard under way speaks for it."""
         return {
             entry.page.shard: Checkpoint(
@@ -126,8 +130,9 @@ class Outbox:
                 state=entry.state,
                 sequence=entry.sequence,
                 created_ms=entry.created_ms,
-                at_ms=now_ms,
+                at_ms=entry.at_ms,
                 detail=entry.detail,
+                trimmed=entry.trimmed,
             )
             for entry in self._under_way
         }

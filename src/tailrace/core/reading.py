@@ -50,18 +50,22 @@ class Reading:
     """When a checkpoint that says that the shard is being read was made; None: there is none."""
     sequence: str | None = None
     """The last sequence number read."""
+    trimmed: bool = False
+    """Nothing up to `sequence` is left in the stream, so it is no position any more."""
     created_ms: int | None = None
     """Creation time of the last change read."""
     iterator: str | None = None
     ticket: int = 0
     """The read under way; an answer with another ticket is an old one."""
+    asked_ms: int = 0
+    """When the read under way was asked for."""
     next_read_ms: int = 0
     empty_reads: int = 0
     caught_up_ms: int | None = None
     """When an empty page last said that there is nothing more to read for now."""
     failures: int = 0
     accepted: bool = False
-    """The operator accepted that changes behind `sequence` are lost, and no change was read since."""
+    """The operator accepted that changes behind `sequence` are lost, and no page was read since."""
 
     @classmethod
     def resume(cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool) -> Reading:
@@ -72,6 +76,7 @@ class Reading:
         reading.begun = True
         reading.read_ms = checkpoint.at_ms
         reading.sequence = checkpoint.sequence
+        reading.trimmed = checkpoint.trimmed
         reading.created_ms = checkpoint.created_ms
         if checkpoint.state in {"open", "ended"}:
             reading.checkpointed_ms = checkpoint.at_ms
@@ -85,7 +90,7 @@ class Reading:
         LATEST is asked for only until the first read succeeds; from then on it would skip what was written since.
         """
         if self.sequence is not None:
-            return Position("AFTER_SEQUENCE_NUMBER", self.sequence)
+            return Position("TRIM_HORIZON") if self.trimmed else Position("AFTER_SEQUENCE_NUMBER", self.sequence)
         if self.record.start != "LATEST":
             return Position("TRIM_HORIZON")
         if not self.begun:
@@ -101,27 +106,28 @@ class Reading:
         return self.accepted or (self.sequence is None and was_there_before)
 
     def may_have_lost_its_head(self, now_ms: int) -> bool:
-        """Tell whether a shard of which no change was read has waited so long that the first may be trimmed.
+        """Tell whether a shard that is read from its head has waited so long that more of it may be trimmed.
 
         Reading at TRIM_HORIZON would pass over them without a word.
         """
-        at_its_head = self.sequence is None and self.position().kind == "TRIM_HORIZON"
+        at_its_head = self.position().kind == "TRIM_HORIZON"
         return at_its_head and not self.accepted and now_ms - self.read_ms > RETENTION_MS
 
     def needs_checkpoint(self, now_ms: int) -> bool:
         """Tell whether an empty page is worth a checkpoint.
 
-        The first is. Later ones say, rarely, that a shard without changes is still being read: it has no sequence
-        number that would prove, after a restart, that nothing was trimmed meanwhile.
+        The first is. Later ones say, rarely, that a shard without changes is still being read: it has no position
+        that would prove, after a restart, that nothing was trimmed meanwhile.
         """
         if self.checkpointed_ms is None:
             return True
-        return self.sequence is None and now_ms - self.checkpointed_ms > RETENTION_MS // 4
+        return (self.sequence is None or self.trimmed) and now_ms - self.checkpointed_ms > RETENTION_MS // 4
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
         """Note a page that was read."""
         self.begun = True
-        self.read_ms = now_ms
+        self.accepted = False
+        self.read_ms = self.asked_ms
         self.failures = 0
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
@@ -130,7 +136,7 @@ class Reading:
         if page.last_sequence is not None:
             self.sequence = page.last_sequence
             self.created_ms = page.last_created_ms
-            self.accepted = False
+            self.trimmed = False
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
 

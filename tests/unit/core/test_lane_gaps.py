@@ -18,7 +18,7 @@ from support.lanes import (
     shards_of_lane,
 )
 from tailrace.core.checkpoint import Checkpoint
-from tailrace.core.lane_messages import NoticeKind, PageRead
+from tailrace.core.lane_messages import NoticeKind, PageRead, Tick
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase
 from tailrace.core.shard import Position
@@ -182,6 +182,36 @@ def test_an_accepted_gap_is_read_on_after_its_position_and_then_from_what_is_lef
     assert sequences_in(lane.committed()) == [20]
 
 
+def test_a_checkpoint_keeps_its_sequence_number_over_an_accepted_gap_and_says_that_it_is_no_position() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(1_000)
+    lane.read(A, page(A))
+    lane.wait(100)
+    kept = checkpoints_in(lane.committed())[A]
+    assert kept is not None
+    assert (kept.state, kept.sequence, kept.trimmed) == ("open", "7", True)
+    lane.lose()
+    lane.take()
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+    lane.read(A, page(A, 7, 20))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [20]
+
+
+def test_an_acceptance_is_used_up_by_the_first_page() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    lane.committed()
+    lane.fail(A, ReadFailure.TRIMMED)
+    assert lane.phase(A) is Phase.GAP
+
+
 def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
     lane = taken()
     lane.fail(A, ReadFailure.GONE)  # another endpoint, by mistake
@@ -324,6 +354,15 @@ def test_a_shard_without_changes_whose_reads_fail_for_a_day_is_a_gap() -> None:
     lane.now_ms += DAY_MS + 1
     lane.fail(A, ReadFailure.DENIED)
     gap_of(lane)
+
+
+def test_a_shard_without_changes_that_is_read_again_after_a_day_is_a_gap_although_the_read_succeeds() -> None:
+    lane = taken(sequence=None)
+    lane.fail(A, ReadFailure.THROTTLED)
+    lane.now_ms += DAY_MS + 1
+    lane.handle(Tick())
+    lane.read(A, page(A, 20))
+    assert gap_of(lane).sequence is None
 
 
 def test_start_latest_promises_nothing_before_the_first_read() -> None:

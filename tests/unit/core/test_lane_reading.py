@@ -21,7 +21,7 @@ from support.lanes import (
     shards_of_lane,
 )
 from tailrace.core.lane import LaneOptions
-from tailrace.core.lane_messages import NoticeKind, PageRead, ReadFailed
+from tailrace.core.lane_messages import NoticeKind, PageRead, ReadFailed, Tick
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import CLOCK_SKEW_MS, Phase
@@ -283,6 +283,8 @@ def test_a_shard_without_changes_says_now_and_then_that_it_is_still_read() -> No
     lane.wait(1_000)
     lane.committed()
     lane.now_ms += DAY_MS // 4 + 1
+    lane.fail(A, ReadFailure.UNAVAILABLE)
+    lane.wait(1_000)
     lane.read(A, page(A))
     lane.wait(1_000)
     said = checkpoints_in(lane.committed())[A]
@@ -313,6 +315,28 @@ def test_a_shard_closed_before_start_latest_is_ended_without_a_read_and_its_chil
     assert ended is not None
     assert ended.state == "ended"
     assert lane.reads[B].position == Position("LATEST")
+
+
+def test_a_checkpoint_says_when_its_page_was_asked_for_not_when_it_was_committed() -> None:
+    lane = taken(A)
+    asked_ms = lane.now_ms
+    lane.now_ms += 5_000
+    lane.read(A, page(A))
+    lane.now_ms += DAY_MS
+    lane.handle(Tick())
+    said = checkpoints_in(lane.committed())[A]
+    assert said is not None
+    assert said.at_ms == asked_ms
+
+
+def test_a_shard_that_is_ended_unread_says_when_it_was_closed_at_the_latest() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(start="END", initial=True, seen_ms=NOW_MS - DAY_MS))
+    lane.take()
+    lane.wait(100)
+    ended = checkpoints_in(lane.committed())[A]
+    assert ended is not None
+    assert ended.at_ms == NOW_MS - DAY_MS
 
 
 def test_the_lane_sleeps_when_nothing_is_due() -> None:

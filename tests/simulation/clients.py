@@ -1,0 +1,308 @@
+"""Models of Kafka's clients: what the lane's producer and the follower call, over a network that loses and delays."""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from simulation.broker import (
+    Broker,
+    BrokerError,
+    FencedError,
+    Headers,
+    InvalidStateError,
+    Message,
+    NotAuthorizedError,
+    Partition,
+    State,
+    TooLargeError,
+)
+from simulation.faults import Faults
+from simulation.simulated_time import Host, Killed, Process, sleep
+
+_T = TypeVar("_T")
+
+REQUEST_TIMEOUT_MS = 4_000
+PARTITIONS = 2
+"""Of every topic but the checkpoints'."""
+BUFFER_RECORDS = 12
+
+_CODES: dict[type[BrokerError], int] = {
+    FencedError: KafkaError._FENCED,
+    TooLargeError: KafkaError.MSG_SIZE_TOO_LARGE,
+    NotAuthorizedError: KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    InvalidStateError: KafkaError.INVALID_TXN_STATE,
+}
+
+OnDelivery = Callable[[KafkaError | None, object], None]
+Translate = Callable[[bytes], bytes]
+
+
+class UnansweredError(Exception):
+    """No answer came in time: the request may have been carried out, may never be, or may be later."""
+
+
+class Network:
+    """Carries one host's requests to the broker."""
+
+    def __init__(self, host: Host, faults: Faults, rng: random.Random) -> None:
+        self._host = host
+        self._faults = faults
+        self._rng = rng
+
+    def call(self, step: str, request: Callable[[], _T], timeout_ms: float = REQUEST_TIMEOUT_MS) -> _T:
+        """Send a request and wait for its answer. Raises BrokerError and UnansweredError."""
+        process, rng, faults = Process.current, self._rng, self._faults
+        if self._host.is_dead:
+            raise Killed
+        assert process is not None
+        ticket = process.ticket
+        answers: list[_T | BrokerError] = []
+        fate = rng.random()
+        is_lost = fate < faults.request_lost
+        loses_answer = not is_lost and fate < faults.request_lost + faults.answer_lost
+        delay_ms = rng.randint(1, 15)
+        is_late = rng.random() < faults.request_late
+        if is_late:
+            delay_ms = rng.randint(1_000, 40_000)
+
+        def arrive() -> None:
+            try:
+                answer: _T | BrokerError = request()
+            except BrokerError as error:
+                answer = error
+            if not loses_answer:
+                self._host.later(rng.randint(1, 15), f"{step} answered", lambda: receive(answer))
+
+        def receive(answer: _T | BrokerError) -> None:
+            answers.append(answer)
+            process.wake(ticket)
+
+        if not is_lost:
+            self._host.schedule.after(delay_ms, arrive)
+        surely_answered = not (is_lost or loses_answer or is_late)
+        process.wait(None if surely_answered else timeout_ms, f"{step} unanswered")
+        if not answers:
+            raise UnansweredError
+        if isinstance(answers[0], BrokerError):
+            raise answers[0]
+        return answers[0]
+
+
+class ModelProducer:
+    """What `confluent_kafka.Producer` does for a lane."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        network: Network,
+        transactional_id: str,
+        rng: random.Random,
+        *,
+        faults: Faults,
+        checkpoint_topic: str,
+        translate: Translate,
+    ) -> None:
+        """`translate` makes a checkpoint record's value what this worker's version would write."""
+        self.epoch = -1
+        self._broker = broker
+        self._network = network
+        self._id = transactional_id
+        self._rng = rng
+        self._faults = faults
+        self._checkpoint_topic = checkpoint_topic
+        self._translate = translate
+        self._queue: defaultdict[Partition, list[tuple[Message, OnDelivery]]] = defaultdict(list)
+        self._partitions: set[Partition] = set()
+        self._fatal: KafkaError | None = None
+        self._failed: KafkaError | None = None
+        self._buffer_stays_full = False
+
+    def init_transactions(self, timeout_s: float) -> None:
+        try:
+            self.epoch = self._network.call(
+                "InitProducerId", lambda: self._broker.init_producer_id(self._id), timeout_s * 1000
+            )
+        except UnansweredError:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+
+    def begin_transaction(self) -> None:
+        self._raise_fatal()
+        self._partitions.clear()
+        self._queue.clear()
+        self._failed = None
+        self._buffer_stays_full = self._rng.random() < self._faults.buffer_full
+
+    def produce(  # noqa: PLR0917 - the order of confluent_kafka.Producer.produce
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        partition: int = -1,
+        on_delivery: OnDelivery = lambda _error, _message: None,
+        timestamp: int = 0,
+        headers: Headers | None = None,
+    ) -> None:
+        self._raise_fatal()
+        if sum(map(len, self._queue.values())) >= BUFFER_RECORDS:
+            raise BufferError
+        if topic == self._checkpoint_topic and value is not None:
+            value = self._translate(value)
+        if partition < 0:
+            partition = zlib.crc32(key or b"") % PARTITIONS
+        self._queue[topic, partition].append((Message(key, value, headers or []), on_delivery))
+
+    def poll(self, timeout_s: float) -> int:
+        if self._buffer_stays_full:
+            sleep(timeout_s * 20_000, "Poll")  # so that a full buffer costs few steps
+        elif timeout_s or self._rng.random() < 0.2:
+            self._send()
+        return 0
+
+    def flush(self, timeout_s: float) -> int:
+        if self._buffer_stays_full:
+            sleep(timeout_s * 1000, "Flush")
+        else:
+            self._send()
+        return 0
+
+    def commit_transaction(self, timeout_s: float) -> None:
+        self.flush(timeout_s)
+        self._raise_fatal()
+        if self._failed is not None:
+            raise KafkaException(self._failed)
+        if any(self._queue.values()):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        epoch = self.epoch
+        if not self._partitions:
+            return
+        try:
+            self._network.call("EndTxn", lambda: self._broker.end_transaction(self._id, epoch, State.COMMITTED))
+        except BrokerError as error:
+            raise self._refused(error) from None
+        except UnansweredError:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from None
+
+    def purge(self) -> None:
+        self._queue.clear()
+
+    def _send(self) -> None:
+        """Send what is queued, a batch for each partition; after a failure what is left is not sent."""
+        epoch = self.epoch
+        while self._queue and self._failed is None:
+            added = self._queue.keys() - self._partitions
+            try:
+                if added:
+                    self._network.call("AddPartitions", partial(self._add, epoch, set(added)))
+                    self._partitions |= added
+                partition = next(iter(self._queue))
+                batch = [message for message, _ in self._queue[partition]]
+                self._network.call("Produce", partial(self._produce, epoch, partition, batch))
+                self._queue.pop(partition, None)
+            except NotAuthorizedError as error:
+                self._failed = KafkaError(_CODES[type(error)])
+            except BrokerError as error:
+                self._refused(error)
+                self._report(KafkaError(_CODES[type(error)]))
+            except UnansweredError:
+                self._report(KafkaError(KafkaError._MSG_TIMED_OUT))
+        self._queue.clear()
+
+    def _add(self, epoch: int, partitions: set[Partition]) -> None:
+        self._broker.add_partitions(self._id, epoch, partitions)
+
+    def _produce(self, epoch: int, partition: Partition, batch: list[Message]) -> None:
+        self._broker.produce(self._id, epoch, partition, batch)
+
+    def _report(self, error: KafkaError) -> None:
+        """Tell of a batch that failed."""
+        self._failed = error
+        for _, on_delivery in self._queue.pop(next(iter(self._queue)), []):
+            on_delivery(error, None)
+
+    def _refused(self, error: BrokerError) -> KafkaException:
+        refusal = KafkaError(_CODES[type(error)])
+        if isinstance(error, FencedError | InvalidStateError):
+            self._fatal = refusal
+        return KafkaException(refusal)
+
+    def _raise_fatal(self) -> None:
+        if self._fatal is not None:
+            raise KafkaException(self._fatal)
+
+
+class Fetched:
+    """What `confluent_kafka.Message` is for the follower."""
+
+    def __init__(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> None:
+        self._partition, self._offset, self._key, self._value = partition, offset, key, value
+
+    def error(self) -> None:
+        return None
+
+    def partition(self) -> int:
+        return self._partition
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+
+class ModelConsumer:
+    """What `confluent_kafka.Consumer` does for the follower: it reads with read_committed."""
+
+    def __init__(
+        self, broker: Broker, rng: random.Random, faults: Faults, now_ms: Callable[[], int], translate: Translate
+    ) -> None:
+        """`translate` makes of a value what this worker's version reads in it."""
+        self._now_ms = now_ms
+        self._stalled_until_ms: dict[Partition, int] = {}
+        self._broker = broker
+        self._rng = rng
+        self._faults = faults
+        self._translate = translate
+        self._offsets: dict[Partition, int] = {}
+        self._fetched: list[Fetched] = []
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self._offsets = {(each.topic, each.partition): 0 for each in partitions}
+
+    def poll(self, _timeout_s: float) -> Fetched | None:
+        partitions = list(self._offsets)
+        self._rng.shuffle(partitions)
+        for topic, number in partitions:
+            is_slow = self._rng.random() < self._faults.slow_follower
+            most = self._rng.randint(0, 3) if is_slow else 1_000
+            if self._rng.random() < self._faults.stalled_partition:
+                self._stalled_until_ms[topic, number] = self._now_ms() + self._rng.randint(500, 15_000)
+            if self._now_ms() < self._stalled_until_ms.get((topic, number), 0):
+                most = 0
+            entries, self._offsets[topic, number] = self._broker.logs[topic, number].committed(
+                self._offsets[topic, number], most
+            )
+            for entry in entries:
+                key, value = entry.message.key, entry.message.value
+                self._fetched.append(Fetched(number, entry.offset, key, value and self._translate(value)))
+        return self._fetched.pop(0) if self._fetched else None
+
+    def consume(self, _most: int, _timeout_s: float) -> list[Fetched]:
+        fetched, self._fetched = self._fetched, []
+        return fetched
+
+    @property
+    def is_behind(self) -> bool:
+        return any(self._broker.logs[place].last_stable_offset > offset for place, offset in self._offsets.items())
+
+    def close(self) -> None:
+        self._offsets.clear()

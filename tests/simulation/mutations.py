@@ -1,0 +1,324 @@
+"""Planted faults in the protocol, each of which the simulation must find."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+from unittest.mock import patch
+
+import msgspec
+
+import tailrace.core.discovery
+import tailrace.core.page
+from simulation.broker import Entry, Log
+from simulation.clients import ModelProducer
+from simulation.workers import SimulatedWorker
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, Write
+from tailrace.core.lane import Lane, LaneState
+from tailrace.core.lane_messages import (
+    CloseProducer,
+    Command,
+    Commit,
+    Committed,
+    Event,
+    ProducerLost,
+    ProducerOpened,
+    ReadFailed,
+    Transaction,
+)
+from tailrace.core.outbox import Outbox
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.reading import Reading
+from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.shard import ShardRef
+from tailrace.core.view import View
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime import lister
+from tailrace.runtime.lane_runner import LaneRunner
+
+MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+
+
+def mutation(plant: Callable[[], Iterator[None]]) -> Callable[[], AbstractContextManager[None]]:
+    """Keep a mutation under its name."""
+    MUTATIONS[plant.__name__] = contextlib.contextmanager(plant)
+    return MUTATIONS[plant.__name__]
+
+
+def replace(name: str, target: object, attribute: str, replacement: object) -> None:
+    """Keep a mutation that puts something else in the place of a function."""
+
+    def plant() -> Iterator[None]:
+        with patch.object(target, attribute, replacement):
+            yield
+
+    plant.__name__ = name
+    mutation(plant)
+
+
+# Taking a lane
+
+replace("read_before_the_taken_record_is_seen", Lane, "_has_caught_up", lambda _: True)
+replace("stale_incarnation_accepted", Lane, "_is_stale", lambda *_: False)
+
+
+@mutation
+def no_taken_record() -> Iterator[None]:
+    """What the view shows when the producer is open is taken for all there is."""
+
+    def take(lane: Lane, _commands: list[Command], _now_ms: int) -> None:
+        lane.state = LaneState.CATCHING_UP
+
+    with patch.object(Lane, "_write_taken", take), patch.object(Lane, "_has_caught_up", lambda _: True):
+        yield
+
+
+@mutation
+def no_fence() -> Iterator[None]:
+    """Each worker has a transactional id of its own."""
+    original = SimulatedWorker.make_producer
+
+    def make(worker: SimulatedWorker, own: dict[str, str]) -> ModelProducer:
+        return original(worker, {**own, "transactional.id": f"{own['transactional.id']} of {worker.owner}"})
+
+    with patch.object(SimulatedWorker, "make_producer", make):
+        yield
+
+
+@mutation
+def lister_that_has_not_seen_all_lanes() -> Iterator[None]:
+    def has_caught_up(lane: Lane) -> bool:
+        taken = lane._view.takers.get(lane.number)
+        return taken is not None and taken.nonce == lane._nonce
+
+    with patch.object(Lane, "_has_caught_up", has_caught_up):
+        yield
+
+
+# Transactions
+
+
+@mutation
+def checkpoint_outside_the_transaction() -> Iterator[None]:
+    """The checkpoints follow in the next transaction."""
+    original = Outbox.cut
+
+    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        transaction = original(outbox, max_changes, max_bytes, now_ms)
+        late = [write for write in transaction.writes if isinstance(write.record, Checkpoint)]
+        if not transaction.pages or not late:
+            return transaction
+        outbox.add_writes(tuple(late), now_ms)
+        return Transaction(transaction.pages, tuple(write for write in transaction.writes if write not in late))
+
+    with patch.object(Outbox, "cut", cut):
+        yield
+
+
+@mutation
+def page_split_across_commits() -> Iterator[None]:
+    """The second half of a page comes in the next transaction, its checkpoint in the first."""
+    original = Outbox.cut
+
+    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        transaction = original(outbox, max_changes, max_bytes, now_ms)
+        if not outbox._under_way:
+            return transaction
+        entry = outbox._under_way[-1]
+        half = len(entry.page.records) // 2
+        if half == 0:
+            return transaction
+        first = msgspec.structs.replace(entry.page, records=entry.page.records[:half])
+        rest = msgspec.structs.replace(entry.page, records=entry.page.records[half:], set_aside={}, alone=frozenset())
+        outbox._waiting.appendleft(type(entry)(**{**vars(entry), "page": rest}))
+        outbox._count(rest, 1)
+        outbox._note_age(now_ms)
+        return Transaction((*transaction.pages[:-1], first), transaction.writes)
+
+    with patch.object(Outbox, "cut", cut):
+        yield
+
+
+@mutation
+def producer_used_again_after_an_unknown_outcome() -> Iterator[None]:
+    def call(runner: LaneRunner, command: Any) -> None:
+        if isinstance(command, CloseProducer):
+            return
+        answer: Event
+        if isinstance(command, Commit):
+            assert runner._producer is not None
+            answer = runner._producer.commit(command.transaction)
+            if isinstance(answer, ProducerLost) and answer.fenced:
+                runner._producer = None
+        elif runner._producer is None:
+            answer = runner._open(command.incarnation)
+        else:
+            runner._producer._incarnation = command.incarnation
+            runner._producer._failures.clear()
+            answer = ProducerOpened(command.incarnation)
+        runner._answer(answer)
+
+    with patch.object(LaneRunner, "_call", call):
+        yield
+
+
+@mutation
+def unknown_outcome_taken_for_success() -> Iterator[None]:
+    original = LaneProducer.commit
+
+    def commit(producer: LaneProducer, transaction: Transaction) -> Committed | ProducerLost:
+        answer = original(producer, transaction)
+        if isinstance(answer, ProducerLost) and "TIMED_OUT" in answer.reason:
+            return Committed(answer.incarnation)
+        return answer
+
+    with patch.object(LaneProducer, "commit", commit):
+        yield
+
+
+@mutation
+def uncommitted_records_seen() -> Iterator[None]:
+    """The follower reads with read_uncommitted: a parent's end that is never committed, too."""
+
+    def committed(log: Log, offset: int, most: int) -> tuple[list[Entry], int]:
+        found = [entry for entry in log.entries if entry.offset >= offset][:most]
+        return found, found[-1].offset + 1 if found else offset
+
+    with patch.object(Log, "committed", committed):
+        yield
+
+
+# Order
+
+replace("child_before_its_parents_end", View, "may_begin", lambda *_: True)
+replace(
+    "sequence_numbers_compared_as_text",
+    tailrace.core.page,
+    "is_after",
+    lambda one, other: other is None or one > other,
+)
+replace("repeats_published", Page, "without_repeats", lambda page, _: page)
+replace("answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.readings.get(shard))
+
+
+@mutation
+def view_trusted_instead_of_own_commits() -> Iterator[None]:
+    original = Lane._restart
+
+    def restart(lane: Lane, shard: ShardRef) -> Reading:
+        lane._committed = lane._view.checkpoints_of(lane.number)
+        return original(lane, shard)
+
+    with patch.object(Lane, "_restart", restart):
+        yield
+
+
+# Reading
+
+
+@mutation
+def iterator_used_again_after_its_expiry() -> Iterator[None]:
+    original = Lane._read_failed
+
+    def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
+        if event.failure is ReadFailure.EXPIRED:
+            event = msgspec.structs.replace(event, failure=ReadFailure.UNAVAILABLE)
+        original(lane, event, commands, now_ms)
+
+    with patch.object(Lane, "_read_failed", read_failed):
+        yield
+
+
+replace("gap_ignored", Reading, "forgives", lambda *_: True)
+replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
+replace("gap_that_does_not_stop_its_table_is_passed", Reading, "may_have_lost_its_head", lambda *_: False)
+replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
+
+
+@mutation
+def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
+    original = Lane._read_failed
+
+    def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
+        original(lane, event, commands, now_ms)
+        reading = lane.readings.get(event.shard)
+        if reading is not None and reading.trimmed:
+            reading.sequence, reading.trimmed = None, False
+
+    with patch.object(Lane, "_read_failed", read_failed):
+        yield
+
+
+@mutation
+def checkpoint_that_says_when_it_was_committed() -> Iterator[None]:
+    """A page that waited for a day proves nothing about that day."""
+    original = Outbox.cut
+
+    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        for entry in outbox._waiting:
+            entry.at_ms = now_ms
+        return original(outbox, max_changes, max_bytes, now_ms)
+
+    with patch.object(Outbox, "cut", cut):
+        yield
+
+
+@mutation
+def every_refused_record_taken_for_too_large() -> Iterator[None]:
+    original = RefusedRecords.note
+
+    def note(refused: RefusedRecords, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
+        return original(refused, page, index, reason, sure=True)
+
+    with patch.object(RefusedRecords, "note", note):
+        yield
+
+
+# Listing
+
+
+@mutation
+def latest_for_a_child() -> Iterator[None]:
+    original = tailrace.core.discovery.reconcile
+
+    def reconcile(*args: Any, **keywords: Any) -> tailrace.core.discovery.Reconciliation:
+        found = original(*args, **keywords)
+        writes = [
+            msgspec.structs.replace(write, record=msgspec.structs.replace(write.record, start="LATEST"))
+            if isinstance(write.key, ShardKey) and write.record is not None
+            else write
+            for write in found.writes
+        ]
+        return msgspec.structs.replace(found, writes=tuple(writes))
+
+    with patch.object(lister, "reconcile", reconcile):
+        yield
+
+
+replace("hole_taken_for_the_truth", tailrace.core.discovery, "_hold_back", lambda *_: (set(), set()))
+replace("late_shard_counted_from_now", tailrace.core.discovery, "_unread_since_ms", lambda *args: args[-1])
+replace(
+    "tombstone_too_early",
+    tailrace.core.discovery,
+    "_is_done",
+    lambda view, shard, *, current, now_ms: view.ended(shard),
+)
+
+
+@mutation
+def checkpoint_forgotten_before_its_lineage() -> Iterator[None]:
+    """A lane drops the checkpoints of shards that have ended, whatever the lister says."""
+    original = Lane._sync
+
+    def sync(lane: Lane, commands: list[Command], now_ms: int) -> None:
+        original(lane, commands, now_ms)
+        ended = [shard for shard, checkpoint in lane._committed.items() if checkpoint.state == "ended"]
+        if ended and not lane.outbox.has_waiting:
+            del lane._committed[ended[0]]
+            lane.outbox.add_writes((Write(lane.number, CheckpointKey(*ended[0]), None),), now_ms)
+
+    with patch.object(Lane, "_sync", sync):
+        yield

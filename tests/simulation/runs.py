@@ -1,0 +1,81 @@
+"""Plays histories, many at a time, and adds up what they reached."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+from simulation.checkers import BrokenPromiseError
+from simulation.coverage import Coverage
+from simulation.mutations import MUTATIONS
+from simulation.world import World
+
+
+@dataclass
+class Played:
+    """One history."""
+
+    seed: int
+    broken: str | None
+    """What went wrong, in words that begin with the seed; None when every promise held."""
+    published: int
+    coverage: Coverage
+
+
+@dataclass
+class Summary:
+    """Many histories."""
+
+    histories: int = 0
+    published: int = 0
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+    coverage: Coverage = field(default_factory=Coverage)
+
+    def lines(self) -> Iterable[str]:
+        yield from self.coverage.lines()
+        yield from self.broken
+        yield (
+            f"{self.histories:,} histories, {self.published:,} changes published, {self.seconds:.1f} s "
+            f"({self.histories / self.seconds:.1f} a second), {len(self.broken)} broken"
+        )
+
+
+def play(seed: int, trace: Callable[[str], None] | None = None, *, mutation: str | None = None) -> Played:
+    """Play one history, with a planted fault if one is named."""
+    with MUTATIONS[mutation]() if mutation else contextlib.nullcontext():
+        world = World(seed, trace)
+        broken = None
+        try:
+            world.run()
+        except BrokenPromiseError as error:
+            broken = f"seed {seed}: {error}"
+        except Exception:
+            broken = f"seed {seed}: {traceback.format_exc()}"
+        return Played(seed, broken, world.checker.published, world.coverage)
+
+
+def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None = None) -> Summary:
+    """Play many histories."""
+    began_s = time.monotonic()
+    summary = Summary()
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        for played in pool.imap_unordered(partial(play, mutation=mutation), seeds, chunksize=5):
+            summary.histories += 1
+            summary.published += played.published
+            summary.coverage.add(played.coverage)
+            if played.broken is not None:
+                summary.broken.append(played.broken)
+    summary.seconds = time.monotonic() - began_s
+    summary.broken.sort()
+    return summary
+
+
+def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
+    """Give the first history that finds a planted fault."""
+    return next((played for seed in seeds if (played := play(seed, mutation=mutation)).broken), None)

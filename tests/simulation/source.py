@@ -1,0 +1,264 @@
+"""A model of DynamoDB Streams: tables whose items move from shard to shard, and what the streams say of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from simulation.faults import Faults
+from simulation.simulated_time import Schedule, sleep
+from tailrace.core.change import Change
+from tailrace.core.ports import (
+    ReadError,
+    ReadFailure,
+    SourcePage,
+    SourceRecord,
+    StreamListing,
+    TableStream,
+)
+from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.errors import RecordError
+
+RETENTION_MS = 24 * 3_600_000
+ITERATOR_LIFE_MS = 15 * 60_000
+PAGE_RECORDS = 5
+
+
+@dataclass(frozen=True)
+class Written:
+    """One change: the `number`-th of its item."""
+
+    shard: ShardRef
+    sequence: int
+    item: str
+    number: int
+    written_ms: int
+    kind: str
+    """`huge`, `colossal`, `poison`, or nothing special."""
+    record: SourceRecord
+
+
+@dataclass
+class ModelShard:
+    """A shard as it truly is."""
+
+    parents: tuple[ShardRef, ...]
+    items: set[str]
+    shown_ms: int
+    """When listings begin to show it."""
+    changes: list[Written] = field(default_factory=list)
+    trimmed: int = 0
+    """How many of its changes the stream has forgotten."""
+    closed_ms: int | None = None
+    removed: bool = False
+    was_denied: bool = False
+    """It was said to be gone once, and was not."""
+
+
+class Source:
+    """All tables and their streams."""
+
+    def __init__(self, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        self.shards: dict[ShardRef, ModelShard] = {}
+        self.tables: dict[str, str] = {}
+        """Each table's stream."""
+        self.on_trimmed: Callable[[list[Written]], None] = lambda _: None
+        self.is_mended = False
+        """What could not be converted can be now."""
+        self._schedule = schedule
+        self._rng = rng
+        self._faults = faults
+        self._written: dict[str, int] = {}
+        self._owner_of: dict[str, ShardRef] = {}
+        self._sequence = 96  # so that the numbers soon grow in digits
+
+    def add_table(self, table: str, items: list[str], shard_count: int) -> None:
+        self.tables[table] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1"
+        for number in range(shard_count):
+            self._open(table, (), set(items[number::shard_count]))
+
+    @property
+    def now_ms(self) -> int:
+        return self._schedule.now_ms
+
+    @property
+    def items(self) -> list[str]:
+        return list(self._owner_of)
+
+    # What happens to it
+
+    def write(self, item: str) -> None:
+        rng, faults = self._rng, self._faults
+        shard = self._owner_of[item]
+        self._sequence += rng.randint(1, 3)
+        number = self._written.get(item, 0)
+        self._written[item] = number + 1
+        fate = rng.random()
+        kind = ""
+        for name in ("huge", "colossal", "poison"):
+            if 0 <= fate < getattr(faults, name):
+                kind = name
+            fate -= getattr(faults, name)
+        now_ms = self._schedule.now_ms
+        created_ms = now_ms // 1000 * 1000
+        text = f"{item} {number} {self._sequence} {shard.shard_id} {kind}".encode()
+        change = Change(
+            op="u",
+            table=item.split("/", maxsplit=1)[0],
+            keys=item.encode(),
+            before=None,
+            after=text,
+            created_ms=created_ms,
+            event_id="",
+            sequence=str(self._sequence),
+            shard_id=shard.shard_id,
+            stream_arn=shard.stream_arn,
+            region="eu-west-1",
+            view_type="NEW_AND_OLD_IMAGES",
+        )
+        record = SourceRecord(str(self._sequence), created_ms, text, change)
+        self.shards[shard].changes.append(Written(shard, self._sequence, item, number, now_ms, kind, record))
+
+    def split(self) -> None:
+        """Close a shard; one or two others go on with its items."""
+        parent = self._any_open()
+        items = sorted(self._close(parent))
+        left = {item for item in items if self._rng.random() < 0.5}
+        if self._rng.random() < 0.3:
+            self._open(_table_of(parent), (parent,), set(items))
+        else:
+            self._open(_table_of(parent), (parent,), left)
+            self._open(_table_of(parent), (parent,), set(items) - left)
+
+    def merge(self) -> None:
+        first, second = self._any_open(), self._any_open()
+        if first != second and first.stream_arn == second.stream_arn:
+            items = self._close(first) | self._close(second)
+            self._open(_table_of(first), (first, second), items)
+
+    def trim(self) -> None:
+        """Forget what is older than a day, shards too."""
+        horizon_ms = self._schedule.now_ms - RETENTION_MS
+        trimmed: list[Written] = []
+        for shard in self.shards.values():
+            while shard.trimmed < len(shard.changes) and shard.changes[shard.trimmed].written_ms < horizon_ms:
+                trimmed.append(shard.changes[shard.trimmed])
+                shard.trimmed += 1
+            if shard.closed_ms is not None and shard.closed_ms < horizon_ms and shard.trimmed == len(shard.changes):
+                shard.removed = True
+        self.on_trimmed(trimmed)
+
+    # What the lister asks for (core.ports.Lister)
+
+    def table_names(self, patterns: list[str]) -> list[str]:
+        return patterns
+
+    def table_stream(self, table: str) -> TableStream:
+        self._call("DescribeTable")
+        return TableStream(table, self.tables[table], "NEW_AND_OLD_IMAGES")
+
+    def shards_of(self, stream_arn: str) -> StreamListing:
+        self._call("DescribeStream")
+        listed = [self._listed(shard) for shard in self.shards if shard.stream_arn == stream_arn and self._shows(shard)]
+        return StreamListing(stream_arn, 0, tuple(listed))
+
+    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
+        self._call("DescribeStream of children")
+        children = [other for other, true in self.shards.items() if shard in true.parents and self._shows(other)]
+        return tuple(self._listed(child) for child in children)
+
+    def exists(self, shard: ShardRef) -> bool:
+        self._call("GetShardIterator")
+        return shard in self.shards and not self.shards[shard].removed
+
+    def _shows(self, shard: ShardRef) -> bool:
+        true = self.shards[shard]
+        is_late = bool(self._faults.shown_late) and true.shown_ms > self._schedule.now_ms
+        return not true.removed and not is_late and self._rng.random() >= self._faults.hole
+
+    def _listed(self, shard: ShardRef) -> ListedShard:
+        true = self.shards[shard]
+        is_stale = self._rng.random() < self._faults.hole
+        return ListedShard(
+            shard.shard_id,
+            tuple(parent.shard_id for parent in true.parents),
+            closed=true.closed_ms is not None and not is_stale,
+        )
+
+    def _call(self, step: str) -> None:
+        sleep(self._rng.randint(5, 60), step)
+        if self._rng.random() < self._faults.listing_failed:
+            raise ReadError(f"{step} failed", self._rng.choice([ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE]))
+
+    # What the readers ask for (core.ports.ShardReader)
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        if self._rng.random() < self._faults.read_failed:
+            kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
+            raise ReadError("GetRecords failed", self._rng.choice(kinds))
+        true = self.shards[shard]
+        may_deny = position.sequence is not None and not true.was_denied and not true.trimmed
+        is_denied = may_deny and self._rng.random() < self._faults.wrongly_gone
+        if true.removed or is_denied:
+            true.was_denied = is_denied
+            raise ReadError("the shard is gone", ReadFailure.GONE)
+        start = self._start(true, position, iterator)
+        if start < true.trimmed:
+            raise ReadError("the position was trimmed", ReadFailure.TRIMMED)
+        count = PAGE_RECORDS
+        if self._rng.random() < self._faults.empty_page:
+            count = self._rng.randint(0, 2)
+        changes = true.changes[start : start + count]
+        end = start + len(changes)
+        at_end = true.closed_ms is not None and end == len(true.changes)
+        since_ms = position.since_ms or 0
+        return SourcePage(
+            records=[self._record(change) for change in changes if change.record.created_ms >= since_ms],
+            next_iterator=None if at_end else f"{end}:{self._schedule.now_ms}",
+            size_bytes=100 * len(changes),
+            full=len(changes) == PAGE_RECORDS,
+        )
+
+    def _start(self, true: ModelShard, position: Position, iterator: str | None) -> int:
+        if iterator is not None:
+            index, issued_ms = map(int, iterator.split(":"))
+            if self._schedule.now_ms - issued_ms > ITERATOR_LIFE_MS:
+                raise ReadError("the iterator has expired", ReadFailure.EXPIRED)
+            return index
+        if position.kind == "LATEST":
+            return len(true.changes)
+        if position.sequence is None:
+            return true.trimmed
+        start = sum(change.sequence <= int(position.sequence) for change in true.changes)
+        if 0 < start <= true.trimmed:
+            return -1  # the change that it names is trimmed
+        if self._rng.random() < self._faults.repeats:
+            start = max(true.trimmed, start - self._rng.randint(0, 2))
+        return start
+
+    def _record(self, change: Written) -> SourceRecord:
+        if change.kind != "poison" or self.is_mended:
+            return change.record
+        record = change.record
+        return SourceRecord(record.sequence, record.created_ms, record.raw, None, RecordError("it makes no sense"))
+
+    # Shards
+
+    def _any_open(self) -> ShardRef:
+        return self._rng.choice([shard for shard, true in self.shards.items() if true.closed_ms is None])
+
+    def _close(self, shard: ShardRef) -> set[str]:
+        self.shards[shard].closed_ms = self._schedule.now_ms
+        return self.shards[shard].items
+
+    def _open(self, table: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
+        shard = ShardRef(self.tables[table], f"shardId-{len(self.shards):08d}")
+        late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
+        self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
+        for item in sorted(items):
+            self._owner_of[item] = shard
+
+
+def _table_of(shard: ShardRef) -> str:
+    return shard.stream_arn.split("/")[1]
