@@ -19,7 +19,7 @@ class BrokenPromiseError(AssertionError):
     """A promise is broken."""
 
 
-def require(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - it reads like `assert`
+def require(holds: bool, otherwise: str) -> None:
     if not holds:
         raise BrokenPromiseError(otherwise)
 
@@ -133,7 +133,10 @@ class Checker:
             expected = self._next[change.item]
             while expected < change.number and (change.item, expected) in self._excused:
                 expected += 1
-            require(change.number <= expected, f"{change.item}: {change.number} of {change.shard.shard_id} instead of {expected}: lost or early")
+            require(
+                change.number <= expected,
+                f"{change.item}: {change.number} of {change.shard.shard_id} instead of {expected}: lost or early",
+            )
             require(change.number >= expected, f"{change.item}: {change.number} again")
             self._next[change.item] = expected + 1
             known = self.shards[change.shard]

@@ -6,6 +6,7 @@ import random
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -138,14 +139,14 @@ class ModelProducer:
         self._failed = None
         self._buffer_stays_full = self._rng.random() < self._faults.buffer_full
 
-    def produce(
+    def produce(  # noqa: PLR0917 - the client's signature
         self,
         topic: str,
         value: bytes | None = None,
         key: bytes | None = None,
         partition: int = -1,
         on_delivery: OnDelivery = lambda _error, _message: None,
-        timestamp: int = 0,  # noqa: ARG002 - the client's signature
+        timestamp: int = 0,
         headers: Headers | None = None,
     ) -> None:
         self._raise_fatal()
@@ -198,11 +199,11 @@ class ModelProducer:
             added = self._queue.keys() - self._partitions
             try:
                 if added:
-                    self._network.call("AddPartitions", lambda new=added: self._add(epoch, set(new)))
+                    self._network.call("AddPartitions", partial(self._add, epoch, set(added)))
                     self._partitions |= added
                 partition = next(iter(self._queue))
                 batch = [message for message, _ in self._queue[partition]]
-                self._network.call("Produce", lambda to=partition, b=batch: self._produce(epoch, to, b))
+                self._network.call("Produce", partial(self._produce, epoch, partition, batch))
                 self._queue.pop(partition, None)
             except NotAuthorizedError as error:
                 self._failed = KafkaError(_CODES[type(error)])

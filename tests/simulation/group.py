@@ -17,7 +17,10 @@ RELEASE_TIMEOUT_MS = 5_000
 class Member(Protocol):
     """What the group calls on a worker."""
 
-    host: Host
+    @property
+    def host(self) -> Host:
+        """Where it runs."""
+        ...
 
     def assigned(self, lane: int) -> None:
         """The lane is this worker's."""

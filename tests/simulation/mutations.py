@@ -23,6 +23,7 @@ from tailrace.core.lane_messages import (
     Commit,
     Committed,
     Event,
+    PageRead,
     ProducerLost,
     ProducerOpened,
     ReadFailed,
@@ -201,9 +202,7 @@ replace(
     lambda one, other: other is None or one > other,
 )
 replace("repeats_published", Page, "without_repeats", lambda page, _: page)
-replace(
-    "answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.readings.get(shard)
-)
+replace("answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.readings.get(shard))
 
 
 @mutation
@@ -236,7 +235,7 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
 
 replace("gap_ignored", Reading, "forgives", lambda *_: True)
 replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
-replace("gap_that_does_not_stop_its_table_is_passed", Reading, "may_have_lost_its_head", lambda *_: False)
+replace("head_never_looked_at", Reading, "may_have_lost_its_head", lambda *_: False)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 
@@ -246,7 +245,7 @@ def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
 
     def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
         original(lane, event, commands, now_ms)
-        reading = lane.readings[event.shard] if event.shard in lane.readings else None
+        reading = lane.readings.get(event.shard)
         if reading is not None and reading.trimmed:
             reading.sequence, reading.trimmed = None, False
 
@@ -255,16 +254,14 @@ def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
 
 
 @mutation
-def checkpoint_that_says_when_it_was_committed() -> Iterator[None]:
-    """A page that waited for a day proves nothing about that day."""
-    original = Outbox.cut
+def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
+    original = Lane._page_read
 
-    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
-        for entry in outbox._waiting:
-            entry.at_ms = now_ms
-        return original(outbox, max_changes, max_bytes, now_ms)
+    def page_read(lane: Lane, event: PageRead, commands: list[Command], now_ms: int) -> None:
+        with patch.object(Reading, "may_have_lost_its_head", lambda *_: False):
+            original(lane, event, commands, now_ms)
 
-    with patch.object(Outbox, "cut", cut):
+    with patch.object(Lane, "_page_read", page_read):
         yield
 
 
@@ -272,7 +269,7 @@ def checkpoint_that_says_when_it_was_committed() -> Iterator[None]:
 def every_refused_record_taken_for_too_large() -> Iterator[None]:
     original = RefusedRecords.note
 
-    def note(refused: RefusedRecords, page: Page, index: int, reason: str, *, sure: bool) -> Learned:  # noqa: ARG001
+    def note(refused: RefusedRecords, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
         return original(refused, page, index, reason, sure=True)
 
     with patch.object(RefusedRecords, "note", note):
@@ -284,7 +281,7 @@ def every_refused_record_taken_for_too_large() -> Iterator[None]:
 
 @mutation
 def latest_for_a_child() -> Iterator[None]:
-    original = lister.reconcile
+    original = tailrace.core.discovery.reconcile
 
     def reconcile(*args: Any, **keywords: Any) -> tailrace.core.discovery.Reconciliation:
         found = original(*args, **keywords)
@@ -306,7 +303,7 @@ replace(
     "tombstone_too_early",
     tailrace.core.discovery,
     "_is_done",
-    lambda view, shard, *, current, now_ms: view.ended(shard),  # noqa: ARG005
+    lambda view, shard, *, current, now_ms: view.ended(shard),
 )
 
 

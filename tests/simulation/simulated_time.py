@@ -35,7 +35,7 @@ class Schedule:
         self.now_ms += milliseconds
 
 
-class Killed(BaseException):  # noqa: N818 - no error: it unwinds the code of a host that died
+class Killed(BaseException):
     """The host on which this code ran is dead."""
 
 
@@ -170,7 +170,7 @@ class Process:
                 self._run()
         except Killed:
             pass
-        except BaseException as error:  # noqa: BLE001 - raised again where the process was resumed
+        except BaseException as error:
             self._error = error
         self.is_done = True
         self._back.release()

@@ -28,8 +28,8 @@ from tailrace.core.checkpoint import Start, Write
 from tailrace.core.lane import Lane, LaneOptions
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadFailure, StreamListing, TableStream
-from tailrace.core.shard import ListedShard, ShardRef
+from tailrace.core.ports import ReadFailure, ShardReader
+from tailrace.core.shard import ShardRef
 from tailrace.kafka import checkpoint_topic, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
@@ -78,7 +78,7 @@ class SimulatedPool(Pool):
     step = "call"
     """What is being submitted, for the trace."""
 
-    def __init__(self, name: str, size: int) -> None:  # noqa: ARG002 - always one
+    def __init__(self, name: str, size: int) -> None:
         host = Host.current
         assert host is not None
         self._host = host
@@ -141,13 +141,13 @@ class SimulatedQueue(SimpleQueue[_T]):
 
     _waiter: tuple[Process, int] | None = None
 
-    def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002
+    def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:
         super().put(item, block, timeout)
         if self._waiter is not None:
             process, ticket = self._waiter
             process.host.later(0, "ended shard", lambda: process.wake(ticket))
 
-    def get(self, block: bool = True, timeout: float | None = None) -> _T:  # noqa: ARG002, FBT001, FBT002
+    def get(self, block: bool = True, timeout: float | None = None) -> _T:
         process = Process.current
         assert process is not None
         if self.empty():
@@ -178,7 +178,7 @@ class Inbox(SimpleQueue[Action]):
         self._host = host
         self._step = step
 
-    def put(self, item: Action, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002, FBT001, FBT002
+    def put(self, item: Action, block: bool = True, timeout: float | None = None) -> None:
         name, self.name = self.name, "message"
         self._host.later(self.delay_ms, name, partial(self._step, item))
 
@@ -209,6 +209,8 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (worker, "Future", SimulatedFuture),
             (worker, "start_thread", lambda name, run: Process(_host(), name, run)),
             (lister, "PUBLISH_POLL_S", 0.1),
+            (lister, "logger", _Log()),
+            (worker, "logger", _Log()),
             (lane_producer, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
             (lane_producer, "clients", SimpleNamespace(producer=lambda _, own: kafka().make_producer(own))),
             (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
@@ -216,6 +218,18 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
         ):
             stack.enter_context(patch.object(module, name, model))
         yield
+
+
+class _Log:
+    """Keeps quiet, but does not let a defect pass."""
+
+    def warning(self, *_: object) -> None:
+        """It is expected here."""
+
+    error = warning
+
+    def exception(self, *_: object) -> None:
+        raise  # noqa: PLE0704 - called where an exception was caught
 
 
 def _host() -> Host:
@@ -257,30 +271,8 @@ class Readers(Pool):
 class Encoder:
     """The simplest of formats."""
 
-    def encode(self, change: Change, now_ns: int) -> Message:  # noqa: ARG002
+    def encode(self, change: Change, now_ns: int) -> Message:
         return Message(change.keys, change.after)
-
-
-class Listings:
-    """The source as the lister asks for it."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def table_names(self, patterns: list[str]) -> list[str]:
-        return self._source.table_names(patterns)
-
-    def table_stream(self, table: str) -> TableStream:
-        return self._source.table_stream(table)
-
-    def shards(self, stream_arn: str) -> StreamListing:
-        return self._source.shards_of(stream_arn)
-
-    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
-        return self._source.children(shard)
-
-    def exists(self, shard: ShardRef) -> bool:
-        return self._source.exists(shard)
 
 
 class SimulatedParts:
@@ -291,7 +283,7 @@ class SimulatedParts:
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
         self.reader_count = 0
-        self.reader = around.source
+        self.reader: ShardReader = around.source.reader
         self.converter = Converter(
             Encoder(),
             pipeline=PIPELINE,
@@ -322,7 +314,7 @@ class SimulatedParts:
     def lister_loop(self, engine: Worker, incarnation: int) -> ListerLoop:
         loop = ListerLoop(
             engine,
-            Listings(self._around.source),
+            self._around.source.lister,
             incarnation,
             table_names=lambda: self._around.patterns,
             start=self._around.start,
@@ -346,13 +338,13 @@ class Observed:
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """Nothing to note."""
 
-    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:  # noqa: ARG002
+    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
         self._around.coverage.happened(f"read failed: {failure}")
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
         """Nothing to note."""
 
-    def notice(self, lane: int, notice: Notice) -> None:  # noqa: ARG002
+    def notice(self, lane: int, notice: Notice) -> None:
         self._around.coverage.happened(f"notice: {notice.kind}")
 
 
@@ -362,7 +354,7 @@ class SimulatedWorker(Worker):
     def __init__(self, host: WorkerHost, around: Surroundings, version: int, *, clock_off_ms: int) -> None:
         super().__init__(SimulatedParts(around), Observed(around))
         host.worker = self
-        self.host = host
+        self._host = host
         self.owner = host.name
         self.now_ms = SimulatedClock(around.schedule, clock_off_ms)
         self.version = version
@@ -383,6 +375,10 @@ class SimulatedWorker(Worker):
         host.later(0, "Start", self._start)
 
     # What the models ask for
+
+    @property
+    def host(self) -> WorkerHost:
+        return self._host
 
     def make_producer(self, own: dict[str, str]) -> ModelProducer:
         around = self._around
@@ -572,4 +568,3 @@ def _short(message: Event | Command) -> str:
                 value = f"{len(value)} writes"
         parts.append(f"{name}={value}")
     return f"{type(message).__name__}({', '.join(parts)})"
-

@@ -74,7 +74,9 @@ class World:
         if trace is not None:
             self._broker.tell = partial(self._tell, "broker")
             self._group.tell = partial(self._tell, "group")
-            self._tell("seed", f"{seed}: start {self._start}, {self._around.lane_options.errors_fail=}, faults: {faults}")
+            self._tell(
+                "seed", f"{seed}: start {self._start}, {self._around.lane_options.errors_fail=}, faults: {faults}"
+            )
         self._names = itertools.count(1)
         self._workers: list[SimulatedWorker] = []
         for table in tables:
@@ -232,28 +234,13 @@ class World:
             if not self.checker.is_accepted(table, gaps):
                 self._tell("operator", f"accepts the gaps of {table}")
                 record = GapAccepted(shards=tuple(gaps), stream_arn=None, at_ms=self._schedule.now_ms)
-                self._broker.write(
-                    (CHECKPOINTS, 0), Message(encode_key(AcceptKey(table)), encode_record(record), [])
-                )
+                self._broker.write((CHECKPOINTS, 0), Message(encode_key(AcceptKey(table)), encode_record(record), []))
 
     # Without faults
 
     def _settle(self) -> None:
         """Let the faults stop, and everything be published."""
-        self._tell("world", "the faults stop")
-        self.faults.stop()
-        if self._around.lane_options.errors_fail:
-            self._is_mended = self._source.is_mended = True
-            for worker in self._alive():
-                worker.stop()
-        self._broker.refused_topics.clear()
-        if self._versions == [3, 3]:
-            for worker in self._alive():
-                if worker.version < 3:
-                    worker.stop()
-        for worker in self._alive():
-            if worker.host.is_asleep:
-                worker.host.wake()
+        self._mend()
         for second in range(SETTLE_S):
             if second % 5 == 0:
                 self._group.heal()
@@ -270,6 +257,19 @@ class World:
         for each in unended:
             require(each.state is not State.OPEN, f"a transaction of {each.transactional_id} never ended")
         check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
+
+    def _mend(self) -> None:
+        """End the faults, and do what an operator would: mend what stops shards, end workers that cannot go on."""
+        self._tell("world", "the faults stop")
+        self.faults.stop()
+        self._broker.refused_topics.clear()
+        errors_fail = self._around.lane_options.errors_fail
+        self._is_mended = self._source.is_mended = errors_fail
+        for worker in self._alive():
+            if errors_fail or worker.version < self._versions[0]:
+                worker.stop()
+            if worker.host.is_asleep:
+                worker.host.wake()
 
     def _describe(self) -> str:
         return "; ".join(worker.describe() for worker in self._alive())

@@ -82,7 +82,9 @@ def reconcile(
             if _is_done(view, shard, current=current, now_ms=now_ms)
         }
         unknown |= absent - set(gone)
-        writes += [Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in sorted(absent & set(gone))]
+        writes += [
+            Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in sorted(absent & set(gone))
+        ]
     return Reconciliation(tuple(writes), frozenset(unknown))
 
 
