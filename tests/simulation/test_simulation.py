@@ -18,32 +18,36 @@ SEEDS = range(1_000)
 PROCESSES = 2
 
 ONCE_BROKEN: dict[int, str] = {
-    1259: "the end of a shard that was never read counted as new",
-    1474: "a shard's head was trimmed while its lane was away",
+    38: "a checkpoint lost its sequence number at an accepted gap",
+    72: "the lister's loop ended when asking for children failed",
+    155: "a shard that was found late had lost its head unseen",
+    302: "a child of a shard that is not read had lost its head unseen",
+    384: "a checkpoint said when it was committed, not when its page was read",
+    570: "a shard that waited to be read again lost its head unseen",
 }
-"""Seeds beyond those above that broke a promise once, and what it was."""
+"""Seeds that broke a promise once, and what it was."""
 
-FOUND_BY: dict[str, int] = {}
+FOUND_BY: dict[str, int] = {
+    "iterator_used_again_after_its_expiry": 182,
+    "view_trusted_instead_of_own_commits": 70,
+    "tombstone_too_early": 68,
+    "gap_ignored": 61,
+}
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 MOST_SEEDS = 400
 
 
 @pytest.fixture(scope="module")
 def summary() -> Summary:
-    return play_all(SEEDS, PROCESSES)
+    return play_all(sorted({*SEEDS, *ONCE_BROKEN}), PROCESSES)
 
 
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_repeated_or_out_of_order(summary: Summary, capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print("", *summary.lines(), sep="\n")
-    assert summary.histories == len(SEEDS)
+    assert summary.histories >= len(SEEDS)
     assert summary.broken == []
-
-
-@pytest.mark.parametrize("seed", ONCE_BROKEN)
-def test_what_broke_a_promise_once_keeps_it(seed: int) -> None:
-    assert play(seed).broken is None
 
 
 def test_every_state_meets_every_event_that_it_can(summary: Summary) -> None:
