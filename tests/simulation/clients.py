@@ -139,7 +139,7 @@ class ModelProducer:
         self._failed = None
         self._buffer_stays_full = self._rng.random() < self._faults.buffer_full
 
-    def produce(  # noqa: PLR0917 - the order of confluent_kafka.Producer.produce
+    def produce(  # noqa: PLR0917 - the client's signature
         self,
         topic: str,
         value: bytes | None = None,

@@ -9,6 +9,10 @@ from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import Event
 from tailrace.core.reading import Phase
 
+STATES = {state.value for state in LaneState}
+EVENTS = {event.__name__ for event in Event.__subclasses__()} - {"Assigned"}
+"""What a worker tells its lanes: it makes a lane when it is assigned one, and so need not tell it."""
+
 
 class Coverage:
     """Counts, which can be added up."""
@@ -58,3 +62,39 @@ class Coverage:
         yield "happened"
         for what, count in sorted(self.events.items()):
             yield f"  {what:30} {count:9,}"
+
+
+_ANSWERED_ONCE = "a producer call has one answer, and the lane waits for it in another state"
+_NOT_WOKEN = "the lane asks to be woken in no such state"
+_NO_WORK = "a lane is idle only without shards, and then has neither reads nor a lister"
+
+IMPOSSIBLE_EVENTS: dict[tuple[str, str], str] = {
+    **{("released", event): "the worker drops a released lane at once" for event in EVENTS},
+    **{(state, "ProducerOpened"): _ANSWERED_ONCE for state in STATES - {"opening", "releasing"}},
+    **{(state, "Committed"): _ANSWERED_ONCE for state in STATES - {"taking", "active", "releasing"}},
+    **{(state, "ProducerLost"): _ANSWERED_ONCE for state in STATES - {"opening", "taking", "active", "releasing"}},
+    **{(state, "Tick"): _NOT_WOKEN for state in ("idle", "opening", "taking", "releasing")},
+    **{("idle", event): _NO_WORK for event in ("PageRead", "ReadFailed", "PublishLineage")},
+}
+"""What no lane meets in a state, and why."""
+
+PHASE_CHANGES: dict[str, set[str]] = {
+    "-": {"waiting", "ready", "reading", "drained", "ended", "paused", "gap"},
+    "waiting": {"ready", "reading", "drained", "paused", "gap"},
+    "ready": {"reading", "paused"},
+    "reading": {"ready", "drained", "paused", "gap", "failed"},
+    "drained": {"ended", "paused"},
+    "paused": {"waiting", "ready", "reading", "ended", "gap"},
+    "gap": {"reading", "ready"},
+}
+"""How a shard's phase changes from one event to the next (`-`: it was not there). The rest is impossible: ended and
+failed are left only with the lane; a shard drains, fails or meets a gap while it is read, or before it is read first;
+a gap is left by an acceptance alone."""
+
+STEPS = {
+    "AddPartitions answered", "Assigned", "CloseProducer", "Commit", "Committed", "DescribeStream", "DescribeTable",
+    "EndTxn answered", "Follow", "InitProducerId answered", "Lost", "OpenProducer", "PageRead", "Produce answered",
+    "ProducerLost", "ProducerOpened", "PublishLineage", "Read", "ReadFailed", "Revoked", "Start", "Tick", "Wait",
+    "answer", "message", "start of lane", "start of lister", "stop",
+}  # fmt: skip
+"""Steps of a worker: before each of them some host slept past its session."""

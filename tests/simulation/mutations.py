@@ -23,6 +23,7 @@ from tailrace.core.lane_messages import (
     Commit,
     Committed,
     Event,
+    PageRead,
     ProducerLost,
     ProducerOpened,
     ReadFailed,
@@ -234,7 +235,7 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
 
 replace("gap_ignored", Reading, "forgives", lambda *_: True)
 replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
-replace("gap_that_does_not_stop_its_table_is_passed", Reading, "may_have_lost_its_head", lambda *_: False)
+replace("head_never_looked_at", Reading, "may_have_lost_its_head", lambda *_: False)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 
@@ -253,16 +254,14 @@ def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
 
 
 @mutation
-def checkpoint_that_says_when_it_was_committed() -> Iterator[None]:
-    """A page that waited for a day proves nothing about that day."""
-    original = Outbox.cut
+def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
+    original = Lane._page_read
 
-    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
-        for entry in outbox._waiting:
-            entry.at_ms = now_ms
-        return original(outbox, max_changes, max_bytes, now_ms)
+    def page_read(lane: Lane, event: PageRead, commands: list[Command], now_ms: int) -> None:
+        with patch.object(Reading, "may_have_lost_its_head", lambda *_: False):
+            original(lane, event, commands, now_ms)
 
-    with patch.object(Outbox, "cut", cut):
+    with patch.object(Lane, "_page_read", page_read):
         yield
 
 

@@ -66,6 +66,8 @@ class Source:
         self.on_trimmed: Callable[[list[Written]], None] = lambda _: None
         self.is_mended = False
         """What could not be converted can be now."""
+        self.reader = ModelReader(self, schedule, rng, faults)
+        self.lister = ModelLister(self, schedule, rng, faults)
         self._schedule = schedule
         self._rng = rng
         self._faults = faults
@@ -105,7 +107,7 @@ class Source:
         text = f"{item} {number} {self._sequence} {shard.shard_id} {kind}".encode()
         change = Change(
             op="u",
-            table=item.split("/", maxsplit=1)[0],
+            table=_table_of(shard),
             keys=item.encode(),
             before=None,
             after=text,
@@ -149,55 +151,37 @@ class Source:
                 shard.removed = True
         self.on_trimmed(trimmed)
 
-    # What the lister asks for (core.ports.Lister)
+    # Shards
 
-    def table_names(self, patterns: list[str]) -> list[str]:
-        return patterns
+    def _any_open(self) -> ShardRef:
+        return self._rng.choice([shard for shard, true in self.shards.items() if true.closed_ms is None])
 
-    def table_stream(self, table: str) -> TableStream:
-        self._call("DescribeTable")
-        return TableStream(table, self.tables[table], "NEW_AND_OLD_IMAGES")
+    def _close(self, shard: ShardRef) -> set[str]:
+        self.shards[shard].closed_ms = self._schedule.now_ms
+        return self.shards[shard].items
 
-    def shards_of(self, stream_arn: str) -> StreamListing:
-        self._call("DescribeStream")
-        listed = [self._listed(shard) for shard in self.shards if shard.stream_arn == stream_arn and self._shows(shard)]
-        return StreamListing(stream_arn, 0, tuple(listed))
+    def _open(self, table: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
+        shard = ShardRef(self.tables[table], f"shardId-{len(self.shards):08d}")
+        late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
+        self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
+        for item in sorted(items):
+            self._owner_of[item] = shard
 
-    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
-        self._call("DescribeStream of children")
-        children = [other for other, true in self.shards.items() if shard in true.parents and self._shows(other)]
-        return tuple(self._listed(child) for child in children)
 
-    def exists(self, shard: ShardRef) -> bool:
-        self._call("GetShardIterator")
-        return shard in self.shards and not self.shards[shard].removed
+class ModelReader:
+    """The streams as GetRecords shows them (core.ports.ShardReader)."""
 
-    def _shows(self, shard: ShardRef) -> bool:
-        true = self.shards[shard]
-        is_late = bool(self._faults.shown_late) and true.shown_ms > self._schedule.now_ms
-        return not true.removed and not is_late and self._rng.random() >= self._faults.hole
-
-    def _listed(self, shard: ShardRef) -> ListedShard:
-        true = self.shards[shard]
-        is_stale = self._rng.random() < self._faults.hole
-        return ListedShard(
-            shard.shard_id,
-            tuple(parent.shard_id for parent in true.parents),
-            closed=true.closed_ms is not None and not is_stale,
-        )
-
-    def _call(self, step: str) -> None:
-        sleep(self._rng.randint(5, 60), step)
-        if self._rng.random() < self._faults.listing_failed:
-            raise ReadError(f"{step} failed", self._rng.choice([ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE]))
-
-    # What the readers ask for (core.ports.ShardReader)
+    def __init__(self, source: Source, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        self._source = source
+        self._schedule = schedule
+        self._rng = rng
+        self._faults = faults
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         if self._rng.random() < self._faults.read_failed:
             kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
             raise ReadError("GetRecords failed", self._rng.choice(kinds))
-        true = self.shards[shard]
+        true = self._source.shards[shard]
         may_deny = position.sequence is not None and not true.was_denied and not true.trimmed
         is_denied = may_deny and self._rng.random() < self._faults.wrongly_gone
         if true.removed or is_denied:
@@ -238,26 +222,62 @@ class Source:
         return start
 
     def _record(self, change: Written) -> SourceRecord:
-        if change.kind != "poison" or self.is_mended:
+        if change.kind != "poison" or self._source.is_mended:
             return change.record
         record = change.record
         return SourceRecord(record.sequence, record.created_ms, record.raw, None, RecordError("it makes no sense"))
 
-    # Shards
 
-    def _any_open(self) -> ShardRef:
-        return self._rng.choice([shard for shard, true in self.shards.items() if true.closed_ms is None])
+class ModelLister:
+    """The tables and streams as listings show them (core.ports.Lister): late, with holes, now and then not at all."""
 
-    def _close(self, shard: ShardRef) -> set[str]:
-        self.shards[shard].closed_ms = self._schedule.now_ms
-        return self.shards[shard].items
+    def __init__(self, source: Source, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        self._source = source
+        self._schedule = schedule
+        self._rng = rng
+        self._faults = faults
 
-    def _open(self, table: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
-        shard = ShardRef(self.tables[table], f"shardId-{len(self.shards):08d}")
-        late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
-        self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
-        for item in sorted(items):
-            self._owner_of[item] = shard
+    def table_names(self, patterns: list[str]) -> list[str]:
+        return patterns
+
+    def table_stream(self, table: str) -> TableStream:
+        self._call("DescribeTable")
+        return TableStream(table, self._source.tables[table], "NEW_AND_OLD_IMAGES")
+
+    def shards(self, stream_arn: str) -> StreamListing:
+        self._call("DescribeStream")
+        shown = [shard for shard in self._source.shards if shard.stream_arn == stream_arn and self._shows(shard)]
+        return StreamListing(stream_arn, 0, tuple(map(self._listed, shown)))
+
+    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
+        self._call("DescribeStream of children")
+        children = [
+            other for other, true in self._source.shards.items() if shard in true.parents and self._shows(other)
+        ]
+        return tuple(self._listed(child) for child in children)
+
+    def exists(self, shard: ShardRef) -> bool:
+        self._call("GetShardIterator")
+        return shard in self._source.shards and not self._source.shards[shard].removed
+
+    def _shows(self, shard: ShardRef) -> bool:
+        true = self._source.shards[shard]
+        is_late = bool(self._faults.shown_late) and true.shown_ms > self._schedule.now_ms
+        return not true.removed and not is_late and self._rng.random() >= self._faults.hole
+
+    def _listed(self, shard: ShardRef) -> ListedShard:
+        true = self._source.shards[shard]
+        is_stale = self._rng.random() < self._faults.hole
+        return ListedShard(
+            shard.shard_id,
+            tuple(parent.shard_id for parent in true.parents),
+            closed=true.closed_ms is not None and not is_stale,
+        )
+
+    def _call(self, step: str) -> None:
+        sleep(self._rng.randint(5, 60), step)
+        if self._rng.random() < self._faults.listing_failed:
+            raise ReadError(f"{step} failed", self._rng.choice([ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE]))
 
 
 def _table_of(shard: ShardRef) -> str:

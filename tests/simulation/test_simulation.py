@@ -1,41 +1,106 @@
-"""The whole protocol in simulated time: seeded histories keep every promise, and planted faults do not stay hidden.
-
-`python -m simulation --seed N --trace` (with `tests` on PYTHONPATH) prints a history line by line.
-"""
+"""A thousand histories from seeds keep every promise, reach every transition, and find every planted fault."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from simulation.coverage import EVENTS, IMPOSSIBLE_EVENTS, PHASE_CHANGES, STATES, STEPS
 from simulation.mutations import MUTATIONS
-from simulation.runs import Summary, first_to_find, play_all
-from tailrace.core.lane import LaneState
-from tailrace.core.reading import Phase
+from simulation.runs import Summary, first_to_find, play, play_all
 
-HISTORIES = 1_000
-SEEDS_TO_FIND = 150
-"""A planted fault must be found by one of so many seeds."""
+SEEDS = range(1_000)
+PROCESSES = 2
+
+ONCE_BROKEN: dict[int, str] = {
+    38: "a checkpoint lost its sequence number at an accepted gap",
+    72: "the lister's loop ended when asking for children failed",
+    155: "a shard that was found late had lost its head unseen",
+    302: "a child of a shard that is not read had lost its head unseen",
+    384: "a checkpoint said when it was committed, not when its page was read",
+    570: "a shard that waited to be read again lost its head unseen",
+}
+"""Seeds that broke a promise once, and what it was."""
+
+FOUND_BY: dict[str, int] = {
+    "iterator_used_again_after_its_expiry": 182,
+    "tombstone_too_early": 68,
+    "gap_ignored": 61,
+}
+"""A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
+MOST_SEEDS = 400
+
+TOO_RARE_HERE: dict[str, str] = {
+    "view_trusted_instead_of_own_commits": (
+        "tests/unit/core/test_lane_gaps.py::"
+        "test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the_shard_goes_on"
+    ),
+    "head_not_looked_at_when_a_page_comes": (
+        "tests/unit/core/test_lane_gaps.py::"
+        "test_a_shard_without_changes_that_is_read_again_after_a_day_is_a_gap_although_the_read_succeeds"
+    ),
+}
+"""Mutations that so few histories find that a test of the core finds them instead."""
+RARE_EVENTS = {("catching up", "ReadFailed")}
+RARE_PHASE_CHANGES = {("gap", "ready"), ("paused", "ready")}
+"""Possible, and met by some histories, but not surely by one of a thousand."""
 
 
 @pytest.fixture(scope="module")
-def histories() -> Summary:
-    summary = play_all(range(HISTORIES))
-    print("\n".join(summary.lines()))
-    return summary
+def summary() -> Summary:
+    return play_all(sorted({*SEEDS, *ONCE_BROKEN}), PROCESSES)
 
 
 @pytest.mark.timeout(600)
-def test_every_history_keeps_every_promise(histories: Summary) -> None:
-    assert histories.broken == []
-    assert histories.histories == HISTORIES
+def test_nothing_is_lost_repeated_or_out_of_order(summary: Summary, capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print("", *summary.lines(), sep="\n")
+    assert summary.histories >= len(SEEDS)
+    assert summary.broken == []
 
 
-@pytest.mark.parametrize("mutation", sorted(MUTATIONS))
-def test_a_planted_fault_is_found(mutation: str) -> None:
-    assert first_to_find(mutation, range(SEEDS_TO_FIND)) is not None
+def test_every_state_meets_every_event_that_it_can(summary: Summary) -> None:
+    possible = {(state, event) for state in STATES for event in EVENTS} - IMPOSSIBLE_EVENTS.keys()
+    assert possible - RARE_EVENTS - summary.coverage.pairs == set()
+    assert summary.coverage.pairs - possible == set()
 
 
-def test_every_live_state_of_a_lane_and_every_phase_of_a_shard_is_reached(histories: Summary) -> None:
-    states = {before for before, _, _ in histories.coverage.transitions}
-    assert {state.value for state in LaneState} - states <= {"released"}
-    assert {phase.value for phase in Phase} == {after for _, after in histories.coverage.phases}
+def test_every_phase_of_reading_is_entered_from_wherever_it_can_be(summary: Summary) -> None:
+    possible = {(before, after) for before, afters in PHASE_CHANGES.items() for after in afters}
+    assert possible - RARE_PHASE_CHANGES - summary.coverage.phases.keys() == set()
+    assert summary.coverage.phases.keys() - possible == set()
+
+
+def test_hosts_sleep_past_their_session_before_every_step(summary: Summary) -> None:
+    assert STEPS - summary.coverage.naps.keys() == set()
+
+
+def test_a_history_can_be_played_again_line_by_line() -> None:
+    """Whatever Python's hashes of strings are."""
+    traces = [list(_trace(7, hash_seed)) for hash_seed in ("1", "2")]
+    assert traces[0] == traces[1]
+    assert len(traces[0]) > 100
+    assert traces[0][-1].startswith("seed 7 keeps every promise")
+
+
+def _trace(seed: int, hash_seed: str) -> Iterator[str]:
+    here = Path(__file__).parents[1]
+    paths = os.pathsep.join([str(here), *sys.path])
+    command = [sys.executable, "-m", "simulation", "--seed", str(seed), "--trace"]
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed}
+    played = subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=True)
+    yield from played.stdout.splitlines()
+
+
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name not in TOO_RARE_HERE])
+def test_a_planted_fault_is_found(name: str) -> None:
+    hint = FOUND_BY.get(name)
+    seeds = range(MOST_SEEDS) if hint is None else (hint, *range(MOST_SEEDS))
+    found = first_to_find(name, seeds)
+    assert found is not None, f"no history of {MOST_SEEDS} finds it"
+    assert play(found.seed).broken is None, "the history is broken without the fault, too"

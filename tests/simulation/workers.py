@@ -28,8 +28,8 @@ from tailrace.core.checkpoint import Start, Write
 from tailrace.core.lane import Lane, LaneOptions
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadFailure, ShardReader, StreamListing, TableStream
-from tailrace.core.shard import ListedShard, ShardRef
+from tailrace.core.ports import ReadFailure, ShardReader
+from tailrace.core.shard import ShardRef
 from tailrace.kafka import checkpoint_topic, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
@@ -209,6 +209,8 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (worker, "Future", SimulatedFuture),
             (worker, "start_thread", lambda name, run: Process(_host(), name, run)),
             (lister, "PUBLISH_POLL_S", 0.1),
+            (lister, "logger", _Log()),
+            (worker, "logger", _Log()),
             (lane_producer, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
             (lane_producer, "clients", SimpleNamespace(producer=lambda _, own: kafka().make_producer(own))),
             (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
@@ -216,6 +218,18 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
         ):
             stack.enter_context(patch.object(module, name, model))
         yield
+
+
+class _Log:
+    """Keeps quiet, but does not let a defect pass."""
+
+    def warning(self, *_: object) -> None:
+        """It is expected here."""
+
+    error = warning
+
+    def exception(self, *_: object) -> None:
+        raise  # noqa: PLE0704 - called where an exception was caught
 
 
 def _host() -> Host:
@@ -261,28 +275,6 @@ class Encoder:
         return Message(change.keys, change.after)
 
 
-class Listings:
-    """The source as the lister asks for it."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    def table_names(self, patterns: list[str]) -> list[str]:
-        return self._source.table_names(patterns)
-
-    def table_stream(self, table: str) -> TableStream:
-        return self._source.table_stream(table)
-
-    def shards(self, stream_arn: str) -> StreamListing:
-        return self._source.shards_of(stream_arn)
-
-    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
-        return self._source.children(shard)
-
-    def exists(self, shard: ShardRef) -> bool:
-        return self._source.exists(shard)
-
-
 class SimulatedParts:
     """What the worker is built of."""
 
@@ -291,7 +283,7 @@ class SimulatedParts:
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
         self.reader_count = 0
-        self.reader: ShardReader = around.source
+        self.reader: ShardReader = around.source.reader
         self.converter = Converter(
             Encoder(),
             pipeline=PIPELINE,
@@ -322,10 +314,10 @@ class SimulatedParts:
     def lister_loop(self, engine: Worker, incarnation: int) -> ListerLoop:
         loop = ListerLoop(
             engine,
-            Listings(self._around.source),
+            self._around.source.lister,
             incarnation,
             table_names=lambda: self._around.patterns,
-            wanted=lambda _: True,
+            wanted=lambda _table: True,
             start=self._around.start,
             interval_s=LISTER_INTERVAL_S,
             prepare_table=lambda _: None,
@@ -363,7 +355,7 @@ class SimulatedWorker(Worker):
     def __init__(self, host: WorkerHost, around: Surroundings, version: int, *, clock_off_ms: int) -> None:
         super().__init__(SimulatedParts(around), Observed(around))
         host.worker = self
-        self.host = host
+        self._host = host
         self.owner = host.name
         self.now_ms = SimulatedClock(around.schedule, clock_off_ms)
         self.version = version
@@ -384,6 +376,10 @@ class SimulatedWorker(Worker):
         host.later(0, "Start", self._start)
 
     # What the models ask for
+
+    @property
+    def host(self) -> WorkerHost:
+        return self._host
 
     def make_producer(self, own: dict[str, str]) -> ModelProducer:
         around = self._around

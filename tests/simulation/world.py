@@ -240,21 +240,17 @@ class World:
 
     def _settle(self) -> None:
         """Let the faults stop, and everything be published."""
-        self._tell("world", "the faults stop")
-        self.faults.stop()
-        if self._around.lane_options.errors_fail:
-            self._is_mended = self._source.is_mended = True
-            for worker in self._alive():
-                worker.stop()
-        self._broker.refused_topics.clear()
-        if self._versions == [3, 3]:
-            for worker in self._alive():
-                if worker.version < 3:
-                    worker.stop()
-        for worker in self._alive():
-            if worker.host.is_asleep:
-                worker.host.wake()
-        self._wait_until_complete()
+        self._mend()
+        for second in range(SETTLE_S):
+            if second % 5 == 0:
+                self._group.heal()
+            self._every_second()
+            self._accept_gaps()
+            if not self.checker.missing():
+                break
+        else:
+            missing = self.checker.missing()
+            raise BrokenPromiseError(f"never published: {', '.join(missing[:5])}; {self._describe()}")
         unended = [each for each in self._broker.transactions if each.state is State.OPEN]
         for _ in range(20):
             self._every_second()
@@ -262,16 +258,18 @@ class World:
             require(each.state is not State.OPEN, f"a transaction of {each.transactional_id} never ended")
         check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
 
-    def _wait_until_complete(self) -> None:
-        for second in range(SETTLE_S):
-            if second % 5 == 0:
-                self._group.heal()
-            self._every_second()
-            self._accept_gaps()
-            if not self.checker.missing():
-                return
-        missing = self.checker.missing()
-        raise BrokenPromiseError(f"never published: {', '.join(missing[:5])}; {self._describe()}")
+    def _mend(self) -> None:
+        """End the faults, and do what an operator would: mend what stops shards, end workers that cannot go on."""
+        self._tell("world", "the faults stop")
+        self.faults.stop()
+        self._broker.refused_topics.clear()
+        errors_fail = self._around.lane_options.errors_fail
+        self._is_mended = self._source.is_mended = errors_fail
+        for worker in self._alive():
+            if errors_fail or worker.version < self._versions[0]:
+                worker.stop()
+            if worker.host.is_asleep:
+                worker.host.wake()
 
     def _describe(self) -> str:
         return "; ".join(worker.describe() for worker in self._alive())
