@@ -33,7 +33,7 @@ FOUND_BY: dict[str, int] = {
     "gap_ignored": 61,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
-MOST_SEEDS = 400
+MOST_SEEDS = 1_000
 
 TOO_RARE_HERE: dict[str, str] = {
     "view_trusted_instead_of_own_commits": (
