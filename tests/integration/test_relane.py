@@ -66,7 +66,7 @@ def file(properties: dict[str, str], tmp_path: Path, name: str) -> Path:
 def producer(properties: dict[str, str], name: str, lane: int) -> LaneProducer:
     """A worker's producer of a lane."""
     return LaneProducer(
-        lane,
+        f"{name}.lane-{lane}",
         1,
         pipeline=name,
         checkpoint_topic=f"{name}.checkpoints",
@@ -89,7 +89,7 @@ def assert_moved(properties: dict[str, str], name: str, **later: str) -> None:
 
 def committed(properties: dict[str, str], name: str) -> Iterator[Followed]:
     """All records of the topic, partition by partition in their order."""
-    follower = Follower(properties, name, NEW, to_end=True)
+    follower = Follower(properties, name, range(NEW), to_end=True)
     while not follower.has_reached_end:
         yield from follower.poll(0.5)
     follower.close()

@@ -275,8 +275,8 @@ class ModelConsumer:
         self._offsets: dict[Partition, int] = {}
         self._fetched: list[Fetched] = []
 
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        self._offsets = {(each.topic, each.partition): 0 for each in partitions}
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self._offsets |= {(each.topic, each.partition): 0 for each in partitions}
 
     def poll(self, _timeout_s: float) -> Fetched | None:
         partitions = list(self._offsets)

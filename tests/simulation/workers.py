@@ -38,6 +38,7 @@ from tailrace.runtime import lane_runner, lister, worker
 from tailrace.runtime.clock import Clock
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import ListerLoop
+from tailrace.runtime.pipeline import lane_suffix
 from tailrace.runtime.threads import Pool
 from tailrace.runtime.worker import Worker
 
@@ -297,7 +298,7 @@ class SimulatedParts:
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         return LaneProducer(
-            lane,
+            f"{PIPELINE}.{lane_suffix(lane)}",
             incarnation,
             pipeline=PIPELINE,
             checkpoint_topic=CHECKPOINTS,
@@ -306,7 +307,7 @@ class SimulatedParts:
         )
 
     def follower(self) -> Follower:
-        return Follower({}, PIPELINE, self.lane_count)
+        return Follower({}, PIPELINE, range(self.lane_count))
 
     def membership(self, *_: object) -> Membership:
         raise NotImplementedError("the model of the group calls the worker by itself")

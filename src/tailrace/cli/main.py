@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, tail, validate
+from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, switch, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
+app.command()(switch.switch)
 app.command()(simulate.simulate)
 app.add_typer(local.app, name="local")
 

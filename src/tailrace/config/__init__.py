@@ -1,6 +1,6 @@
 """The pipeline file: reading, checking and explaining it."""
 
-from tailrace.config.load import LoadedPipeline, from_flags, load
+from tailrace.config.load import LoadedPipeline, from_flags, load, load_text
 from tailrace.config.model import Batch, Discovery, KafkaProperties, Pipeline, Poll, Source, Topics
 from tailrace.config.problem import FileErrors
 from tailrace.config.schema import json_schema
@@ -20,4 +20,5 @@ __all__ = [
     "from_flags",
     "json_schema",
     "load",
+    "load_text",
 ]

@@ -61,8 +61,19 @@ def read(path: FilePath) -> Document:
     """Read a YAML file. What is wrong in it is in `problems`; nothing is raised."""
     document = Document(str(path), path.parent)
     text = _text(path, document)
-    if text is None:
-        return document
+    if text is not None:
+        _parse(text, document)
+    return document
+
+
+def read_text(text: str, name: str, folder: FilePath) -> Document:
+    """Read YAML that is not in a file; `name` stands for it in sentences, relative paths in it start at `folder`."""
+    document = Document(name, folder)
+    _parse(text, document)
+    return document
+
+
+def _parse(text: str, document: Document) -> None:
     try:
         root = _Loader(text).get_single_node()
     except yaml.YAMLError as error:
@@ -80,7 +91,6 @@ def read(path: FilePath) -> Document:
                 document.data = _Builder(document).value(root, ())
             except InvalidError as error:
                 document.add((), error.message, error.hint)
-    return document
 
 
 def _text(path: FilePath, document: Document) -> str | None:

@@ -1,4 +1,4 @@
-"""`${env:NAME}` and `${file:PATH}` inside a text value; `$${` stands for `${` itself."""
+"""`${env:NAME}`, `${file:PATH}` and `${secret:NAME}` inside a text value; `$${` stands for `${` itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import os
 import re
 from pathlib import Path
 
+from tailrace.config import aws_text
 from tailrace.config.problem import InvalidError
 
-_REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file):([^}]*)\}|)")
+_REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file|secret):([^}]*)\}|)")
 _FILE_BYTES_MAX = 1 << 20
 
 
@@ -29,9 +30,10 @@ def interpolate(text: str, folder: Path) -> str:
             return "${"
         if not name:
             raise InvalidError(
-                "has a `${` that is neither `${env:NAME}` nor `${file:PATH}`", "write `$${` for the two characters"
+                "has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`",
+                "write `$${` for the two characters",
             )
-        pieces.append(_variable(name) if kind == "env" else _content(name, folder / name))
+        pieces.append(_value(kind, name, folder))
         return pieces[-1]
 
     filled = _REFERENCE.sub(fill, text)
@@ -40,6 +42,16 @@ def interpolate(text: str, folder: Path) -> str:
     interpolated = Interpolated(filled)
     interpolated.pieces = tuple(pieces)
     return interpolated
+
+
+def _value(kind: str, name: str, folder: Path) -> str:
+    match kind:
+        case "env":
+            return _variable(name)
+        case "file":
+            return _content(name, folder / name)
+        case _:
+            return aws_text.secret(name)
 
 
 def _variable(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tailrace.config import checks
-from tailrace.config.document import Document, read
+from tailrace.config.document import Document, read, read_text
 from tailrace.config.explain import explain
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
@@ -62,7 +62,15 @@ class LoadedPipeline:
 
 def load(path: FilePath) -> LoadedPipeline:
     """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it."""
-    document = read(path)
+    return _read(read(path))
+
+
+def load_text(text: str, name: str, folder: FilePath) -> LoadedPipeline:
+    """Load a pipeline that is not in a file; `name` says in errors where it is from. Raises `FileErrors`."""
+    return _read(read_text(text, name, folder))
+
+
+def _read(document: Document) -> LoadedPipeline:
     if document.data is None and document.problems:
         raise FileErrors(document.problems.values())
     return _build(document)

@@ -13,6 +13,8 @@ lane n must know of its own shards:
 | `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the lister, `tailrace relane` |
 | `["pipeline"]` elsewhere | `PipelineRecord`: the lane was moved to so many lanes | `tailrace relane` |
 | `["accept", table]` in partition 0 | `GapAccepted` | `tailrace accept-gap` |
+| `["delivery", stream, shard]` | `Taken`: which sandbox of the Lambda function fenced the shard last | the function |
+| `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
 
 Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
 refuses what it does not understand instead of guessing.
@@ -35,6 +37,8 @@ Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 """Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
 
 ShardState = Literal["open", "ended", "gap", "failed"]
+Method = Literal["worker", "lambda", "none"]
+"""Who publishes: the workers, the Lambda function, or, in the midst of a switch, nobody."""
 TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]
 """`left out`: the pipeline file no longer names the table. Its checkpoints stay, for when it does again."""
 
@@ -109,7 +113,19 @@ class GapAccepted(Record, frozen=True, kw_only=True):
     at_ms: int
 
 
-TopicRecord = ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted
+class MethodRecord(Record, frozen=True, kw_only=True):
+    """Which method publishes; it stands in every partition, so that whoever takes a lane or a shard sees it there.
+
+    Lane and shard producers do not fence each other, so every other method refuses to publish.
+    """
+
+    method: Method
+    nonce: str
+    """Unique to this switch."""
+    at_ms: int
+
+
+TopicRecord = ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted | MethodRecord
 
 
 class ShardKey(msgspec.Struct, frozen=True, array_like=True, tag="shard"):
@@ -150,7 +166,20 @@ class AcceptKey(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
     table: str
 
 
-TopicKey = ShardKey | CheckpointKey | TakenKey | ListerKey | TableKey | PipelineKey | AcceptKey
+class DeliveryKey(msgspec.Struct, frozen=True, array_like=True, tag="delivery"):
+    """Key of a shard's `Taken`: the Lambda function takes shards, not lanes."""
+
+    stream_arn: str
+    shard_id: str
+
+
+class MethodKey(msgspec.Struct, frozen=True, array_like=True, tag="method"):
+    """Key of the `MethodRecord`."""
+
+
+TopicKey = (
+    ShardKey | CheckpointKey | TakenKey | ListerKey | TableKey | PipelineKey | AcceptKey | DeliveryKey | MethodKey
+)
 
 _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     ShardKey: ShardRecord,
@@ -160,6 +189,8 @@ _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     TableKey: TableRecord,
     PipelineKey: PipelineRecord,
     AcceptKey: GapAccepted,
+    DeliveryKey: Taken,
+    MethodKey: MethodRecord,
 }
 
 

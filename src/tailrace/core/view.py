@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
+    DeliveryKey,
     GapAccepted,
     ListerKey,
+    Method,
+    MethodKey,
+    MethodRecord,
     PipelineKey,
     PipelineRecord,
     ShardKey,
@@ -42,6 +47,8 @@ class View:
         self.pipelines: dict[int, PipelineRecord] = {}
         self.takers: dict[int, Taken] = {}
         self.listers: dict[int, Taken] = {}
+        self.deliveries: dict[ShardRef, Taken] = {}
+        self.methods: dict[int, MethodRecord] = {}
         self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
         self._checkpoints_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
         self._children: dict[ShardRef, set[ShardRef]] = defaultdict(set)
@@ -54,34 +61,37 @@ class View:
         """
         structural = True
         match key, record:
-            case ShardKey() | CheckpointKey(), _ if lane_of(_shard_of(key), self.lane_count) != partition:
+            case ShardKey() | CheckpointKey() | DeliveryKey(), _ if (
+                lane_of(_shard_of(key), self.lane_count) != partition
+            ):
                 structural = False
             case ShardKey(), ShardRecord() | None:
                 self._apply_shard(partition, _shard_of(key), record)
             case CheckpointKey(), Checkpoint() | None:
                 structural = self._apply_checkpoint(partition, _shard_of(key), record)
-            case TakenKey(), Taken():
-                self.takers[partition] = record
-            case ListerKey(), Taken():
-                self.listers[partition] = record
-            case TableKey(), TableRecord():
-                self.tables[key.table] = record
-            case TableKey(), None:
-                self.tables.pop(key.table, None)
-            case PipelineKey(), PipelineRecord():
-                self.pipelines[partition] = record
-            case AcceptKey(), GapAccepted():
-                self.accepted[key.table] = record
-            case AcceptKey(), None:
-                self.accepted.pop(key.table, None)
             case _:
-                structural = False
+                self._apply_other(partition, key, record)
         self.version += structural
 
     @property
     def pipeline(self) -> PipelineRecord | None:
         """The pipeline's birth."""
         return self.pipelines.get(0)
+
+    def method_of(self, lane: int) -> Method:
+        """Give the method that may publish to a lane; the workers, as long as nothing else was said."""
+        record = self.methods.get(lane)
+        return record.method if record is not None else "worker"
+
+    @property
+    def method(self) -> Method:
+        """The method that may publish to all lanes: that of the workers only if no lane says otherwise."""
+        return next((record.method for record in self.methods.values() if record.method != "worker"), "worker")
+
+    @property
+    def is_new(self) -> bool:
+        """No worker and no function ever worked in this pipeline."""
+        return not self.methods and not self.takers and self.pipeline is None
 
     @property
     def is_relaned(self) -> bool:
@@ -107,6 +117,10 @@ class View:
     def checkpoints_of(self, lane: int) -> dict[ShardRef, Checkpoint]:
         """Give the checkpoints of a lane, those of shards without lineage too."""
         return {shard: self.checkpoints[shard] for shard in self._checkpoints_of_lane[lane]}
+
+    def deliveries_of(self, lane: int) -> dict[ShardRef, Taken]:
+        """Give the takings of a lane's shards by the Lambda function."""
+        return {shard: taken for shard, taken in self.deliveries.items() if lane_of(shard, self.lane_count) == lane}
 
     def children_of(self, shard: ShardRef) -> set[ShardRef]:
         """Give the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""
@@ -141,6 +155,32 @@ class View:
         """Give the streams of a table that have known shards."""
         return {shard.stream_arn for shard, record in self.shards.items() if record.table == table}
 
+    def _left_behind(self, partition: int, shard: ShardRef) -> bool:
+        return lane_of(shard, self.lane_count) != partition
+
+    def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
+        """Fold in a record of which only the last counts."""
+        records, name = self._place_of(partition, key)
+        if record is None:
+            records.pop(name, None)
+        else:
+            records[name] = record
+
+    def _place_of(self, partition: int, key: TopicKey) -> tuple[dict[Any, Any], object]:
+        match key:
+            case DeliveryKey():
+                return self.deliveries, _shard_of(key)
+            case TableKey() | AcceptKey():
+                return self.tables if isinstance(key, TableKey) else self.accepted, key.table
+            case TakenKey():
+                return self.takers, partition
+            case ListerKey():
+                return self.listers, partition
+            case MethodKey():
+                return self.methods, partition
+            case _:
+                return self.pipelines, partition
+
     def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
         previous = self.shards.pop(shard, None)
         if previous is not None:
@@ -170,5 +210,5 @@ class View:
         return previous is None or previous.state != record.state or record.state == "gap"
 
 
-def _shard_of(key: ShardKey | CheckpointKey) -> ShardRef:
+def _shard_of(key: ShardKey | CheckpointKey | DeliveryKey) -> ShardRef:
     return ShardRef(key.stream_arn, key.shard_id)

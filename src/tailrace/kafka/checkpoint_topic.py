@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
-from tailrace.core.checkpoint import TopicKey, TopicRecord, decode
+from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
 from tailrace.core.view import View
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
@@ -90,6 +90,21 @@ def check_relaned(pipeline: str, view: View) -> None:
         )
 
 
+def check_method(pipeline: str, method: Method, mine: Method) -> None:
+    """Raise WorldError when another method publishes: its producers and ours would not fence each other."""
+    if method == mine:
+        return
+    if method == "none":
+        raise WorldError(
+            f"the pipeline {pipeline} is in the midst of a switch to another method",
+            hint=f"wait for `tailrace switch` to end, or run it again: tailrace switch FILE --to {mine}",
+        )
+    raise WorldError(
+        f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",
+        hint=f"to go over to this one: tailrace switch FILE --to {mine}",
+    )
+
+
 class Followed(NamedTuple):
     """One committed record of the topic."""
 
@@ -99,10 +114,10 @@ class Followed(NamedTuple):
 
 
 class Follower:
-    """Reads all partitions from the beginning, committed records only, in the order of each partition."""
+    """Reads partitions from the beginning, committed records only, in the order of each partition."""
 
-    def __init__(self, user: Mapping[str, str], pipeline: str, lane_count: int, *, to_end: bool = False) -> None:
-        """Begin to read. `to_end`: the caller waits for `has_reached_end`.
+    def __init__(self, user: Mapping[str, str], pipeline: str, lanes: Iterable[int], *, to_end: bool = False) -> None:
+        """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`.
 
         An end is only met by a fetch that finds nothing. One that waits for data, as they do, never does in a lane
         that is written to all the time.
@@ -110,7 +125,7 @@ class Follower:
         self._user = user
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
-        self._lane_count = lane_count
+        self._lanes: set[int] = set()
         self._consumer = clients.consumer(
             user,
             {
@@ -122,7 +137,14 @@ class Follower:
                 **({"fetch.wait.max.ms": 0} if to_end else {}),
             },
         )
-        self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in range(lane_count)])
+        self.follow(lanes)
+
+    def follow(self, lanes: Iterable[int]) -> None:
+        """Read these lanes too."""
+        new = sorted(set(lanes) - self._lanes)
+        self._lanes.update(new)
+        if new:
+            self._consumer.incremental_assign([TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new])
 
     @property
     def has_reached_end(self) -> bool:
@@ -132,7 +154,7 @@ class Follower:
     @property
     def unread(self) -> set[int]:
         """The partitions that were not read to an end yet."""
-        return set(range(self._lane_count)) - self._at_end
+        return self._lanes - self._at_end
 
     def poll(self, timeout_s: float) -> list[Followed]:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
@@ -175,7 +197,7 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
 
     Raises WorldError when that takes longer than `timeout_s`, or a relane is unfinished.
     """
-    follower = Follower(user, pipeline, lane_count, to_end=True)
+    follower = Follower(user, pipeline, range(lane_count), to_end=True)
     view = View(lane_count)
     try:
         deadline_s = time.monotonic() + timeout_s

@@ -1,4 +1,4 @@
-"""The lane's transactional producer: carries out `OpenProducer`, `Commit` and `CloseProducer`.
+"""The transactional producer of a lane or a shard: carries out `OpenProducer`, `Commit` and `CloseProducer`.
 
 librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
 producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
@@ -9,6 +9,7 @@ next `init_transactions` of its transactional id ends what it left open.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -41,11 +42,11 @@ _CHECKPOINTS = -1
 
 
 class LaneProducer:
-    """One producer, for one taking of one lane. Not safe for several threads."""
+    """One producer, for one taking of what its transactional id stands for. Not safe for several threads."""
 
     def __init__(
         self,
-        lane: int,
+        transactional_id: str,
         incarnation: int,
         *,
         pipeline: str,
@@ -64,7 +65,7 @@ class LaneProducer:
         self._producer = clients.producer(
             tuned,
             {
-                "transactional.id": f"{pipeline}.lane-{lane}",
+                "transactional.id": transactional_id,
                 "partitioner": "murmur2_random",
                 "delivery.report.only.error": True,
             },
@@ -78,9 +79,9 @@ class LaneProducer:
             return self._lost("init_transactions", error)
         return ProducerOpened(self._incarnation)
 
-    def commit(self, transaction: Transaction) -> Committed | ProducerLost:
+    def commit(self, transaction: Transaction, timeout_s: float = math.inf) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
-        deadline_s = time.monotonic() + self._transaction_timeout_s
+        deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
             self._producer.begin_transaction()
             self._produce_all(transaction, deadline_s)

@@ -12,9 +12,11 @@ from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import Lister, ShardReader, TableStream
+from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.clients import Admin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicSpec
@@ -76,6 +78,56 @@ def check_view_type(pipeline: Pipeline, stream: TableStream) -> None:
         raise WorldError(f"table {stream.table}: {why}")
 
 
+def make_converter(pipeline: Pipeline) -> Converter:
+    """Make what turns a source's pages into records."""
+    return Converter(
+        formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
+        pipeline=pipeline.name,
+        topic_of=pipeline.topic_of,
+        table_of=table_of,
+        dead_letters_topic=pipeline.dead_letters_topic,
+        tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
+        errors_fail=pipeline.errors == "fail",
+    )
+
+
+def make_producer(pipeline: Pipeline, suffix: str, incarnation: int = 0) -> LaneProducer:
+    """Make the producer that fences all others of the transactional id `<name>.<suffix>`."""
+    return LaneProducer(
+        f"{pipeline.name}.{suffix}",
+        incarnation,
+        pipeline=pipeline.name,
+        checkpoint_topic=pipeline.checkpoints_topic,
+        dead_letters_topic=pipeline.dead_letters_topic,
+        properties=pipeline.kafka,
+    )
+
+
+def lane_suffix(lane: int) -> str:
+    """Name a lane in transactional ids."""
+    return f"lane-{lane}"
+
+
+def shard_suffix(shard: ShardRef) -> str:
+    """Name a shard in transactional ids."""
+    return f"shard-{shard.shard_id}"
+
+
+def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
+    """Make the pipeline's own topics, or check them. Raises WorldError."""
+    checkpoint_topic.ensure(admin, pipeline.kafka, pipeline.name, pipeline.lanes, replication(pipeline))
+    topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
+
+
+def prepare_table_topic(pipeline: Pipeline, table: str, admin: Admin) -> None:
+    """Make a table's topic. Raises WorldError."""
+    try:
+        spec = table_topic(pipeline, table)
+    except InvalidError as error:
+        raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
+    topics.ensure(admin, pipeline.kafka, [spec])
+
+
 class PipelineParts:
     """What a worker of one pipeline is built of (`runtime.worker.Parts`)."""
 
@@ -96,46 +148,25 @@ class PipelineParts:
         self._source = make_source(pipeline)
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self.converter = Converter(
-            formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
-            pipeline=pipeline.name,
-            topic_of=pipeline.topic_of,
-            table_of=table_of,
-            dead_letters_topic=pipeline.dead_letters_topic,
-            tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
-            errors_fail=pipeline.errors == "fail",
-        )
+        self.converter = make_converter(pipeline)
         self._admin = clients.admin(pipeline.kafka)
 
     def prepare(self) -> None:
         """Make the pipeline's own topics, or check them. Raises WorldError."""
-        pipeline = self.pipeline
-        checkpoint_topic.ensure(self._admin, pipeline.kafka, pipeline.name, pipeline.lanes, replication(pipeline))
-        topics.ensure(self._admin, pipeline.kafka, [dead_letters_topic(pipeline)])
+        prepare_topics(self.pipeline, self._admin)
 
     def prepare_table(self, stream: TableStream) -> None:
         """Make a table's topic, and check that the format serves its stream. Raises WorldError."""
         check_view_type(self.pipeline, stream)
-        try:
-            spec = table_topic(self.pipeline, stream.table)
-        except InvalidError as error:
-            raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
-        topics.ensure(self._admin, self.pipeline.kafka, [spec])
+        prepare_table_topic(self.pipeline, stream.table, self._admin)
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""
-        return LaneProducer(
-            lane,
-            incarnation,
-            pipeline=self.name,
-            checkpoint_topic=self.pipeline.checkpoints_topic,
-            dead_letters_topic=self.pipeline.dead_letters_topic,
-            properties=self.pipeline.kafka,
-        )
+        return make_producer(self.pipeline, lane_suffix(lane), incarnation)
 
     def follower(self) -> Follower:
         """Make the follower of the checkpoint topic."""
-        return Follower(self.pipeline.kafka, self.name, self.lane_count)
+        return Follower(self.pipeline.kafka, self.name, range(self.lane_count))
 
     def membership(
         self,

@@ -171,6 +171,7 @@ class _Planner:
             with self._loaded.telling("lanes"):
                 checkpoint_topic.check(self._admin, pipeline.name, pipeline.lanes, checkpoints.partitions)
             view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, checkpoints.partitions)
+            checkpoint_topic.check_method(pipeline.name, view.method, "worker")
         except WorldError as error:
             return (str(error),), 0
         return (), sum(not view.ended(shard) for shard in view.shards)

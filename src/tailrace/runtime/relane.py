@@ -19,6 +19,7 @@ import msgspec
 from tailrace.config import Pipeline
 from tailrace.core.checkpoint import (
     CheckpointKey,
+    DeliveryKey,
     ListerKey,
     PipelineKey,
     PipelineRecord,
@@ -36,6 +37,7 @@ from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime.pipeline import lane_suffix, make_producer
 from tailrace.runtime.worker import new_owner
 
 OPEN_TIMEOUT_S = 30.0
@@ -87,7 +89,7 @@ def moves(lane: int, records: Mapping[TopicKey, TopicRecord], lanes: int) -> tup
     """Give what moves the records of shards that with `lanes` lanes do not belong to `lane` any more."""
     writes = []
     for key, record in records.items():
-        if isinstance(key, ShardKey | CheckpointKey):
+        if isinstance(key, ShardKey | CheckpointKey | DeliveryKey):
             home = lane_of(ShardRef(key.stream_arn, key.shard_id), lanes)
             if home != lane:
                 writes += [Write(home, key, record), Write(lane, key, None)]
@@ -101,7 +103,7 @@ class _Records:
         """Read to the present end."""
         self.of = [dict[TopicKey, TopicRecord]() for _ in range(partitions)]
         self._topic = pipeline.checkpoints_topic
-        self._follower = Follower(pipeline.kafka, pipeline.name, partitions, to_end=True)
+        self._follower = Follower(pipeline.kafka, pipeline.name, range(partitions), to_end=True)
         self.read_until(lambda: self._follower.has_reached_end)
 
     @property
@@ -151,15 +153,7 @@ class _Move:
             return moved + lister.move()
 
     def _take(self, lane: int) -> _TakenLane:
-        pipeline = self._pipeline
-        producer = LaneProducer(
-            lane,
-            0,
-            pipeline=pipeline.name,
-            checkpoint_topic=pipeline.checkpoints_topic,
-            dead_letters_topic=pipeline.dead_letters_topic,
-            properties=pipeline.kafka,
-        )
+        producer = make_producer(self._pipeline, lane_suffix(lane))
         return _TakenLane(lane, producer, self._records, self._mark, self._owner)
 
 

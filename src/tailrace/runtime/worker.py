@@ -323,6 +323,7 @@ class Worker:
         if self.view.version != version:
             try:
                 checkpoint_topic.check_relaned(self._parts.name, self.view)
+                checkpoint_topic.check_method(self._parts.name, self.view.method, "worker")
             except WorldError as error:
                 self._fail(error)
                 return

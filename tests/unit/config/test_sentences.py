@@ -189,8 +189,8 @@ CASES: list[tuple[str, str, str]] = [
     ("Kerberos", kafka("security.protocol: sasl_ssl"), "2: kafka: librdkafka refuses it: No provider for SASL mechanism GSSAPI; it has PLAIN SASL_SCRAM OAUTHBEARER; set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"),
     # references
     ("no variable", top("format: ${env:TAILRACE_NOT_SET}"), "7: format: needs the environment variable TAILRACE_NOT_SET, which is not set; export TAILRACE_NOT_SET, or write the value"),
-    ("neither", top('topic: "${table}"'), "7: topic: has a `${` that is neither `${env:NAME}` nor `${file:PATH}`; write `$${` for the two characters"),
-    ("open reference", top('topic: "${env:X"'), "7: topic: has a `${` that is neither `${env:NAME}` nor `${file:PATH}`; write `$${` for the two characters"),
+    ("neither", top('topic: "${table}"'), "7: topic: has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`; write `$${` for the two characters"),
+    ("open reference", top('topic: "${env:X"'), "7: topic: has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`; write `$${` for the two characters"),
 ]  # fmt: skip
 
 

@@ -1,0 +1,184 @@
+"""Deliveries: pages of one shard that AWS Lambda brings, published exactly once. Pure, as the lane is.
+
+Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes at once), cut in two, or minutes late
+to a sandbox that was frozen. So a shard is taken as a lane is: fence, commit a *taken* record, read up to that very
+record; then the shard's checkpoint says what is published already. Whoever is fenced gives its batch back.
+
+The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it, and can be given up between the
+two when time runs out. `ShardDelivery.sequence` tells at any moment up to where all is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import msgspec
+
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, DeliveryKey, Taken, Write
+from tailrace.core.lane_messages import (
+    CloseProducer,
+    Command,
+    Commit,
+    Event,
+    OpenProducer,
+    ProducerLost,
+    Transaction,
+)
+from tailrace.core.page import Page
+from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.shard import ShardRef, is_after, lane_of
+from tailrace.core.view import View
+
+KEPT_MS = 7 * 24 * 3_600_000
+"""So long after its last change a shard's checkpoint is kept: its stream forgets it after a day."""
+LOSSES_MAX = 3
+"""So often a delivery tries again after its producer was lost and nothing was learned by it."""
+
+
+class CatchUp(Command, frozen=True):
+    """Follow a lane until the view shows `taken` as the last taking of `shard`, or long enough. Answer: CaughtUp."""
+
+    lane: int
+    shard: ShardRef
+    taken: Taken
+
+
+class CaughtUp(Event, frozen=True):
+    """The view is as far as it came."""
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a delivery was not published whole.
+
+    `fenced`: another sandbox serves the shard now. `inactive`: the pipeline is served by another method.
+    """
+
+    reason: str
+    fenced: bool = False
+    inactive: bool = False
+
+
+class ShardDelivery:
+    """What one sandbox knows of one shard, over all the deliveries that it serves.
+
+    `exact` false is for batches that do not name their shard: `shard` is then a name of the sandbox's own, which fences
+    nobody else, and what comes again is published again.
+    """
+
+    def __init__(self, shard: ShardRef, owner: str, view: View, *, errors_fail: bool, exact: bool = True) -> None:
+        """`view` is followed by whoever carries out `CatchUp`; `owner` names the sandbox."""
+        self.shard = shard
+        self.lane = lane_of(shard, view.lane_count)
+        self.sequence: str | None = None
+        """Everything up to here is published, as far as this sandbox knows."""
+        self._owner = owner
+        self._view = view
+        self._errors_fail = errors_fail
+        self._exact = exact
+        self._refused = RefusedRecords()
+        self._forgettable: tuple[Write, ...] = ()
+        self._incarnation = 0
+        self._is_held = False
+
+    def publish(self, pages: Iterable[Page], now_ms: int) -> Generator[Command, Event, Failure | None]:
+        """Publish `pages` in their order, each in a transaction of its own; gives why it could not, None when it did.
+
+        Whoever gives up between a command and its answer carries out `abandon`.
+        """
+        if not self._exact:
+            self.sequence = None
+        losses = 0
+        for page in pages:
+            while True:
+                answer = yield from self._publish(page, now_ms)
+                if answer is None:
+                    break
+                if isinstance(answer, Failure):
+                    return answer
+                if not self._learned(answer, page):
+                    losses += 1
+                    if answer.fenced or losses == LOSSES_MAX:
+                        return Failure(answer.reason, fenced=answer.fenced)
+        return None
+
+    def abandon(self) -> CloseProducer:
+        """Give the producer up, its last outcome unknown: the shard is taken anew by the next delivery."""
+        self._is_held = False
+        return CloseProducer(self._incarnation)
+
+    def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+        if not self._is_held and (refusal := (yield from self._take(now_ms))):
+            return refusal
+        page = self._marked(page)
+        if page.last_sequence is not None and is_after(page.last_sequence, self.sequence):
+            writes = (self._checkpoint(page, now_ms),) if self._exact else ()
+            if lost := (yield from self._commit(Transaction((page,), (*self._forgettable, *writes)))):
+                return lost
+            self._forgettable = ()
+            self.sequence = page.last_sequence
+            self._refused.forget(self.shard, self.sequence)
+        return None if page.stop is None else Failure(page.stop)
+
+    def _marked(self, page: Page) -> Page:
+        """Give what of a page is still to be published, with what is known of its records."""
+        return self._refused.apply(page.without_repeats(self.sequence), stop=self._errors_fail)
+
+    def _checkpoint(self, page: Page, now_ms: int) -> Write:
+        checkpoint = Checkpoint(
+            table=page.table,
+            state="open",
+            sequence=page.last_sequence,
+            created_ms=page.last_created_ms,
+            at_ms=now_ms,
+        )
+        return Write(self.lane, CheckpointKey(*self.shard), checkpoint)
+
+    def _take(self, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+        self._incarnation += 1
+        answer = yield OpenProducer(self._incarnation)
+        if isinstance(answer, ProducerLost):
+            return (yield from self._lose(answer))
+        taken = Taken(owner=self._owner, nonce=f"{self._owner}/{self._incarnation}", at_ms=now_ms)
+        if lost := (yield from self._commit(Transaction((), (Write(self.lane, DeliveryKey(*self.shard), taken),)))):
+            return lost
+        yield CatchUp(self.lane, self.shard, taken)
+        if self._view.deliveries.get(self.shard) != taken:
+            yield self.abandon()
+            return Failure("the taken record does not show: another sandbox took the shard", fenced=True)
+        method = self._view.method_of(self.lane)
+        if method != "lambda":
+            yield self.abandon()
+            return Failure(f"the pipeline's method is {method}", inactive=True)
+        if self._exact:
+            published = self._view.checkpoints.get(self.shard)
+            self.sequence = published.sequence if published is not None else None
+        self._forgettable = self._outdated(now_ms)
+        self._is_held = True
+        return None
+
+    def _outdated(self, now_ms: int) -> tuple[Write, ...]:
+        """Give tombstones for what the lane holds of shards that ended long ago: nobody else tidies up under Lambda."""
+        before_ms = now_ms - KEPT_MS
+        checkpoints, deliveries = self._view.checkpoints_of(self.lane), self._view.deliveries_of(self.lane)
+        return (
+            *(Write(self.lane, CheckpointKey(*s), None) for s, each in checkpoints.items() if each.at_ms < before_ms),
+            *(Write(self.lane, DeliveryKey(*s), None) for s, each in deliveries.items() if each.at_ms < before_ms),
+        )
+
+    def _commit(self, transaction: Transaction) -> Generator[Command, Event, ProducerLost | None]:
+        answer = yield Commit(self._incarnation, transaction)
+        return (yield from self._lose(answer)) if isinstance(answer, ProducerLost) else None
+
+    def _lose(self, answer: ProducerLost) -> Generator[Command, Event, ProducerLost]:
+        yield self.abandon()
+        return answer
+
+    def _learned(self, lost: ProducerLost, page: Page) -> bool:
+        """Remember which records the broker refused for their size: the next try is another one."""
+        sent = self._marked(page)
+        learned = [
+            self._refused.note(sent, refusal.record, refusal.reason, sure=refusal.alone)
+            for refusal in lost.refusals
+            if refusal.too_large
+        ]
+        return any(one is not Learned.NOTHING for one in learned)

@@ -1,0 +1,35 @@
+"""The AWS Lambda function: its handler is `tailrace.lambda_handler.handler`, `TAILRACE_PIPELINE` names its pipeline.
+
+What is costly is made once, while the sandbox starts, and kept for all its invocations.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Protocol
+
+from tailrace.runtime import logs
+from tailrace.runtime.function import Function
+from tailrace.runtime.function_settings import load_pipeline
+from tailrace.runtime.worker import new_owner
+
+
+class Context(Protocol):
+    """What of the runtime's context object is needed.
+
+    Source: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html
+    """
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Give the milliseconds until Lambda ends the invocation."""
+        ...
+
+
+_loaded = load_pipeline(os.environ)
+logs.configure(os.environ.get("TAILRACE_LOG_LEVEL", "info"), _loaded.secrets.redact, as_json=True)
+_function = Function(_loaded.pipeline, new_owner())
+
+
+def handler(event: object, context: Context) -> dict[str, Any]:
+    """Publish one batch; see `Function.handle`."""
+    return _function.handle(event, lambda: context.get_remaining_time_in_millis() / 1000)

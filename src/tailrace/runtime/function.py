@@ -1,0 +1,211 @@
+"""Serves the batches that AWS Lambda brings: each is published exactly once, and what is not published is given back.
+
+Everything costly outlives an invocation: the clients, the view of the lanes that it has served, the producers, up to a
+bound. Nothing is under way when `handle` returns: what did not end in time is given up, the shard taken anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from tailrace.config import Pipeline
+from tailrace.core.delivery import CatchUp, CaughtUp, Failure, ShardDelivery
+from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
+from tailrace.core.page import Page
+from tailrace.core.ports import SourcePage
+from tailrace.core.shard import ShardRef, is_after
+from tailrace.core.view import View
+from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime import switch
+from tailrace.runtime.pipeline import (
+    make_converter,
+    make_producer,
+    prepare_table_topic,
+    prepare_topics,
+    shard_suffix,
+)
+from tailrace.sources.lambda_event import Batch, has_window, read_event
+from tailrace.sources.stream_record import decode_page
+
+logger = logging.getLogger("tailrace.function")
+
+SHARDS_MAX: Final = 16
+"""Shards whose producers are kept: one sandbox serves many shards in its life, one at a time."""
+RESERVE_S: Final = 1.0
+"""What is left of an invocation's time when nothing new is begun: enough to give up and answer."""
+CATCH_UP_TIMEOUT_S: Final = 10.0
+"""A taken record that does not show for so long is hidden by another's: the batch is given back."""
+
+
+class Function:
+    """One sandbox of the Lambda function. Lambda calls it for one batch at a time."""
+
+    def __init__(self, pipeline: Pipeline, owner: str, *, shards_max: int = SHARDS_MAX) -> None:
+        """Reach for Kafka, make the pipeline's topics if they are missing, and claim a new pipeline for Lambda.
+
+        Raises WorldError, also when the pipeline is served by another method.
+        """
+        self._pipeline = pipeline
+        self._owner = owner
+        self._shards_max = shards_max
+        self._admin = clients.admin(pipeline.kafka)
+        prepare_topics(pipeline, self._admin)
+        self._claim()
+        self._converter = make_converter(pipeline)
+        self._view = View(pipeline.lanes)
+        self._follower = Follower(pipeline.kafka, pipeline.name, [])
+        self._topics_made: set[str] = set()
+        self._shards: OrderedDict[ShardRef, _Shard] = OrderedDict()
+
+    def handle(self, event: object, remaining_s: Callable[[], float]) -> dict[str, Any]:
+        """Publish one event's batch; gives the answer for Lambda, with the first record that is not published.
+
+        `remaining_s` tells how much of the invocation's time is left. Raises TailraceError when nothing can be
+        published at all, so that the invocation counts as an error; Lambda then brings the whole batch again.
+        """
+        batch = read_event(event)
+        failed_at = None if batch is None else self._publish(batch, remaining_s)
+        answer: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": failed_at}] if failed_at else []}
+        if has_window(event):
+            answer["state"] = {}
+        return answer
+
+    def close(self) -> None:
+        """Drop every producer, and end the follower."""
+        while self._shards:
+            self._shards.popitem()[1].close()
+        self._follower.close()
+
+    def _claim(self) -> None:
+        pipeline = self._pipeline
+        view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, pipeline.lanes)
+        if view.is_new:
+            switch.switch(pipeline, "lambda")
+        else:
+            checkpoint_topic.check_method(pipeline.name, view.method_of(0), "lambda")
+
+    def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
+        """Publish a batch; gives the sequence number of its first record that is not published."""
+        if batch.table not in self._topics_made:
+            prepare_table_topic(self._pipeline, batch.table, self._admin)
+            self._topics_made.add(batch.table)
+        source = decode_page(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
+        shard = self._shard(batch)
+        pages = self._pages(batch.shard, source)
+        failure = shard.publish(pages, remaining_s)
+        if failure is None:
+            return None
+        if failure.inactive:
+            checkpoint_topic.check_method(self._pipeline.name, self._view.method_of(shard.delivery.lane), "lambda")
+        sequence = _first_after(source, shard.delivery.sequence)
+        log = logger.info if failure.fenced else logger.warning
+        log(
+            "a batch of shard %s of table %s is given back from record %s on: %s",
+            batch.shard.shard_id or "(not named)", batch.table, sequence, failure.reason,
+        )  # fmt: skip
+        return sequence
+
+    def _pages(self, shard: ShardRef, source: SourcePage) -> Iterator[Page]:
+        """Convert the batch piece by piece, each for a transaction of its own."""
+        step = self._pipeline.batch.changes
+        for start in range(0, len(source.records), step):
+            piece = msgspec.structs.replace(source, records=source.records[start : start + step])
+            yield self._converter.convert(shard, piece, time.time_ns())
+
+    def _shard(self, batch: Batch) -> _Shard:
+        """Give the shard's delivery; the one that was not needed for the longest time makes room."""
+        shard = batch.shard if batch.is_exact else ShardRef(batch.shard.stream_arn, f"function-{self._owner}")
+        found = self._shards.get(shard)
+        if found is None:
+            while len(self._shards) >= self._shards_max:
+                self._shards.popitem(last=False)[1].close()
+            if not batch.is_exact:
+                logger.warning(
+                    "batches of table %s do not name their shard, so its changes are published at least once; "
+                    "give the event source mapping a tumbling window to have them exactly once", batch.table,
+                )  # fmt: skip
+            errors_fail = self._pipeline.errors == "fail"
+            delivery = ShardDelivery(shard, self._owner, self._view, errors_fail=errors_fail, exact=batch.is_exact)
+            found = self._shards[shard] = _Shard(self._pipeline, delivery, self._catch_up)
+        self._shards.move_to_end(shard)
+        return found
+
+    def _catch_up(self, command: CatchUp, timeout_s: float) -> CaughtUp:
+        self._follower.follow([command.lane])
+        deadline_s = time.monotonic() + min(timeout_s, CATCH_UP_TIMEOUT_S)
+        while self._view.deliveries.get(command.shard) != command.taken and time.monotonic() < deadline_s:
+            for partition, key, record in self._follower.poll(0.2):
+                self._view.apply(partition, key, record)
+        checkpoint_topic.check_relaned(self._pipeline.name, self._view)
+        return CaughtUp()
+
+
+class _Shard:
+    """Carries out what a shard's delivery asks for, as long as there is time."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        delivery: ShardDelivery,
+        catch_up: Callable[[CatchUp, float], CaughtUp],
+    ) -> None:
+        self.delivery = delivery
+        self._pipeline = pipeline
+        self._catch_up = catch_up
+        self._producer: LaneProducer | None = None
+
+    def publish(self, pages: Iterator[Page], remaining_s: Callable[[], float]) -> Failure | None:
+        """Publish pages until one fails, or the time is up."""
+        steps = self.delivery.publish(pages, time.time_ns() // 1_000_000)
+        try:
+            command = next(steps)
+            while True:
+                left_s = remaining_s() - RESERVE_S
+                if left_s <= 0:
+                    self._close(self.delivery.abandon())
+                    return Failure("the invocation's time is up")
+                command = steps.send(self._carry_out(command, left_s))
+        except StopIteration as end:
+            failure: Failure | None = end.value
+            return failure
+        except BaseException:
+            self._close(self.delivery.abandon())
+            raise
+
+    def close(self) -> None:
+        """Drop the producer."""
+        self._close(self.delivery.abandon())
+
+    def _carry_out(self, command: Command, timeout_s: float) -> Event:
+        match command:
+            case OpenProducer(incarnation):
+                self._producer = make_producer(self._pipeline, shard_suffix(self.delivery.shard), incarnation)
+                return self._producer.open(timeout_s)
+            case Commit(incarnation, transaction):
+                if self._producer is None:
+                    return ProducerLost(incarnation, fenced=False, reason="there is no producer")
+                return self._producer.commit(transaction, timeout_s)
+            case CatchUp():
+                return self._catch_up(command, timeout_s)
+            case CloseProducer():
+                self._close(command)
+                return Event()
+            case _:
+                raise AssertionError(command)
+
+    def _close(self, _command: CloseProducer) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+
+def _first_after(source: SourcePage, sequence: str | None) -> str | None:
+    return next((record.sequence for record in source.records if is_after(record.sequence, sequence)), None)

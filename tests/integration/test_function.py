@@ -1,0 +1,205 @@
+"""The Lambda function on a real broker: batches that come again, cut, twice at once, late, or to another sandbox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.checkpoints import stream
+from support.kafka_clients import read_committed
+from support.names import unique
+from support.pipeline_file import write_file
+from tailrace.config import Pipeline, load
+from tailrace.core.shard import ShardRef
+from tailrace.errors import WorldError
+from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.local.kafka import KafkaBroker
+from tailrace.runtime.function import Function
+from tailrace.runtime.switch import switch
+
+LANES = 4
+SHARD = "shardId-00000001700000000000-1a2b3c4d"
+FIRST = 10**22
+"""The sequence number before the first."""
+
+
+def record(number: int, *, arn: str = stream()) -> dict[str, Any]:
+    """Change number `number` of one item."""
+    return {
+        "eventID": f"{number:032x}",
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_700_000_000 + number,
+            "Keys": {"id": {"S": "a"}},
+            "NewImage": {"id": {"S": "a"}, "n": {"N": str(number)}},
+            "SequenceNumber": str(FIRST + number),
+            "SizeBytes": 20,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": arn,
+    }
+
+
+def event(*numbers: int, shard: str | None = SHARD) -> dict[str, Any]:
+    """A batch of one shard, in a tumbling window when it names the shard."""
+    records = [record(number) for number in numbers]
+    if shard is None:
+        return {"Records": records}
+    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:15:00Z"}
+    return {
+        "Records": records,
+        "shardId": shard,
+        "eventSourceARN": stream(),
+        "window": window,
+        "state": {},
+        "isFinalInvokeForWindow": False,
+        "isWindowTerminatedEarly": False,
+    }
+
+
+def whole(failed_at: int | None = None) -> dict[str, Any]:
+    """The answer to a batch in a window."""
+    failures = [] if failed_at is None else [{"itemIdentifier": str(FIRST + failed_at)}]
+    return {"batchItemFailures": failures, "state": {}}
+
+
+def plenty() -> float:
+    return 60.0
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaBroker, tmp_path: Path) -> Pipeline:
+    file = write_file(
+        tmp_path,
+        kafka.client_properties(),
+        unique("function"),
+        format="item",
+        lanes=LANES,
+        topics={"partitions": 1},
+        batch={"changes": 2},
+    )
+    return load(file).pipeline
+
+
+@pytest.fixture
+def sandbox(pipeline: Pipeline) -> Iterator[Callable[..., Function]]:
+    """Starts sandboxes."""
+    with ExitStack() as opened:
+
+        def start(**options: Any) -> Function:
+            function = Function(pipeline, unique("sandbox"), **options)
+            opened.callback(function.close)
+            return function
+
+        yield start
+
+
+def published(pipeline: Pipeline) -> list[int]:
+    """The numbers of the published changes, in the order of the topic."""
+    values = [message.value() for message in read_committed(dict(pipeline.kafka), pipeline.topic_of("orders"))]
+    return [int(str(value).rpartition('"n":')[2].rstrip("}'")) for value in values]
+
+
+def test_batches_are_published_in_transactions_and_answered_for(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    function = sandbox()
+    assert function.handle(event(1, 2, 3), plenty) == whole()
+    assert function.handle(event(4), plenty) == whole()
+    assert function.handle({**event(), "isFinalInvokeForWindow": True}, plenty) == whole()
+    assert published(pipeline) == [1, 2, 3, 4]
+    checkpoint = read_view(dict(pipeline.kafka), pipeline.name, LANES).checkpoints[ShardRef(stream(), SHARD)]
+    assert (checkpoint.sequence, checkpoint.state, checkpoint.table) == (str(FIRST + 4), "open", "orders")
+
+
+def test_a_batch_that_comes_again_publishes_only_what_is_missing(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    function = sandbox()
+    function.handle(event(1, 2), plenty)
+    assert function.handle(event(1, 2), plenty) == whole()
+    assert sandbox().handle(event(1, 2, 3), plenty) == whole(), "another sandbox knows it from the checkpoint"
+    assert published(pipeline) == [1, 2, 3]
+
+
+def test_a_sandbox_that_another_one_fenced_gives_its_batch_back_and_then_goes_on(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    frozen, other = sandbox(), sandbox()
+    frozen.handle(event(1), plenty)
+    other.handle(event(1, 2), plenty)
+    assert frozen.handle(event(2, 3), plenty) == whole(failed_at=2)
+    assert published(pipeline) == [1, 2]
+    assert frozen.handle(event(2, 3), plenty) == whole()
+    assert published(pipeline) == [1, 2, 3]
+
+
+def test_what_does_not_fit_into_the_time_is_given_back(
+    pipeline: Pipeline, sandbox: Callable[..., Function], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = sandbox()
+    function.handle(event(1), plenty)
+    left = iter([60.0, 0.5])
+    assert function.handle(event(2, 3, 4, 5), lambda: next(left)) == whole(failed_at=4), "one transaction of two"
+    assert function.handle(event(4, 5), plenty) == whole()
+    assert published(pipeline) == [1, 2, 3, 4, 5]
+
+
+def test_a_record_that_cannot_be_converted_becomes_a_dead_letter_and_stalls_nothing(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    batch = event(1, 2, 3)
+    batch["Records"][1]["dynamodb"]["NewImage"] = {"id": {"S": "a"}, "n": {"N": "many"}}
+    assert sandbox().handle(batch, plenty) == whole()
+    assert published(pipeline) == [1, 3]
+    assert len(read_committed(dict(pipeline.kafka), pipeline.dead_letters_topic)) == 1
+
+
+def test_a_sandbox_keeps_a_bounded_number_of_producers(pipeline: Pipeline, sandbox: Callable[..., Function]) -> None:
+    function = sandbox(shards_max=2)
+    for round_number in range(2):
+        for number in range(4):
+            function.handle(event(round_number + 1, shard=f"shardId-{number}"), plenty)
+    assert len(function._shards) == 2
+    assert sorted(published(pipeline)) == [1] * 4 + [2] * 4
+
+
+def test_without_a_window_a_batch_that_comes_again_is_published_again(
+    pipeline: Pipeline, sandbox: Callable[..., Function], caplog: pytest.LogCaptureFixture
+) -> None:
+    function = sandbox()
+    for _ in range(2):
+        assert function.handle(event(1, shard=None), plenty) == {"batchItemFailures": []}
+    assert published(pipeline) == [1, 1]
+    assert "at least once" in caplog.text
+
+
+def test_an_event_from_elsewhere_is_refused(sandbox: Callable[..., Function]) -> None:
+    function = sandbox()
+    with pytest.raises(WorldError, match="from aws:sqs"):
+        function.handle({"Records": [{"eventSource": "aws:sqs"}]}, plenty)
+    with pytest.raises(WorldError, match="not an object"):
+        function.handle([1], plenty)
+
+
+def test_only_the_method_that_is_active_publishes(pipeline: Pipeline, sandbox: Callable[..., Function]) -> None:
+    function = sandbox()
+    function.handle(event(1), plenty)
+    done = switch(pipeline, "worker")
+    assert (done.before, done.method, done.fenced) == ("lambda", "worker", LANES + 1)
+    assert function.handle(event(2), plenty) == whole(failed_at=2), "it finds itself fenced"
+    with pytest.raises(WorldError, match="tailrace switch FILE --to lambda"):
+        function.handle(event(2), plenty)
+    with pytest.raises(WorldError, match="served by the method worker"):
+        sandbox()
+    assert published(pipeline) == [1]
+    switch(pipeline, "lambda")
+    assert function.handle(event(2), plenty) == whole()
+    assert published(pipeline) == [1, 2]
