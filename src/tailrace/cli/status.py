@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ _COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "paus
 def status(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")] = False,
     all_shards: Annotated[bool, typer.Option("--all", help="Show the shards that have ended as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON; with --watch every 2 s.")] = False,
 ) -> None:
@@ -53,6 +54,7 @@ def status(
             found = read()
         typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), ended_by_signals(0):
         if as_json or not sys.stdout.isatty():
             _repeat(read, as_json=as_json)

@@ -19,10 +19,6 @@ class Event(msgspec.Struct, frozen=True):
     """Something happened."""
 
 
-class Assigned(Event, frozen=True):
-    """The consumer group gave the lane to this worker."""
-
-
 class Release(Event, frozen=True):
     """The consumer group takes the lane back, or the worker stops."""
 
