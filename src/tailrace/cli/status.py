@@ -26,7 +26,9 @@ _COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "paus
 def status(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")
+    ] = False,
     all_shards: Annotated[bool, typer.Option("--all", help="Show the shards that have ended as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON; with --watch every 2 s.")] = False,
 ) -> None:
