@@ -59,12 +59,13 @@ class LaneProducer:
         self._dead_letters_topic = dead_letters_topic
         self._properties = properties
         self._failures: dict[Place, KafkaError] = {}
+        self._transactional_id = f"{pipeline}.lane-{lane}"
         tuned = {**PRODUCER_DEFAULTS, **properties}
         self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
         self._producer = clients.producer(
             tuned,
             {
-                "transactional.id": f"{pipeline}.lane-{lane}",
+                "transactional.id": self._transactional_id,
                 "partitioner": "murmur2_random",
                 "delivery.report.only.error": True,
             },
@@ -75,7 +76,7 @@ class LaneProducer:
         try:
             self._producer.init_transactions(timeout_s)
         except KafkaException as error:
-            return self._lost("init_transactions", error)
+            return self._lost(f"init_transactions of {self._transactional_id}", error)
         return ProducerOpened(self._incarnation)
 
     def commit(self, transaction: Transaction) -> Committed | ProducerLost:
@@ -89,8 +90,12 @@ class LaneProducer:
                 return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
             self._take_reports()
-            refused_topics = self._refused_topics(error, transaction)
-            return self._lost("the transaction", error, (*self._refusals(transaction), *refused_topics))
+            refused = self._topics_without_right(error, transaction)
+            if self._checkpoint_topic in refused:
+                return self._lost(f"writing {self._checkpoint_topic}", error)
+            return self._lost(
+                "the transaction", error, (*self._refusals(transaction), *self._refusals_of(refused, transaction))
+            )
         first = KafkaException(next(iter(self._failures.values())))
         return self._lost("the transaction", first, self._refusals(transaction))
 
@@ -193,14 +198,14 @@ class LaneProducer:
             for (page, record), error in sorted(refused.items())
         )
 
-    def _refused_topics(
-        self, error: KafkaException | _BufferFullError, transaction: Transaction
-    ) -> tuple[Refusal, ...]:
+    def _topics_without_right(self, error: KafkaException | _BufferFullError, transaction: Transaction) -> set[str]:
         """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn)."""
         if isinstance(error, _BufferFullError) or error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return ()
+            return set()
         used = {record.topic for page in transaction.pages for record in page.records}
-        refused = topics.without_right_to_write(self._properties, used)
+        return topics.without_right_to_write(self._properties, used | {self._checkpoint_topic})
+
+    def _refusals_of(self, refused: set[str], transaction: Transaction) -> tuple[Refusal, ...]:
         return tuple(
             Refusal(page_index, index, too_large=False, alone=False, reason=f"{record.topic}: no right to write")
             for page_index, page in enumerate(transaction.pages)
@@ -233,6 +238,9 @@ class LaneProducer:
         if isinstance(error, _BufferFullError):
             return ProducerLost(self._incarnation, fenced=False, reason=f"{what}: the client's buffer stayed full")
         cause = error.args[0]
+        if clients.is_denial(cause) and not refusals:
+            reason = str(clients.world_error(error, what, self._properties))
+            return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
         return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
 
