@@ -96,6 +96,9 @@ def lines(status: Status) -> Iterator[str]:
     """Write a status for people, a line for each table and shard."""
     workers = ", ".join(status.workers) or "none"
     yield f"pipeline {status.pipeline}: {status.lanes} lanes, workers: {workers}"
+    if status.untaken:
+        lanes = ", ".join(map(str, status.untaken))
+        yield f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
     if not status.tables:
         yield "no table was listed yet"
     for table in status.tables:
