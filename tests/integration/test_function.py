@@ -183,6 +183,17 @@ def test_a_function_that_cannot_be_imported_fails_with_the_reason(tmp_path: Path
     assert "nothing_like_this" in outcome.message
 
 
+def test_a_function_that_starts_slowly_starts_again_within_its_first_invocation(
+    tmp_path: Path, toy: Callable[..., Toy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tailrace.testing.function.function.INIT_LIMIT_S", 0.5)
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "slow.py").write_text("import time\ntime.sleep(1)\ndef handler(*_):\n    return 'up'\n")
+    made = toy(load_code("slow:handler", tmp_path / "package", tmp_path), timeout_s=20)
+    assert made.answer() == "up"
+    assert made.function.cold_starts == 2
+
+
 def test_a_package_sees_what_it_holds_and_what_lambda_brings_and_nothing_else(
     tmp_path: Path, toy: Callable[..., Toy]
 ) -> None:

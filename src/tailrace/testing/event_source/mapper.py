@@ -2,7 +2,7 @@
 
 It is told what happened (`listed`, `page_read`, `answered` …) and says in `due` what to do. Each shard has one batch
 under way at a time, in order, and begins when its parents are done. What AWS's documents leave open, and what this
-mapper makes of it, is in docs/simulator.md.
+mapper makes of it, is in docs/lambda-at-home.md.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class _Flight:
 class Mapper:
     """Not safe to use from many threads at once. Times are milliseconds since the epoch, never going back.
 
-    `counts` tells what happened so far: `delivered` records, `discarded` ones, `invocations`, and each hostility.
+    `counts` tells what happened so far: `invocations`, records `discarded`, positions `trimmed`, and each hostility.
     """
 
     def __init__(

@@ -9,8 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from tailrace.errors import TailraceError
-
 DestinationKind = Literal["sqs", "s3"]
 """Whose message a discarded batch makes: that of SQS and SNS holds positions only, that of S3 the event as well."""
 
@@ -18,7 +16,7 @@ DestinationKind = Literal["sqs", "s3"]
 class EventSourceMapping(msgspec.Struct, frozen=True, kw_only=True):
     """The parameters of CreateEventSourceMapping that DynamoDB Streams have, without FilterCriteria.
 
-    Raises `TailraceError` for what AWS refuses.
+    Raises ValueError, with a sentence, for what AWS refuses.
     """
 
     batch_size: int = 100
@@ -47,13 +45,13 @@ class EventSourceMapping(msgspec.Struct, frozen=True, kw_only=True):
         }
         for name, (least, most) in limits.items():
             if not least <= getattr(self, name) <= most:
-                raise TailraceError(f"{name} is {getattr(self, name)}; AWS takes {least} to {most}")
+                raise ValueError(f"{name} is {getattr(self, name)}; AWS takes {least} to {most}")
         if -1 < self.maximum_record_age_s < 60:
-            raise TailraceError(f"maximum_record_age_s is {self.maximum_record_age_s}; AWS takes -1, or 60 and more")
+            raise ValueError(f"maximum_record_age_s is {self.maximum_record_age_s}; AWS takes -1, or 60 and more")
         if self.tumbling_window_s and self.parallelization_factor > 1:
-            raise TailraceError(
-                "a tumbling window and a parallelization factor above 1 do not go together here",
-                hint="a window's state would belong to one of several batches at once; leave one of the two out",
+            raise ValueError(
+                "a tumbling window and a parallelization factor above 1 do not go together here: "
+                "a window's state would belong to one of several batches at once; leave one of the two out"
             )
 
 
@@ -74,7 +72,7 @@ class Hostility(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The last records of a window come in its final invocation, instead of before it."""
 
     def __post_init__(self) -> None:
-        """Check the rates. Raises `TailraceError`."""
+        """Check the rates. Raises ValueError, with a sentence,."""
         for name in self.__struct_fields__:
             if not 0 <= getattr(self, name) <= 1:
-                raise TailraceError(f"the rate of {name} is {getattr(self, name)}; it must lie between 0 and 1")
+                raise ValueError(f"the rate of {name} is {getattr(self, name)}; it must lie between 0 and 1")
