@@ -461,6 +461,14 @@ def test_a_batch_whose_answer_is_lost_is_sent_again_while_the_first_still_runs()
     assert harness.discards == []
 
 
+def test_an_answer_that_gets_lost_is_not_heard_when_it_comes() -> None:
+    harness = Harness(mapper={"hostility": Hostility(lost=1)})
+    harness.shard("shardId-1", records(1))
+    harness.pass_s(6)
+    assert len(harness.delivered()) > 1
+    assert harness.mapper.checkpoint().sequences == {"shardId-1": None}
+
+
 def test_a_throttled_batch_does_not_reach_the_function() -> None:
     harness = Harness(mapper={"hostility": Hostility(throttle=1)})
     harness.shard("shardId-1", records(1))
