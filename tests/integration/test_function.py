@@ -98,6 +98,13 @@ def test_a_sandbox_is_used_again_and_frozen_in_between(toy: Callable[..., Toy]) 
     assert made.function.cold_starts == 1
 
 
+def test_one_after_another_they_need_one_sandbox(toy: Callable[..., Toy]) -> None:
+    made = toy(concurrency=1)
+    for _ in range(20):
+        made.answer()
+    assert made.function.cold_starts == 1
+
+
 def test_a_function_that_raises_fails_and_its_sandbox_lives_on(toy: Callable[..., Toy]) -> None:
     made = toy()
     outcome = made.invoke(do="raise")

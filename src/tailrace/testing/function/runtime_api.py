@@ -8,12 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 import msgspec
 
 from tailrace.testing.event_source import Answered, Errored, Outcome
+from tailrace.testing.http_server import HttpServer
 
 RESPONSE_BYTES_MAX: Final = 6 * 1024 * 1024
 """The largest answer of a synchronous invocation."""
@@ -46,8 +47,7 @@ class RuntimeApi:
         self._given: Invocation | None = None
         self._current: Invocation | None = None
         self._is_closing = False
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = HttpServer(("127.0.0.1", 0), _handler(self))
         self.address = f"127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="runtime-api")
         self._thread.start()

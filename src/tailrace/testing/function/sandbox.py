@@ -24,6 +24,10 @@ INIT_LIMIT_S: Final = 10.0
 """How long a function may take to start; after that it starts again, as a part of its first invocation."""
 
 
+_NEXT_S: Final = 1.0
+"""How long the runtime is waited for after an answer."""
+
+
 class Sandbox:
     """One invocation at a time. Other threads may `freeze`, `thaw` and `kill` it."""
 
@@ -94,6 +98,8 @@ class Sandbox:
             self._api.give(invocation)
             self._changed.wait_for(lambda: self._is_over(invocation), timeout_s)
             if invocation.outcome is not None:
+                # It is over when the runtime asks for the next event: only then the sandbox can be used again.
+                self._changed.wait_for(lambda: self._api.is_idle or not self.is_alive, _NEXT_S)
                 return invocation.outcome
             if self._is_held:
                 invocation.outcome = Unknown(invocation.request_id)
