@@ -37,6 +37,7 @@ from tailrace.core.reading import Reading
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
+from tailrace.kafka import lane_producer
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.runtime import lister
 from tailrace.runtime.lane_runner import LaneRunner
@@ -165,6 +166,9 @@ def producer_used_again_after_an_unknown_outcome() -> Iterator[None]:
 
     with patch.object(LaneRunner, "_call", call):
         yield
+
+
+replace("commit_that_was_sent_twice_trusted", lane_producer, "_BACKOFF_JITTER", -1_000)
 
 
 @mutation

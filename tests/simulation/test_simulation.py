@@ -29,6 +29,7 @@ ONCE_BROKEN: dict[int, str] = {
 """Seeds that broke a promise once, and what it was."""
 
 FOUND_BY: dict[str, int] = {
+    "commit_that_was_sent_twice_trusted": 179,
     "iterator_used_again_after_its_expiry": 182,
     "tombstone_too_early": 68,
     "gap_ignored": 61,

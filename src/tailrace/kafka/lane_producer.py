@@ -2,8 +2,12 @@
 
 librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
 producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
-a commit that surely succeeded. Whatever else happens is `ProducerLost`: the producer is dropped as it stands, and the
-next `init_transactions` of its transactional id ends what it left open.
+a commit that surely succeeded and was surely sent once. Whatever else happens is `ProducerLost`: the producer is dropped
+as it stands, and the next `init_transactions` of its transactional id ends what it left open.
+
+Sent once: when its connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
+still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before it does
+so: a commit that took less time was sent once.
 """
 
 from __future__ import annotations
@@ -33,6 +37,8 @@ _REFUSED_TOPIC = {
     KafkaError.INVALID_RECORD,
     KafkaError.INVALID_TIMESTAMP,  # message.timestamp.before.max.ms of the topic
 }
+_BACKOFF_JITTER = 0.2
+"""librdkafka shortens `retry.backoff.ms` by up to this part (rdkafka_broker.c)."""
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
@@ -62,6 +68,10 @@ class LaneProducer:
         self._transactional_id = f"{pipeline}.lane-{lane}"
         tuned = {**PRODUCER_DEFAULTS, **properties}
         self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
+        backoff_ms = min(int(tuned["retry.backoff.ms"]), int(tuned["retry.backoff.max.ms"]))
+        self._sent_once_s = backoff_ms / 1000 * (1 - _BACKOFF_JITTER)
+        """A commit that took less time was sent once."""
+        self._last_commit_s = 0.0
         self._producer = clients.producer(
             tuned,
             {
@@ -81,12 +91,18 @@ class LaneProducer:
 
     def commit(self, transaction: Transaction) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
+        if self._last_commit_s >= self._sent_once_s:
+            reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
+            return ProducerLost(self._incarnation, fenced=False, reason=reason)
         deadline_s = time.monotonic() + self._transaction_timeout_s
         try:
             self._producer.begin_transaction()
             self._produce_all(transaction, deadline_s)
             if not self._failures:
-                self._producer.commit_transaction(max(0.1, deadline_s - time.monotonic()))
+                self._flush(deadline_s)
+                asked_s = time.monotonic()
+                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                self._last_commit_s = time.monotonic() - asked_s
                 return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
             self._take_reports()
