@@ -17,6 +17,8 @@ RATE = 450.0
 """Changes a second when their number is not given."""
 KILL_EVERY_S = 11.0
 """Time between two kills when their number is not given: enough for a take-over and for the new owner to publish."""
+LENGTH_S = 300.0
+"""How long faults go on when nothing is said."""
 _LINE_EVERY_S = 15.0
 _LIVE_EVERY_S = 0.5
 
@@ -25,7 +27,9 @@ def main() -> int:
     """Run, and say what came of it: 0 when every promise was kept, 1 when not, 130 when it was stopped early."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="draws the schedule and changes")
-    parser.add_argument("--minutes", type=float, help="how long faults go on; else what changes and kills need")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, help="how long faults go on; else what changes and kills need")
+    length.add_argument("--hours", type=float)
     parser.add_argument("--changes", type=int, help=f"changes to write; else {RATE:.0f} a second")
     parser.add_argument("--kills", type=int, help=f"SIGKILLs of workers; else one every {KILL_EVERY_S:.0f} s")
     parser.add_argument("--workers", type=int, default=4)
@@ -54,9 +58,9 @@ def main() -> int:
 
 
 def _options(told: argparse.Namespace) -> Options:
-    seconds = told.minutes * 60 if told.minutes else None
-    if seconds is None:
-        seconds = max((told.changes or 0) / RATE, (told.kills or 0) * KILL_EVERY_S) or 60.0
+    seconds = (told.minutes or 0) * 60 + (told.hours or 0) * 3600
+    if not seconds:
+        seconds = max((told.changes or 0) / RATE, (told.kills or 0) * KILL_EVERY_S) or LENGTH_S
     changes = told.changes if told.changes is not None else round(seconds * RATE)
     kills = told.kills if told.kills is not None else max(1, round(seconds / KILL_EVERY_S))
     return Options(told.seed, changes, kills, seconds, told.workers, told.items)

@@ -119,6 +119,7 @@ class Crew:
             if code is None:
                 continue
             self.members.remove(member)
+            member.process.kill()
             log = member.process.log_path.read_text(errors="replace")
             if code > 0 and "lanes assigned" not in log and not member.is_veteran:
                 self.gave_up += 1
@@ -133,10 +134,10 @@ class Crew:
             if code is None and waited_s < STOP_TIMEOUT_S + _SLACK_S:
                 continue
             self._ending.remove(member)
+            member.process.kill()  # whether it has ended or not: nobody need look after it any more
             if code != 0:
                 how = f"had not ended {waited_s:.0f} s" if code is None else f"ended with exit code {code}"
                 self.troubles.append(f"{member.process.name} {how} after SIGTERM: {member.process.log_end(3)}")
-                member.process.kill()
 
     def stop_all(self) -> None:
         """Ask all to end, and return when they have."""

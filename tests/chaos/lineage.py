@@ -55,7 +55,7 @@ class LineageChecker:
         """Say which promises were broken, now that everything was seen."""
         late = [
             f"{shard.shard_id} began before its parent {parent.shard_id} ended"
-            for shard, known in self._shards.items()
+            for shard, known in list(self._shards.items())
             if known.begun_ms is not None
             for parent in known.parents
             if (ended_ms := self._shards[parent].ended_ms) is None or ended_ms > known.begun_ms

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from confluent_kafka import Message
+from confluent_kafka import KafkaException, Message
 
 from chaos import resources, schedule
 from chaos.crew import Crew
@@ -108,7 +108,10 @@ class Run:
             caught_up_s: float | None = None
             troubles: list[str] = []
             with self._interruptible():
-                caught_up_s, troubles = self._settle(cast)
+                try:
+                    caught_up_s, troubles = self._settle(cast)
+                except KafkaException as error:
+                    troubles = [f"the end could not be looked at: {error}"]
             return self._outcome(cast, caught_up_s, troubles)
 
     @contextmanager

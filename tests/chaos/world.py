@@ -138,7 +138,7 @@ class World:
 
     def elect_leaders(self) -> None:
         """Let each partition be led by its preferred replica, if that is in sync."""
-        self._admin.elect_leaders(ElectionType.PREFERRED, None, request_timeout=_ADMIN_S).result()
+        self._admin.elect_leaders(ElectionType.PREFERRED).result()
 
     def members(self) -> int:
         """Give how many workers the group has."""
@@ -149,7 +149,8 @@ class World:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client left its types out
         asked = {TopicPartition(*partition): latest for partition in self.partitions}
-        futures = self._admin.list_offsets(asked, isolation_level=level, request_timeout=_ADMIN_S)
+        admin = self._new_admin()  # one that has lived long knows leaders' epochs that are over
+        futures = admin.list_offsets(asked, isolation_level=level, request_timeout=_ADMIN_S)
         return {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
 
     def open_transactions(self) -> list[str]:
@@ -159,6 +160,9 @@ class World:
 
     @cached_property
     def _admin(self) -> AdminClient:
+        return self._new_admin()
+
+    def _new_admin(self) -> AdminClient:
         return AdminClient({**self.kafka, "log_level": "0"})
 
     def _start_simulator(self, owned: ExitStack) -> None:
