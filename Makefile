@@ -11,7 +11,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c '$(CHECK)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fmt lock clean
+.PHONY: help setup demo test soak lint fmt lock clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -33,6 +33,12 @@ demo: $(READY)  ## See it work: Kafka, DynamoDB Local, two workers, one of them 
 
 test: $(READY)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
 	$(BIN)/pytest
+
+# make soak CHANGES=1000000 KILLS=200, make soak HOURS=1, make soak SEED=7 MINUTES=5: what is not given follows from the rest.
+soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGES, KILLS, MINUTES or HOURS, WORKERS, ITEMS
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(CHANGES),--changes $(CHANGES)) \
+		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
 lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/ruff check $(CODE)

@@ -34,6 +34,7 @@ from tailrace.local.service import free_ports
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+LAMBDA_PAGE = (ROOT / "docs" / "lambda-at-home.md").read_text()
 LANES = 16
 """As many as a pipeline has whose file does not say."""
 STOP_TIMEOUT_S = 10.0
@@ -71,7 +72,7 @@ def examples_of_help() -> dict[str, list[str]]:
         name, command = commands.pop()
         if isinstance(command, TyperGroup):
             commands += [(f"{name} {word}", child) for word, child in command.commands.items()]
-        else:
+        if not isinstance(command, TyperGroup) or command.invoke_without_command:
             shown = re.search(r"Example:\s+(.+?)(?:\n\n|\Z)", command.help or "", flags=re.DOTALL)
             examples[name] = [line.strip() for line in shown[1].splitlines()] if shown else []
     return examples
@@ -159,6 +160,10 @@ class Shop:
         """Write a new item to the table of the orders."""
         self._written += 1
         self._client.put_item(TableName=self.orders, Item={"id": {"S": f"order-{self._written}"}})
+
+    def put_file(self, name: str, content: str) -> None:
+        """Put a file where the commands are run."""
+        (self._folder / name).write_text(content)
 
     def published(self) -> int:
         """Count the committed changes of the orders; their topic has the default number of partitions."""
@@ -327,6 +332,19 @@ def simulates(shop: Shop, line: str) -> None:
         assert running.err == ""
 
 
+def runs_a_function(shop: Shop, line: str) -> None:
+    """It invokes the documented function with what is written, until it is stopped."""
+    (function,) = re.findall(r"^```python\n(# my_function\.py\n.*?)^```", LAMBDA_PAGE, flags=re.MULTILINE | re.DOTALL)
+    shop.put_file("my_function.py", function)
+    with shop.start(line) as running:
+        running.wait_shows("the stream", lambda: "reading arn:" in running.out)
+        shop.write()
+        running.wait_shows("an invocation", lambda: re.search(r"1 record  \d+ ms  answered", running.out) is not None)
+        running.wait_shows("what the function printed", lambda: "INSERT order-" in running.err)
+        running.stop(signal.SIGINT)
+        assert "0 failed" in running.out.splitlines()[-1]
+
+
 Scenario = tuple[str, Callable[[Shop, str], None]]
 """The fixture that gives the shop, and what must come of the command line there."""
 
@@ -352,6 +370,10 @@ HOW: dict[str, Scenario] = {
     "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
+    "tailrace simulate lambda my_function:handler --table orders --endpoint-url http://localhost:8000": (
+        "shop",
+        runs_a_function,
+    ),
     "tailrace local down": ("shop", partial(ends, saying="not running\n")),
     "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
 }

@@ -29,7 +29,7 @@ def test_one_of_three_brokers_dies(bench: Callable[..., Bench], cluster: KafkaCl
         own = [pipeline.checkpoints_topic, pipeline.dead_letters_topic, *pipeline.topics]
         wait_for("every topic is made", lambda: topics.describe(admin, kafka).topics.keys() >= set(own))
         assert {topics.describe(admin, kafka).topics[name].replication for name in own} == {3}
-        assert {topics.config(admin, name)["min.insync.replicas"] for name in own} == {"2"}
+        assert {topics.config(admin, kafka, name)["min.insync.replicas"] for name in own} == {"2"}
         cluster.brokers[-1].kill()
         pipeline.wait_published(300, timeout_s=90)
     pipeline.settle()

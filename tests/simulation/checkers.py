@@ -12,6 +12,7 @@ from typing import Any
 
 from simulation.broker import Broker, Message, Partition
 from simulation.source import Source, Written
+from support.checkpoint_rules import broken_step
 from tailrace.core.shard import ShardRef
 
 
@@ -187,13 +188,11 @@ class Checker:
             require(known.lineage is None, f"the checkpoint of {shard.shard_id} is taken back before its lineage")
             known.checkpoint = None
             return
-        require(not known.has_ended, f"{shard.shard_id} goes on after its end")
         for parent in true.parents:
             self._require_ended(shard, parent)
-        before, sequence = known.checkpoint, int(record["sequence"] or 0)
-        if before is not None:
-            steps = int(before["sequence"] or 0) <= sequence
-            require(steps, f"{shard.shard_id} steps back from {before['sequence']} to {record['sequence']}")
+        broken = broken_step(shard.shard_id, known.checkpoint, record, has_ended=known.has_ended)
+        require(broken is None, broken or "")
+        sequence = int(record["sequence"] or 0)
         require(
             sequence == (known.last_published or 0),
             f"{shard.shard_id}: published up to {known.last_published}, the checkpoint says {record['sequence']}",

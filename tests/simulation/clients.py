@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import zlib
 from collections import defaultdict
@@ -32,6 +33,8 @@ REQUEST_TIMEOUT_MS = 4_000
 PARTITIONS = 2
 """Of every topic but the checkpoints'."""
 BUFFER_RECORDS = 12
+RETRY_BACKOFF_MS = (800, 1_200)
+"""How long a client waits before it sends again what it sends again by itself: `retry.backoff.ms` with its jitter."""
 
 _CODES: dict[type[BrokerError], int] = {
     FencedError: KafkaError._FENCED,
@@ -93,6 +96,15 @@ class Network:
         if isinstance(answers[0], BrokerError):
             raise answers[0]
         return answers[0]
+
+    def strand(self, request: Callable[[], object]) -> None:
+        """Send a request that nobody waits for any more, and that arrives at some time."""
+
+        def arrive() -> None:
+            with contextlib.suppress(BrokerError):
+                request()
+
+        self._host.schedule.after(self._rng.randint(500, 2_000), arrive)
 
 
 class ModelProducer:
@@ -182,8 +194,15 @@ class ModelProducer:
         epoch = self.epoch
         if not self._partitions:
             return
+
+        def end() -> None:
+            self._broker.end_transaction(self._id, epoch, State.COMMITTED)
+
         try:
-            self._network.call("EndTxn", lambda: self._broker.end_transaction(self._id, epoch, State.COMMITTED))
+            if self._rng.random() < self._faults.sent_twice:
+                self._network.strand(end)
+                sleep(self._rng.randint(*RETRY_BACKOFF_MS), "EndTxn again")
+            self._network.call("EndTxn", end)
         except BrokerError as error:
             raise self._refused(error) from None
         except UnansweredError:

@@ -10,7 +10,7 @@ from tailrace.core.lane_messages import Event
 from tailrace.core.reading import Phase
 
 STATES = {state.value for state in LaneState}
-EVENTS = {event.__name__ for event in Event.__subclasses__()} - {"Assigned"}
+EVENTS = {event.__name__ for event in Event.__subclasses__()}
 """What a worker tells its lanes: it makes a lane when it is assigned one, and so need not tell it."""
 
 

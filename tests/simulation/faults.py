@@ -17,6 +17,9 @@ class Faults:
     request_lost: float = 0.03
     answer_lost: float = 0.03
     request_late: float = 0.04
+    # For each commit
+    sent_twice: float = 0.15
+    """The client sends it again by itself; the first copy comes late."""
     # For each read
     read_failed: float = 0.15
     read_slow: float = 0.1

@@ -12,6 +12,7 @@ import msgspec
 
 import tailrace.core.discovery
 import tailrace.core.page
+import tailrace.core.reading
 from simulation.broker import Entry, Log
 from simulation.clients import ModelProducer
 from simulation.workers import SimulatedWorker
@@ -36,6 +37,7 @@ from tailrace.core.reading import Reading
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
+from tailrace.kafka import lane_producer
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.runtime import lister
 from tailrace.runtime.lane_runner import LaneRunner
@@ -166,6 +168,9 @@ def producer_used_again_after_an_unknown_outcome() -> Iterator[None]:
         yield
 
 
+replace("commit_that_was_sent_twice_trusted", lane_producer, "_BACKOFF_JITTER", -1_000)
+
+
 @mutation
 def unknown_outcome_taken_for_success() -> Iterator[None]:
     original = LaneProducer.commit
@@ -236,6 +241,7 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
 replace("gap_ignored", Reading, "forgives", lambda *_: True)
 replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
 replace("head_never_looked_at", Reading, "may_have_lost_its_head", lambda *_: False)
+replace("empty_page_taken_for_the_present_end", tailrace.core.reading, "CAUGHT_UP_READS", 1)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 
@@ -299,6 +305,9 @@ def latest_for_a_child() -> Iterator[None]:
 
 replace("hole_taken_for_the_truth", tailrace.core.discovery, "_hold_back", lambda *_: (set(), set()))
 replace("late_shard_counted_from_now", tailrace.core.discovery, "_unread_since_ms", lambda *args: args[-1])
+replace(
+    "shard_closed_when_its_end_was_read", View, "closed_after_ms", lambda view, ended: view.checkpoints[ended].at_ms
+)
 replace(
     "tombstone_too_early",
     tailrace.core.discovery,

@@ -24,13 +24,17 @@ ONCE_BROKEN: dict[int, str] = {
     302: "a child of a shard that is not read had lost its head unseen",
     384: "a checkpoint said when it was committed, not when its page was read",
     570: "a shard that waited to be read again lost its head unseen",
+    1501: "one empty page was taken for the present end, and what came after it was trimmed unseen",
 }
 """Seeds that broke a promise once, and what it was."""
 
 FOUND_BY: dict[str, int] = {
+    "commit_that_was_sent_twice_trusted": 179,
     "iterator_used_again_after_its_expiry": 182,
     "tombstone_too_early": 68,
     "gap_ignored": 61,
+    "shard_closed_when_its_end_was_read": 278,
+    "empty_page_taken_for_the_present_end": 1501,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 MOST_SEEDS = 1_000

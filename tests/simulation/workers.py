@@ -30,7 +30,7 @@ from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import checkpoint_topic, lane_producer
+from tailrace.kafka import clients, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
@@ -213,9 +213,9 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (lister, "logger", _Log()),
             (worker, "logger", _Log()),
             (lane_producer, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
-            (lane_producer, "clients", SimpleNamespace(producer=lambda _, own: kafka().make_producer(own))),
+            (clients, "producer", lambda _, own: kafka().make_producer(own)),
             (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
-            (checkpoint_topic, "clients", SimpleNamespace(consumer=lambda *_: kafka().make_consumer())),
+            (clients, "consumer", lambda *_: kafka().make_consumer()),
         ):
             stack.enter_context(patch.object(module, name, model))
         yield

@@ -152,8 +152,7 @@ class World:
         self._broker.abort_old_transactions()
 
     def _break_down(self, minutes: int) -> None:
-        """Let nobody work for many hours, once in a history: of two such times in a day the protocol may lose track."""
-        self.faults.half_a_day = self.faults.a_day = 0.0
+        """Let nobody work for many hours, maybe several times in a day."""
         self._leap(minutes * 60_000)
         for member in list(self._group.members):
             if self._rng.random() < 0.5:

@@ -86,7 +86,12 @@ def lineage(
 
 
 def checkpoint(
-    state: ShardState = "open", sequence: int | None = None, *, at_ms: int = NOW_MS, table: str = TABLE
+    state: ShardState = "open",
+    sequence: int | None = None,
+    *,
+    at_ms: int = NOW_MS,
+    open_ms: int | None = None,
+    table: str = TABLE,
 ) -> Checkpoint:
     """Give a checkpoint."""
     return Checkpoint(
@@ -95,6 +100,7 @@ def checkpoint(
         sequence=None if sequence is None else str(sequence),
         created_ms=None if sequence is None else NOW_MS,
         at_ms=at_ms,
+        open_ms=open_ms,
     )
 
 

@@ -1,12 +1,17 @@
-"""A TCP proxy for fault tests: forwards, delays, black-holes, cuts, and loses chosen requests and answers."""
+"""A TCP proxy for fault tests: forwards, delays, black-holes, cuts, and loses chosen requests and answers.
+
+Faults meet all connections, or single ones: what a connection is for is told by the requests that it has carried.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,6 +21,9 @@ from typing import Self
 PRODUCE = 0
 FETCH = 1
 METADATA = 3
+JOIN_GROUP = 11
+HEARTBEAT = 12
+SYNC_GROUP = 14
 INIT_PRODUCER_ID = 22
 ADD_PARTITIONS_TO_TXN = 24
 END_TXN = 26
@@ -67,14 +75,14 @@ class KafkaProxy:
     def __init__(self, port: int, target_port: int) -> None:
         self.port = port
         self.delay_s = 0.0  # added to each answer
-        self.requests: list[int] = []  # api keys, in the order in which they came
+        self.requests: Counter[int] = Counter()  # by api key
         self._target_port = target_port
         self._lock = threading.Lock()
         self._passing = threading.Event()
         self._passing.set()
         self._closing = False
         self._losses: list[_Loss] = []
-        self._sockets: set[socket.socket] = set()
+        self._connections: set[Connection] = set()
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port))
         self._start(self._accept)
@@ -90,12 +98,26 @@ class KafkaProxy:
             self._losses.append(loss)
         return loss.happened
 
-    def drop_request(self, matches: Callable[[Request], bool] | int) -> Dropped:
-        """Lose the next request that matches: it is not carried out, and the client waits for its answer in vain."""
+    def drop_request(self, matches: Callable[[Request], bool] | int, *, cut: bool = False) -> Dropped:
+        """Lose the next request that matches: it is not carried out, and the client waits for its answer in vain.
+
+        With `cut` the connection breaks, and the client knows that there will be none.
+        """
         dropped = Dropped(self._target_port)
         with self._lock:
-            self._losses.append(_Loss(_predicate(matches), cut=False, happened=dropped.happened, dropped=dropped))
+            self._losses.append(_Loss(_predicate(matches), cut, dropped.happened, dropped))
         return dropped
+
+    def forget_losses(self) -> None:
+        """Lose nothing more of what was asked for and has not happened."""
+        with self._lock:
+            self._losses.clear()
+
+    def connections(self, *api_keys: int) -> list[Connection]:
+        """Give the present connections that have carried one of these requests; without any, all."""
+        with self._lock:
+            found = [each for each in self._connections if not api_keys or each.api_keys & set(api_keys)]
+        return sorted(found, key=lambda each: each.number)
 
     def black_hole(self) -> None:
         """Keep connections open and accept new ones, but pass nothing until `pass_again`."""
@@ -107,15 +129,15 @@ class KafkaProxy:
 
     def cut(self) -> None:
         """Break all present connections; new ones are served."""
-        with self._lock:
-            sockets = list(self._sockets)
-        for each in sockets:
-            _break(each)
+        for each in self.connections():
+            each.cut()
 
     def close(self) -> None:
         """Stop listening and break all connections."""
         self._closing = True
         self._passing.set()
+        for connection in self.connections():
+            connection.pass_again()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -135,11 +157,14 @@ class KafkaProxy:
 
     def _start(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=work, daemon=True)
-        self._threads.append(thread)
+        self._threads = [each for each in self._threads if each.is_alive()]
         thread.start()
+        self._threads.append(thread)
 
     def _accept(self) -> None:
-        while not self._closing:
+        for number in itertools.count():
+            if self._closing:
+                return
             try:
                 client, _ = self._listener.accept()
             except OSError:
@@ -151,40 +176,66 @@ class KafkaProxy:
                 continue
             for each in (client, server):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connection = Connection(self, number, client, server)
             with self._lock:
-                self._sockets |= {client, server}
-            _Connection(self, client, server).start()
+                self._connections.add(connection)
+            connection.start()
 
 
-class _Connection:
-    """One client's connection: Kafka answers in the order of requests, so a queue tells which answer is whose."""
+class Connection:
+    """One client's connection. Faults may be set and lifted at any time, from any thread."""
 
-    def __init__(self, proxy: KafkaProxy, client: socket.socket, server: socket.socket) -> None:
+    def __init__(self, proxy: KafkaProxy, number: int, client: socket.socket, server: socket.socket) -> None:
+        self.number = number  # counts the proxy's connections
+        self.api_keys: set[int] = set()  # of the requests that it has carried
+        self.delay_s = 0.0  # added to each answer
+        self._passing = threading.Event()
+        self._passing.set()
         self._proxy = proxy
         self._client = client
         self._server = server
         self._losses: dict[int, _Loss] = {}  # by correlation id
 
+    def cut(self) -> None:
+        """Break it."""
+        for each in (self._client, self._server):
+            _break(each)
+
+    def black_hole(self) -> None:
+        """Keep it open, but pass nothing until `pass_again`."""
+        self._passing.clear()
+
+    def pass_again(self) -> None:
+        """End `black_hole`: what was held back goes on."""
+        self._passing.set()
+
     def start(self) -> None:
+        """Forward both ways, in threads."""
         self._proxy._start(lambda: self._pump(self._client, self._pass_request))
         self._proxy._start(lambda: self._pump(self._server, self._pass_answer))
 
     def _pump(self, source: socket.socket, forward: Callable[[bytes], bool]) -> None:
         """Move frames until an end closes, or `forward` says to cut."""
         with contextlib.suppress(OSError):
-            while (frame := _read_frame(source)) and self._proxy._passing.wait() and forward(frame):
+            while (
+                (frame := _read_frame(source))
+                and self._proxy._passing.wait()
+                and self._passing.wait()
+                and forward(frame)
+            ):
                 pass
-        for each in (self._client, self._server):
-            _break(each)
+        self.cut()
+        self.pass_again()  # the other way ends too
         with self._proxy._lock:
-            self._proxy._sockets.discard(source)
+            self._proxy._connections.discard(self)
         source.close()
 
     def _pass_request(self, frame: bytes) -> bool:
         _, api_key, api_version, correlation_id = _HEADER.unpack_from(frame)
         request = Request(api_key, api_version, correlation_id, frame)
         with self._proxy._lock:
-            self._proxy.requests.append(api_key)
+            self._proxy.requests[api_key] += 1
+            self.api_keys.add(api_key)
             loss = next((loss for loss in self._proxy._losses if loss.matches(request)), None)
             if loss:
                 self._proxy._losses.remove(loss)
@@ -192,7 +243,7 @@ class _Connection:
         if loss and loss.dropped:
             loss.dropped.request = request
             loss.happened.set()
-            return True
+            return not loss.cut
         self._server.sendall(frame)
         return True
 
@@ -201,8 +252,8 @@ class _Connection:
         if loss := self._losses.pop(correlation_id, None):
             loss.happened.set()
             return not loss.cut
-        if self._proxy.delay_s:
-            time.sleep(self._proxy.delay_s)
+        if delay_s := max(self._proxy.delay_s, self.delay_s):
+            time.sleep(delay_s)
         self._client.sendall(frame)
         return True
 

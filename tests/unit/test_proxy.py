@@ -80,7 +80,7 @@ def test_it_forwards_both_ways_and_notes_the_requests(proxy: KafkaProxy, peer: C
     peer.send(METADATA, 1)
     peer.send(FETCH, 2)
     assert [peer.answer(), peer.answer()] == [1, 2]
-    assert proxy.requests == [METADATA, FETCH]
+    assert proxy.requests == {METADATA: 1, FETCH: 1}
 
 
 def test_it_loses_the_next_answer_of_an_api_key_and_cuts(proxy: KafkaProxy, peer: Client) -> None:
@@ -135,3 +135,39 @@ def test_a_client_sees_that_the_broker_is_down() -> None:
         client = Client(proxy)
         assert client.answer() is None
         client.close()
+
+
+def test_faults_of_one_connection_leave_the_others_alone(proxy: KafkaProxy, peer: Client) -> None:
+    other = Client(proxy)
+    peer.send(END_TXN, 1)
+    other.send(FETCH, 1)
+    assert [peer.answer(), other.answer()] == [1, 1]
+    (commits,) = proxy.connections(END_TXN)
+    (fetches,) = proxy.connections(FETCH)
+    assert len(proxy.connections()) == 2
+
+    commits.black_hole()
+    fetches.delay_s = 0.2
+    for client in (peer, other):
+        client.send(METADATA, 2)
+    began_s = time.monotonic()
+    assert other.answer() == 2
+    assert time.monotonic() - began_s >= 0.2
+    with pytest.raises(TimeoutError):
+        peer.answer(timeout_s=0.2)
+    commits.pass_again()
+    assert peer.answer() == 2
+
+    commits.cut()
+    assert peer.answer() is None
+    other.send(METADATA, 3)
+    assert other.answer() == 3
+    other.close()
+
+
+def test_a_dropped_request_may_break_its_connection_and_come_late(proxy: KafkaProxy, peer: Client) -> None:
+    dropped = proxy.drop_request(END_TXN, cut=True)
+    peer.send(END_TXN, 1)
+    assert peer.answer() is None
+    assert dropped.happened.is_set()
+    assert dropped.deliver_late() == b""

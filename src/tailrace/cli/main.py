@@ -51,7 +51,7 @@ app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)
-app.command()(simulate.simulate)
+app.add_typer(simulate.app, name="simulate")
 app.add_typer(local.app, name="local")
 
 

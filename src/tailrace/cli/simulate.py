@@ -10,8 +10,16 @@ from typing import Annotated
 
 import typer
 
+from tailrace.cli.simulate_lambda import simulate_lambda
 
+app = typer.Typer(rich_markup_mode=None)
+app.command("lambda")(simulate_lambda)
+
+
+@app.callback(invoke_without_command=True)
 def simulate(
+    context: typer.Context,
+    *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     seed: Annotated[int, typer.Option(help="Another seed, other shard names, numbers and faults.")] = 0,
@@ -20,15 +28,18 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Run a stand-in for DynamoDB, with splits and faults.
+    """Run a stand-in for DynamoDB, or a Lambda function.
 
-    Every AWS client talks to it, with any credentials. It has streams, and keeps everything in memory.
+    Without a command it is DynamoDB, with splits and faults. Every AWS client talks to it, with any credentials.
+    It has streams, and keeps everything in memory.
     SIGTERM or Ctrl-C ends it.
 
     \b
     Example:
       tailrace simulate --port 8000 --seed 7
     """
+    if context.invoked_subcommand is not None:
+        return
     from tailrace.testing import SimulatedDynamoDB
     from tailrace.testing.script_file import load_script
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,9 @@ _COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "paus
 def status(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")
+    ] = False,
     all_shards: Annotated[bool, typer.Option("--all", help="Show the shards that have ended as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON; with --watch every 2 s.")] = False,
 ) -> None:
@@ -53,6 +56,7 @@ def status(
             found = read()
         typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), ended_by_signals(0):
         if as_json or not sys.stdout.isatty():
             _repeat(read, as_json=as_json)
@@ -92,6 +96,9 @@ def lines(status: Status) -> Iterator[str]:
     """Write a status for people, a line for each table and shard."""
     workers = ", ".join(status.workers) or "none"
     yield f"pipeline {status.pipeline}: {status.lanes} lanes, workers: {workers}"
+    if status.untaken:
+        lanes = ", ".join(map(str, status.untaken))
+        yield f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
     if not status.tables:
         yield "no table was listed yet"
     for table in status.tables:

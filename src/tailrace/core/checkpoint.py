@@ -75,6 +75,8 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     detail: str | None = None
     trimmed: bool = False
     """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
+    open_ms: int | None = None
+    """When the shard was last known to be open: its children's changes are younger. None: of an earlier version."""
 
 
 class Taken(Record, frozen=True, kw_only=True):

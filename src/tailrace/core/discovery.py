@@ -127,18 +127,18 @@ def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool
 def _unread_since_ms(view: View, parents: list[ShardRef], known: set[ShardRef], now_ms: int) -> int:
     """Say since when a shard that was not in the first listing may have changes that nobody has read.
 
-    A child has them since its parents ended. One whose parents nobody knows any more was overlooked, maybe since the
-    first listing.
+    A child has them since its parents were open. One whose parents nobody knows any more descends from any of the known
+    shards, and was overlooked since that one was open.
     """
     if not parents:
-        return min([now_ms, *(view.shards[shard].seen_ms for shard in known)])
+        return min([now_ms, *(min(view.shards[shard].seen_ms, _ended_ms(view, shard, now_ms)) for shard in known)])
     return min(now_ms, *(_ended_ms(view, parent, now_ms) for parent in parents))
 
 
 def _ended_ms(view: View, shard: ShardRef, now_ms: int) -> int:
-    """Say when a shard ended; `now_ms` when it has not: what it loses meanwhile is told as a gap of its own."""
+    """Say when a shard ended, or earlier; `now_ms` when its end is not committed: its lane looks again once it is."""
     if view.ended(shard):
-        return view.checkpoints[shard].at_ms
+        return view.closed_after_ms(shard)
     record = view.shards.get(shard)
     return record.seen_ms if record is not None and record.start == "END" else now_ms
 

@@ -115,6 +115,8 @@ class Lane:
         self.incarnation = next(incarnations)
         self.readings: dict[ShardRef, Reading] = {}
         self.outbox = Outbox(number)
+        self.lost_why: str | None = None
+        """Why its producer was last given up; None while it is taken and before the first time."""
         self.wake_at_ms: int | None = None
         """When the lane wants a Tick; None when only an event can change anything."""
         self._view = view
@@ -226,7 +228,8 @@ class Lane:
         self.state = LaneState.BACKING_OFF
         self._forget()
         self.incarnation = next(self._incarnations)
-        commands.append(Notice(NoticeKind.LOST, event.reason))
+        self.lost_why = event.reason
+        commands.append(Notice(NoticeKind.DENIED if event.denied else NoticeKind.LOST, event.reason))
 
     def _note_refusals(self, event: ProducerLost, commands: list[Command], now_ms: int) -> bool:
         """Remember what the broker refused; tells whether the next try will be another one."""
@@ -346,14 +349,14 @@ class Lane:
         reading.took(page, now_ms, self._options.pacing, closed=closed)
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
-        elif page.records or page.next_iterator is None or reading.needs_checkpoint(now_ms):
+        elif page.records or page.next_iterator is None or reading.needs_checkpoint():
             self._publish_up_to(page, reading, now_ms, at_ms=reading.read_ms)
 
     def _publish_up_to(
         self, page: Page, reading: Reading, now_ms: int, *, at_ms: int, detail: str | None = None
     ) -> None:
         """Put a page into the outbox with the checkpoint that holds once it is published; `at_ms` is that one's."""
-        reading.checkpointed_ms = now_ms
+        reading.checkpointed_ms = at_ms
         self.outbox.add_page(
             page,
             table=reading.record.table,
@@ -362,6 +365,7 @@ class Lane:
             created_ms=reading.created_ms,
             trimmed=reading.trimmed,
             at_ms=at_ms,
+            open_ms=reading.open_ms,
             now_ms=now_ms,
             detail=detail,
         )
@@ -423,6 +427,7 @@ class Lane:
                 self._open(commands)
             case LaneState.CATCHING_UP if self._has_caught_up():
                 self.state = LaneState.ACTIVE
+                self.lost_why = None
                 self._committed = self._view.checkpoints_of(self.number)
                 commands.append(Notice(NoticeKind.TAKEN, f"incarnation {self.incarnation}"))
             case LaneState.CATCHING_UP if now_ms >= self._deadline_ms:
@@ -477,6 +482,8 @@ class Lane:
             reading.phase = Phase.DRAINED
             self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
             return
+        if not reading.begun:
+            reading.read_ms = reading.open_ms = self._view.unread_since_ms(reading.shard)
         if reading.may_have_lost_its_head(now_ms):
             self._stop(reading, Phase.GAP, _WAITED_TOO_LONG, commands, now_ms)
             return

@@ -19,10 +19,6 @@ class Event(msgspec.Struct, frozen=True):
     """Something happened."""
 
 
-class Assigned(Event, frozen=True):
-    """The consumer group gave the lane to this worker."""
-
-
 class Release(Event, frozen=True):
     """The consumer group takes the lane back, or the worker stops."""
 
@@ -71,6 +67,8 @@ class ProducerLost(Event, frozen=True):
     fenced: bool
     reason: str
     refusals: tuple[Refusal, ...] = ()
+    denied: bool = False
+    """The broker refuses the lane itself, and will until somebody mends what `reason` names."""
 
 
 class PageRead(Event, frozen=True):
@@ -152,6 +150,7 @@ class NoticeKind(StrEnum):
 
     TAKEN = "lane taken"
     LOST = "lane lost"
+    DENIED = "lane denied"
     SHARD_BEGUN = "shard begun"
     SHARD_ENDED = "shard ended"
     SHARD_SKIPPED = "shard skipped"

@@ -27,6 +27,8 @@ class LaneReport(msgspec.Struct, frozen=True):
     state: str
     buffered_bytes: int
     shards: tuple[ShardReport, ...]
+    lost_why: str | None = None
+    """Why its producer was given up, until it is taken again."""
 
 
 def report(lane: Lane, now_ms: int) -> LaneReport:
@@ -41,4 +43,4 @@ def report(lane: Lane, now_ms: int) -> LaneReport:
         )
         for shard, reading in lane.readings.items()
     )
-    return LaneReport(lane.number, lane.state, lane.outbox.size_bytes, shards)
+    return LaneReport(lane.number, lane.state, lane.outbox.size_bytes, shards, lane.lost_why)

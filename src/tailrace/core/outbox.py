@@ -20,6 +20,7 @@ class _Entry:
     created_ms: int | None
     trimmed: bool
     at_ms: int
+    open_ms: int
     detail: str | None
 
 
@@ -63,11 +64,12 @@ class Outbox:
         created_ms: int | None,
         trimmed: bool,
         at_ms: int,
+        open_ms: int,
         now_ms: int,
         detail: str | None = None,
     ) -> None:
         """Add a page and the checkpoint that holds once it is committed."""
-        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, detail))
+        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, open_ms, detail))
         self._count(page, 1)
         self.size_bytes += page.size_bytes
         self._note_age(now_ms)
@@ -133,6 +135,7 @@ class Outbox:
                 at_ms=entry.at_ms,
                 detail=entry.detail,
                 trimmed=entry.trimmed,
+                open_ms=entry.open_ms,
             )
             for entry in self._under_way
         }

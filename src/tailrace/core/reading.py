@@ -16,6 +16,9 @@ CLOCK_SKEW_MS = 60_000
 RETENTION_MS = 24 * 3_600_000
 """DynamoDB Streams keep a change for 24 hours."""
 
+CAUGHT_UP_READS = 3
+"""So many empty pages in a row say that a shard is read to its present end: one alone may come in its middle."""
+
 
 class Phase(StrEnum):
     """Where a shard stands in its lane."""
@@ -45,9 +48,11 @@ class Reading:
     begun: bool = False
     """A read succeeded, now or (by its checkpoint) in an earlier incarnation."""
     read_ms: int = 0
-    """When a read last succeeded, as far as known: until then nothing was trimmed unread."""
+    """When a read last showed what there was, as far as known: until then nothing was trimmed unread."""
+    open_ms: int = 0
+    """When it was last known to be open: the changes of its children are younger."""
     checkpointed_ms: int | None = None
-    """When a checkpoint that says that the shard is being read was made; None: there is none."""
+    """Of the last checkpoint that says that the shard is being read, the `read_ms`; None: there is none."""
     sequence: str | None = None
     """The last sequence number read."""
     trimmed: bool = False
@@ -65,16 +70,17 @@ class Reading:
     """When an empty page last said that there is nothing more to read for now."""
     failures: int = 0
     accepted: bool = False
-    """The operator accepted that changes behind `sequence` are lost, and no page was read since."""
+    """The operator accepted that changes behind `sequence` are lost, and nothing was found of what is left."""
 
     @classmethod
     def resume(cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool) -> Reading:
         """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
-        reading = cls(shard, record, read_ms=record.seen_ms, accepted=accepted)
+        reading = cls(shard, record, read_ms=record.seen_ms, open_ms=record.seen_ms, accepted=accepted)
         if checkpoint is None:
             return reading
         reading.begun = True
         reading.read_ms = checkpoint.at_ms
+        reading.open_ms = checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
         reading.sequence = checkpoint.sequence
         reading.trimmed = checkpoint.trimmed
         reading.created_ms = checkpoint.created_ms
@@ -113,30 +119,34 @@ class Reading:
         at_its_head = self.position().kind == "TRIM_HORIZON"
         return at_its_head and not self.accepted and now_ms - self.read_ms > RETENTION_MS
 
-    def needs_checkpoint(self, now_ms: int) -> bool:
+    def needs_checkpoint(self) -> bool:
         """Tell whether an empty page is worth a checkpoint.
 
-        The first is. Later ones say, rarely, that a shard without changes is still being read: it has no position
-        that would prove, after a restart, that nothing was trimmed meanwhile.
+        The first is. Later ones say, rarely, that a quiet shard is still read and open: after a restart nothing else
+        would prove that neither it nor its children have lost changes meanwhile. An accepted gap stands until then.
         """
-        if self.checkpointed_ms is None:
-            return True
-        return (self.sequence is None or self.trimmed) and now_ms - self.checkpointed_ms > RETENTION_MS // 4
+        if self.accepted:
+            return False
+        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > RETENTION_MS // 4
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
         """Note a page that was read."""
         self.begun = True
-        self.accepted = False
-        self.read_ms = self.asked_ms
         self.failures = 0
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
         if not page.change_count and not page.full:
             self.caught_up_ms = now_ms
+        if page.change_count or page.next_iterator is None or self.empty_reads >= CAUGHT_UP_READS:
+            self.read_ms = self.asked_ms
+            self.accepted = False
         if page.last_sequence is not None:
             self.sequence = page.last_sequence
             self.created_ms = page.last_created_ms
+            self.open_ms = max(self.open_ms, page.last_created_ms or 0)
             self.trimmed = False
+        elif self.empty_reads >= CAUGHT_UP_READS and page.next_iterator is not None:
+            self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
 

@@ -137,6 +137,22 @@ class View:
             return True
         return all(self.ended(parent) for parent in self.shards[shard].parents)
 
+    def closed_after_ms(self, ended: ShardRef) -> int:
+        """Say when a shard whose end is committed was still open: long before, maybe, its end was read."""
+        checkpoint = self.checkpoints[ended]
+        return checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
+
+    def unread_since_ms(self, shard: ShardRef) -> int:
+        """Say since when a shard that may begin may have changes that nobody has read.
+
+        What the first listing of a stream shows counts from then; any other shard from when its parents were open.
+        """
+        record = self.shards[shard]
+        if record.initial:
+            return record.seen_ms
+        ended = (parent for parent in record.parents if self.ended(parent))
+        return min([record.seen_ms, *map(self.closed_after_ms, ended)])
+
     def is_accepted(self, shard: ShardRef, checkpoint: Checkpoint | None) -> bool:
         """Tell whether the operator accepted this very gap: a later one of the same shard is another."""
         if checkpoint is None or checkpoint.state != "gap":

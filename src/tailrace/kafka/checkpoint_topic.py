@@ -51,13 +51,13 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
 def ensure(admin: Admin, user: Mapping[str, str], pipeline: str, lanes: int, replication: int | None) -> None:
     """Make the topic if it is missing; raise WorldError if it has another number of lanes or is not compacted."""
     state = topics.ensure(admin, user, [spec(pipeline, lanes, replication)])[topic_name(pipeline)]
-    check(admin, pipeline, lanes, state.partitions)
+    check(admin, user, pipeline, lanes, state.partitions)
 
 
-def check(admin: Admin, pipeline: str, lanes: int, partitions: int) -> None:
+def check(admin: Admin, user: Mapping[str, str], pipeline: str, lanes: int, partitions: int) -> None:
     """Raise WorldError if the topic, which exists, has another number of lanes or is not compacted."""
     check_lanes(pipeline, lanes, partitions)
-    policy = topics.config(admin, topic_name(pipeline)).get("cleanup.policy", "compact")
+    policy = topics.config(admin, user, topic_name(pipeline)).get("cleanup.policy", "compact")
     if policy != "compact":
         raise WorldError(
             f"{topic_name(pipeline)} has cleanup.policy={policy}: Kafka would delete checkpoints",

@@ -66,6 +66,11 @@ def world_error(
     return WorldError(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
 
 
+def is_denial(error: KafkaError) -> bool:
+    """Tell whether the cluster's rights or settings forbid it: it fails again until somebody changes them."""
+    return error.code() in _DENIALS
+
+
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
     KafkaError._TRANSPORT: _UNREACHABLE,
@@ -83,6 +88,15 @@ _HINTS = {
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
         "grant the principal IdempotentWrite, and Create if topics are to be made, on the cluster"
     ),
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: (
+        "set transaction.timeout.ms in the kafka section to no more than the brokers' transaction.max.timeout.ms"
+    ),
+}
+_DENIALS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT,
 }
 
 

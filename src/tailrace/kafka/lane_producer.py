@@ -2,8 +2,12 @@
 
 librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
 producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
-a commit that surely succeeded. Whatever else happens is `ProducerLost`: the producer is dropped as it stands, and the
-next `init_transactions` of its transactional id ends what it left open.
+a commit that surely succeeded and was surely sent once. Whatever else happens is `ProducerLost`: the producer is dropped
+as it stands, and the next `init_transactions` of its transactional id ends what it left open.
+
+Sent once: when its connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
+still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before it does
+so: a commit that took less time was sent once.
 """
 
 from __future__ import annotations
@@ -34,6 +38,8 @@ _REFUSED_TOPIC = {
     KafkaError.INVALID_RECORD,
     KafkaError.INVALID_TIMESTAMP,  # message.timestamp.before.max.ms of the topic
 }
+_BACKOFF_JITTER = 0.2
+"""librdkafka shortens `retry.backoff.ms` by up to this part (rdkafka_broker.c)."""
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
@@ -60,8 +66,13 @@ class LaneProducer:
         self._dead_letters_topic = dead_letters_topic
         self._properties = properties
         self._failures: dict[Place, KafkaError] = {}
+        self._transactional_id = transactional_id
         tuned = {**PRODUCER_DEFAULTS, **properties}
         self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
+        backoff_ms = min(int(tuned["retry.backoff.ms"]), int(tuned["retry.backoff.max.ms"]))
+        self._sent_once_s = backoff_ms / 1000 * (1 - _BACKOFF_JITTER)
+        """A commit that took less time was sent once."""
+        self._last_commit_s = 0.0
         self._producer = clients.producer(
             tuned,
             {
@@ -76,22 +87,32 @@ class LaneProducer:
         try:
             self._producer.init_transactions(timeout_s)
         except KafkaException as error:
-            return self._lost("init_transactions", error)
+            return self._lost(f"init_transactions of {self._transactional_id}", error)
         return ProducerOpened(self._incarnation)
 
     def commit(self, transaction: Transaction, timeout_s: float = math.inf) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
+        if self._last_commit_s >= self._sent_once_s:
+            reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
+            return ProducerLost(self._incarnation, fenced=False, reason=reason)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
             self._producer.begin_transaction()
             self._produce_all(transaction, deadline_s)
             if not self._failures:
-                self._producer.commit_transaction(max(0.1, deadline_s - time.monotonic()))
+                self._flush(deadline_s)
+                asked_s = time.monotonic()
+                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                self._last_commit_s = time.monotonic() - asked_s
                 return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
             self._take_reports()
-            refused_topics = self._refused_topics(error, transaction)
-            return self._lost("the transaction", error, (*self._refusals(transaction), *refused_topics))
+            refused = self._topics_without_right(error, transaction)
+            if self._checkpoint_topic in refused:
+                return self._lost(f"writing {self._checkpoint_topic}", error)
+            return self._lost(
+                "the transaction", error, (*self._refusals(transaction), *self._refusals_of(refused, transaction))
+            )
         first = KafkaException(next(iter(self._failures.values())))
         return self._lost("the transaction", first, self._refusals(transaction))
 
@@ -194,14 +215,14 @@ class LaneProducer:
             for (page, record), error in sorted(refused.items())
         )
 
-    def _refused_topics(
-        self, error: KafkaException | _BufferFullError, transaction: Transaction
-    ) -> tuple[Refusal, ...]:
+    def _topics_without_right(self, error: KafkaException | _BufferFullError, transaction: Transaction) -> set[str]:
         """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn)."""
         if isinstance(error, _BufferFullError) or error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
-            return ()
+            return set()
         used = {record.topic for page in transaction.pages for record in page.records}
-        refused = topics.without_right_to_write(self._properties, used)
+        return topics.without_right_to_write(self._properties, used | {self._checkpoint_topic})
+
+    def _refusals_of(self, refused: set[str], transaction: Transaction) -> tuple[Refusal, ...]:
         return tuple(
             Refusal(page_index, index, too_large=False, alone=False, reason=f"{record.topic}: no right to write")
             for page_index, page in enumerate(transaction.pages)
@@ -234,6 +255,9 @@ class LaneProducer:
         if isinstance(error, _BufferFullError):
             return ProducerLost(self._incarnation, fenced=False, reason=f"{what}: the client's buffer stayed full")
         cause = error.args[0]
+        if clients.is_denial(cause) and not refusals:
+            reason = str(clients.world_error(error, what, self._properties))
+            return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
         return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
 

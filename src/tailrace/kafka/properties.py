@@ -274,6 +274,9 @@ JAVA_ONLY: Mapping[str, str] = {
 PRODUCER_DEFAULTS: Final[Mapping[str, str]] = {
     # Bounds what a dead worker's open transaction holds back (KIP-98).
     "transaction.timeout.ms": "20000",
+    # A commit that takes nearly as long may have been sent twice, and costs the lane a new producer.
+    "retry.backoff.ms": "1000",
+    "retry.backoff.max.ms": "1000",
     # The broker decides what is too large, not the client.
     "message.max.bytes": str(64 << 20),
 }

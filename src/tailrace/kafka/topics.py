@@ -42,6 +42,7 @@ class Cluster(msgspec.Struct, frozen=True):
 
     id: str
     brokers: int
+    any_broker: int
     topics: Mapping[str, TopicState]
 
 
@@ -54,7 +55,7 @@ def describe(admin: Admin, user: Mapping[str, str]) -> Cluster:
         )
         for name, topic in metadata.topics.items()
     }
-    return Cluster(str(metadata.cluster_id), len(metadata.brokers), states)
+    return Cluster(str(metadata.cluster_id), len(metadata.brokers), min(metadata.brokers), states)
 
 
 def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
@@ -97,14 +98,24 @@ def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions:
         raise clients.world_error(error, f"adding partitions to {name}", user) from error
 
 
-def config(admin: Admin, name: str) -> dict[str, str]:
-    """Give a topic's properties; none when this principal may not see them."""
-    resource = ConfigResource(ConfigResource.Type.TOPIC, name)
+def config(admin: Admin, user: Mapping[str, str], name: str) -> dict[str, str]:
+    """Give a topic's properties; none when this principal may not see them. Raises WorldError."""
+    return _config(admin, user, ConfigResource(ConfigResource.Type.TOPIC, name), f"the topic {name}")
+
+
+def broker_config(admin: Admin, user: Mapping[str, str], broker: int) -> dict[str, str]:
+    """Give a broker's properties; none when this principal may not see them. Raises WorldError."""
+    return _config(admin, user, ConfigResource(ConfigResource.Type.BROKER, str(broker)), f"broker {broker}")
+
+
+def _config(admin: Admin, user: Mapping[str, str], resource: ConfigResource, what: str) -> dict[str, str]:
     try:
         entries = admin.describe_configs([resource], request_timeout=clients.REQUEST_TIMEOUT_S)[resource].result()
-    except KafkaException:
-        return {}
-    return {entry.name: entry.value for entry in entries.values()}
+    except KafkaException as error:
+        if clients.is_denial(error.args[0]):
+            return {}
+        raise clients.world_error(error, f"reading the settings of {what}", user) from error
+    return {entry.name: entry.value for entry in entries.values() if entry.value is not None}
 
 
 def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -101,82 +101,142 @@ class Verdict:
 def check(history: Iterable[Written], found: Iterable[FoundChange], *, tombstones: bool = True) -> Verdict:
     """Compare the changes of each item, in the order of its versions, with its records, in the order of offsets.
 
-    A record that does not tell its version counts as the one after the record before it: a stream without old images
-    does not show the version that it deletes. `tombstones` says whether each delete must be followed by one.
+    See `Checker`, which does the same while records come.
     """
-    written: dict[tuple[str, str], list[Written]] = defaultdict(list)
+    checker = Checker(tombstones=tombstones)
     for change in history:
-        written[change.table, change.key].append(change)
-    records: dict[tuple[str, str], list[FoundChange]] = defaultdict(list)
+        checker.wrote(change.table, change.key, change.op, change.version)
     for record in sorted(found, key=lambda record: (record.topic, record.partition, record.offset)):
-        records[record.table, record.key].append(record)
-
-    faults: list[Fault] = []
-    for item in written.keys() | records.keys():
-        faults += _item_faults(written.get(item, []), records.get(item, []), tombstones=tombstones)
-    faults.sort(key=lambda fault: (fault.table, fault.key, fault.version or 0))
-    counts = Counter(fault.kind for fault in faults)
-    return Verdict(
-        made=sum(map(len, written.values())),
-        found=sum(record.op != "tombstone" for of_item in records.values() for record in of_item),
-        lost=counts[FaultKind.LOST],
-        repeated=counts[FaultKind.REPEATED],
-        out_of_order=counts[FaultKind.OUT_OF_ORDER],
-        unexpected=counts[FaultKind.UNEXPECTED],
-        misplaced=counts[FaultKind.MISPLACED],
-        without_tombstone=counts[FaultKind.NO_TOMBSTONE],
-        examples=tuple(
-            fault for kind in FaultKind for fault in [one for one in faults if one.kind is kind][:EXAMPLES_MAX]
-        ),
-    )
+        checker.saw(record)
+    return checker.verdict()
 
 
-def _item_faults(written: Sequence[Written], records: Sequence[FoundChange], *, tombstones: bool) -> list[Fault]:
-    faults = _tombstone_faults(records, wanted=tombstones)
-    if len({(record.topic, record.partition) for record in records}) > 1:
-        faults.append(_fault(FaultKind.MISPLACED, records[-1], records[-1].version))
+_CODES: dict[str, int] = {"c": 1, "u": 2, "d": 3}
+_OPS: tuple[WrittenOp, ...] = ("c", "u", "d")
+_SEEN = 0x80
 
-    expected = {(change.op, change.version) for change in written}
-    seen: set[tuple[str, int]] = set()
-    previous = newest = 0
-    for record in records:
+
+class _Item:
+    """What is known of one item: a byte for each change (its op, and whether it was seen), and the last record."""
+
+    __slots__ = ("changes", "delete", "misplaced", "newest", "place", "previous")
+
+    def __init__(self) -> None:
+        self.changes = bytearray()
+        self.place: tuple[str, int] | None = None
+        """Topic and partition of the item's records."""
+        self.misplaced: Fault | None = None
+        self.previous = 0
+        """The version of the last record."""
+        self.newest = 0
+        self.delete: Fault | None = None
+        """The last record is a delete: what is wrong if no tombstone follows."""
+
+
+class Checker:
+    """Compares while records come: a change is told before its record can be seen, records in the order of offsets.
+
+    It holds one byte for each change and the names of the items, no records. One thread may tell what is written,
+    another what is found. A record that does not tell its version counts as the one after the record before it: a
+    stream without old images does not show the version that it deletes. `tombstones` says whether each delete must be
+    followed by one.
+    """
+
+    def __init__(self, *, tombstones: bool = True) -> None:
+        self.made = 0
+        self.found = 0
+        """Changes found, tombstones not counted."""
+        self._matched = 0
+        self._tombstones = tombstones
+        self._items: dict[tuple[str, str], _Item] = {}
+        self._counts: Counter[FaultKind] = Counter()
+        self._examples: dict[FaultKind, list[Fault]] = defaultdict(list)
+
+    @property
+    def missing(self) -> int:
+        """Changes made and not found yet."""
+        return self.made - self._matched
+
+    def wrote(self, table: str, key: str, op: WrittenOp, version: int) -> None:
+        """Note a change that DynamoDB made, or is about to make. The versions of an item count from 1."""
+        changes = self._items.setdefault((table, key), _Item()).changes
+        changes.extend(bytes(version - len(changes)))
+        changes[version - 1] = _CODES[op]
+        self.made += 1
+
+    def saw(self, record: FoundChange) -> None:
+        """Note a record that a consumer was given."""
+        item = self._items.setdefault((record.table, record.key), _Item())
+        place = record.topic, record.partition
+        if item.place is not None and item.place != place and item.misplaced is None:
+            item.misplaced = _fault(FaultKind.MISPLACED, record, record.version)
+            self._note(item.misplaced)
+        item.place = place
+        self._see_tombstone(item, record)
         if record.op == "tombstone":
-            continue
-        version = previous + 1 if record.version is None else record.version
-        previous = version
-        change = (record.op, version)
-        if change not in expected:
-            faults.append(_fault(FaultKind.UNEXPECTED, record, version))
-        elif change in seen:
-            faults.append(_fault(FaultKind.REPEATED, record, version))
-        elif version < newest:
-            faults.append(_fault(FaultKind.OUT_OF_ORDER, record, version))
-        seen.add(change)
-        newest = max(newest, version)
-    faults += [
-        Fault(FaultKind.LOST, change.table, change.key, change.op, change.version)
-        for change in written
-        if (change.op, change.version) not in seen
-    ]
-    return faults
+            return
+        self.found += 1
+        version = item.previous + 1 if record.version is None else record.version
+        item.previous = version
+        known = item.changes[version - 1] if 0 < version <= len(item.changes) else 0
+        if known & ~_SEEN != _CODES.get(record.op):
+            self._note(_fault(FaultKind.UNEXPECTED, record, version))
+        elif known & _SEEN:
+            self._note(_fault(FaultKind.REPEATED, record, version))
+        else:
+            item.changes[version - 1] |= _SEEN
+            self._matched += 1
+            if version < item.newest:
+                self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
+        item.newest = max(item.newest, version)
 
+    def verdict(self) -> Verdict:
+        """Sum up; what was not found until now counts as lost."""
+        counts = self._counts.copy()
+        examples = {kind: list(faults) for kind, faults in self._examples.items()}
 
-def _tombstone_faults(records: Sequence[FoundChange], *, wanted: bool) -> list[Fault]:
-    """Find the deletes that no tombstone follows, and the tombstones that follow no delete."""
-    faults: list[Fault] = []
-    delete: FoundChange | None = None
-    for record in records:
+        def note(fault: Fault) -> None:
+            counts[fault.kind] += 1
+            examples.setdefault(fault.kind, []).append(fault)
+
+        for (table, key), item in sorted(self._items.items()):
+            if item.delete is not None and self._tombstones:
+                note(item.delete)
+            for version, known in enumerate(item.changes, start=1):
+                if known and not known & _SEEN:
+                    note(Fault(FaultKind.LOST, table, key, _OPS[known - 1], version))
+        return Verdict(
+            made=self.made,
+            found=self.found,
+            lost=counts[FaultKind.LOST],
+            repeated=counts[FaultKind.REPEATED],
+            out_of_order=counts[FaultKind.OUT_OF_ORDER],
+            unexpected=counts[FaultKind.UNEXPECTED],
+            misplaced=counts[FaultKind.MISPLACED],
+            without_tombstone=counts[FaultKind.NO_TOMBSTONE],
+            examples=tuple(fault for kind in FaultKind for fault in examples.get(kind, [])[:EXAMPLES_MAX]),
+        )
+
+    @property
+    def faults(self) -> int:
+        """What was found to be wrong until now; what is not found yet does not count."""
+        return self._counts.total()
+
+    def _see_tombstone(self, item: _Item, record: FoundChange) -> None:
+        """Find the deletes that no tombstone follows, and the tombstones that follow no delete."""
         if record.op == "tombstone":
-            if delete is None or not wanted:
-                faults.append(_fault(FaultKind.UNEXPECTED, record, None))
-            delete = None
-            continue
-        if delete is not None and wanted:
-            faults.append(_fault(FaultKind.NO_TOMBSTONE, delete, delete.version))
-        delete = record if record.op == "d" else None
-    if delete is not None and wanted:
-        faults.append(_fault(FaultKind.NO_TOMBSTONE, delete, delete.version))
-    return faults
+            if item.delete is None or not self._tombstones:
+                self._note(_fault(FaultKind.UNEXPECTED, record, None))
+            item.delete = None
+            return
+        if item.delete is not None and self._tombstones:
+            self._note(item.delete)
+        item.delete = _fault(FaultKind.NO_TOMBSTONE, record, record.version) if record.op == "d" else None
+
+    def _note(self, fault: Fault) -> None:
+        self._counts[fault.kind] += 1
+        if len(self._examples[fault.kind]) < EXAMPLES_MAX:
+            self._examples[fault.kind].append(fault)
 
 
 def _fault(kind: FaultKind, record: FoundChange, version: int | None) -> Fault:

@@ -40,13 +40,14 @@ class _Envelope(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Envelope, strict=False).decode
 
 
-class _Interpreter:
+class Interpreter:
     """Makes `FoundChange`s of records; a tombstone belongs to the table of the last record with its key."""
 
     def __init__(self) -> None:
         self._tables: dict[tuple[str | None, bytes | None], str] = {}
 
     def __call__(self, message: Message, seen_ns: int) -> FoundChange:
+        """Interpret one record of a table's topic, seen at `seen_ns`."""
         key, value = message.key(), message.value()
         item = message.topic(), key
         op: FoundOp = "tombstone"
@@ -90,7 +91,7 @@ def read_committed(kafka: Mapping[str, str], topics: Collection[str]) -> list[Fo
         "enable.partition.eof": True,
     }
     consumer = clients.consumer(kafka, own)
-    interpret = _Interpreter()
+    interpret = Interpreter()
     found: list[FoundChange] = []
     try:
         known = consumer.list_topics(timeout=clients.REQUEST_TIMEOUT_S).topics
@@ -157,7 +158,7 @@ class LiveReader:
             raise self._error
 
     def _run(self) -> None:
-        interpret = _Interpreter()
+        interpret = Interpreter()
         try:
             for message in follow(
                 self._kafka, self._topics.__contains__, "beginning", self._stopping.is_set, self._take_up

@@ -180,13 +180,24 @@ class KafkaBroker(JavaService):
 
 
 class KafkaCluster:
-    """Several brokers that replicate everything; a context manager that starts and closes them."""
+    """Several brokers that replicate everything; a context manager that starts and closes them.
 
-    def __init__(self, brokers: int = 3, *, properties: Mapping[str, str] | None = None) -> None:
-        voters = dict(enumerate(free_ports(brokers), start=1))
+    `proxied`: each has a `proxy_port`, on which a proxy of a test is to listen.
+    """
+
+    def __init__(self, brokers: int = 3, *, properties: Mapping[str, str] | None = None, proxied: bool = False) -> None:
+        ports = free_ports(2 * brokers)
+        voters = dict(enumerate(ports[:brokers], start=1))
         cluster_id = new_cluster_id()
         self.brokers: Sequence[KafkaBroker] = [
-            KafkaBroker(node_id=node, voters=voters, cluster_id=cluster_id, properties=properties) for node in voters
+            KafkaBroker(
+                node_id=node,
+                voters=voters,
+                cluster_id=cluster_id,
+                properties=properties,
+                proxy_port=proxy_port if proxied else None,
+            )
+            for node, proxy_port in zip(voters, ports[brokers:], strict=True)
         ]
 
     @property

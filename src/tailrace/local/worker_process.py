@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,18 +41,29 @@ class WorkerMetrics:
 
 
 class WorkerProcess:
-    """One worker of the pipeline file; its log is `<name>.log` in `folder`, which goes if this process dies."""
+    """One worker of the pipeline file; its log is `<name>.log` in `folder`, which goes if this process dies.
 
-    def __init__(self, name: str, pipeline: Path, folder: Path) -> None:
+    `program` are Python's arguments to run `tailrace`, `environment` more variables than this process has.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        pipeline: Path,
+        folder: Path,
+        *,
+        program: Sequence[str] = ("-m", "tailrace"),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log_path = folder / f"{name.replace(' ', '-')}.log"
         self._port = free_ports(1)[0]
         self._process = start_watched(
-            [sys.executable, "-m", "tailrace", "run", str(pipeline), "--metrics-port", str(self._port)],
+            [sys.executable, *program, "run", str(pipeline), "--metrics-port", str(self._port)],
             cwd=folder,
             log_path=self.log_path,
             temporary=folder,
-            environment=os.environ | CREDENTIALS,
+            environment={**os.environ, **CREDENTIALS, **(environment or {})},
         )
 
     @property
@@ -79,6 +90,14 @@ class WorkerProcess:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         Watchdog.forget(self.pid)
+
+    def freeze(self) -> None:
+        """Hold it with SIGSTOP."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self.pid, signal.SIGCONT)
 
     def terminate(self) -> None:
         """Ask it to end, with SIGTERM."""

@@ -23,6 +23,7 @@ _LEVELS = {
     NoticeKind.GAP: logging.ERROR,
     NoticeKind.SHARD_FAILED: logging.ERROR,
     NoticeKind.TOPIC_REFUSED: logging.ERROR,
+    NoticeKind.DENIED: logging.ERROR,
     NoticeKind.SET_ASIDE: logging.WARNING,
     NoticeKind.SHARD_SKIPPED: logging.WARNING,
     NoticeKind.READ_FAILED: logging.WARNING,
@@ -95,7 +96,7 @@ class Metrics:
 
     def notice(self, lane: int, notice: Notice) -> None:
         """A lane has something to tell."""
-        if notice.kind is NoticeKind.LOST:
+        if notice.kind in {NoticeKind.LOST, NoticeKind.DENIED}:
             self._lanes_lost.inc()
         if notice.kind is NoticeKind.GAP:
             self._gaps.labels(notice.table).inc()

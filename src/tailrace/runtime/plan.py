@@ -15,7 +15,9 @@ from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, T
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
+from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
+from tailrace.runtime import cluster_risks
 from tailrace.runtime import pipeline as wiring
 
 BATCH_BYTES = 1_000_000
@@ -105,8 +107,8 @@ def warnings(plan: Plan) -> tuple[str, ...]:
 def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
-    Without `details`, what costs a call for each topic or shard is left out: enough for `refuse`, and for the many
-    workers that start at once.
+    Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
+    many workers that start at once.
     """
     pipeline = loaded.pipeline
     admin = clients.admin(pipeline.kafka)
@@ -118,6 +120,8 @@ def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, unfinished_shards = planner.look_at_lanes(checkpoints)
     tables, unmatched = planner.tables()
+    more_problems, risks = planner.look_at_broker()
+    problems += more_problems
     problems += planner.look_at_replication((checkpoints, dead_letters), tables)
     if details:
         tables, more = planner.look_at_rights(tables, (checkpoints, dead_letters))
@@ -135,7 +139,7 @@ def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -
         tables=tables,
         unfinished_shards=unfinished_shards,
         problems=problems,
-        warnings=unmatched,
+        warnings=(*risks, *unmatched),
     )
 
 
@@ -158,9 +162,25 @@ class _Planner:
             replication = topics.replication_of(spec, self._cluster.brokers)
             made_with = topics.properties_of(spec, self._cluster.brokers)
             return TopicPlan(spec.name, False, spec.partitions, replication, made_with)
-        config = topics.config(self._admin, spec.name) if self._details else {}
-        warnings = topic_differences(self._loaded, spec, state, config)
+        is_own = spec.name in {self._pipeline.checkpoints_topic, self._pipeline.dead_letters_topic}
+        config = topics.config(self._admin, self._pipeline.kafka, spec.name) if is_own or self._details else {}
+        warnings = (
+            *topic_differences(self._loaded, spec, state, config),
+            *cluster_risks.of_topic(state, config, brokers=self._cluster.brokers),
+        )
         return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
+
+    def look_at_broker(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Give what keeps every lane from working, and what puts the promises at risk, as one broker is set."""
+        user = self._pipeline.kafka
+        try:
+            config = topics.broker_config(self._admin, user, self._cluster.any_broker)
+        except WorldError as error:
+            return (), (f"{error}; nothing is known of what docs/guarantees.md asks of the brokers",)
+        asked_ms = int(user.get("transaction.timeout.ms", PRODUCER_DEFAULTS["transaction.timeout.ms"]))
+        too_long = cluster_risks.transactions_too_long(asked_ms, config)
+        problems = (f"{self._loaded.place('kafka', 'transaction.timeout.ms')}: {too_long}",) if too_long else ()
+        return problems, cluster_risks.of_broker(config, self._cluster)
 
     def look_at_lanes(self, checkpoints: TopicPlan) -> tuple[tuple[str, ...], int]:
         """Give what is wrong with the lanes, and how many shards are not yet published to their end."""
@@ -169,7 +189,9 @@ class _Planner:
             return (), 0
         try:
             with self._loaded.telling("lanes"):
-                checkpoint_topic.check(self._admin, pipeline.name, pipeline.lanes, checkpoints.partitions)
+                checkpoint_topic.check(
+                    self._admin, pipeline.kafka, pipeline.name, pipeline.lanes, checkpoints.partitions
+                )
             view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, checkpoints.partitions)
             checkpoint_topic.check_method(pipeline.name, view.method, "worker")
         except WorldError as error:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import msgspec
+
+from tailrace.core.ports import ReadError
+from tailrace.sources import stream_arn
 
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "?"]
 """A change's op; `upsert` where the format item does not tell `c` from `u`; `?` for a record that is no change."""
@@ -19,7 +21,6 @@ _Read = tuple[ShownOp, str | None, bytes]
 _REASON: Final = "__connect.errors.exception.message"
 _LAMBDA_OPS: Final[dict[str, ShownOp]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 _EVENT_OPS: Final[dict[str, ShownOp]] = {"created": "c", "updated": "u", "deleted": "d", "read": "r"}
-_TABLE_OF_ARN = re.compile(r":table/([^/]+)")
 
 
 class _Place(msgspec.Struct):
@@ -128,8 +129,10 @@ def _read_cloud_event(value: bytes) -> _Read:
 
 
 def _table(arn: str) -> str | None:
-    found = _TABLE_OF_ARN.search(arn)
-    return found[1] if found else None
+    try:
+        return stream_arn.table_of(arn)
+    except ReadError:
+        return None
 
 
 _debezium = msgspec.json.Decoder(_Debezium).decode

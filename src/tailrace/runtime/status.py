@@ -11,6 +11,7 @@ import msgspec
 from tailrace.config import LoadedPipeline
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import ShardRecord, TableState
+from tailrace.core.lane import LISTER_LANE
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
 from tailrace.kafka import checkpoint_topic, clients, membership
@@ -61,6 +62,8 @@ class Status(msgspec.Struct, frozen=True):
     lanes: int
     workers: tuple[str, ...]
     tables: tuple[TableStatus, ...]
+    untaken: tuple[int, ...] = ()
+    """Lanes with work whose owner in the group has not taken them: so for seconds after a rebalance, no longer."""
 
 
 def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
@@ -72,7 +75,17 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
     group = membership.describe(pipeline.kafka, pipeline.name)
     now_ms = time.time_ns() // 1_000_000
     tables = tables_of(view, group, now_ms, file=loaded.file, with_ended=with_ended)
-    return Status(pipeline.name, now_ms, lanes, group.members, tables)
+    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken_lanes(view, group))
+
+
+def untaken_lanes(view: View, group: Group) -> tuple[int, ...]:
+    """Give the lanes with work whose owner has not taken them."""
+    return tuple(
+        lane
+        for lane, owner in sorted(group.owners.items())
+        if (lane == LISTER_LANE or view.shards_of(lane))
+        and (lane not in view.takers or view.takers[lane].owner != owner)
+    )
 
 
 def tables_of(view: View, group: Group, now_ms: int, *, file: str, with_ended: bool) -> tuple[TableStatus, ...]:

@@ -196,8 +196,13 @@ class Worker:
         """Say why this worker does no work yet, or None: it has joined the group and holds what it was given."""
         if not self._joined.is_set():
             return "it has not joined the group yet"
-        opening = sorted(lane.lane for lane in self.report() if lane.state not in _READY_STATES)
-        return f"lanes {opening} are not taken yet" if opening else None
+        opening = sorted(
+            (lane for lane in self.report() if lane.state not in _READY_STATES), key=lambda each: each.lane
+        )
+        if not opening:
+            return None
+        why = next((f": {lane.lost_why}" for lane in opening if lane.lost_why), "")
+        return f"lanes {[lane.lane for lane in opening]} are not taken yet{why}"
 
     # The engine's thread
 

@@ -1,4 +1,4 @@
-"""A stand-in for DynamoDB and DynamoDB Streams behind the AWS wire protocol, to test consumers with."""
+"""Stand-ins for DynamoDB and its streams behind the AWS wire protocol, and for AWS Lambda, to test consumers with."""
 
 from tailrace.testing.server import SimulatedDynamoDB
 

@@ -6,11 +6,10 @@ import math
 import select
 import socket
 import struct
-import sys
 import threading
 import time
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from types import TracebackType
 from typing import Any, Final, Self
 from uuid import uuid4
@@ -20,6 +19,7 @@ import msgspec
 from tailrace.errors import WorldError
 from tailrace.testing import actions
 from tailrace.testing.aws_error import AwsError
+from tailrace.testing.http_server import HttpServer
 from tailrace.testing.simulator import Reply, Simulator
 
 CONTROL: Final = "/_tailrace/"
@@ -55,7 +55,7 @@ class SimulatedDynamoDB:
         self._lock = threading.Condition()
         self._closing = False
         try:
-            self._server = _Server((host, port), _handler(self))
+            self._server = HttpServer((host, port), _handler(self))
         except OSError as error:
             raise WorldError(
                 f"the stand-in cannot listen on {host}:{port}: {error.strerror}", hint="choose another port"
@@ -119,38 +119,6 @@ class SimulatedDynamoDB:
 
     def _now_ms(self) -> int:
         return round(self._clock() * 1000)
-
-
-class _Server(ThreadingHTTPServer):
-    """Keeps its connections, to end them when it closes: a client keeps them alive for as long as it likes."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, *arguments: Any) -> None:
-        self._connections: set[socket.socket] = set()
-        super().__init__(*arguments)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._connections.discard(request)
-        super().shutdown_request(request)
-
-    def server_close(self) -> None:
-        super().server_close()
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # its client was quicker
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that end: clients go away as they like, and some are cut on purpose."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handle_error(request, client_address)
 
 
 def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:

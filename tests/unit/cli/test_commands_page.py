@@ -37,7 +37,7 @@ def commands() -> Iterator[tuple[str, set[str], str]]:
             whole = f"{name} {word}"
             if isinstance(command, TyperGroup):
                 groups.append((whole, command))
-            else:
+            if not isinstance(command, TyperGroup) or command.invoke_without_command:
                 yield whole, options_of(command), command.help or ""
 
 

@@ -143,9 +143,9 @@ def test_a_split_is_published_with_its_parent_although_that_is_still_shown_as_op
         assert (record.start, record.initial, record.seen_ms) == ("TRIM_HORIZON", False, NOW_MS + 1_000)
 
 
-def test_a_child_that_is_found_late_is_unread_since_its_parents_end(pipeline: Pipeline) -> None:
+def test_a_child_that_is_found_late_is_unread_since_its_parent_was_open(pipeline: Pipeline) -> None:
     pipeline.list(listed("a"))
-    pipeline.commit("a", checkpoint("ended", at_ms=NOW_MS + 500))
+    pipeline.commit("a", checkpoint("ended", at_ms=NOW_MS + DAY_MS, open_ms=NOW_MS + 500))
     pipeline.now_ms += 2 * DAY_MS
     (child,) = pipeline.list(listed("a", closed=True), listed("b", "a")).values()
     assert child is not None
@@ -166,6 +166,15 @@ def test_a_shard_whose_parents_nobody_knows_may_be_unread_since_the_first_listin
     (overlooked,) = pipeline.list(listed("a"), listed("c", "b"), gone=["b"]).values()
     assert overlooked is not None
     assert overlooked.seen_ms == NOW_MS
+
+
+def test_a_shard_whose_parents_nobody_knows_is_unread_since_a_known_shard_was_open(pipeline: Pipeline) -> None:
+    """The known one was found late itself: when it was first seen it had closed long before."""
+    pipeline.list(listed("a"))
+    pipeline.commit("a", checkpoint("ended", at_ms=NOW_MS, open_ms=NOW_MS - DAY_MS))
+    (overlooked,) = pipeline.list(listed("c", "b"), gone=["b"]).values()
+    assert overlooked is not None
+    assert overlooked.seen_ms == NOW_MS - DAY_MS
 
 
 def test_a_merged_shard_waits_for_both_parents(pipeline: Pipeline) -> None:

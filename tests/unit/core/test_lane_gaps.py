@@ -25,6 +25,7 @@ from tailrace.core.shard import Position
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
 ELSEWHERE = next(shards_of_lane(2))
+HOUR_MS = DAY_MS // 24
 
 
 def taken(*, sequence: int | None = 7) -> LaneUnderTest:
@@ -44,6 +45,13 @@ def gap_of(lane: LaneUnderTest) -> Checkpoint:
     assert gap is not None
     assert gap.state == "gap"
     return gap
+
+
+def find_nothing(lane: LaneUnderTest) -> None:
+    """Read A to its present end, which holds no change: three empty pages in a row."""
+    for _ in range(3):
+        lane.read(A, page(A))
+        lane.wait(1_000)
 
 
 @pytest.mark.parametrize("failure", [ReadFailure.TRIMMED, ReadFailure.GONE])
@@ -188,8 +196,7 @@ def test_a_checkpoint_keeps_its_sequence_number_over_an_accepted_gap_and_says_th
     lane.accept((A, gap_of(lane)))
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(1_000)
-    lane.read(A, page(A))
-    lane.wait(100)
+    find_nothing(lane)
     kept = checkpoints_in(lane.committed())[A]
     assert kept is not None
     assert (kept.state, kept.sequence, kept.trimmed) == ("open", "7", True)
@@ -201,10 +208,15 @@ def test_a_checkpoint_keeps_its_sequence_number_over_an_accepted_gap_and_says_th
     assert sequences_in(lane.committed()) == [20]
 
 
-def test_an_acceptance_is_used_up_by_the_first_page() -> None:
+def test_an_acceptance_is_used_up_once_the_shard_goes_on() -> None:
+    """One empty page, or two, may come in the middle of what is left: until there are three the gap stands."""
     lane = taken()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
+    for _ in range(2):
+        lane.read(A, page(A))
+        lane.wait(1_000)
+        assert not lane.is_committing()
     lane.read(A, page(A))
     lane.wait(1_000)
     lane.committed()
@@ -216,8 +228,7 @@ def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
     lane = taken()
     lane.fail(A, ReadFailure.GONE)  # another endpoint, by mistake
     lane.accept((A, gap_of(lane)))
-    lane.read(A, page(A))
-    lane.wait(1_000)
+    find_nothing(lane)
     resumed = checkpoints_in(lane.committed())[A]
     assert resumed is not None
     assert (resumed.state, resumed.sequence) == ("open", "7")
@@ -242,8 +253,7 @@ def test_a_later_gap_is_another_even_at_the_same_position(sequence: int | None) 
     lane.fail(A, ReadFailure.GONE)
     first = gap_of(lane)
     lane.accept((A, first))
-    lane.read(A, page(A))
-    lane.wait(1_000)
+    find_nothing(lane)
     lane.committed()
     lane.lose()
     lane.take()
@@ -337,6 +347,48 @@ def test_a_shard_that_waited_for_its_parents_for_more_than_a_day_is_a_gap(initia
     gap = gap_of(lane)
     assert gap.sequence is None
     lane.accept((A, gap))
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+
+
+@pytest.mark.parametrize("hours", [3, 5])
+def test_a_child_counts_from_when_its_parent_was_open_not_from_when_its_end_was_read(hours: int) -> None:
+    """After 20 hours without a worker the parent is read to its end; the child is listed so many hours later."""
+    lane = LaneUnderTest(1)
+    lane.publish(B, lineage())
+    lane.publish(ELSEWHERE, checkpoint("ended", 6, at_ms=NOW_MS, open_ms=NOW_MS - 20 * HOUR_MS))
+    lane.take()
+    lane.now_ms += hours * HOUR_MS
+    lane.publish(A, lineage(ELSEWHERE, seen_ms=lane.now_ms))
+    if hours < 4:
+        assert lane.reads[A].position == Position("TRIM_HORIZON")
+    else:
+        assert gap_of(lane).sequence is None
+
+
+def test_the_first_listing_of_a_stream_counts_from_itself_however_old_the_parents_are() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(ELSEWHERE, initial=True))
+    lane.publish(ELSEWHERE, checkpoint("ended", 6, open_ms=NOW_MS - 2 * DAY_MS))
+    lane.take()
+    assert lane.reads[A].position == Position("TRIM_HORIZON")
+
+
+def test_a_child_whose_parent_was_quiet_to_its_end_counts_from_there() -> None:
+    """Three empty pages in a row say that nothing was to be read: the shard was open."""
+    lane = LaneUnderTest(1)
+    lane.publish(B, lineage())
+    lane.publish(B, checkpoint("open", 7, at_ms=NOW_MS, open_ms=NOW_MS))
+    lane.now_ms += 2 * DAY_MS
+    lane.take()
+    for _ in range(3):
+        lane.read(B, page(B))
+        lane.wait(1_000)
+    lane.read(B, page(B, end=True))
+    lane.wait(1_000)
+    while lane.is_committing():
+        lane.committed()
+        lane.wait(1_000)
+    lane.publish(A, lineage(B, seen_ms=lane.now_ms))
     assert lane.reads[A].position == Position("TRIM_HORIZON")
 
 

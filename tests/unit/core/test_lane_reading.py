@@ -21,7 +21,7 @@ from support.lanes import (
     shards_of_lane,
 )
 from tailrace.core.lane import LaneOptions
-from tailrace.core.lane_messages import NoticeKind, PageRead, ReadFailed, Tick
+from tailrace.core.lane_messages import Commit, NoticeKind, PageRead, ReadFailed, Tick
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import CLOCK_SKEW_MS, Phase
@@ -287,9 +287,36 @@ def test_a_shard_without_changes_says_now_and_then_that_it_is_still_read() -> No
     lane.wait(1_000)
     lane.read(A, page(A))
     lane.wait(1_000)
+    assert not lane.is_committing(), "two empty pages may come in the middle of what is left"
+    lane.read(A, page(A))
+    lane.wait(1_000)
     said = checkpoints_in(lane.committed())[A]
     assert said is not None
     assert said.at_ms > NOW_MS + DAY_MS // 4
+
+
+def test_a_checkpoint_says_until_when_its_shard_was_surely_open() -> None:
+    """A change, and three empty pages in a row, prove it; one empty page may come in the middle of a closed shard."""
+    lane = taken(A)
+    lane.now_ms += DAY_MS // 2
+    lane.read(A, page(A, 1))
+    lane.wait(1_000)
+    assert open_ms(lane.committed()) == NOW_MS, "its change is as old"
+    for _ in range(3):
+        lane.read(A, page(A))
+        lane.wait(1_000)
+    asked_ms = lane.lane.readings[A].open_ms
+    assert asked_ms > NOW_MS + DAY_MS // 2
+    lane.now_ms += DAY_MS // 3
+    lane.read(A, page(A, end=True))
+    lane.wait(1_000)
+    assert open_ms(lane.committed()) == asked_ms
+
+
+def open_ms(commit: Commit) -> int | None:
+    said = checkpoints_in(commit)[A]
+    assert said is not None
+    return said.open_ms
 
 
 def test_an_empty_page_at_the_end_of_a_shard_commits_its_end() -> None:
@@ -360,7 +387,7 @@ def test_a_record_that_may_not_pass_stops_its_shard_after_what_came_before_it(en
     stopped = checkpoints_in(commit)[A]
     assert stopped is not None
     assert stopped == msgspec.structs.replace(
-        checkpoint("failed", 1), detail="number out of range (sequence number 2)", at_ms=stopped.at_ms
+        checkpoint("failed", 1, open_ms=NOW_MS), detail="number out of range (sequence number 2)", at_ms=stopped.at_ms
     )
     lane.wait(60_000)
     assert not lane.is_committing(), "nothing says that the shard ended"

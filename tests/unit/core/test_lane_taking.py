@@ -21,7 +21,6 @@ from support.lanes import (
 from tailrace.core.checkpoint import ListerKey, PipelineKey, PipelineRecord, Taken, TakenKey, Write
 from tailrace.core.lane import Lane, LaneOptions, LaneState
 from tailrace.core.lane_messages import (
-    Assigned,
     CloseProducer,
     Committed,
     NoticeKind,
@@ -87,7 +86,7 @@ def test_a_taken_record_that_never_shows_makes_the_lane_be_taken_anew(lane: Lane
 
 def test_a_lane_without_shards_is_not_taken_until_it_has_one() -> None:
     lane = LaneUnderTest(number=1)
-    assert lane.handle(Assigned()) == []
+    assert lane.handle(ViewChanged()) == []
     assert lane.handle(Tick()) == []
     lane.publish(next(shards_of_lane(2)), lineage())
     assert lane.lane.state.name == "IDLE"
@@ -97,7 +96,7 @@ def test_a_lane_without_shards_is_not_taken_until_it_has_one() -> None:
 
 def test_lane_0_is_taken_without_shards_and_waits_until_every_lane_shows_its_lister_record() -> None:
     lane = LaneUnderTest(number=0)
-    lane.handle(Assigned())
+    lane.handle(ViewChanged())
     lane.open()
     commit = lane.committed(seen=False)
     listers = [write for write in commit.transaction.writes if isinstance(write.key, ListerKey)]
@@ -116,7 +115,7 @@ def test_only_the_owner_of_lane_0_is_the_lister(lane: LaneUnderTest) -> None:
 
 def test_lineage_is_published_with_the_next_transaction() -> None:
     lane = LaneUnderTest(number=0)
-    lane.handle(Assigned())
+    lane.handle(ViewChanged())
     lane.take()
     birth = Write(0, PipelineKey(), PipelineRecord(lanes=LANE_COUNT, created_ms=NOW_MS))
     lane.handle(PublishLineage(lane.lane.incarnation, (birth,)))
@@ -130,7 +129,7 @@ def test_a_new_lane_never_takes_an_answer_meant_for_the_one_before() -> None:
     before.lane = Lane(1, "w", before.view, LaneOptions(), incarnations=incarnations, jitter=lambda: 0.0)
     before.publish(A, lineage())
     after = Lane(1, "w", before.view, LaneOptions(), incarnations=incarnations, jitter=lambda: 0.0)
-    after.handle(Assigned(), NOW_MS)
+    after.handle(ViewChanged(), NOW_MS)
     assert after.handle(Committed(before.lane.incarnation), NOW_MS) == []
     assert after.state is LaneState.OPENING
 

@@ -11,7 +11,6 @@ from support.lanes import LaneUnderTest, lineage, page, shards_of_lane
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, ShardKey, Write
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import (
-    Assigned,
     Committed,
     Event,
     PageRead,
@@ -121,7 +120,6 @@ def _lineage(lane: LaneUnderTest) -> Event:
 
 
 EVENTS: dict[str, Callable[[LaneUnderTest], Event]] = {
-    "Assigned": lambda lane: Assigned(),
     "Release": lambda lane: Release(),
     "Tick": lambda lane: Tick(),
     "Tick, a minute later": _later,
@@ -136,7 +134,6 @@ EVENTS: dict[str, Callable[[LaneUnderTest], Event]] = {
 
 TABLE: dict[str, dict[str, str]] = {
     "IDLE": {
-        "Assigned": "IDLE",
         "Release": "RELEASED: Released",
         "Tick": "IDLE",
         "Tick, a minute later": "IDLE",
@@ -149,7 +146,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "IDLE",
     },
     "IDLE, with a shard": {
-        "Assigned": "OPENING: OpenProducer",
         "Release": "RELEASED: Released",
         "Tick": "OPENING: OpenProducer",
         "Tick, a minute later": "OPENING: OpenProducer",
@@ -162,7 +158,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "OPENING: OpenProducer",
     },
     "OPENING": {
-        "Assigned": "OPENING",
         "Release": "RELEASING",
         "Tick": "OPENING",
         "Tick, a minute later": "OPENING",
@@ -175,7 +170,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "OPENING",
     },
     "TAKING": {
-        "Assigned": "TAKING",
         "Release": "RELEASING",
         "Tick": "TAKING",
         "Tick, a minute later": "TAKING",
@@ -188,7 +182,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "TAKING",
     },
     "CATCHING_UP": {
-        "Assigned": "CATCHING_UP",
         "Release": "RELEASED: CloseProducer, Released",
         "Tick": "CATCHING_UP",
         "Tick, a minute later": "BACKING_OFF: CloseProducer, Notice",
@@ -201,7 +194,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "CATCHING_UP",
     },
     "ACTIVE": {
-        "Assigned": "ACTIVE",
         "Release": "RELEASED: CloseProducer, Released",
         "Tick": "ACTIVE",
         "Tick, a minute later": "ACTIVE",
@@ -214,7 +206,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "ACTIVE",
     },
     "ACTIVE, committing": {
-        "Assigned": "ACTIVE",
         "Release": "RELEASING",
         "Tick": "ACTIVE",
         "Tick, a minute later": "ACTIVE",
@@ -227,7 +218,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "ACTIVE",
     },
     "BACKING_OFF": {
-        "Assigned": "BACKING_OFF",
         "Release": "RELEASED: Released",
         "Tick": "BACKING_OFF",
         "Tick, a minute later": "OPENING: OpenProducer",
@@ -240,7 +230,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "BACKING_OFF",
     },
     "RELEASING": {
-        "Assigned": "RELEASING",
         "Release": "RELEASING",
         "Tick": "RELEASING",
         "Tick, a minute later": "RELEASING",
@@ -253,7 +242,6 @@ TABLE: dict[str, dict[str, str]] = {
         "PublishLineage": "RELEASING",
     },
     "RELEASED": {
-        "Assigned": "RELEASED",
         "Release": "RELEASED",
         "Tick": "RELEASED",
         "Tick, a minute later": "RELEASED",

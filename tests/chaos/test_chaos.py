@@ -1,0 +1,264 @@
+"""A short run of chaos keeps every promise; and its checkers find what they are there to find."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos import resources, schedule
+from chaos.lineage import LineageChecker
+from chaos.outcome import Options, Outcome
+from chaos.resources import Sample
+from chaos.schedule import Kind
+from chaos.take_overs import TakeOvers
+from tailrace.local.checker import Checker, FoundChange, FoundOp
+
+TESTS = Path(__file__).parents[1]
+MINUTES = "0.7"
+STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026"
+OPTIONS = Options(seed=7, changes=2, kills=1, seconds=60, workers=4, items=1)
+
+
+def test_a_short_run_keeps_every_promise() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "chaos", "--seed", "1", "--minutes", MINUTES, "--json"],
+        env=os.environ | {"PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    told = json.loads(ran.stdout)
+    assert told["good"]
+    assert told["verdict"]["found"] == told["verdict"]["made"] > 5_000
+    assert told["kills"] >= 3
+    assert told["shards_ended"] > 4
+    assert told["source_faults"] > 100
+    for kind in (Kind.KILL, Kind.STOP, Kind.FREEZE, Kind.CLOCK, Kind.BROKER_KILL, Kind.CUT, Kind.HOLE, Kind.SPLIT):
+        assert any(fault.startswith(kind) for fault in told["faults"]), kind
+
+
+# The schedule
+
+
+def test_a_seed_gives_the_same_schedule_again_and_every_kind_of_fault() -> None:
+    steps = schedule.draw(7, seconds=60, kills=5, splits=4)
+    assert steps == schedule.draw(7, seconds=60, kills=5, splits=4)
+    assert steps != schedule.draw(8, seconds=60, kills=5, splits=4)
+    assert {step.kind for step in steps} == set(Kind)
+    assert sum(step.kind is Kind.KILL for step in steps) == 5
+    assert all(0 <= step.at_s < 60 for step in steps)
+
+
+def test_more_kills_leave_the_other_faults_where_they_are() -> None:
+    few, many = (schedule.draw(7, seconds=600, kills=kills, splits=4) for kills in (5, 50))
+    assert [s for s in few if s.kind is not Kind.KILL] == [s for s in many if s.kind is not Kind.KILL]
+
+
+# The checkpoint topic
+
+
+class Topic:
+    """Hands records of the checkpoint topic to a checker, one a second."""
+
+    def __init__(self) -> None:
+        self.checker = LineageChecker()
+        self._now_ms = 0
+
+    def shard(self, name: str, *parents: str) -> None:
+        self._say(["shard", STREAM, name], {"parents": [[STREAM, parent] for parent in parents]})
+
+    def checkpoint(self, name: str, sequence: int, state: str = "open") -> None:
+        self._say(["checkpoint", STREAM, name], {"state": state, "sequence": str(sequence), "detail": "a reason"})
+
+    def take_back(self, name: str) -> None:
+        self._say(["checkpoint", STREAM, name], None)
+
+    def table(self, state: str) -> None:
+        self._say(["table", "orders"], {"state": state, "detail": "a reason"})
+
+    def _say(self, key: list[str], value: dict[str, Any] | None) -> None:
+        self._now_ms += 1_000
+        encoded = None if value is None else json.dumps(value).encode()
+        self.checker.saw(json.dumps(key).encode(), encoded, self._now_ms)
+
+
+def test_checkpoints_that_go_on_break_nothing() -> None:
+    topic = Topic()
+    topic.table("streaming")
+    topic.shard("parent")
+    topic.shard("child", "parent")
+    topic.checkpoint("parent", 9)
+    topic.checkpoint("parent", 10)
+    topic.checkpoint("parent", 10, "ended")
+    topic.checkpoint("child", 11)
+    topic.take_back("parent")
+    assert topic.checker.finish() == []
+    assert topic.checker.ended == 1
+
+
+def test_a_step_back_is_found_also_when_it_has_fewer_digits() -> None:
+    topic = Topic()
+    topic.checkpoint("shard", 10)
+    topic.checkpoint("shard", 9)
+    assert topic.checker.finish() == ["shard steps back from 10 to 9"]
+
+
+def test_what_comes_after_an_end_is_found() -> None:
+    topic = Topic()
+    topic.checkpoint("shard", 10, "ended")
+    topic.checkpoint("shard", 11)
+    assert topic.checker.finish() == ["shard goes on after its end"]
+
+
+def test_a_child_that_begins_before_its_parents_end_is_found() -> None:
+    topic = Topic()
+    topic.shard("child", "parent")
+    topic.checkpoint("child", 11)
+    assert topic.checker.finish() == ["child began before its parent parent ended"]
+    topic.checkpoint("parent", 10, "ended")
+    assert topic.checker.finish() == ["child began before its parent parent ended"]
+
+
+@pytest.mark.parametrize("state", ["gap", "failed"])
+def test_a_shard_or_a_table_that_stands_is_found(state: str) -> None:
+    topic = Topic()
+    topic.checkpoint("shard", 10, state)
+    topic.table(state)
+    assert topic.checker.finish() == [f"shard stands at {state}: a reason", f"table orders is {state}: a reason"]
+
+
+def test_a_checkpoint_that_is_taken_back_too_early_is_found() -> None:
+    topic = Topic()
+    topic.checkpoint("shard", 10)
+    topic.take_back("shard")
+    assert topic.checker.finish() == ["the checkpoint of shard is taken back before its end"]
+
+
+# Resources
+
+
+def steady(count: int = 60) -> list[Sample]:
+    """A worker that has many lanes at times."""
+    return [
+        Sample(at_s=2.0 * n, memory_mb=90 + n % 7, threads=40 + 30 * (n % 5 == 0), sockets=20 + n % 9, files=60 + n % 9)
+        for n in range(count)
+    ]
+
+
+def test_what_goes_up_and_down_is_flat() -> None:
+    assert resources.troubles(steady()) == []
+
+
+@pytest.mark.parametrize("name", ["memory_mb", "threads", "sockets", "files"])
+def test_what_grows_is_found(name: str) -> None:
+    leaking = [replace(each, **{name: getattr(each, name) + n}) for n, each in enumerate(steady())]
+    assert [trouble.split(":")[0] for trouble in resources.troubles(leaking)] == [name]
+
+
+def test_what_is_too_much_at_any_time_is_found() -> None:
+    samples = steady()
+    samples[30] = replace(samples[30], memory_mb=900)
+    assert resources.troubles(samples) == ["memory_mb: 900, more than 400"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_a_process_is_looked_at() -> None:
+    found = resources.sample(os.getpid(), 1.0)
+    assert found is not None
+    assert found.memory_mb > 10
+    assert found.threads >= 1
+    assert found.files >= found.sockets
+    assert resources.sample(2**22 + 1, 1.0) is None
+
+
+# Take-overs
+
+
+def taken(by: int) -> bytes:
+    return json.dumps({"owner": f"host:{by}:1f0c"}).encode()
+
+
+def test_a_take_over_is_from_the_kill_to_anothers_taking() -> None:
+    take_overs = TakeOvers()
+    take_overs.taken(0, taken(by=1), 10.0)
+    take_overs.taken(1, taken(by=2), 10.0)
+    take_overs.killed(1, 20.0)
+    take_overs.taken(0, taken(by=1), 20.5)  # it was committed before, and seen late
+    take_overs.taken(1, taken(by=2), 21.0)
+    take_overs.taken(0, taken(by=2), 27.0)
+    assert take_overs.seconds == [7.0]
+
+
+# The outcome
+
+
+def outcome(checker: Checker, **more: Any) -> Outcome:
+    nothing: dict[str, Any] = {
+        "options": OPTIONS,
+        "seconds": 60.0,
+        "interrupted": False,
+        "hottest": 2,
+        "rested_s": 0.0,
+        "kills": 1,
+        "kills_of_publishers": 1,
+        "broker_kills": 0,
+        "published_between_kills": [2],
+        "faults": {"connection cut": 1},
+        "late_commits": {},
+        "source_faults": 1,
+        "shards_ended": 1,
+        "takings": 1,
+        "take_overs_s": [7.0],
+        "caught_up_s": 1.0,
+        "workers_started": 4,
+        "samples": steady(),
+        "troubles": [],
+    }
+    return Outcome(verdict=checker.verdict(), **(nothing | more))
+
+
+def checker_of(*versions: int) -> Checker:
+    """Two changes were made, and these were found."""
+    checker = Checker()
+    checker.wrote("orders", "a", "c", 1)
+    checker.wrote("orders", "a", "u", 2)
+    for offset, version in enumerate(versions):
+        op: FoundOp = "c" if version == 1 else "u"
+        checker.saw(FoundChange("orders", "a", op, version, "chaos.orders", 0, offset, 0))
+    return checker
+
+
+def test_a_good_run_says_so_and_how_to_repeat_it() -> None:
+    good = outcome(checker_of(1, 2))
+    assert good.good
+    block = "\n".join(good.lines())
+    assert "every promise kept" in block
+    assert "make soak SEED=7 CHANGES=2 KILLS=1 MINUTES=1 WORKERS=4 ITEMS=1" in block
+    assert json.loads(json.dumps(good.json()))["good"] is True
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [((1,), "lost 1"), ((1, 2, 2), "repeated 1"), ((2, 1), "out of order 1"), ((1, 2, 3), "unexpected 1")],
+)
+def test_a_lost_repeated_or_disordered_change_is_told_as_it_comes(versions: tuple[int, ...], said: str) -> None:
+    checker = checker_of(*versions)
+    assert checker.missing == (said == "lost 1")
+    assert checker.faults == (said != "lost 1")
+    bad = outcome(checker)
+    assert not bad.good
+    block = "\n".join(bad.lines())
+    assert said in block
+    assert "NOT every promise was kept" in block
+
+
+def test_any_trouble_spoils_a_run() -> None:
+    assert not outcome(checker_of(1, 2), troubles=["a transaction was left open in chaos.orders-0"]).good

@@ -1,0 +1,58 @@
+"""`tailrace simulate lambda`: what keeps it from starting is told in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support.cli import CommandLine, Outcome
+from tailrace.testing import SimulatedDynamoDB
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> CommandLine:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    return CommandLine(capsys)
+
+
+def simulate(run: CommandLine, *more: str, handler: str = "m:f", endpoint_url: str = "http://127.0.0.1:1") -> Outcome:
+    return run("simulate", "lambda", handler, "--table", "orders", "--endpoint-url", endpoint_url, *more)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--record-age", "59"], "maximum_record_age_s is 59; AWS takes -1, or 60 and more"),
+        (["--tumbling-window", "1", "--parallelization-factor", "2"], "a tumbling window and a parallelization factor"),
+    ],
+)
+def test_settings_that_aws_refuses_are_told(run: CommandLine, options: list[str], sentence: str) -> None:
+    code, out, err = simulate(run, *options)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {sentence}")
+
+
+def test_a_variable_that_is_not_set_is_told(run: CommandLine) -> None:
+    code, _, err = simulate(run, "--env", "NOT_SET_HERE")
+    assert code == 2
+    assert "NOT_SET_HERE is not set here" in err
+
+
+def test_a_handler_that_is_none_is_told(run: CommandLine) -> None:
+    code, _, err = simulate(run, handler="handler")
+    assert (code, err) == (2, "error: 'handler' is no handler; name it module:function\n")
+
+
+def test_a_table_that_is_not_there_is_told(run: CommandLine) -> None:
+    with SimulatedDynamoDB() as simulated:
+        code, out, err = simulate(run, endpoint_url=simulated.endpoint_url)
+    assert (code, out) == (3, "")
+    assert err == "error: there is no table orders; look at --endpoint-url and --region\n"
+
+
+def test_an_endpoint_that_does_not_answer_is_told(run: CommandLine, tmp_path: Path) -> None:
+    code, out, err = simulate(run)
+    assert (code, out) == (3, "")
+    assert err.startswith("error: DescribeTable at http://127.0.0.1:1 is not answered: ")
