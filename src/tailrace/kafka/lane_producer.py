@@ -2,12 +2,12 @@
 
 librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
 producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
-a commit that surely succeeded and was surely sent once. Whatever else happens is `ProducerLost`: the producer is dropped
-as it stands, and the next `init_transactions` of its transactional id ends what it left open.
+a commit that surely succeeded and was surely sent once. Whatever else happens is `ProducerLost`: the producer is
+dropped as it stands, and the next `init_transactions` of its transactional id ends what it left open.
 
-Sent once: when its connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
-still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before it does
-so: a commit that took less time was sent once.
+Sent once: when the connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
+still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before that:
+a commit that took less time was sent once.
 """
 
 from __future__ import annotations
