@@ -51,7 +51,12 @@ def test_a_lane_gives_a_producer_up_whose_commit_was_perhaps_sent_twice(
 ) -> None:
     topic = create_topic(kafka.client_properties())
     producer = LaneProducer(
-        0, 1, pipeline=unique("pipe"), checkpoint_topic=topic, dead_letters_topic=topic, properties=proxied
+        unique("late.lane"),
+        1,
+        pipeline=unique("pipe"),
+        checkpoint_topic=topic,
+        dead_letters_topic=topic,
+        properties=proxied,
     )
     assert isinstance(producer.open(20), ProducerOpened)
     assert isinstance(producer.commit(transaction("first")), Committed)
