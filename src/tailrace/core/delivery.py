@@ -71,6 +71,8 @@ class ShardDelivery:
         self.lane = lane_of(shard, view.lane_count)
         self.sequence: str | None = None
         """Everything up to here is published, as far as this sandbox knows."""
+        self.has_ended = False
+        """A worker published it to its end, or was to leave it out (`start: latest`): nothing of it is missing."""
         self._owner = owner
         self._view = view
         self._errors_fail = errors_fail
@@ -109,6 +111,8 @@ class ShardDelivery:
     def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
         if not self._is_held and (refusal := (yield from self._take(now_ms))):
             return refusal
+        if self.has_ended:
+            return None
         page = self._marked(page)
         if page.last_sequence is not None and is_after(page.last_sequence, self.sequence):
             writes = (self._checkpoint(page, now_ms),) if self._exact else ()
@@ -152,6 +156,7 @@ class ShardDelivery:
         if self._exact:
             published = self._view.checkpoints.get(self.shard)
             self.sequence = published.sequence if published is not None else None
+            self.has_ended = published is not None and published.state == "ended"
         self._forgettable = self._outdated(now_ms)
         self._is_held = True
         return None
