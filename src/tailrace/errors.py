@@ -12,6 +12,21 @@ from __future__ import annotations
 EXIT_FILE = 2
 EXIT_WORLD = 3
 
+_QUOTED_CHARACTERS_MAX = 300
+
+
+def printable(text: str) -> str:
+    """Give a text on one line, safe to show on a terminal: what cannot be printed is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def excerpt(text: str) -> str:
+    """Give what came from outside as part of a sentence: printable, and not too long."""
+    short = text if len(text) <= _QUOTED_CHARACTERS_MAX else text[:_QUOTED_CHARACTERS_MAX] + "…"
+    return printable(short)
+
 
 class TailraceError(Exception):
     """A failure told in one sentence; `hint` says how to mend it.

@@ -9,19 +9,12 @@ from typing import Any, cast
 
 import msgspec
 from confluent_kafka import Message
-from confluent_kafka.admin import (
-    AclBinding,
-    AclBindingFilter,
-    AclOperation,
-    AclPermissionType,
-    AdminClient,
-    ResourcePatternType,
-    ResourceType,
-)
+from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from support.bench import Bench
 from support.kafka_clients import client, read_committed
+from support.rights import ban, lift, right, set_rights
 from support.waiting import wait_for
 from tailrace.config import load
 from tailrace.core.ports import SourcePage, SourceRecord
@@ -138,15 +131,10 @@ def test_a_topic_without_the_right_to_write_stops_its_table_alone_until_it_is_gr
     with KafkaBroker(users={"admin": "admin-secret", "worker": "worker-secret"}) as broker:
         pipeline = bench(on=broker.client_properties(), through=broker.client_properties("worker"), tables=3, items=20)
         refused = pipeline.tables[0]
-        admin = AdminClient(client(broker.client_properties()))
-        deny = _acl(ResourceType.TOPIC, pipeline.topic(refused), AclOperation.WRITE, AclPermissionType.DENY)
-        rights = [
-            _acl(ResourceType.TOPIC, pipeline.name, AclOperation.ALL),
-            _acl(ResourceType.GROUP, pipeline.name, AclOperation.ALL),
-            _acl(ResourceType.TRANSACTIONAL_ID, pipeline.name, AclOperation.ALL),
-        ]
-        for future in admin.create_acls([*rights, deny]).values():
-            future.result(20)
+        admin = broker.client_properties()
+        writing = ban(ResourceType.TOPIC, pipeline.topic(refused), AclOperation.WRITE)
+        kinds = (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+        set_rights(admin, writing, *(right(kind, pipeline.name) for kind in kinds))
         worker = pipeline.worker()
         pipeline.workload.run(90)
         worker.wait_logged("topic refused", table=refused)
@@ -155,25 +143,8 @@ def test_a_topic_without_the_right_to_write_stops_its_table_alone_until_it_is_gr
         wait_for("the other tables go on", lambda: pipeline.verdict().found == len(others))
         assert {line["table"] for line in worker.logged("topic refused")} == {refused}
         assert pipeline.topic(refused) in worker.logged("topic refused")[0]["detail"]
-        for removed in admin.delete_acls([_filter(deny)]).values():
-            assert removed.result(20)
+        lift(admin, writing)
         pipeline.settle()
-
-
-def _acl(
-    kind: ResourceType,
-    name: str,
-    operation: AclOperation,
-    permission: AclPermissionType = AclPermissionType.ALLOW,
-) -> AclBinding:
-    pattern = ResourcePatternType.PREFIXED
-    return AclBinding(kind, name, pattern, "User:worker", "*", operation, permission)
-
-
-def _filter(acl: AclBinding) -> AclBindingFilter:
-    return AclBindingFilter(
-        acl.restype, acl.name, acl.resource_pattern_type, acl.principal, acl.host, acl.operation, acl.permission_type
-    )
 
 
 class _Poisoned:

@@ -13,7 +13,7 @@ from support.cli import CommandLine
 from support.names import unique
 from support.pipeline_file import write_file
 from support.waiting import wait_for
-from support.worker_process import WorkerProcess
+from support.worker_process import LoggedWorker
 from tailrace.config import load
 from tailrace.core.checkpoint import AcceptKey, GapAccepted, Taken, TakenKey, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
@@ -95,7 +95,7 @@ def committed(properties: dict[str, str], name: str) -> Iterator[Followed]:
     follower.close()
 
 
-def assert_refused(pipeline: Bench, worker: WorkerProcess, sentence: str) -> None:
+def assert_refused(pipeline: Bench, worker: LoggedWorker, sentence: str) -> None:
     """The worker ends by itself, and says why; it is not held against the pipeline afterwards."""
     assert worker.wait(30) == 3
     assert any(sentence in line for line in worker.lines), worker.lines
@@ -153,7 +153,7 @@ def test_no_worker_starts_while_a_relane_is_unfinished(
     with pytest.raises(CrashError):
         relane(load(file).pipeline, dies_before(2))
     source = {"endpoint_url": dynamodb.endpoint_url}
-    worker = WorkerProcess(write_file(file.parent, properties, name, source=source, lanes=NEW))
+    worker = LoggedWorker(write_file(file.parent, properties, name, source=source, lanes=NEW))
     try:
         assert worker.wait(30) == 3
         assert any("run `tailrace relane` again" in line for line in worker.lines)

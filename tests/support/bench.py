@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from support.kafka_clients import client
 from support.names import unique
 from support.waiting import wait_for
-from support.worker_process import WorkerProcess
+from support.worker_process import LoggedWorker
 from tailrace.config import load
 from tailrace.core.change import ViewType
 from tailrace.core.shard import ShardRef, lane_of
@@ -64,7 +64,7 @@ class Bench:
         specs = [TableSpec(unique(f"table{number}"), view_type=view) for number, view in enumerate(views)]
         self.tables = [spec.name for spec in specs]
         self.workload = Workload(self.dynamodb, specs, seed=seed, items=items, rate=rate)
-        self.workers: list[WorkerProcess] = []
+        self.workers: list[LoggedWorker] = []
         self._folder = folder
         self.settings: dict[str, Any] = {
             "name": self.name,
@@ -110,15 +110,15 @@ class Bench:
 
     # Workers
 
-    def worker(self, file: Path | None = None, *, ready: bool = True) -> WorkerProcess:
+    def worker(self, file: Path | None = None, *, ready: bool = True) -> LoggedWorker:
         """Start a worker, and wait until it is a member of the group."""
-        worker = WorkerProcess(file or self.file)
+        worker = LoggedWorker(file or self.file)
         self.workers.append(worker)
         if ready:
             worker.wait_logged("lanes assigned")
         return worker
 
-    def running(self) -> list[WorkerProcess]:
+    def running(self) -> list[LoggedWorker]:
         """Give the workers that have not ended."""
         return [worker for worker in self.workers if worker.exit_code is None]
 
@@ -127,10 +127,10 @@ class Bench:
         owners = membership.describe(self.kafka, self.name).owners
         return {lane: int(owner.split(":")[1]) for lane, owner in owners.items()}
 
-    def owner_of(self, table: str) -> WorkerProcess:
+    def owner_of(self, table: str) -> LoggedWorker:
         """Give the running worker that owns the lane of a table's present shard."""
         lane = self.lane_of(table)
-        owner: list[WorkerProcess] = []
+        owner: list[LoggedWorker] = []
 
         def found() -> bool:
             pid = self.owners().get(lane)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -29,6 +30,8 @@ class Answer:
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     fault: Fault | None = None
+    raw: bytes | None = None
+    """All that is sent, head and body; the connection is closed behind it."""
 
 
 def ok(**fields: Any) -> Answer:
@@ -60,6 +63,7 @@ class FakeAws:
     def __init__(self) -> None:
         self.asked: list[Asked] = []
         self._script: dict[str, deque[Answer]] = defaultdict(deque)
+        self._else = failure("Unscripted", status=500)
         self._done = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -70,13 +74,17 @@ class FakeAws:
     def answers(self, operation: str, *answers: Answer) -> None:
         self._script[operation].extend(answers)
 
+    def answers_else(self, answer: Answer) -> None:
+        """Answer so whatever the script does not tell."""
+        self._else = answer
+
     def operations(self) -> list[str]:
         return [asked.operation for asked in self.asked]
 
     def next_answer(self, asked: Asked) -> Answer:
         self.asked.append(asked)
         script = self._script[asked.operation]
-        return script.popleft() if script else failure("Unscripted", status=500)
+        return script.popleft() if script else self._else
 
     def hang(self) -> None:
         self._done.wait()
@@ -87,6 +95,7 @@ class FakeAws:
         self._done = threading.Event()
         self.asked.clear()
         self._script.clear()
+        self._else = failure("Unscripted", status=500)
 
     def close(self) -> None:
         self.reset()
@@ -108,8 +117,11 @@ def _handler(fake: FakeAws) -> type[BaseHTTPRequestHandler]:
             operation = target.rsplit(".", 1)[1] if target else parse_qs(body.decode())["Action"][0]
             self._give(fake.next_answer(Asked(operation, headers, body)))
 
+        def do_GET(self) -> None:
+            self._give(fake.next_answer(Asked("GET", {}, b"")))
+
         def _give(self, answer: Answer) -> None:
-            self.close_connection = answer.fault is not None
+            self.close_connection = answer.fault is not None or answer.raw is not None
             if answer.fault == "reset":
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.connection.close()
@@ -117,6 +129,9 @@ def _handler(fake: FakeAws) -> type[BaseHTTPRequestHandler]:
                 fake.hang()
             elif answer.fault == "not http":
                 self.wfile.write(b"SSH-2.0-OpenSSH_9.2\r\n")
+            elif answer.raw is not None:
+                with contextlib.suppress(ConnectionError):  # the client has read enough
+                    self.wfile.write(answer.raw)
             elif answer.fault != "closed":
                 surplus = 10 if answer.fault == "cut short" else 0
                 self.send_response(answer.status)

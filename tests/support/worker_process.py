@@ -20,7 +20,7 @@ STOP_TIMEOUT_S = 10.0
 """What `tailrace run` promises: SIGTERM ends it within so long."""
 
 
-class WorkerProcess:
+class LoggedWorker:
     """One `tailrace run`, started at once. `close` kills it whatever its state."""
 
     def __init__(self, file: Path) -> None:

@@ -46,6 +46,7 @@ def configure(level: str, redact: Callable[[str], str], *, as_json: bool | None 
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # the read that met a malformed answer tells of it
     log.setLevel(_LEVELS[level])
     threading.excepthook = _log_uncaught
 

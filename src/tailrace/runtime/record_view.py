@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from tailrace.core.ports import ReadError
+from tailrace.errors import printable
 from tailrace.sources import stream_arn
 
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "?"]
@@ -102,12 +103,7 @@ def as_text(value: bytes | None) -> str:
     """Give bytes as text of one line that is safe to show on a terminal."""
     if value is None:
         return ""
-    text = value.decode(errors="backslashreplace")
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+    return printable(value.decode(errors="backslashreplace"))
 
 
 def _read_debezium(value: bytes) -> _Read:

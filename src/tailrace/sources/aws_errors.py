@@ -17,8 +17,8 @@ from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ReadTimeoutError, SSLError
 
 from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.errors import excerpt
 
-_CAUSE_CHARACTERS_MAX: Final = 300
 _LONG_WORD: Final = re.compile(r"\S{100,}")
 """Shard iterators and session tokens are such words; what people need to read is not."""
 _WORD_CHARACTERS_KEPT: Final = 24
@@ -118,7 +118,7 @@ def unanswered(operation: str, subject: Subject, host: str, error: Exception) ->
 def broken(operation: str, subject: Subject, cause: str) -> ReadError:
     """Tell an answer that arrived but cannot be what the service sent."""
     return ReadError(
-        f"the answer of {operation} for {subject.words} is broken: {cause}",
+        f"the answer of {operation} for {subject.words} is broken: {_plain(cause)}",
         ReadFailure.UNAVAILABLE,
         hint="if it goes on, check what lies between this host and source.endpoint_url",
     )
@@ -127,7 +127,8 @@ def broken(operation: str, subject: Subject, cause: str) -> ReadError:
 def no_credentials(error: Exception) -> ReadError:
     """Tell why AWS credentials could not be had or renewed."""
     if isinstance(error, ClientError):
-        code, text = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        told = error.response.get("Error", {})
+        code, text = _plain(str(told.get("Code") or "without a code")), str(told.get("Message") or "")
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         operation = error.operation_name
         failure = _failure(operation, status, code, text) or ReadFailure.UNAVAILABLE
@@ -143,6 +144,16 @@ def no_credentials(error: Exception) -> ReadError:
         f"AWS credentials cannot be had: {kind}: {_plain(str(error))}",
         failure,
         hint="check the network" if failure is ReadFailure.UNAVAILABLE else "renew them (aws sso login, aws configure)",
+    )
+
+
+def unusable_credentials() -> ReadError:
+    """Tell that a key, secret or token is no word, without a word of it."""
+    return ReadError(
+        "the AWS credentials cannot be used: a key, secret or token is empty, or holds a space, a line end or another "
+        "character that cannot be sent",
+        ReadFailure.DENIED,
+        hint="take it out where the credentials come from",
     )
 
 
@@ -192,7 +203,7 @@ def _code_and_text(headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
     fields = {str(name).lower(): value for name, value in answer.items()} if isinstance(answer, dict) else {}
     kind = fields.get("__type") or fields.get("code") or headers.get("x-amzn-errortype") or ""
     text = fields.get("message") or ""
-    return str(kind).rsplit("#", 1)[-1].split(":", 1)[0].strip(), str(text)
+    return _plain(str(kind).rsplit("#", 1)[-1].split(":", 1)[0]), str(text)
 
 
 def _nameless(status: int, headers: Mapping[str, str]) -> str:
@@ -203,8 +214,7 @@ def _nameless(status: int, headers: Mapping[str, str]) -> str:
 def _plain(text: str) -> str:
     """Give the first line of a text, short, without the long words that may be iterators or tokens."""
     line = next(iter(text.strip().splitlines()), "")
-    line = _LONG_WORD.sub(lambda word: word.group()[:_WORD_CHARACTERS_KEPT] + "…", line)
-    return line if len(line) <= _CAUSE_CHARACTERS_MAX else line[:_CAUSE_CHARACTERS_MAX] + "…"
+    return excerpt(_LONG_WORD.sub(lambda word: word.group()[:_WORD_CHARACTERS_KEPT] + "…", line))
 
 
 def _root(error: BaseException) -> BaseException:

@@ -24,6 +24,8 @@ from tailrace.sources.aws_session import AwsSession
 
 _SIGNING_NAME: Final = "dynamodb"
 """DynamoDB and its streams sign under one name."""
+_BODY_BYTES_MAX: Final = 32 << 20
+"""What no answer reaches: 1 MB of items has, as JSON, some 15 MB at the most (a list of nulls)."""
 _UNSIGNED_HEADERS: Final = {
     # The checksum is of the bytes on the wire, and unpacking costs more than a link within a region.
     "Accept-Encoding": "identity",
@@ -64,15 +66,28 @@ class AwsClient:
         """Send one request, once, and give the body of its answer. Raises `ReadError` about `subject`."""
         headers = self._sign(operation, payload)
         try:
-            answer = self._pool.urlopen("POST", self._url, body=payload, headers=headers, retries=False, redirect=False)
-        except (HTTPError, OSError) as error:
+            answer, body = self._send(payload, headers)
+        except (HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of less than nothing
             raise unanswered(operation, subject, self._host, error) from error
-        body = answer.data
+        if len(body) > _BODY_BYTES_MAX:
+            raise broken(operation, subject, f"it is larger than {_BODY_BYTES_MAX >> 20} MiB")
         if not _is_whole(answer, body):
             raise broken(operation, subject, "its checksum (x-amz-crc32) is wrong")
         if answer.status != 200:
             raise refused(operation, subject, answer.status, answer.headers, body)
         return body
+
+    def _send(self, payload: bytes, headers: dict[str, str]) -> tuple[BaseHTTPResponse, bytes]:
+        """Give the answer and its body, unpacked; of a body that is too large only so much as shows it."""
+        answer = self._pool.urlopen(
+            "POST", self._url, body=payload, headers=headers, retries=False, redirect=False, preload_content=False
+        )
+        try:
+            return answer, answer.read(_BODY_BYTES_MAX + 1)
+        finally:
+            # Read to its end, the connection is free already; else what is left must not be taken for the next answer.
+            answer.close()
+            answer.release_conn()
 
     def _sign(self, operation: str, payload: bytes) -> dict[str, str]:
         request = AWSRequest(

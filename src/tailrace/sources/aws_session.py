@@ -25,7 +25,7 @@ from botocore.session import Session
 
 from tailrace.core.ports import ReadError
 from tailrace.errors import WorldError
-from tailrace.sources.aws_errors import no_credentials
+from tailrace.sources.aws_errors import no_credentials, unusable_credentials
 
 _ROLE_SESSION_NAME: Final = "tailrace"
 _STAND_IN_REGION: Final = "us-east-1"
@@ -67,9 +67,12 @@ class AwsSession:
     def credentials(self) -> ReadOnlyCredentials:
         """Give the credentials of this moment, renewed first if they are about to expire. Raises `ReadError`."""
         try:
-            return self._credentials.get_frozen_credentials()
+            credentials = self._credentials.get_frozen_credentials()
         except Exception as error:  # botocore lets out errors of many families here
             raise no_credentials(error) from error
+        if not all(_can_be_sent(part) for part in (*credentials[:2], credentials.token or "-")):
+            raise unusable_credentials()
+        return credentials
 
     def endpoint(self, service: str) -> str:
         """Give the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
@@ -104,8 +107,18 @@ def _region(session: Session, settings: AwsSettings) -> str:
     return region
 
 
+def _can_be_sent(part: object) -> bool:
+    """Tell whether a key or token can stand in a header: a secret that was stored with its line end cannot."""
+    return isinstance(part, str) and part.isascii() and part.isprintable() and part != "" and " " not in part
+
+
 def _credentials(session: Session, region: str, settings: AwsSettings) -> Credentials:
-    source = session.get_credentials()
+    try:
+        source = session.get_credentials()
+    except BotoCoreError:
+        raise
+    except Exception as error:  # what a broken answer of a container's or process's provider makes of botocore
+        raise no_credentials(error) from error
     if source is None:
         raise WorldError(
             "there are no AWS credentials",

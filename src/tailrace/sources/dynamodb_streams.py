@@ -8,11 +8,13 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple, Protocol, TypeVar
+from graphlib import CycleError, TopologicalSorter
+from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.ports import Lister, ReadError, ReadFailure, ShardReader, SourcePage, StreamListing, TableStream
@@ -21,6 +23,7 @@ from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
 from tailrace.sources.aws_http import AwsClient, open_pool
 from tailrace.sources.aws_session import AwsSession
 from tailrace.sources.pace import Pace
+from tailrace.sources.stream_arn import is_stream_of
 from tailrace.sources.stream_arn import parse as parse_arn
 from tailrace.sources.stream_record import decode_page
 
@@ -35,12 +38,18 @@ _MINUTE_MS: Final = 60 * _SECOND_MS
 _PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
 
 
+_TableName = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,255}\Z")]
+_ShardId = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,128}\Z")]
+_Seconds = Annotated[float, Meta(ge=0, le=9_223_372_036)]
+"""Seconds since the epoch; the latest is the last whose nanoseconds fit in 64 bits (the year 2262)."""
+
+
 class _Iterator(msgspec.Struct, rename="pascal"):
     shard_iterator: str
 
 
 class _TableNames(msgspec.Struct, rename="pascal"):
-    table_names: list[str]
+    table_names: list[_TableName]
     last_evaluated_table_name: str | None = None
 
     @property
@@ -54,6 +63,7 @@ class _StreamSpecification(msgspec.Struct, rename="pascal"):
 
 
 class _Table(msgspec.Struct, rename="pascal"):
+    table_name: str
     latest_stream_arn: str | None = None
     stream_specification: _StreamSpecification | None = None
 
@@ -67,8 +77,8 @@ class _SequenceNumberRange(msgspec.Struct, rename="pascal"):
 
 
 class _Shard(msgspec.Struct, rename="pascal"):
-    shard_id: str
-    parent_shard_id: str | None = None
+    shard_id: _ShardId
+    parent_shard_id: _ShardId | None = None
     sequence_number_range: _SequenceNumberRange = msgspec.field(default_factory=_SequenceNumberRange)
 
     def listed(self) -> ListedShard:
@@ -79,7 +89,7 @@ class _Shard(msgspec.Struct, rename="pascal"):
 
 class _Stream(msgspec.Struct, rename="pascal"):
     shards: list[_Shard] = []
-    creation_request_date_time: float = 0
+    creation_request_date_time: _Seconds = 0
     last_evaluated_shard_id: str | None = None
 
 
@@ -169,11 +179,16 @@ class DynamoDBStreams(ShardReader, Lister):
         """Describe one table. Raises `ReadError` GONE when there is none."""
         subject = Subject(f"table {table}", f"arn:aws:dynamodb:{self._region}:*:table/{table}")
         call = _Call(self._tables, "DescribeTable", subject)
-        answer = self._ask(call, {"TableName": table}, _TableDescription)
-        specification = answer.table.stream_specification
+        found = self._ask(call, {"TableName": table}, _TableDescription).table
+        if found.table_name != table:
+            raise broken(call.operation, subject, f"it describes the table {found.table_name}")
+        specification = found.stream_specification
         if specification is None or not specification.stream_enabled:
             return TableStream(table, None, None)
-        return TableStream(table, answer.table.latest_stream_arn, specification.stream_view_type)
+        arn = found.latest_stream_arn
+        if arn is None or not is_stream_of(arn, table):
+            raise broken(call.operation, subject, f"{arn} is not the ARN of a stream of this table")
+        return TableStream(table, arn, specification.stream_view_type)
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""
@@ -185,6 +200,7 @@ class DynamoDBStreams(ShardReader, Lister):
                 known = shards.get(shard.shard_id)
                 if known is None or not known.closed:  # a shard shown twice, closed once, is closed
                     shards[shard.shard_id] = shard.listed()
+        _check_lineage(stream_arn, shards)
         return StreamListing(stream_arn, round(created_s * 1000), tuple(shards.values()))
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
@@ -216,8 +232,7 @@ class DynamoDBStreams(ShardReader, Lister):
         return self._ask_once(call, msgspec.json.encode(_iterator_request(shard, position)), _Iterator).shard_iterator
 
     def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
-        table, _ = parse_arn(stream_arn)
-        call = _Call(self._streams, "DescribeStream", Subject(f"the stream of table {table}", stream_arn))
+        call = _Call(self._streams, "DescribeStream", _stream_subject(stream_arn))
         request = {"StreamArn": stream_arn, "Limit": _SHARDS_MAX} | options
         for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
             yield page.stream_description
@@ -280,6 +295,19 @@ def _created_before_ms(created_ms: int) -> float:
     if created_ms == 0:
         return math.inf
     return created_ms + (_MINUTE_MS if created_ms % _MINUTE_MS == 0 else _SECOND_MS)
+
+
+def _check_lineage(stream_arn: str, shards: Mapping[str, ListedShard]) -> None:
+    """Refuse a listing in which a shard is its own ancestor: what waits for itself is never read."""
+    try:
+        TopologicalSorter({shard_id: shard.parent_ids for shard_id, shard in shards.items()}).prepare()
+    except CycleError as error:
+        cycle = " < ".join(error.args[1])
+        raise broken("DescribeStream", _stream_subject(stream_arn), f"shards descend in a circle: {cycle}") from error
+
+
+def _stream_subject(stream_arn: str) -> Subject:
+    return Subject(f"the stream of table {parse_arn(stream_arn).table}", stream_arn)
 
 
 def _shard_subject(shard: ShardRef) -> Subject:

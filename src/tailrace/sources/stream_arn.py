@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.errors import excerpt
 
 
 class StreamArn(NamedTuple):
@@ -22,11 +23,19 @@ def parse(stream_arn: str) -> StreamArn:
     path = parts[-1].split("/")
     if len(parts) != 6 or len(path) != 4 or (path[0], path[2]) != ("table", "stream"):
         raise ReadError(
-            f"{stream_arn!r} is not the ARN of a DynamoDB stream",
+            f"{excerpt(stream_arn)!r} is not the ARN of a DynamoDB stream",
             ReadFailure.GONE,
             hint="it looks like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL",
         )
     return StreamArn(table=path[1], region=parts[3])
+
+
+def is_stream_of(stream_arn: str, table: str) -> bool:
+    """Tell whether an ARN names a stream of `table`."""
+    try:
+        return table_of(stream_arn) == table
+    except ReadError:
+        return False
 
 
 def table_of(stream_arn: str) -> str:

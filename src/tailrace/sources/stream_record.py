@@ -14,12 +14,14 @@ import msgspec
 from tailrace.core.change import Change, Op, ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
-from tailrace.errors import RecordError
+from tailrace.errors import RecordError, excerpt
 
 _RECORDS_MAX: Final = 1000
 """GetRecords never gives more records than this."""
 _FULL_BYTES: Final = 900_000
 """An answer of this size met the limit of about 1 MB: the next record did not fit."""
+_PAGE_RECORDS_MAX: Final = 10_000
+"""More than GetRecords ever gives, and the most of a Lambda event; each record costs memory, however small."""
 _SEQUENCE_DIGITS_MAX: Final = 40
 _CREATED_MS_MAX: Final = (2**63 - 1) // 1_000_000
 """The latest time whose nanoseconds fit in 64 bits (the year 2262)."""
@@ -106,20 +108,21 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
 
     A record that cannot be understood becomes one with an error; its sequence number is its own when it can
     be read, else that of the record before it, or at the head of the page of the one behind it. Raises `ReadError`
-    UNAVAILABLE when the envelope itself cannot be parsed, or no record has a sequence number.
+    UNAVAILABLE when the envelope itself cannot be parsed, or the records have no sequence number or no order: a
+    position among them would not tell what was read.
     """
     try:
         page = _open_page(body)
     except (ValueError, RecursionError) as error:
-        raise ReadError(
-            f"the answer of GetRecords for shard {shard.shard_id} of table {table} cannot be parsed: {error}",
-            ReadFailure.UNAVAILABLE,
-            hint="it is asked for again; if it goes on, check that the endpoint is DynamoDB Streams itself",
-        ) from error
+        raise _broken_page(shard, table, f"cannot be parsed: {excerpt(str(error))}") from error
+    if len(page.records) > _PAGE_RECORDS_MAX:
+        raise _broken_page(shard, table, f"has more than {_PAGE_RECORDS_MAX} records")
     records: list[SourceRecord] = []
     sequence = ""
     for view in page.records:
         record = _source_record(bytes(view), sequence, shard, table, region)
+        if sequence and int(record.sequence) < int(sequence):
+            raise _broken_page(shard, table, f"is out of order: {record.sequence} stands behind {sequence}")
         sequence = record.sequence
         records.append(record)
     _place_the_head(records, shard, table)
@@ -129,6 +132,14 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         next_iterator=page.next_iterator,
         size_bytes=size_bytes,
         full=len(records) >= _RECORDS_MAX or size_bytes >= _FULL_BYTES,
+    )
+
+
+def _broken_page(shard: ShardRef, table: str, why: str) -> ReadError:
+    return ReadError(
+        f"the answer of GetRecords for shard {shard.shard_id} of table {table} {why}",
+        ReadFailure.UNAVAILABLE,
+        hint="it is asked for again; if it goes on, check that the endpoint is DynamoDB Streams itself",
     )
 
 
@@ -161,6 +172,8 @@ def _open_page(body: bytes) -> _Page:
         if isinstance(page, dict):
             match {"NextShardIterator": None, **page}:
                 case {"Records": list(records), "NextShardIterator": (str() | None) as next_iterator}:
+                    # What the service must be sent again has to be text: this refuses half a surrogate pair.
+                    (next_iterator or "").encode()
                     return _Page([msgspec.Raw(_dumps(record)) for record in records], next_iterator)
         raise
 
@@ -182,7 +195,8 @@ def _source_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: s
         sequence, created_ms = _place(raw)
         name = f"record {sequence}" if sequence else f"the record after {previous_sequence or 'the start of the page'}"
         reason = RecordError(
-            f"{name} of shard {shard.shard_id} of table {table} cannot be understood: {error}", hint=_HINT
+            f"{name} of shard {shard.shard_id} of table {table} cannot be understood: {excerpt(str(error))}",
+            hint=_HINT,
         )
         return SourceRecord(sequence or previous_sequence, created_ms, raw, None, reason)
     return SourceRecord(change.sequence, change.created_ms, raw, change)

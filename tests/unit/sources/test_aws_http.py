@@ -145,6 +145,8 @@ def test_only_get_records_can_have_a_bad_iterator(fake: FakeAws, call: Call) -> 
         (Answer(b'{"Code":"Throttling","Message":"slow"}', 400), "throttled", "slow"),
         (Answer(b"", 400, {"x-amzn-ErrorType": "ThrottlingException:http://x/"}), "throttled", "ThrottlingException"),
         (Answer(b'{"__type":7,"message":null}', 500), "unavailable", "7"),
+        (Answer(b'{"__type":"Odd\\nwords","message":"\\u001b[31mred"}', 400), "unavailable", r"Odd: \x1b[31mred"),
+        (Answer(b'{"__type":"Odd\\n%s"}' % (b"so many " * 1000), 400), "unavailable", "was refused: Odd"),
     ],
 )
 def test_an_error_of_any_shape_is_told(fake: FakeAws, call: Call, answer: Answer, expected: str, words: str) -> None:
@@ -152,6 +154,7 @@ def test_an_error_of_any_shape_is_told(fake: FakeAws, call: Call, answer: Answer
     error = refusal(call)
     assert error.failure == expected
     assert words in str(error)
+    assert str(error).isprintable()
 
 
 @pytest.mark.parametrize(

@@ -190,3 +190,25 @@ def test_credentials_that_cannot_be_renewed_are_a_read_error_that_may_pass(
     fake.reset()
     fake.answers("AssumeRole", assumed("renewed"))
     assert session.credentials().secret_key == "renewed"
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])
+@pytest.mark.parametrize("stored", ["hidden-word\n", "hidden word", "hidden-wörd"])
+def test_a_key_that_was_stored_with_more_than_itself_is_told_and_not_shown(
+    environment: pytest.MonkeyPatch, name: str, stored: str
+) -> None:
+    environment.setenv(name, stored)
+    with pytest.raises(WorldError, match="a key, secret or token is empty, or holds a space, a line end") as caught:
+        AwsSession(AwsSettings(region="eu-west-1"))
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b"\xff", b'{"AccessKeyId":null}'])
+def test_a_container_whose_answer_holds_no_credentials_is_told(
+    no_aws_environment: pytest.MonkeyPatch, fake: FakeAws, answer: bytes
+) -> None:
+    no_aws_environment.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{fake.url}/credentials")
+    no_aws_environment.setattr("botocore.utils.ContainerMetadataFetcher.SLEEP_TIME", 0)
+    fake.answers_else(Answer(answer))
+    with pytest.raises(WorldError, match="AWS credentials cannot be had"):
+        AwsSession(AwsSettings(region="eu-west-1"))

@@ -189,9 +189,47 @@ def test_a_missing_permission_to_list_is_told(fake: FakeAws, streams: DynamoDBSt
 def test_a_table_tells_its_stream_while_it_is_on(
     fake: FakeAws, streams: DynamoDBStreams, table: dict[str, Any], expected: TableStream
 ) -> None:
-    fake.answers("DescribeTable", ok(Table=table))
+    fake.answers("DescribeTable", ok(Table={"TableName": "orders"} | table))
     assert streams.table_stream("orders") == expected
     assert fake.asked[0].headers["x-amz-target"] == "DynamoDB_20120810.DescribeTable"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"TableName": "users"}, "it describes the table users"),
+        ({"LatestStreamArn": None}, "None is not the ARN of a stream of this table"),
+        ({"LatestStreamArn": "orders"}, "orders is not the ARN of a stream of this table"),
+        ({"LatestStreamArn": STREAM.replace("orders", "users")}, "is not the ARN of a stream of this table"),
+        ({"TableName": None}, "Expected `str`"),
+    ],
+)
+def test_a_description_of_something_else_is_no_answer(
+    fake: FakeAws, streams: DynamoDBStreams, wrong: dict[str, Any], told: str
+) -> None:
+    """It would be taken for a table without a stream, or for one whose stream was switched off and on: a gap."""
+    table = {"TableName": "orders", "LatestStreamArn": STREAM, "StreamSpecification": {"StreamEnabled": True}}
+    fake.answers("DescribeTable", *[ok(Table=table | wrong)] * 3)
+    error = failed(lambda: streams.table_stream("orders"))
+    assert error.failure is ReadFailure.UNAVAILABLE
+    assert told in str(error)
+
+
+def test_a_listing_in_which_a_shard_is_its_own_ancestor_is_no_answer(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    fake.answers("DescribeStream", stream(shard("a", "b"), last="a"), stream(shard("b", "a"), shard("c", "b")))
+    error = failed(lambda: streams.shards(STREAM))
+    assert error.failure is ReadFailure.UNAVAILABLE
+    assert "the answer of DescribeStream for the stream of table orders is broken: shards descend in a circle" in str(
+        error
+    )
+
+
+@pytest.mark.parametrize("created_s", [1e308, -1, 10**11])
+def test_a_stream_that_was_made_at_no_time_is_no_answer(
+    fake: FakeAws, streams: DynamoDBStreams, created_s: float
+) -> None:
+    fake.answers("DescribeStream", *[stream(CreationRequestDateTime=created_s)] * 3)
+    assert failed(lambda: streams.shards(STREAM)).failure is ReadFailure.UNAVAILABLE
 
 
 def test_a_table_that_does_not_exist_is_gone(fake: FakeAws, streams: DynamoDBStreams) -> None:

@@ -298,6 +298,7 @@ def test_bytes_that_are_not_utf_8_are_never_replaced_in_silence() -> None:
         b'{"Records":[' + b"[" * 100_000,
         b'{"Records":"\x01"}',
         b'{"Records":["\x01"],"NextShardIterator":5}',
+        b'{"Records":[],"NextShardIterator":"\\ud800"}',
     ],
 )
 def test_an_answer_that_is_no_page_is_asked_for_again(body: bytes) -> None:
