@@ -43,6 +43,7 @@ from tailrace.core.outbox import Outbox
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
+from tailrace.core.read_queue import ReadQueue
 from tailrace.core.reading import Phase, Reading
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
@@ -123,7 +124,10 @@ class Lane:
         self._jitter = jitter
         self._committed: dict[ShardRef, Checkpoint] = {}
         """The lane's checkpoints as committed: the view's when it was taken, its own since (the view lags behind)."""
+        self._queue = ReadQueue(self.readings)
         self._tickets = 0
+        self._reads_under_way: set[int] = set()
+        """Tickets without an answer. Those that were given up count too: their pages may be on their way."""
         self._losses = 0
         self._refused = RefusedRecords()
         self._refused_topics: dict[ShardRef, tuple[int, int]] = {}
@@ -136,6 +140,8 @@ class Lane:
         if self.state is LaneState.RELEASED or self._is_stale(event):
             return []
         commands: list[Command] = []
+        if isinstance(event, PageRead | ReadFailed):
+            self._reads_under_way.discard(event.ticket)
         match event:
             case Release():
                 self._release(commands)
@@ -254,6 +260,8 @@ class Lane:
     def _forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
         self.readings.clear()
+        self._queue.clear()
+        self._reads_under_way.clear()
         self._committed.clear()
         self.outbox = Outbox(self.number)
         self._synced_version = -1
@@ -344,6 +352,8 @@ class Lane:
         page = self._refused.apply(page, stop=self._options.errors_fail)
         closed = bool(self._view.children_of(page.shard))
         reading.took(page, now_ms, self._options.pacing, closed=closed)
+        if reading.phase is Phase.READY and page.stop is None:
+            self._queue.add(reading)
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
         elif page.records or page.next_iterator is None or reading.needs_checkpoint(now_ms):
@@ -380,12 +390,14 @@ class Lane:
             case ReadFailure.EXPIRED if reading.iterator is not None:
                 reading.iterator = None
                 reading.phase = Phase.READY
+                self._queue.add(reading)
             case _:
                 if event.failure is ReadFailure.TRIMMED:
                     reading.trimmed = True  # forgiven: read on at what the stream still has
                 if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
+                self._queue.add(reading)
                 self._notice(commands, NoticeKind.READ_FAILED, event.shard, event.reason)
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
@@ -436,9 +448,10 @@ class Lane:
 
     def _sync(self, commands: list[Command], now_ms: int) -> None:
         """Follow the view: new shards, ended parents, stopped and accepted tables, shards that may be forgotten."""
-        if self._synced_version == self._view.version:
+        version = self._view.version_of(self.number)
+        if self._synced_version == version:
             return
-        self._synced_version = self._view.version
+        self._synced_version = version
         known = self._view.shards_of(self.number)
         for shard in sorted(known - self.readings.keys()):
             self._restart(shard)
@@ -482,6 +495,7 @@ class Lane:
             return
         reading.phase = Phase.READY
         reading.next_read_ms = self._refused_topics.get(reading.shard, (0, now_ms))[1]
+        self._queue.add(reading)
         self._notice(
             commands, NoticeKind.SHARD_BEGUN, reading.shard, f"after {reading.sequence or reading.record.start}"
         )
@@ -492,16 +506,15 @@ class Lane:
             commands.append(Commit(self.incarnation, transaction))
 
     def _read_what_is_due(self, commands: list[Command], now_ms: int) -> None:
-        held = self.outbox.size_bytes
-        held += sum(self._options.page_bytes for r in self.readings.values() if r.phase is Phase.READING)
-        ready = [r for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms <= now_ms]
-        for reading in sorted(ready, key=lambda r: r.next_read_ms):
+        held = self.outbox.size_bytes + len(self._reads_under_way) * self._options.page_bytes
+        while (reading := self._queue.first()) is not None and reading.next_read_ms <= now_ms:
             if held and held + self._options.page_bytes > self._options.buffer_bytes:
                 return
             held += self._options.page_bytes
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets
+            self._reads_under_way.add(reading.ticket)
             reading.asked_ms = now_ms
             read = Read(self.incarnation, reading.ticket, reading.shard, reading.position(), reading.iterator)
             commands.append(read)
@@ -511,7 +524,10 @@ class Lane:
             return self._deadline_ms
         if self.state is not LaneState.ACTIVE:
             return None
-        times = [r.next_read_ms for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms > now_ms]
+        times = []
+        reading = self._queue.first()
+        if reading is not None and reading.next_read_ms > now_ms:  # else it waits for room, which an answer makes
+            times.append(reading.next_read_ms)
         if self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
             times.append(self.outbox.oldest_ms + self._options.linger_ms)
         return min(times, default=None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 
 from tailrace.core.checkpoint import (
     AcceptKey,
@@ -42,7 +43,11 @@ class View:
         self.pipelines: dict[int, PipelineRecord] = {}
         self.takers: dict[int, Taken] = {}
         self.listers: dict[int, Taken] = {}
+        self._lanes = range(lane_count)
+        self._versions: Counter[int] = Counter()
         self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._shards_of_stream: dict[str, set[ShardRef]] = defaultdict(set)
+        self._streams_of_table: dict[str, set[str]] = defaultdict(set)
         self._checkpoints_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
         self._children: dict[ShardRef, set[ShardRef]] = defaultdict(set)
         self._gaps: dict[str, set[ShardRef]] = defaultdict(set)
@@ -52,16 +57,18 @@ class View:
 
         Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
         """
-        structural = True
+        concerned: Iterable[int] = self._lanes
         match key, record:
             case ShardKey() | CheckpointKey(), _ if lane_of(_shard_of(key), self.lane_count) != partition:
-                structural = False
+                return
             case ShardKey(), ShardRecord() | None:
                 self._apply_shard(partition, _shard_of(key), record)
+                concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
-                structural = self._apply_checkpoint(partition, _shard_of(key), record)
+                concerned = self._apply_checkpoint(partition, _shard_of(key), record)
             case TakenKey(), Taken():
                 self.takers[partition] = record
+                concerned = (partition,)
             case ListerKey(), Taken():
                 self.listers[partition] = record
             case TableKey(), TableRecord():
@@ -75,8 +82,14 @@ class View:
             case AcceptKey(), None:
                 self.accepted.pop(key.table, None)
             case _:
-                structural = False
-        self.version += structural
+                return
+        for lane in concerned:
+            self.version += 1
+            self._versions[lane] += 1
+
+    def version_of(self, lane: int) -> int:
+        """Give a number that grows with every record that can change what this lane does."""
+        return self._versions[lane]
 
     @property
     def pipeline(self) -> PipelineRecord | None:
@@ -139,11 +152,19 @@ class View:
 
     def streams_of(self, table: str) -> set[str]:
         """Give the streams of a table that have known shards."""
-        return {shard.stream_arn for shard, record in self.shards.items() if record.table == table}
+        return self._streams_of_table.get(table, set())
+
+    def shards_of_stream(self, stream_arn: str) -> set[ShardRef]:
+        """Give the shards of a stream that the lister has published."""
+        return self._shards_of_stream.get(stream_arn, set())
 
     def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
         previous = self.shards.pop(shard, None)
         if previous is not None:
+            self._shards_of_stream[shard.stream_arn].discard(shard)
+            if not self._shards_of_stream[shard.stream_arn]:
+                del self._shards_of_stream[shard.stream_arn]
+                self._streams_of_table[previous.table].discard(shard.stream_arn)
             for parent in previous.parents:
                 self._children[parent].discard(shard)
                 if not self._children[parent]:
@@ -153,21 +174,29 @@ class View:
             return
         self.shards[shard] = record
         self._shards_of_lane[lane].add(shard)
+        self._shards_of_stream[shard.stream_arn].add(shard)
+        self._streams_of_table[record.table].add(shard.stream_arn)
         for parent in record.parents:
             self._children[parent].add(shard)
 
-    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> bool:
+    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> Iterable[int]:
+        """Fold in a checkpoint and give the lanes that it concerns: none when an open shard only got further."""
         previous = self.checkpoints.pop(shard, None)
         if previous is not None:
             self._gaps[previous.table].discard(shard)
         if record is None:
             self._checkpoints_of_lane[lane].discard(shard)
-            return True
-        self.checkpoints[shard] = record
-        self._checkpoints_of_lane[lane].add(shard)
-        if record.state == "gap":
-            self._gaps[record.table].add(shard)
-        return previous is None or previous.state != record.state or record.state == "gap"
+        else:
+            self.checkpoints[shard] = record
+            self._checkpoints_of_lane[lane].add(shard)
+            if record.state == "gap":
+                self._gaps[record.table].add(shard)
+        before, after = previous and previous.state, record and record.state
+        if "gap" in {before, after}:
+            return self._lanes
+        if before == after:
+            return ()
+        return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}
 
 
 def _shard_of(key: ShardKey | CheckpointKey) -> ShardRef:
