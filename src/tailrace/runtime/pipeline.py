@@ -17,7 +17,7 @@ from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
-from tailrace.kafka.topics import TopicSpec
+from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
 from tailrace.sources.aws_session import AwsSession, AwsSettings
@@ -106,6 +106,7 @@ class PipelineParts:
             errors_fail=pipeline.errors == "fail",
         )
         self._admin = clients.admin(pipeline.kafka)
+        self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
     def prepare(self) -> None:
         """Make the pipeline's own topics, or check them. Raises WorldError."""
@@ -114,13 +115,16 @@ class PipelineParts:
         topics.ensure(self._admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
     def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topic, and check that the format serves its stream. Raises WorldError."""
+        """Make a table's topic, and check that the format serves its stream.
+
+        Raises WorldError; UnreachableError when that says nothing of the table.
+        """
         check_view_type(self.pipeline, stream)
         try:
             spec = table_topic(self.pipeline, stream.table)
         except InvalidError as error:
             raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
-        topics.ensure(self._admin, self.pipeline.kafka, [spec])
+        self._topics.ensure(spec)
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""
