@@ -133,7 +133,8 @@ class Lane:
         self._refused_topics: dict[ShardRef, tuple[int, int]] = {}
         """Shards whose topic the broker refuses: how often in a row, and when to read them again."""
         self._deadline_ms = 0
-        self._synced_version = -1
+        self._synced: tuple[int, int] | None = None
+        """The versions of the view that were followed; None: look at every shard again."""
 
     def handle(self, event: Event, now_ms: int) -> list[Command]:
         """Take in one event at `now_ms` (milliseconds since the epoch) and say what to do."""
@@ -264,7 +265,7 @@ class Lane:
         self._reads_under_way.clear()
         self._committed.clear()
         self.outbox = Outbox(self.number)
-        self._synced_version = -1
+        self._synced = None
 
     def _has_work(self) -> bool:
         """A lane without shards costs nothing: it is not taken until it has one."""
@@ -308,7 +309,7 @@ class Lane:
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
             if shard not in self.readings:
-                self._synced_version = -1  # its lineage was taken back meanwhile: the checkpoint is an orphan
+                self._synced = None  # its lineage was taken back meanwhile: the checkpoint is an orphan
             elif checkpoint.state == "ended":
                 self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
@@ -448,17 +449,19 @@ class Lane:
 
     def _sync(self, commands: list[Command], now_ms: int) -> None:
         """Follow the view: new shards, ended parents, stopped and accepted tables, shards that may be forgotten."""
-        version = self._view.version_of(self.number)
-        if self._synced_version == version:
+        versions = self._view.versions_of(self.number)
+        if self._synced == versions:
             return
-        self._synced_version = version
+        tables_changed = self._synced is None or self._synced[0] != versions[0]
+        self._synced = versions
         known = self._view.shards_of(self.number)
         for shard in sorted(known - self.readings.keys()):
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
         self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
-        for table, readings in _by_table(self.readings.values()).items():
+        concerned = [r for r in self.readings.values() if tables_changed or r.phase is Phase.WAITING]
+        for table, readings in _by_table(concerned).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
@@ -479,7 +482,7 @@ class Lane:
         accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard, self._committed.get(shard))
         if accepted or reading.phase is Phase.PAUSED:
             if self.outbox.holds(shard):
-                self._synced_version = -1  # look again once the transaction under way has its outcome
+                self._synced = None  # look again once the transaction under way has its outcome
                 return
             reading = self._restart(shard)
         if reading.phase is Phase.WAITING and self._view.may_begin(shard):

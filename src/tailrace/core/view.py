@@ -29,8 +29,7 @@ from tailrace.core.shard import ShardRef, lane_of
 class View:
     """The committed state of a pipeline, at most as old as the follower is behind.
 
-    `version` grows with every record that can change what a lane or the lister does; the progress of an open shard
-    does not.
+    `version` grows with every record that can change what a lane does; the progress of an open shard does not.
     """
 
     def __init__(self, lane_count: int) -> None:
@@ -43,8 +42,8 @@ class View:
         self.pipelines: dict[int, PipelineRecord] = {}
         self.takers: dict[int, Taken] = {}
         self.listers: dict[int, Taken] = {}
-        self._lanes = range(lane_count)
-        self._versions: Counter[int] = Counter()
+        self._tables_version = 0
+        self._lane_versions: Counter[int] = Counter()
         self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
         self._shards_of_stream: dict[str, set[ShardRef]] = defaultdict(set)
         self._streams_of_table: dict[str, set[str]] = defaultdict(set)
@@ -57,7 +56,8 @@ class View:
 
         Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
         """
-        concerned: Iterable[int] = self._lanes
+        # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
+        concerned: Iterable[int] | None = ()
         match key, record:
             case ShardKey() | CheckpointKey(), _ if lane_of(_shard_of(key), self.lane_count) != partition:
                 return
@@ -71,25 +71,29 @@ class View:
                 concerned = (partition,)
             case ListerKey(), Taken():
                 self.listers[partition] = record
-            case TableKey(), TableRecord():
-                self.tables[key.table] = record
-            case TableKey(), None:
-                self.tables.pop(key.table, None)
+                concerned = (0,)
+            case TableKey(), TableRecord() | None:
+                concerned = self._apply_table(key.table, record)
             case PipelineKey(), PipelineRecord():
                 self.pipelines[partition] = record
+                concerned = None
             case AcceptKey(), GapAccepted():
                 self.accepted[key.table] = record
+                concerned = None
             case AcceptKey(), None:
                 self.accepted.pop(key.table, None)
+                concerned = None
             case _:
-                return
-        for lane in concerned:
-            self.version += 1
-            self._versions[lane] += 1
+                pass
+        if concerned is None:
+            self._tables_version += 1
+        self._lane_versions.update(concerned or ())
+        self.version += concerned is None or bool(concerned)
 
-    def version_of(self, lane: int) -> int:
-        """Give a number that grows with every record that can change what this lane does."""
-        return self._versions[lane]
+    def versions_of(self, lane: int) -> tuple[int, int]:
+        """Give two numbers: one grows with every record that can stop a table or let it go on, in any lane; the other
+        with every further record that can change what this lane does."""
+        return self._tables_version, self._lane_versions[lane]
 
     @property
     def pipeline(self) -> PipelineRecord | None:
@@ -179,8 +183,14 @@ class View:
         for parent in record.parents:
             self._children[parent].add(shard)
 
-    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> Iterable[int]:
-        """Fold in a checkpoint and give the lanes that it concerns: none when an open shard only got further."""
+    def _apply_table(self, table: str, record: TableRecord | None) -> Iterable[int] | None:
+        previous = self.tables.pop(table, None)
+        if record is not None:
+            self.tables[table] = record
+        states = {previous and previous.state, record and record.state}
+        return None if "left out" in states else ()
+
+    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> Iterable[int] | None:
         previous = self.checkpoints.pop(shard, None)
         if previous is not None:
             self._gaps[previous.table].discard(shard)
@@ -193,7 +203,7 @@ class View:
                 self._gaps[record.table].add(shard)
         before, after = previous and previous.state, record and record.state
         if "gap" in {before, after}:
-            return self._lanes
+            return None
         if before == after:
             return ()
         return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}

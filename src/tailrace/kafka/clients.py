@@ -63,12 +63,20 @@ def world_error(
     cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
     hint = hint.format(servers=user.get("bootstrap.servers", ""))
-    kind = UnreachableError if cause.retriable() or cause.code() in _PASSING else WorldError
+    kind = UnreachableError if cause.code() in _PASSING else WorldError
     return kind(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
 
 
-_PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE}
-"""Of librdkafka's own: those of a broker that will pass say so (`retriable`)."""
+_PASSING = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+}
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
     KafkaError._TRANSPORT: _UNREACHABLE,

@@ -35,6 +35,10 @@ CHILDREN_TRIES = 8
 CHILDREN_PAUSE_S = 0.5
 """An ended shard's children may show late (DescribeStream is eventually consistent), so they are asked for again after
 this pause, and then after twice the last: for a minute. The listings of whole streams find the rest."""
+CHILDREN_SHARE = 4
+"""For so many streams children are looked for between two other steps, when many shards have ended."""
+SECOND_CHILD_S = 5.0
+"""One child may show before the other one of a split: so long after the first they are asked for once more."""
 SHARDS_A_CALL = 100
 """What DescribeStream answers at most. Where it takes fewer calls than asking for each shard's children, a stream is
 listed whole."""
@@ -49,6 +53,8 @@ class _Search(msgspec.Struct):
 
     due_ms: int = 0
     tries: int = 0
+    has_found: bool = False
+    """One is known; it is looked once more for a second."""
 
 
 class Engine(Protocol):
@@ -123,7 +129,8 @@ class ListerLoop:
             self._try(self._resume)
             while not self._stopped.is_set():
                 self._try(self._step)
-                self._try(self._look_for_children)
+                for _ in range(CHILDREN_SHARE):
+                    self._try(self._look_for_children)
 
     def _try(self, part: Callable[[], None]) -> None:
         """Do a part of the loop: whatever fails in it, the loop goes on, for nobody else lists."""
@@ -180,6 +187,7 @@ class ListerLoop:
             if record.state == "streaming" and current is not None and current not in before:
                 for stream_arn in (*before, current):  # its shards wait for what is unfinished of the earlier streams
                     self._list_stream(table, stream_arn)
+                del self._listed_ms[current]  # a first listing may miss shards: it is the first to be listed again
         except (ReadError, UnreachableError) as error:
             logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
 
@@ -255,31 +263,37 @@ class ListerLoop:
                     self._gone.add(shard)
 
     def _look_for_children(self) -> None:
-        """Ask for the children of the ended shards that have none yet, as far as it is time to ask again."""
+        """Ask for the children of ended shards whose time has come: those of one stream, the most urgent."""
         with contextlib.suppress(Empty):
             while True:
                 self._note_ended(self._ended.get_nowait())
         now_ms = self._engine.now_ms()
-        due = [shard for shard, search in self._searches.items() if search.due_ms <= now_ms]
+        due = {shard: search for shard, search in self._searches.items() if search.due_ms <= now_ms}
         if not due:
             return
-        childless = self._ask(partial(_without_children, due))
-        parents: dict[str, list[ShardRef]] = {}
-        for shard in due:
-            search = self._searches[shard]
-            if shard not in childless or search.tries == CHILDREN_TRIES:
-                del self._searches[shard]
-                continue
-            search.due_ms = now_ms + int(CHILDREN_PAUSE_S * 1000) * 2**search.tries
-            search.tries += 1
-            parents.setdefault(shard.stream_arn, []).append(shard)
-        for stream_arn, shards in parents.items():
-            if self._stopped.is_set():
-                return
-            try:
-                self._list_children(stream_arn, shards)
-            except ReadError as error:
-                logger.warning("looking for child shards failed, trying again: %s", error)
+        first = min(due, key=lambda shard: (due[shard].has_found, due[shard].due_ms))
+        shards = [shard for shard in due if shard.stream_arn == first.stream_arn]
+        known = self._ask(partial(_have_children, shards))
+        parents = [shard for shard in shards if self._is_to_be_asked(shard, known[shard], now_ms)]
+        try:
+            if parents:
+                self._list_children(first.stream_arn, parents)
+        except ReadError as error:
+            logger.warning("looking for child shards failed, trying again: %s", error)
+
+    def _is_to_be_asked(self, shard: ShardRef, has_children: bool | None, now_ms: int) -> bool:
+        """Tell whether to ask for a shard's children now, and say when to look again, if at all."""
+        search = self._searches[shard]
+        if has_children is None or search.has_found or search.tries == CHILDREN_TRIES:
+            del self._searches[shard]
+            return has_children is not None
+        if has_children:
+            search.has_found = True
+            search.due_ms = now_ms + int(SECOND_CHILD_S * 1000)
+            return False
+        search.due_ms = now_ms + int(CHILDREN_PAUSE_S * 1000) * 2**search.tries
+        search.tries += 1
+        return True
 
     def _note_ended(self, shard: ShardRef) -> None:
         self._searches.setdefault(shard, _Search())
@@ -358,9 +372,9 @@ def _childless(view: View) -> list[ShardRef]:
     ]
 
 
-def _without_children(shards: Iterable[ShardRef], view: View) -> set[ShardRef]:
-    """Give those of `shards` that are known and have no known children."""
-    return {shard for shard in shards if shard in view.shards and not view.children_of(shard)}
+def _have_children(shards: Iterable[ShardRef], view: View) -> dict[ShardRef, bool | None]:
+    """Tell which of `shards` have known children; None: the shard itself is not known any more."""
+    return {shard: bool(view.children_of(shard)) if shard in view.shards else None for shard in shards}
 
 
 def _streamed(view: View, table: str) -> str | None:
