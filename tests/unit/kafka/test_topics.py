@@ -55,6 +55,7 @@ def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch)
     [
         (KafkaError._TRANSPORT, True),
         (KafkaError._TIMED_OUT, True),
+        (KafkaError.NOT_CONTROLLER, True),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
         (KafkaError.POLICY_VIOLATION, False),
     ],
