@@ -3,6 +3,7 @@
 TailraceError
 ├── FileError      the pipeline file is wrong (exit code 2)
 ├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
+│   ├── UnreachableError     a service did not answer, or not well: asking again may help
 │   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
 └── RecordError    one record cannot be converted or published; it becomes a dead letter
 """
@@ -63,6 +64,10 @@ class FileError(TailraceError):
 
 class WorldError(TailraceError):
     """Something outside the file is missing, unreachable, refused or in a state that cannot be served."""
+
+
+class UnreachableError(WorldError):
+    """A service did not answer, or not well: nothing is known of what was asked, and asking again may help."""
 
 
 class FormatVersionError(WorldError):

@@ -84,7 +84,7 @@ PHASE_CHANGES: dict[str, set[str]] = {
     "ready": {"reading", "paused"},
     "reading": {"ready", "drained", "paused", "gap", "failed"},
     "drained": {"ended", "paused"},
-    "paused": {"waiting", "ready", "reading", "ended", "gap"},
+    "paused": {"waiting", "ready", "reading", "drained", "ended", "gap"},
     "gap": {"reading", "ready"},
 }
 """How a shard's phase changes from one event to the next (`-`: it was not there). The rest is impossible: ended and

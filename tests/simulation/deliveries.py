@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from support.lanes import NOW_MS, STREAM, page
 from tailrace.core.checkpoint import MethodKey, MethodRecord, Write
-from tailrace.core.delivery import CatchUp, CaughtUp, Failure, ShardDelivery
+from tailrace.core.delivery import CatchUp, Failure, ShardDelivery
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -82,7 +82,7 @@ class Sandbox:
     epoch: int = 0
     read_up_to: int = 0
     batch: list[int] = field(default_factory=list)
-    steps: Generator[Command, Event, Failure | None] | None = None
+    steps: Generator[Command, Event | None, Failure | None] | None = None
     command: Command | None = None
 
     def begin(self, batch: list[int]) -> None:
@@ -114,7 +114,7 @@ class Sandbox:
         sequence = int(self.delivery.sequence or 0)
         return next((number for number in self.batch if number > sequence), None)
 
-    def _carry_out(self, command: Command, *, faults: bool) -> Event:
+    def _carry_out(self, command: Command, *, faults: bool) -> Event | None:
         match command:
             case OpenProducer(incarnation):
                 self.epoch = self.broker.open()
@@ -130,12 +130,12 @@ class Sandbox:
                 for write in self.broker.log[self.read_up_to : end]:
                     self.view.apply(0, write.key, write.record)
                 self.read_up_to = end
-                return CaughtUp()
+                return None
             case _:
                 assert isinstance(command, CloseProducer)
-                return Event()
+                return None
 
-    def _commit(self, incarnation: int, transaction: Transaction, *, faults: bool) -> Event:
+    def _commit(self, incarnation: int, transaction: Transaction, *, faults: bool) -> Event | None:
         fate = self.rng.random() if faults else 1.0
         if fate < 0.05:
             self.broker.late.append((self.epoch, transaction))

@@ -22,7 +22,7 @@ class KeepsItsProducer(ShardDelivery):
     def abandon(self) -> CloseProducer:
         return CloseProducer(0)
 
-    def _take(self, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
         lost = yield from super()._take(now_ms)
         self._is_held = True
         return lost
@@ -31,7 +31,7 @@ class KeepsItsProducer(ShardDelivery):
 class ReadsBeforeItFences(ShardDelivery):
     """Takes the checkpoint from what it read before its producer was opened."""
 
-    def _take(self, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
         before = self._view.checkpoints.get(SHARD)
         lost = yield from super()._take(now_ms)
         self.sequence = before.sequence if before else None
@@ -41,7 +41,7 @@ class ReadsBeforeItFences(ShardDelivery):
 class IgnoresItsTakenRecord(ShardDelivery):
     """Goes on with whatever the view shows, without its own taken record in it."""
 
-    def _take(self, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
         lost = yield from super()._take(now_ms)
         if isinstance(lost, Failure) and lost.fenced:
             published = self._view.checkpoints.get(SHARD)
@@ -54,7 +54,7 @@ class IgnoresItsTakenRecord(ShardDelivery):
 class CheckpointsApart(ShardDelivery):
     """Commits the checkpoint in a transaction of its own."""
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
         if transaction.pages:
             if lost := (yield from super()._commit(Transaction(transaction.pages, ()))):
                 return lost
@@ -65,7 +65,7 @@ class CheckpointsApart(ShardDelivery):
 class BelievesInTheCommit(ShardDelivery):
     """Takes a commit without an answer for one that succeeded."""
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
         lost = yield from super()._commit(transaction)
         return lost if lost is None or lost.fenced else None
 

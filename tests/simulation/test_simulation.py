@@ -51,7 +51,7 @@ TOO_RARE_HERE: dict[str, str] = {
 }
 """Mutations that so few histories find that a test of the core finds them instead."""
 RARE_EVENTS = {("catching up", "ReadFailed")}
-RARE_PHASE_CHANGES = {("gap", "ready"), ("paused", "ready")}
+RARE_PHASE_CHANGES = {("gap", "ready"), ("paused", "ready"), ("paused", "drained")}
 """Possible, and met by some histories, but not surely by one of a thousand."""
 
 

@@ -67,6 +67,8 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
     if table.topic is not None:
         yield _line("topic", _topic(table.topic))
         yield from (_line("warning", warning) for warning in table.topic.warnings)
+    if table.unread is not None:
+        yield _line("warning", table.unread)
     yield from (_line("problem", problem) for problem in table.problems)
 
 

@@ -4,7 +4,7 @@ Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes
 to a sandbox that was frozen. So a shard is taken as a lane is: fence, commit a *taken* record, read up to that very
 record; then the shard's checkpoint says what is published already. Whoever is fenced gives its batch back.
 
-The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it, and can be given up between the
+The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it (None where none does), and can be given up between the
 two when time runs out. `ShardDelivery.sequence` tells at any moment up to where all is published.
 """
 
@@ -36,15 +36,11 @@ LOSSES_MAX = 3
 
 
 class CatchUp(Command, frozen=True):
-    """Follow a lane until the view shows `taken` as the last taking of `shard`, or long enough. Answer: CaughtUp."""
+    """Follow a lane until the view shows `taken` as the last taking of `shard`, or long enough. No answer."""
 
     lane: int
     shard: ShardRef
     taken: Taken
-
-
-class CaughtUp(Event, frozen=True):
-    """The view is as far as it came."""
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -82,7 +78,7 @@ class ShardDelivery:
         self._incarnation = 0
         self._is_held = False
 
-    def publish(self, pages: Iterable[Page], now_ms: int) -> Generator[Command, Event, Failure | None]:
+    def publish(self, pages: Iterable[Page], now_ms: int) -> Generator[Command, Event | None, Failure | None]:
         """Publish `pages` in their order, each in a transaction of its own; gives why it could not, None when it did.
 
         Whoever gives up between a command and its answer carries out `abandon`.
@@ -108,7 +104,7 @@ class ShardDelivery:
         self._is_held = False
         return CloseProducer(self._incarnation)
 
-    def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+    def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
         if not self._is_held and (refusal := (yield from self._take(now_ms))):
             return refusal
         if self.has_ended:
@@ -137,7 +133,7 @@ class ShardDelivery:
         )
         return Write(self.lane, CheckpointKey(*self.shard), checkpoint)
 
-    def _take(self, now_ms: int) -> Generator[Command, Event, Failure | ProducerLost | None]:
+    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
         self._incarnation += 1
         answer = yield OpenProducer(self._incarnation)
         if isinstance(answer, ProducerLost):
@@ -170,11 +166,11 @@ class ShardDelivery:
             *(Write(self.lane, DeliveryKey(*s), None) for s, each in deliveries.items() if each.at_ms < before_ms),
         )
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
         answer = yield Commit(self._incarnation, transaction)
         return (yield from self._lose(answer)) if isinstance(answer, ProducerLost) else None
 
-    def _lose(self, answer: ProducerLost) -> Generator[Command, Event, ProducerLost]:
+    def _lose(self, answer: ProducerLost) -> Generator[Command, Event | None, ProducerLost]:
         yield self.abandon()
         return answer
 

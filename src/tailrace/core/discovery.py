@@ -44,7 +44,7 @@ def reconcile(
     denies (`exists` is false).
     """
     listed = {ShardRef(listing.stream_arn, shard.shard_id): shard for shard in listing.shards}
-    known = {shard for shard in view.shards if shard.stream_arn == listing.stream_arn}
+    known = view.shards_of_stream(listing.stream_arn)
     initial = not known
     carried_over = _unfinished_elsewhere(view, table, listing.stream_arn) if initial else ()
     with_children = {ShardRef(listing.stream_arn, parent) for shard in listing.shards for parent in shard.parent_ids}
@@ -145,12 +145,9 @@ def _ended_ms(view: View, shard: ShardRef, now_ms: int) -> int:
 
 def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[ShardRef, ...]:
     """Give the unfinished shards of the table's earlier streams: item order needs them first."""
+    earlier = view.streams_of(table) - {stream_arn}
     return tuple(
-        sorted(
-            shard
-            for shard, record in view.shards.items()
-            if record.table == table and shard.stream_arn != stream_arn and not view.ended(shard)
-        )
+        sorted(shard for stream in earlier for shard in view.shards_of_stream(stream) if not view.ended(shard))
     )
 
 

@@ -43,6 +43,7 @@ from tailrace.core.outbox import Outbox
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
+from tailrace.core.read_queue import ReadQueue
 from tailrace.core.reading import Phase, Reading
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
@@ -125,19 +126,25 @@ class Lane:
         self._jitter = jitter
         self._committed: dict[ShardRef, Checkpoint] = {}
         """The lane's checkpoints as committed: the view's when it was taken, its own since (the view lags behind)."""
+        self._queue = ReadQueue(self.readings)
         self._tickets = 0
+        self._reads_under_way: set[int] = set()
+        """Tickets without an answer. Those that were given up count too: their pages may be on their way."""
         self._losses = 0
         self._refused = RefusedRecords()
         self._refused_topics: dict[ShardRef, tuple[int, int]] = {}
         """Shards whose topic the broker refuses: how often in a row, and when to read them again."""
         self._deadline_ms = 0
-        self._synced_version = -1
+        self._synced: tuple[int, int] | None = None
+        """The versions of the view that were followed; None: look at every shard again."""
 
     def handle(self, event: Event, now_ms: int) -> list[Command]:
         """Take in one event at `now_ms` (milliseconds since the epoch) and say what to do."""
         if self.state is LaneState.RELEASED or self._is_stale(event):
             return []
         commands: list[Command] = []
+        if isinstance(event, PageRead | ReadFailed):
+            self._reads_under_way.discard(event.ticket)
         match event:
             case Release():
                 self._release(commands)
@@ -257,9 +264,11 @@ class Lane:
     def _forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
         self.readings.clear()
+        self._queue.clear()
+        self._reads_under_way.clear()
         self._committed.clear()
         self.outbox = Outbox(self.number)
-        self._synced_version = -1
+        self._synced = None
 
     def _has_work(self) -> bool:
         """A lane without shards costs nothing: it is not taken until it has one."""
@@ -303,7 +312,7 @@ class Lane:
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
             if shard not in self.readings:
-                self._synced_version = -1  # its lineage was taken back meanwhile: the checkpoint is an orphan
+                self._synced = None  # its lineage was taken back meanwhile: the checkpoint is an orphan
             elif checkpoint.state == "ended":
                 self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
@@ -347,6 +356,8 @@ class Lane:
         page = self._refused.apply(page, stop=self._options.errors_fail)
         closed = bool(self._view.children_of(page.shard))
         reading.took(page, now_ms, self._options.pacing, closed=closed)
+        if reading.phase is Phase.READY and page.stop is None:
+            self._queue.add(reading)
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
         elif page.records or page.next_iterator is None or reading.needs_checkpoint():
@@ -384,12 +395,14 @@ class Lane:
             case ReadFailure.EXPIRED if reading.iterator is not None:
                 reading.iterator = None
                 reading.phase = Phase.READY
+                self._queue.add(reading)
             case _:
                 if event.failure is ReadFailure.TRIMMED:
                     reading.trimmed = True  # forgiven: read on at what the stream still has
                 if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
+                self._queue.add(reading)
                 self._notice(commands, NoticeKind.READ_FAILED, event.shard, event.reason)
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
@@ -441,16 +454,19 @@ class Lane:
 
     def _sync(self, commands: list[Command], now_ms: int) -> None:
         """Follow the view: new shards, ended parents, stopped and accepted tables, shards that may be forgotten."""
-        if self._synced_version == self._view.version:
+        versions = self._view.versions_of(self.number)
+        if self._synced == versions:
             return
-        self._synced_version = self._view.version
+        tables_changed = self._synced is None or self._synced[0] != versions[0]
+        self._synced = versions
         known = self._view.shards_of(self.number)
         for shard in sorted(known - self.readings.keys()):
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
         self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
-        for table, readings in _by_table(self.readings.values()).items():
+        concerned = [r for r in self.readings.values() if tables_changed or r.phase is Phase.WAITING]
+        for table, readings in _by_table(concerned).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
@@ -471,7 +487,7 @@ class Lane:
         accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard, self._committed.get(shard))
         if accepted or reading.phase is Phase.PAUSED:
             if self.outbox.holds(shard):
-                self._synced_version = -1  # look again once the transaction under way has its outcome
+                self._synced = None  # look again once the transaction under way has its outcome
                 return
             reading = self._restart(shard)
         if reading.phase is Phase.WAITING and self._view.may_begin(shard):
@@ -489,6 +505,7 @@ class Lane:
             return
         reading.phase = Phase.READY
         reading.next_read_ms = self._refused_topics.get(reading.shard, (0, now_ms))[1]
+        self._queue.add(reading)
         self._notice(
             commands, NoticeKind.SHARD_BEGUN, reading.shard, f"after {reading.sequence or reading.record.start}"
         )
@@ -499,16 +516,15 @@ class Lane:
             commands.append(Commit(self.incarnation, transaction))
 
     def _read_what_is_due(self, commands: list[Command], now_ms: int) -> None:
-        held = self.outbox.size_bytes
-        held += sum(self._options.page_bytes for r in self.readings.values() if r.phase is Phase.READING)
-        ready = [r for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms <= now_ms]
-        for reading in sorted(ready, key=lambda r: r.next_read_ms):
+        held = self.outbox.size_bytes + len(self._reads_under_way) * self._options.page_bytes
+        while (reading := self._queue.first()) is not None and reading.next_read_ms <= now_ms:
             if held and held + self._options.page_bytes > self._options.buffer_bytes:
                 return
             held += self._options.page_bytes
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets
+            self._reads_under_way.add(reading.ticket)
             reading.asked_ms = now_ms
             read = Read(self.incarnation, reading.ticket, reading.shard, reading.position(), reading.iterator)
             commands.append(read)
@@ -518,7 +534,10 @@ class Lane:
             return self._deadline_ms
         if self.state is not LaneState.ACTIVE:
             return None
-        times = [r.next_read_ms for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms > now_ms]
+        times = []
+        reading = self._queue.first()
+        if reading is not None and reading.next_read_ms > now_ms:  # else it waits for room, which an answer makes
+            times.append(reading.next_read_ms)
         if self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
             times.append(self.outbox.oldest_ms + self._options.linger_ms)
         return min(times, default=None)

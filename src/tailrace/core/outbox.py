@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardState, Write
@@ -37,6 +37,8 @@ class Outbox:
         self._waiting_writes: list[Write] = []
         self._writes_under_way: list[Write] = []
         self._checkpoints_under_way: dict[ShardRef, Checkpoint] = {}
+        self._held: Counter[ShardRef] = Counter()
+        """Pages under way or waiting."""
         self.size_bytes = 0
         """Bytes of every page held, under way or waiting."""
         self.waiting_changes = 0
@@ -71,7 +73,7 @@ class Outbox:
         """Add a page and the checkpoint that holds once it is committed."""
         self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, open_ms, detail))
         self._count(page, 1)
-        self.size_bytes += page.size_bytes
+        self._hold(page)
         self._note_age(now_ms)
 
     def add_writes(self, writes: tuple[Write, ...], now_ms: int) -> None:
@@ -101,13 +103,14 @@ class Outbox:
     def committed(self) -> dict[ShardRef, Checkpoint]:
         """Drop what was under way, now published: gives the checkpoints that hold, just as they were written."""
         checkpoints, self._checkpoints_under_way = self._checkpoints_under_way, {}
-        self.size_bytes -= sum(entry.page.size_bytes for entry in self._under_way)
+        for entry in self._under_way:
+            self._let_go(entry.page)
         self._under_way, self._writes_under_way = [], []
         return checkpoints
 
     def holds(self, shard: ShardRef) -> bool:
         """Tell whether a page of `shard` is under way or waiting."""
-        return any(entry.page.shard == shard for entry in (*self._under_way, *self._waiting))
+        return shard in self._held
 
     def page_under_way(self, index: int) -> Page:
         """Give a page of the transaction under way."""
@@ -119,7 +122,7 @@ class Outbox:
         for entry in self._waiting:
             if entry.page.shard in shards:
                 self._count(entry.page, -1)
-                self.size_bytes -= entry.page.size_bytes
+                self._let_go(entry.page)
         self._waiting = deque(kept)
         if not self.has_waiting:
             self.oldest_ms = None
@@ -143,6 +146,16 @@ class Outbox:
     def _count(self, page: Page, sign: int) -> None:
         self.waiting_changes += sign * page.change_count
         self.waiting_bytes += sign * page.size_bytes
+
+    def _hold(self, page: Page) -> None:
+        self.size_bytes += page.size_bytes
+        self._held[page.shard] += 1
+
+    def _let_go(self, page: Page) -> None:
+        self.size_bytes -= page.size_bytes
+        self._held[page.shard] -= 1
+        if not self._held[page.shard]:
+            del self._held[page.shard]
 
     def _note_age(self, now_ms: int) -> None:
         if self.oldest_ms is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from tailrace.core.checkpoint import (
@@ -33,8 +34,7 @@ from tailrace.core.shard import ShardRef, lane_of
 class View:
     """The committed state of a pipeline, at most as old as the follower is behind.
 
-    `version` grows with every record that can change what a lane or the lister does; the progress of an open shard
-    does not.
+    `version` grows with every record that can change what a lane does; the progress of an open shard does not.
     """
 
     def __init__(self, lane_count: int) -> None:
@@ -49,7 +49,19 @@ class View:
         self.listers: dict[int, Taken] = {}
         self.deliveries: dict[ShardRef, Taken] = {}
         self.methods: dict[int, MethodRecord] = {}
+        self._others: dict[type[TopicKey], dict[Any, Any]] = {
+            TakenKey: self.takers,
+            ListerKey: self.listers,
+            DeliveryKey: self.deliveries,
+            AcceptKey: self.accepted,
+            MethodKey: self.methods,
+            PipelineKey: self.pipelines,
+        }
+        self._tables_version = 0
+        self._lane_versions: Counter[int] = Counter()
         self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._shards_of_stream: dict[str, set[ShardRef]] = defaultdict(set)
+        self._streams_of_table: dict[str, set[str]] = defaultdict(set)
         self._checkpoints_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
         self._children: dict[ShardRef, set[ShardRef]] = defaultdict(set)
         self._gaps: dict[str, set[ShardRef]] = defaultdict(set)
@@ -59,19 +71,31 @@ class View:
 
         Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
         """
-        structural = True
+        # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
+        concerned: Iterable[int] | None = ()
         match key, record:
-            case ShardKey() | CheckpointKey() | DeliveryKey(), _ if (
-                lane_of(_shard_of(key), self.lane_count) != partition
+            case ((ShardKey() | CheckpointKey() | DeliveryKey()), _) if self._was_left_behind(
+                partition, _shard_of(key)
             ):
-                structural = False
+                return
             case ShardKey(), ShardRecord() | None:
                 self._apply_shard(partition, _shard_of(key), record)
+                concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
-                structural = self._apply_checkpoint(partition, _shard_of(key), record)
+                concerned = self._apply_checkpoint(partition, _shard_of(key), record)
+            case TableKey(), TableRecord() | None:
+                concerned = self._apply_table(key.table, record)
             case _:
-                self._apply_other(partition, key, record)
-        self.version += structural
+                concerned = self._apply_other(partition, key, record)
+        if concerned is None:
+            self._tables_version += 1
+        self._lane_versions.update(concerned or ())
+        self.version += concerned is None or bool(concerned)
+
+    def versions_of(self, lane: int) -> tuple[int, int]:
+        """Give two numbers: one grows with every record that can stop a table or let it go on, in any lane; the other
+        with every further record that can change what this lane does."""
+        return self._tables_version, self._lane_versions[lane]
 
     @property
     def pipeline(self) -> PipelineRecord | None:
@@ -169,37 +193,38 @@ class View:
 
     def streams_of(self, table: str) -> set[str]:
         """Give the streams of a table that have known shards."""
-        return {shard.stream_arn for shard, record in self.shards.items() if record.table == table}
+        return self._streams_of_table.get(table, set())
 
-    def _left_behind(self, partition: int, shard: ShardRef) -> bool:
+    def shards_of_stream(self, stream_arn: str) -> set[ShardRef]:
+        """Give the shards of a stream that the lister has published."""
+        return self._shards_of_stream.get(stream_arn, set())
+
+    def _was_left_behind(self, partition: int, shard: ShardRef) -> bool:
         return lane_of(shard, self.lane_count) != partition
 
-    def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
-        """Fold in a record of which only the last counts."""
-        records, name = self._place_of(partition, key)
+    def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
+        """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
+        records = self._others[type(key)]
+        name: object = partition
+        if isinstance(key, DeliveryKey):
+            name = _shard_of(key)
+        elif isinstance(key, AcceptKey):
+            name = key.table
         if record is None:
             records.pop(name, None)
         else:
             records[name] = record
-
-    def _place_of(self, partition: int, key: TopicKey) -> tuple[dict[Any, Any], object]:
-        match key:
-            case DeliveryKey():
-                return self.deliveries, _shard_of(key)
-            case TableKey() | AcceptKey():
-                return self.tables if isinstance(key, TableKey) else self.accepted, key.table
-            case TakenKey():
-                return self.takers, partition
-            case ListerKey():
-                return self.listers, partition
-            case MethodKey():
-                return self.methods, partition
-            case _:
-                return self.pipelines, partition
+        if isinstance(key, ListerKey):
+            return (0,)
+        return (partition,) if isinstance(key, TakenKey | DeliveryKey) else None
 
     def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
         previous = self.shards.pop(shard, None)
         if previous is not None:
+            self._shards_of_stream[shard.stream_arn].discard(shard)
+            if not self._shards_of_stream[shard.stream_arn]:
+                del self._shards_of_stream[shard.stream_arn]
+                self._streams_of_table[previous.table].discard(shard.stream_arn)
             for parent in previous.parents:
                 self._children[parent].discard(shard)
                 if not self._children[parent]:
@@ -209,21 +234,35 @@ class View:
             return
         self.shards[shard] = record
         self._shards_of_lane[lane].add(shard)
+        self._shards_of_stream[shard.stream_arn].add(shard)
+        self._streams_of_table[record.table].add(shard.stream_arn)
         for parent in record.parents:
             self._children[parent].add(shard)
 
-    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> bool:
+    def _apply_table(self, table: str, record: TableRecord | None) -> Iterable[int] | None:
+        previous = self.tables.pop(table, None)
+        if record is not None:
+            self.tables[table] = record
+        states = {previous and previous.state, record and record.state}
+        return None if "left out" in states else ()
+
+    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> Iterable[int] | None:
         previous = self.checkpoints.pop(shard, None)
         if previous is not None:
             self._gaps[previous.table].discard(shard)
         if record is None:
             self._checkpoints_of_lane[lane].discard(shard)
-            return True
-        self.checkpoints[shard] = record
-        self._checkpoints_of_lane[lane].add(shard)
-        if record.state == "gap":
-            self._gaps[record.table].add(shard)
-        return previous is None or previous.state != record.state or record.state == "gap"
+        else:
+            self.checkpoints[shard] = record
+            self._checkpoints_of_lane[lane].add(shard)
+            if record.state == "gap":
+                self._gaps[record.table].add(shard)
+        before, after = previous and previous.state, record and record.state
+        if "gap" in {before, after}:
+            return None
+        if before == after:
+            return ()
+        return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}
 
 
 def _shard_of(key: ShardKey | CheckpointKey | DeliveryKey) -> ShardRef:

@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
 
-from tailrace.errors import WorldError
+from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import properties
 
 logger = logging.getLogger("tailrace.kafka")
@@ -63,7 +63,8 @@ def world_error(
     cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
     hint = hint.format(servers=user.get("bootstrap.servers", ""))
-    return WorldError(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
+    kind = UnreachableError if cause.code() in _PASSING else WorldError
+    return kind(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
 
 
 def is_denial(error: KafkaError) -> bool:
@@ -71,6 +72,16 @@ def is_denial(error: KafkaError) -> bool:
     return error.code() in _DENIALS
 
 
+_PASSING = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.THROTTLING_QUOTA_EXCEEDED,
+}
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
     KafkaError._TRANSPORT: _UNREACHABLE,

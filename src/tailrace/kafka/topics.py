@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
 
@@ -15,6 +16,7 @@ from tailrace.kafka import clients
 from tailrace.kafka.clients import Admin
 
 MAX_REPLICATION = 3
+LOOK_AGAIN_S = 60.0
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -64,11 +66,7 @@ def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dic
     states = cluster.topics
     missing = [spec for spec in specs if spec.name not in states]
     if missing:
-        futures = admin.create_topics(
-            [_new_topic(spec, cluster.brokers) for spec in missing], request_timeout=clients.REQUEST_TIMEOUT_S
-        )
-        for name, future in futures.items():
-            _await_made(name, future, user)
+        _make(admin, user, missing, cluster.brokers)
         states = describe(admin, user).topics
     made_now = {
         spec.name: TopicState(spec.name, spec.partitions, replication_of(spec, cluster.brokers))
@@ -76,6 +74,28 @@ def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dic
         if spec.name not in states  # metadata may lag behind for a moment
     }
     return {spec.name: states.get(spec.name) or made_now[spec.name] for spec in specs}
+
+
+class TopicKeeper:
+    """Makes topics that are missing, one by one; looks only once a minute which there are: that tells of all topics."""
+
+    def __init__(self, admin: Admin, user: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._admin = admin
+        self._user = user
+        self._clock = clock
+        self._looked_s: float | None = None
+        self._brokers = 0
+        self._known: set[str] = set()
+
+    def ensure(self, spec: TopicSpec) -> None:
+        """Make the topic if it is missing. Raises WorldError, UnreachableError when it may help to ask again."""
+        if self._looked_s is None or self._clock() - self._looked_s >= LOOK_AGAIN_S:
+            cluster = describe(self._admin, self._user)
+            self._brokers, self._known = cluster.brokers, set(cluster.topics)
+            self._looked_s = self._clock()
+        if spec.name not in self._known:
+            _make(self._admin, self._user, [spec], self._brokers)
+            self._known.add(spec.name)
 
 
 def replication_of(spec: TopicSpec, brokers: int) -> int:
@@ -135,6 +155,14 @@ def _may_write(future: Future[Any]) -> bool:
     except KafkaException:
         return False
     return AclOperation.WRITE in operations
+
+
+def _make(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec], brokers: int) -> None:
+    futures = admin.create_topics(
+        [_new_topic(spec, brokers) for spec in specs], request_timeout=clients.REQUEST_TIMEOUT_S
+    )
+    for name, future in futures.items():
+        _await_made(name, future, user)
 
 
 def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:

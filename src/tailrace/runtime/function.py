@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from tailrace.config import Pipeline
-from tailrace.core.delivery import CatchUp, CaughtUp, Failure, ShardDelivery
+from tailrace.core.delivery import CatchUp, Failure, ShardDelivery
 from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
@@ -24,12 +24,13 @@ from tailrace.core.view import View
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topics import TopicKeeper
 from tailrace.runtime import switch
 from tailrace.runtime.pipeline import (
     make_converter,
     make_producer,
-    prepare_table_topic,
     prepare_topics,
+    servable_topic,
     shard_suffix,
 )
 from tailrace.sources.lambda_event import Batch, has_window, read_event
@@ -56,13 +57,13 @@ class Function:
         self._pipeline = pipeline
         self._owner = owner
         self._shards_max = shards_max
-        self._admin = clients.admin(pipeline.kafka)
-        prepare_topics(pipeline, self._admin)
+        admin = clients.admin(pipeline.kafka)
+        prepare_topics(pipeline, admin)
         self._claim()
         self._converter = make_converter(pipeline)
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
-        self._topics_made: set[str] = set()
+        self._topics = TopicKeeper(admin, pipeline.kafka)
         self._shards: OrderedDict[ShardRef, _Shard] = OrderedDict()
 
     def handle(self, event: object, remaining_s: Callable[[], float]) -> dict[str, Any]:
@@ -94,9 +95,7 @@ class Function:
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; gives the sequence number of its first record that is not published."""
-        if batch.table not in self._topics_made:
-            prepare_table_topic(self._pipeline, batch.table, self._admin)
-            self._topics_made.add(batch.table)
+        self._topics.ensure(servable_topic(self._pipeline, batch.table))
         source = decode_page(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
         shard = self._shard(batch)
         pages = self._pages(batch.shard, source)
@@ -138,14 +137,13 @@ class Function:
         self._shards.move_to_end(shard)
         return found
 
-    def _catch_up(self, command: CatchUp, timeout_s: float) -> CaughtUp:
+    def _catch_up(self, command: CatchUp, timeout_s: float) -> None:
         self._follower.follow([command.lane])
         deadline_s = time.monotonic() + min(timeout_s, CATCH_UP_TIMEOUT_S)
         while self._view.deliveries.get(command.shard) != command.taken and time.monotonic() < deadline_s:
             for partition, key, record in self._follower.poll(0.2):
                 self._view.apply(partition, key, record)
         checkpoint_topic.check_relaned(self._pipeline.name, self._view)
-        return CaughtUp()
 
 
 class _Shard:
@@ -155,7 +153,7 @@ class _Shard:
         self,
         pipeline: Pipeline,
         delivery: ShardDelivery,
-        catch_up: Callable[[CatchUp, float], CaughtUp],
+        catch_up: Callable[[CatchUp, float], None],
     ) -> None:
         self.delivery = delivery
         self._pipeline = pipeline
@@ -184,7 +182,7 @@ class _Shard:
         """Drop the producer."""
         self._close(self.delivery.abandon())
 
-    def _carry_out(self, command: Command, timeout_s: float) -> Event:
+    def _carry_out(self, command: Command, timeout_s: float) -> Event | None:
         match command:
             case OpenProducer(incarnation):
                 self._producer = make_producer(self._pipeline, shard_suffix(self.delivery.shard), incarnation)
@@ -194,12 +192,10 @@ class _Shard:
                     return ProducerLost(incarnation, fenced=False, reason="there is no producer")
                 return self._producer.commit(transaction, timeout_s)
             case CatchUp():
-                return self._catch_up(command, timeout_s)
+                self._catch_up(command, timeout_s)
             case CloseProducer():
                 self._close(command)
-                return Event()
-            case _:
-                raise AssertionError(command)
+        return None
 
     def _close(self, _command: CloseProducer) -> None:
         producer, self._producer = self._producer, None

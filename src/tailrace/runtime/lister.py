@@ -1,5 +1,8 @@
 """The lister's loop, run by the owner of lane 0: list tables and shards, publish what is new, take back what is done.
 
+DescribeStream allows 10 calls a second for the account, so the most urgent comes first: the children of shards that
+have just ended, then streams that nobody has listed, then the others, those first that were not listed for the longest.
+
 It only does the I/O; what follows from a listing is decided in `core.discovery`, in the engine's thread.
 """
 
@@ -8,7 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -21,20 +25,36 @@ from tailrace.core.discovery import leave_out, reconcile, reconcile_table, table
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
-from tailrace.errors import WorldError
+from tailrace.errors import UnreachableError, WorldError
 
 logger = logging.getLogger("tailrace.lister")
 
 _T = TypeVar("_T")
 
-CHILDREN_TRIES = 10
+CHILDREN_TRIES = 8
 CHILDREN_PAUSE_S = 0.5
-"""An ended shard's children may show late (DescribeStream is eventually consistent); the rounds find the rest."""
-CHILDREN_CALLS_MAX = 5
-"""For more shards of a stream that ended at once, the stream is listed whole (100 shards a call)."""
+"""An ended shard's children may show late (DescribeStream is eventually consistent), so they are asked for again after
+this pause, and then after twice the last: for a minute. The listings of whole streams find the rest."""
+CHILDREN_SHARE = 4
+"""For so many streams children are looked for between two other steps, when many shards have ended."""
+SECOND_CHILD_S = 5.0
+"""One child may show before the other one of a split: so long after the first they are asked for once more."""
+SHARDS_A_CALL = 100
+"""What DescribeStream answers at most. Where it takes fewer calls than asking for each shard's children, a stream is
+listed whole."""
 ASK_POLL_S = 0.2
+WAIT_S = 0.5
 PUBLISH_POLL_S = 0.02
 PUBLISH_WARNING_S = 30.0
+
+
+class _Search(msgspec.Struct):
+    """Looking for the children of an ended shard."""
+
+    due_ms: int = 0
+    tries: int = 0
+    has_found: bool = False
+    """One is known; it is looked once more for a second."""
 
 
 class Engine(Protocol):
@@ -71,7 +91,8 @@ class ListerLoop:
         """Make it.
 
         `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
-        `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served.
+        `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
+        when it could not find out.
         """
         self._engine = engine
         self._lister = lister
@@ -83,6 +104,13 @@ class ListerLoop:
         self._prepare_table = prepare_table
         self._stopped = threading.Event()
         self._ended: SimpleQueue[ShardRef] = SimpleQueue()
+        self._searches: dict[ShardRef, _Search] = {}
+        self._tables_due_ms = 0
+        self._streams: deque[tuple[str, str]] = deque()
+        """Tables with their streams that are still to be listed in this round."""
+        self._listed_ms: dict[str, int] = {}
+        self._unshown: list[Write] = []
+        """What was handed to lane 0 and the view does not show yet."""
         self._gone: set[ShardRef] = set()
         self._told: dict[str, str | None] = {}
         """What was last logged about each table."""
@@ -96,11 +124,13 @@ class ListerLoop:
         self._ended.put(shard)
 
     def run(self) -> None:
-        """List until stopped. Errors are logged, and tried again with the next round."""
+        """List until stopped. Errors are logged, and tried again."""
         with contextlib.suppress(_StoppedError):
+            self._try(self._resume)
             while not self._stopped.is_set():
-                self._try(self._round)
-                self._try(self._wait)
+                self._try(self._step)
+                for _ in range(CHILDREN_SHARE):
+                    self._try(self._look_for_children)
 
     def _try(self, part: Callable[[], None]) -> None:
         """Do a part of the loop: whatever fails in it, the loop goes on, for nobody else lists."""
@@ -108,12 +138,30 @@ class ListerLoop:
             part()
         except _StoppedError:
             raise
-        except ReadError as error:
+        except (ReadError, UnreachableError) as error:
             logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
         except Exception:
             logger.exception("listing failed; this is a defect of Tailrace")
 
-    def _round(self) -> None:
+    def _resume(self) -> None:
+        """Look for the children that the lister before was looking for."""
+        for shard in self._ask(_childless):
+            self._ended.put(shard)
+
+    def _step(self) -> None:
+        """Begin a round when it is time, else list the next stream of this one, else wait."""
+        if self._engine.now_ms() >= self._tables_due_ms:
+            self._tables_due_ms = self._engine.now_ms() + int(self._interval_s * 1000)
+            self._look_at_tables()
+        elif self._streams:
+            self._list_stream(*self._streams.popleft())
+        else:
+            self._wait()
+
+    def _look_at_tables(self) -> None:
+        """Describe every table, list the streams that are new, and say which others to list in this round."""
+        began_ms = self._engine.now_ms()
+        self._await_shown()
         self._gone.clear()
         self._publish_birth()
         self._publish(self._ask(lambda view: leave_out(view, self._wanted, self._engine.now_ms())))
@@ -121,11 +169,32 @@ class ListerLoop:
         for table in sorted(known.union(self._listed_names())):
             if self._stopped.is_set():
                 return
-            try:
-                self._list_table(table)
-            except ReadError as error:
-                logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
-            self._look_for_children()
+            self._look_at_table(table)
+            self._try(self._look_for_children)
+        streams = self._ask(partial(_streams, self._wanted))
+        self._listed_ms = {stream: at_ms for stream, at_ms in self._listed_ms.items() if stream in streams}
+        waiting = [stream for stream in streams if self._listed_ms.get(stream, -1) < began_ms]
+        waiting.sort(key=lambda stream: self._listed_ms.get(stream, -1))
+        self._streams = deque((streams[stream], stream) for stream in waiting)
+
+    def _look_at_table(self, table: str) -> None:
+        """Describe a table, and list its stream if that is new."""
+        try:
+            record = self._describe(table)
+            self._hand_over(self._ask(lambda view: table_write(view, table, record)))
+            current = record.stream_arn
+            before = self._ask(lambda view: sorted(view.streams_of(table)))
+            if record.state == "streaming" and current is not None and current not in before:
+                for stream_arn in (*before, current):  # its shards wait for what is unfinished of the earlier streams
+                    self._list_stream(table, stream_arn)
+                del self._listed_ms[current]  # a first listing may miss shards: it is the first to be listed again
+        except (ReadError, UnreachableError) as error:
+            logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
+
+    def _list_stream(self, table: str, stream_arn: str) -> None:
+        """List a stream whole."""
+        self._listed_ms[stream_arn] = self._engine.now_ms()
+        self._reconcile(table, self._listing(stream_arn), whole=True)
 
     def _listed_names(self) -> list[str]:
         """List the tables; when that fails the known ones are listed nevertheless."""
@@ -134,14 +203,6 @@ class ListerLoop:
         except ReadError as error:
             logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
             return []
-
-    def _list_table(self, table: str) -> None:
-        record = self._describe(table)
-        self._publish(self._ask(lambda view: table_write(view, table, record)))
-        current = record.stream_arn if record.state == "streaming" else None
-        for stream_arn in sorted(self._ask(lambda view: view.streams_of(table)) | ({current} if current else set())):
-            listing = self._listing(stream_arn)
-            self._reconcile(table, listing, whole=True, current=stream_arn == current)
 
     def _describe(self, table: str) -> TableRecord:
         try:
@@ -154,6 +215,8 @@ class ListerLoop:
         if record.state == "streaming" and found is not None:
             try:
                 self._prepare_table(found)
+            except UnreachableError:
+                raise
             except WorldError as error:
                 record = msgspec.structs.replace(record, state="failed", detail=str(error))
         self._tell(table, record)
@@ -174,7 +237,7 @@ class ListerLoop:
                 raise
             return StreamListing(stream_arn, 0, ())
 
-    def _reconcile(self, table: str, listing: StreamListing, *, whole: bool, current: bool) -> None:
+    def _reconcile(self, table: str, listing: StreamListing, *, whole: bool) -> None:
         """Publish what a listing shows, asking first about the shards that it should show and does not."""
         asked: set[ShardRef] = set()
         while not self._stopped.is_set():
@@ -184,7 +247,7 @@ class ListerLoop:
                     table,
                     listing,
                     whole=whole,
-                    current=current,
+                    current=_streamed(view, table) == listing.stream_arn,
                     start=_start_of(view, table, listing, self._start),
                     gone=self._gone,
                     now_ms=self._engine.now_ms(),
@@ -199,49 +262,59 @@ class ListerLoop:
                 if not self._lister.exists(shard):
                     self._gone.add(shard)
 
-    def _look_for_children(self, *ended: ShardRef) -> None:
-        """Ask for the children of the shards that ended since, until each has some or the tries are used up."""
-        childless = {*ended, *self._drain()}
-        try:
-            for _ in range(CHILDREN_TRIES):
-                childless = self._ask(partial(_without_children, childless))
-                if not childless:
-                    return
-                for stream_arn in {shard.stream_arn for shard in childless}:
-                    self._list_children(stream_arn, {shard for shard in childless if shard.stream_arn == stream_arn})
-                if self._stopped.wait(CHILDREN_PAUSE_S):
-                    return
-                childless |= self._drain()
-        except ReadError as error:
-            logger.warning("looking for child shards failed, the next round looks again: %s", error)
-
-    def _drain(self) -> set[ShardRef]:
-        shards = set()
+    def _look_for_children(self) -> None:
+        """Ask for the children of ended shards whose time has come: those of one stream, the most urgent."""
         with contextlib.suppress(Empty):
             while True:
-                shards.add(self._ended.get_nowait())
-        return shards
+                self._note_ended(self._ended.get_nowait())
+        now_ms = self._engine.now_ms()
+        due = {shard: search for shard, search in self._searches.items() if search.due_ms <= now_ms}
+        if not due:
+            return
+        first = min(due, key=lambda shard: (due[shard].has_found, due[shard].due_ms))
+        shards = [shard for shard in due if shard.stream_arn == first.stream_arn]
+        known = self._ask(partial(_have_children, shards))
+        parents = [shard for shard in shards if self._is_to_be_asked(shard, known[shard], now_ms)]
+        try:
+            if parents:
+                self._list_children(first.stream_arn, parents)
+        except ReadError as error:
+            logger.warning("looking for child shards failed, trying again: %s", error)
 
-    def _list_children(self, stream_arn: str, parents: set[ShardRef]) -> None:
-        """List the children of some shards of a stream; of many, by listing the stream: that takes fewer calls."""
-        table = self._ask(lambda view: next(view.shards[parent].table for parent in parents if parent in view.shards))
-        if len(parents) > CHILDREN_CALLS_MAX:
-            self._reconcile(table, self._listing(stream_arn), whole=True, current=True)
+    def _is_to_be_asked(self, shard: ShardRef, has_children: bool | None, now_ms: int) -> bool:
+        """Tell whether to ask for a shard's children now, and say when to look again, if at all."""
+        search = self._searches[shard]
+        if has_children is None or search.has_found or search.tries == CHILDREN_TRIES:
+            del self._searches[shard]
+            return has_children is not None
+        if has_children:
+            search.has_found = True
+            search.due_ms = now_ms + int(SECOND_CHILD_S * 1000)
+            return False
+        search.due_ms = now_ms + int(CHILDREN_PAUSE_S * 1000) * 2**search.tries
+        search.tries += 1
+        return True
+
+    def _note_ended(self, shard: ShardRef) -> None:
+        self._searches.setdefault(shard, _Search())
+
+    def _list_children(self, stream_arn: str, parents: list[ShardRef]) -> None:
+        """List the children of some shards of a stream; of many, by listing the stream."""
+        table, known = self._ask(lambda view: (view.shards[parents[0]].table, len(view.shards_of_stream(stream_arn))))
+        if len(parents) > 1 + known // SHARDS_A_CALL:
+            self._list_stream(table, stream_arn)
             return
         for parent in parents:
             children = self._lister.children(parent)
             if children:
-                self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False, current=True)
+                self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False)
 
     def _wait(self) -> None:
-        """Wait for the next round, looking for children meanwhile."""
-        deadline_ms = self._engine.now_ms() + int(self._interval_s * 1000)
-        while not self._stopped.is_set() and (left_ms := deadline_ms - self._engine.now_ms()) > 0:
-            try:
-                shard = self._ended.get(timeout=min(left_ms / 1000, 0.5))
-            except Empty:
-                continue
-            self._look_for_children(shard)
+        """Wait for a shard that ends, for the next look for children, or for the next round."""
+        next_ms = min([self._tables_due_ms, *(search.due_ms for search in self._searches.values())])
+        left_s = (next_ms - self._engine.now_ms()) / 1000
+        with contextlib.suppress(Empty):
+            self._note_ended(self._ended.get(timeout=min(max(left_s, 0.001), WAIT_S)))
 
     def _publish_birth(self) -> None:
         def birth(view: View) -> tuple[Write, ...]:
@@ -253,17 +326,26 @@ class ListerLoop:
         self._publish(self._ask(birth))
 
     def _publish(self, writes: tuple[Write, ...]) -> None:
-        """Publish, and wait until the view shows it: a listing must never be compared with an older view.
+        """Publish, and wait until the view shows it: a listing must never be compared with an older view."""
+        self._hand_over(writes)
+        self._await_shown()
+
+    def _hand_over(self, writes: tuple[Write, ...]) -> None:
+        if writes:
+            self._engine.publish(self._incarnation, writes)
+            self._unshown += writes
+
+    def _await_shown(self) -> None:
+        """Return when the view shows all that was handed over.
 
         That ends: what is not committed costs the lane, and with it this loop.
         """
-        if not writes:
-            return
-        self._engine.publish(self._incarnation, writes)
         waited_s = 0.0
-        while not self._stopped.wait(PUBLISH_POLL_S):
-            if self._ask(lambda view: all(view.shows(write) for write in writes)):
-                return
+        while self._unshown:
+            if self._ask(lambda view: all(view.shows(write) for write in self._unshown)):
+                self._unshown = []
+            elif self._stopped.wait(PUBLISH_POLL_S):
+                raise _StoppedError
             waited_s += PUBLISH_POLL_S
             if waited_s > PUBLISH_WARNING_S:
                 waited_s = 0.0
@@ -281,9 +363,29 @@ class _StoppedError(Exception):
     """The lane is lost or the worker stops: nobody answers any more."""
 
 
-def _without_children(shards: set[ShardRef], view: View) -> set[ShardRef]:
-    """Give those of `shards` that are known and have no known children."""
-    return {shard for shard in shards if shard in view.shards and not view.children_of(shard)}
+def _childless(view: View) -> list[ShardRef]:
+    """Give the shards of streams in use that ended without known children."""
+    return [
+        shard
+        for shard, record in view.shards.items()
+        if view.ended(shard) and not view.children_of(shard) and _streamed(view, record.table) == shard.stream_arn
+    ]
+
+
+def _have_children(shards: Iterable[ShardRef], view: View) -> dict[ShardRef, bool | None]:
+    """Tell which of `shards` have known children; None: the shard itself is not known any more."""
+    return {shard: bool(view.children_of(shard)) if shard in view.shards else None for shard in shards}
+
+
+def _streamed(view: View, table: str) -> str | None:
+    """Give the stream that a table is read from, and that can still get new shards."""
+    record = view.tables.get(table)
+    return record.stream_arn if record is not None and record.state == "streaming" else None
+
+
+def _streams(wanted: Callable[[str], bool], view: View) -> dict[str, str]:
+    """Give the streams that have known shards, and their tables."""
+    return {stream: table for table in view.tables if wanted(table) for stream in view.streams_of(table)}
 
 
 def _start_of(view: View, table: str, listing: StreamListing, start: Start) -> Start:

@@ -19,7 +19,7 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
-from tailrace.kafka.topics import TopicSpec
+from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
 from tailrace.sources.aws_session import AwsSession, AwsSettings
@@ -119,13 +119,12 @@ def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
     topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
 
-def prepare_table_topic(pipeline: Pipeline, table: str, admin: Admin) -> None:
-    """Make a table's topic. Raises WorldError."""
+def servable_topic(pipeline: Pipeline, table: str) -> TopicSpec:
+    """Say what a table's topic is like, as `table_topic` does. Raises WorldError when it can have none."""
     try:
-        spec = table_topic(pipeline, table)
+        return table_topic(pipeline, table)
     except InvalidError as error:
         raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
-    topics.ensure(admin, pipeline.kafka, [spec])
 
 
 class PipelineParts:
@@ -150,15 +149,19 @@ class PipelineParts:
         self.lister: Lister = self._source
         self.converter = make_converter(pipeline)
         self._admin = clients.admin(pipeline.kafka)
+        self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
     def prepare(self) -> None:
         """Make the pipeline's own topics, or check them. Raises WorldError."""
         prepare_topics(self.pipeline, self._admin)
 
     def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topic, and check that the format serves its stream. Raises WorldError."""
+        """Make a table's topic, and check that the format serves its stream.
+
+        Raises WorldError; UnreachableError when that says nothing of the table.
+        """
         check_view_type(self.pipeline, stream)
-        prepare_table_topic(self.pipeline, stream.table, self._admin)
+        self._topics.ensure(servable_topic(self.pipeline, stream.table))
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""

@@ -48,6 +48,8 @@ class TablePlan(msgspec.Struct, frozen=True):
     closed_shards: int | None = None
     topic: TopicPlan | None = None
     problems: tuple[str, ...] = ()
+    unread: str | None = None
+    """Why it could not be looked at now, a whole sentence: that may pass, so `run` tries again."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -100,6 +102,7 @@ def warnings(plan: Plan) -> tuple[str, ...]:
     found = [*plan.warnings, *plan.checkpoints.warnings, *plan.dead_letters.warnings]
     for table in plan.tables:
         found += table.problems
+        found += (table.unread,) if table.unread else ()
         found += table.topic.warnings if table.topic else ()
     return tuple(found)
 
@@ -155,6 +158,8 @@ class _Planner:
         self._admin = admin
         self._cluster = cluster
         self._details = details
+        self._is_answered = False
+        """The source gave its last question an answer, whichever."""
 
     def topic(self, spec: TopicSpec) -> TopicPlan:
         state = self._cluster.topics.get(spec.name)
@@ -208,7 +213,10 @@ class _Planner:
             for index, pattern in enumerate(source.tables)
             if not any(fnmatchcase(name, pattern) for name in names)
         )
-        return tuple(self._table(name) for name in names), unmatched
+        tables = tuple(self._table(name) for name in names)
+        if tables and all(table.unread for table in tables):
+            raise WorldError(str(tables[0].unread))
+        return tables, unmatched
 
     def look_at_replication(self, own: tuple[TopicPlan, ...], tables: tuple[TablePlan, ...]) -> tuple[str, ...]:
         """Tell when topics are to be made with more replicas than there are brokers."""
@@ -247,9 +255,8 @@ class _Planner:
                 return msgspec.structs.replace(table, problems=(f"{place}: {self._without_stream(name, stream)}",))
             listing = self._list(stream.stream_arn)
         except ReadError as error:
-            if error.failure is not ReadFailure.DENIED:
-                raise WorldError(f"{self._loaded.place('source', 'endpoint_url')}: {error}") from error
-            return msgspec.structs.replace(table, problems=(f"{place}: {error}",))
+            return self._without_answer(table, f"{place}: {error}", error)
+        self._is_answered = True
         problems = []
         if stream.view_type and (why := formats.serves(self._pipeline.format, stream.view_type)):
             problems.append(f"{place}: table {name}: {why}")
@@ -268,6 +275,17 @@ class _Planner:
             topic=topic,
             problems=tuple(problems),
         )
+
+    def _without_answer(self, table: TablePlan, told: str, error: ReadError) -> TablePlan:
+        """Note why a table could not be looked at. Raises WorldError when nothing is answered at all."""
+        if error.failure is ReadFailure.DENIED:
+            self._is_answered = True
+            return msgspec.structs.replace(table, problems=(told,))
+        is_silent = error.failure is ReadFailure.UNAVAILABLE
+        if is_silent and not self._is_answered:
+            raise WorldError(f"{self._loaded.place('source', 'endpoint_url')}: {error}") from error
+        self._is_answered = not is_silent
+        return msgspec.structs.replace(table, unread=told)
 
     def _describe(self, table: str) -> TableStream | None:
         try:

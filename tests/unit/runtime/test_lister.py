@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -11,10 +13,11 @@ import pytest
 
 from support.lanes import NOW_MS, STREAM, TABLE, checkpoint
 from support.waiting import wait_for
-from tailrace.core.checkpoint import CheckpointKey, Write
+from tailrace.core.checkpoint import AcceptKey, CheckpointKey, GapAccepted, Write
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.core.view import View
+from tailrace.errors import UnreachableError, WorldError
 from tailrace.runtime import lister
 from tailrace.runtime.lister import ListerLoop
 
@@ -29,6 +32,7 @@ class Engine:
     def __init__(self) -> None:
         self.view = View(LANES)
         self._lock = threading.Lock()
+        self._began_s = time.monotonic()
 
     def ask(self, question: Callable[[View], _T]) -> Future[_T]:
         answer: Future[_T] = Future()
@@ -43,7 +47,7 @@ class Engine:
                 self.view.apply(write.partition, write.key, write.record)
 
     def now_ms(self) -> int:
-        return NOW_MS
+        return NOW_MS + int((time.monotonic() - self._began_s) * 1000)
 
     def end(self, shard: ShardRef) -> None:
         with self._lock:
@@ -57,17 +61,20 @@ class Source:
         self.shards_listed: list[ListedShard] = []
         self.hidden: list[ListedShard] = []
         """Shards that a listing misses, but that `children` and `exists` know."""
+        self.stream = STREAM
         self.fails: set[str] = set()
         self.asked: list[str] = []
+        self.streams_asked: list[str] = []
 
     def table_names(self, patterns: list[str]) -> list[str]:
         raise NotImplementedError
 
     def table_stream(self, table: str) -> TableStream:
         self._ask("table_stream")
-        return TableStream(table, STREAM, "NEW_IMAGE")
+        return TableStream(table, self.stream, "NEW_IMAGE")
 
     def shards(self, stream_arn: str) -> StreamListing:
+        self.streams_asked.append(stream_arn)
         self._ask("shards")
         return StreamListing(stream_arn, NOW_MS, tuple(self.shards_listed))
 
@@ -99,18 +106,30 @@ def source() -> Source:
 @pytest.fixture
 def loop(engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[ListerLoop]:
     monkeypatch.setattr(lister, "CHILDREN_PAUSE_S", 0.01)
-    made = ListerLoop(
+    monkeypatch.setattr(lister, "WAIT_S", 0.02)
+    made = make_loop(engine, source)
+    yield made
+    made.stop()
+
+
+def make_loop(
+    engine: Engine,
+    source: Source,
+    *,
+    interval_s: float = 3600,
+    tables: Sequence[str] = (TABLE,),
+    prepare_table: Callable[[TableStream], None] = lambda _stream: None,
+) -> ListerLoop:
+    return ListerLoop(
         engine,
         source,
         7,
-        table_names=lambda: [TABLE],
+        table_names=lambda: list(tables),
         wanted=lambda _table: True,
         start="TRIM_HORIZON",
-        interval_s=3600,
-        prepare_table=lambda _stream: None,
+        interval_s=interval_s,
+        prepare_table=prepare_table,
     )
-    yield made
-    made.stop()
 
 
 def run(loop: ListerLoop) -> None:
@@ -165,7 +184,8 @@ def test_when_many_shards_end_at_once_the_stream_is_listed_instead_of_each_ones_
         for parent in parents:
             loop.shard_ended(ShardRef(STREAM, parent))
     wait_for("the children are known", lambda: len(known(engine)) == 40)
-    assert source.asked.count("children") <= lister.CHILDREN_CALLS_MAX
+    assert source.asked.count("children") <= 1
+    assert source.asked.count("shards") <= 3
 
 
 @pytest.mark.parametrize("what", ["children", "exists"])
@@ -185,17 +205,79 @@ def test_looking_for_children_goes_on_after_the_source_failed(
     wait_for("a later child is found", lambda: "y" in known(engine))
 
 
-def test_a_defect_between_two_rounds_does_not_end_the_listing(
-    engine: Engine, source: Source, loop: ListerLoop, monkeypatch: pytest.MonkeyPatch
+def test_a_defect_does_not_end_the_listing(
+    engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch, loop: ListerLoop
 ) -> None:
     source.shards_listed = [ListedShard("a")]
+    loop._interval_s = 0.05
     run(loop)
     wait_for("the shard is known", lambda: known(engine) == {"a"})
     monkeypatch.setattr(source, "children", lambda _shard: 1 / 0)
     source.shards_listed.append(ListedShard("b"))
+    loop.shard_ended(ShardRef(STREAM, "a"))
+    wait_for("another round lists", lambda: known(engine) == {"a", "b"})
+    assert loop._searches, "the defect was met"
 
-    def another_round_lists() -> bool:
-        loop.shard_ended(ShardRef(STREAM, "a"))
-        return known(engine) == {"a", "b"}
 
-    wait_for("another round lists", another_round_lists)
+def test_a_new_lister_looks_for_the_children_that_the_one_before_did_not_find(
+    engine: Engine, source: Source, loop: ListerLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    loop.stop()
+    engine.end(ShardRef(STREAM, "a"))
+    source.hidden = [ListedShard("b", ("a",))]
+    after = make_loop(engine, source)
+    run(after)
+    wait_for("the child is known", lambda: known(engine) == {"a", "b"})
+    after.stop()
+
+
+def test_a_new_stream_of_a_table_is_listed_only_after_the_earlier_one(
+    engine: Engine, source: Source, loop: ListerLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    loop._interval_s = 0.05
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    source.fails = {"shards"}
+    after = STREAM.replace("2024", "2025")
+    source.streams_asked = []
+    source.stream = after
+    accepted = GapAccepted(shards=(), stream_arn=after, at_ms=NOW_MS)
+    engine.publish(7, (Write(0, AcceptKey(TABLE), accepted),))
+    wait_for("listing the earlier stream failed", lambda: len(source.streams_asked) > 3)
+    assert after not in source.streams_asked, "it might have unfinished shards that are not known yet"
+    source.fails = set()
+    wait_for("both are listed", lambda: after in source.streams_asked)
+    first = source.streams_asked.index(after)
+    assert source.streams_asked[first - 1] == STREAM
+
+
+def test_streams_are_listed_in_turn(engine: Engine, source: Source) -> None:
+    tables = [f"table{number}" for number in range(5)]
+    loop = make_loop(engine, source, interval_s=0.05, tables=tables)
+    source.table_stream = lambda table: TableStream(table, f"{STREAM}/{table}", None)  # type: ignore[method-assign]
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("each is listed twelve times", lambda: len(source.streams_asked) > 60)
+    loop.stop()
+    counts = Counter(source.streams_asked)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_table_is_not_called_failed_because_kafka_did_not_answer(engine: Engine, source: Source) -> None:
+    answers: list[Exception] = [UnreachableError("Kafka is away"), WorldError("its view type is not served")]
+
+    def prepare(_stream: TableStream) -> None:
+        raise answers[0]
+
+    loop = make_loop(engine, source, interval_s=0.05, prepare_table=prepare)
+    run(loop)
+    wait_for("it is tried again", lambda: source.asked.count("table_stream") >= 2)
+    assert engine.view.tables == {}
+    del answers[0]
+    wait_for("it fails for good", lambda: TABLE in engine.view.tables)
+    loop.stop()
+    assert engine.view.tables[TABLE].state == "failed"

@@ -9,9 +9,22 @@ import msgspec
 import pytest
 
 from tailrace.config import LoadedPipeline, load
-from tailrace.kafka.topics import TopicState
+from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
+from tailrace.core.shard import ListedShard, ShardRef
+from tailrace.errors import WorldError
+from tailrace.kafka import clients, topics
+from tailrace.kafka.topics import Cluster, TopicState
 from tailrace.runtime.pipeline import dead_letters_topic, table_topic
-from tailrace.runtime.plan import Plan, RefusedError, TablePlan, TopicPlan, refuse, topic_differences, warnings
+from tailrace.runtime.plan import (
+    Plan,
+    RefusedError,
+    TablePlan,
+    TopicPlan,
+    make_plan,
+    refuse,
+    topic_differences,
+    warnings,
+)
 
 GOOD = TablePlan("orders", is_named=True)
 BAD = TablePlan("users", is_named=True, problems=("shop.yaml:7: source.tables[1]: there is no table users; create it",))
@@ -123,3 +136,75 @@ def test_partitions_that_the_file_does_not_ask_for_are_no_difference(tmp_path: P
     loaded = load(file)
     spec = table_topic(loaded.pipeline, "orders")
     assert topic_differences(loaded, spec, TopicState(spec.name, 12, 2), {}) == ()
+
+
+class Tables(Lister):
+    """Describes tables, but for those whose description fails."""
+
+    def __init__(self, **failures: ReadFailure) -> None:
+        self._failures = failures
+
+    def table_names(self, patterns: list[str]) -> list[str]:
+        return patterns
+
+    def table_stream(self, table: str) -> TableStream:
+        if table in self._failures:
+            raise ReadError(f"DescribeTable of table {table} failed", self._failures[table])
+        return TableStream(table, f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1", "NEW_IMAGE")
+
+    def shards(self, stream_arn: str) -> StreamListing:
+        raise NotImplementedError
+
+    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
+        raise NotImplementedError
+
+    def exists(self, shard: ShardRef) -> bool:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def three_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedPipeline:
+    """A new pipeline of three tables on a cluster without topics."""
+    monkeypatch.setattr(clients, "admin", lambda _user: None)
+    monkeypatch.setattr(topics, "describe", lambda _admin, _user: Cluster("abc", 1, 1, {}))
+    file = tmp_path / "shop.yaml"
+    file.write_text(
+        "name: shop\n"
+        "kafka: {bootstrap.servers: 'localhost:9092'}\n"
+        "source: {type: dynamodb-streams, tables: [logs, orders, users]}\n"
+    )
+    return load(file)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param({"logs": ReadFailure.THROTTLED}, id="the first is throttled"),
+        pytest.param({"users": ReadFailure.UNAVAILABLE}, id="the last has no answer"),
+        pytest.param({"logs": ReadFailure.THROTTLED, "users": ReadFailure.UNAVAILABLE}, id="one answers"),
+    ],
+)
+def test_tables_that_cannot_be_looked_at_now_do_not_stop_the_others(
+    three_tables: LoadedPipeline, failures: dict[str, ReadFailure]
+) -> None:
+    made = make_plan(three_tables, Tables(**failures), details=False)
+    refuse(made)
+    told = warnings(made)
+    assert [table.table for table in made.tables if table.unread] == list(failures)
+    assert len(told) == len(failures)
+    assert all("shop.yaml:3" in sentence and "DescribeTable" in sentence for sentence in told)
+
+
+@pytest.mark.parametrize(
+    "failures",
+    [
+        pytest.param(dict.fromkeys(["logs", "orders", "users"], ReadFailure.THROTTLED), id="all are throttled"),
+        pytest.param({"logs": ReadFailure.UNAVAILABLE}, id="nobody has answered yet"),
+        pytest.param(dict.fromkeys(["orders", "users"], ReadFailure.UNAVAILABLE), id="nobody answers any more"),
+    ],
+)
+def test_a_source_that_does_not_answer_is_told_at_once(
+    three_tables: LoadedPipeline, failures: dict[str, ReadFailure]
+) -> None:
+    with pytest.raises(WorldError, match="DescribeTable of table"):
+        make_plan(three_tables, Tables(**failures), details=False)

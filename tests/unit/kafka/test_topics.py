@@ -1,0 +1,66 @@
+"""Which failures of Kafka may pass, and how often it is asked for all of its topics."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError
+from confluent_kafka.admin import NewTopic
+
+from tailrace.errors import UnreachableError, WorldError
+from tailrace.kafka import clients, topics
+from tailrace.kafka.clients import Admin
+from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
+
+
+class FakeAdmin:
+    """Makes every topic."""
+
+    def __init__(self) -> None:
+        self.made: list[str] = []
+
+    def create_topics(self, new: list[NewTopic], **_: object) -> dict[str, Future[None]]:
+        self.made += [topic.topic for topic in new]
+        done: Future[None] = Future()
+        done.set_result(None)
+        return {topic.topic: done for topic in new}
+
+
+def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin, asked, now_s = FakeAdmin(), [0], [0.0]
+    there: dict[str, TopicState] = {"shop.orders": TopicState("shop.orders", 6, 1)}
+
+    def describe(*_: object) -> Cluster:
+        asked[0] += 1
+        return Cluster("abc", 1, 1, there)
+
+    monkeypatch.setattr(topics, "describe", describe)
+    keeper = TopicKeeper(cast(Admin, admin), {}, lambda: now_s[0])
+    for _ in range(3):
+        keeper.ensure(TopicSpec("shop.orders", 6))
+        for number in range(100):
+            keeper.ensure(TopicSpec(f"shop.table{number}", 6))
+    assert asked == [1]
+    assert admin.made == [f"shop.table{number}" for number in range(100)]
+    now_s[0] = topics.LOOK_AGAIN_S
+    there.clear()
+    keeper.ensure(TopicSpec("shop.orders", 6))
+    assert admin.made[-1] == "shop.orders", "deleted by hand, it is made again"
+
+
+@pytest.mark.parametrize(
+    ("code", "passes"),
+    [
+        (KafkaError._TRANSPORT, True),
+        (KafkaError._TIMED_OUT, True),
+        (KafkaError.NOT_CONTROLLER, True),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
+        (KafkaError.POLICY_VIOLATION, False),
+    ],
+)
+def test_a_failure_that_may_pass_is_told_apart(code: int, passes: bool) -> None:
+    error = clients.world_error(KafkaError(code), "making topic shop.orders", {})
+    assert isinstance(error, WorldError)
+    assert isinstance(error, UnreachableError) is passes
