@@ -54,7 +54,7 @@ FOLLOW_MS = 15
 """How much later than the commit the follower shows it."""
 POLL_MAX_MS = 1_000
 """How long a quiet shard is not read."""
-INTERVAL_S = 30.0
+INTERVAL_S = 10.0
 DESCRIBE_STREAM_PER_SECOND = 5
 """The defaults of the pipeline file."""
 

@@ -31,7 +31,7 @@ logger = logging.getLogger("tailrace.lister")
 
 _T = TypeVar("_T")
 
-CHILDREN_TRIES = 8
+CHILDREN_TRIES = 7
 CHILDREN_PAUSE_S = 0.5
 """An ended shard's children may show late (DescribeStream is eventually consistent), so they are asked for again after
 this pause, and then after twice the last: for a minute. The listings of whole streams find the rest."""
@@ -151,8 +151,10 @@ class ListerLoop:
     def _step(self) -> None:
         """Begin a round when it is time, else list the next stream of this one, else wait."""
         if self._engine.now_ms() >= self._tables_due_ms:
-            self._tables_due_ms = self._engine.now_ms() + int(self._interval_s * 1000)
-            self._look_at_tables()
+            try:
+                self._look_at_tables()
+            finally:  # counted from here, or many tables would leave no time to list their streams
+                self._tables_due_ms = self._engine.now_ms() + int(self._interval_s * 1000)
         elif self._streams:
             self._list_stream(*self._streams.popleft())
         else:
