@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ListerKey, ShardState, Taken, TakenKey, Write
+from tailrace.core.checkpoint import Checkpoint, ListerKey, ShardState, Taken, TakenKey, Write
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -272,9 +272,7 @@ class Lane:
 
     def _has_work(self) -> bool:
         """A lane without shards costs nothing: it is not taken until it has one."""
-        return self.number == LISTER_LANE or bool(
-            self._view.shards_of(self.number) or self._view.checkpoints_of(self.number)
-        )
+        return self.number == LISTER_LANE or bool(self._view.shards_of(self.number))
 
     def _open(self, commands: list[Command]) -> None:
         self.incarnation = next(self._incarnations)
@@ -308,12 +306,12 @@ class Lane:
     def _note_committed(self, commands: list[Command]) -> None:
         self._losses = 0
         for shard, checkpoint in self.outbox.committed().items():
-            self._committed[shard] = checkpoint
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
             if shard not in self.readings:
-                self._synced = None  # its lineage was taken back meanwhile: the checkpoint is an orphan
-            elif checkpoint.state == "ended":
+                continue  # its lineage was taken back meanwhile
+            self._committed[shard] = checkpoint
+            if checkpoint.state == "ended":
                 self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
 
@@ -464,18 +462,12 @@ class Lane:
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
-        self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
+            self._committed.pop(shard, None)
         concerned = [r for r in self.readings.values() if tables_changed or r.phase is Phase.WAITING]
         for table, readings in _by_table(concerned).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
-
-    def _forget_checkpoints(self, shards: list[ShardRef], now_ms: int) -> None:
-        """Write tombstones for checkpoints whose lineage the lister has taken back."""
-        for shard in shards:
-            del self._committed[shard]
-        self.outbox.add_writes(tuple(Write(self.number, CheckpointKey(*shard), None) for shard in shards), now_ms)
 
     def _sync_reading(self, reading: Reading, commands: list[Command], now_ms: int, *, table_stopped: bool) -> None:
         shard = reading.shard

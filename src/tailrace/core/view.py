@@ -131,6 +131,10 @@ class View:
                 return self.tables.get(write.key.table) == write.record
             case PipelineKey():
                 return self.pipeline == write.record
+            case CheckpointKey():
+                return self.checkpoints.get(_shard_of(write.key)) == write.record
+            case DeliveryKey():
+                return self.deliveries.get(_shard_of(write.key)) == write.record
             case _:
                 return False
 
@@ -141,10 +145,6 @@ class View:
     def checkpoints_of(self, lane: int) -> dict[ShardRef, Checkpoint]:
         """Give the checkpoints of a lane, those of shards without lineage too."""
         return {shard: self.checkpoints[shard] for shard in self._checkpoints_of_lane[lane]}
-
-    def deliveries_of(self, lane: int) -> dict[ShardRef, Taken]:
-        """Give the takings of a lane's shards by the Lambda function."""
-        return {shard: taken for shard, taken in self.deliveries.items() if lane_of(shard, self.lane_count) == lane}
 
     def children_of(self, shard: ShardRef) -> set[ShardRef]:
         """Give the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""

@@ -167,6 +167,7 @@ def three_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedPipel
     """A new pipeline of three tables on a cluster without topics."""
     monkeypatch.setattr(clients, "admin", lambda _user: None)
     monkeypatch.setattr(topics, "describe", lambda _admin, _user: Cluster("abc", 1, 1, {}))
+    monkeypatch.setattr(topics, "broker_config", lambda _admin, _user, _broker: {})
     file = tmp_path / "shop.yaml"
     file.write_text(
         "name: shop\n"
