@@ -96,8 +96,8 @@ def check_method(pipeline: str, method: Method, mine: Method) -> None:
         return
     if method == "none":
         raise WorldError(
-            f"the pipeline {pipeline} is in the midst of a switch to another method",
-            hint=f"wait for `tailrace switch` to end, or run it again: tailrace switch FILE --to {mine}",
+            f"the pipeline {pipeline} is being switched to another method, so the {mine} may not publish",
+            hint="if `tailrace switch` broke off, run it again",
         )
     raise WorldError(
         f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",
