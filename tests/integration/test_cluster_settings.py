@@ -310,3 +310,18 @@ def _is_free(admin: dict[str, str], topic: str) -> bool:
 def _commit_of(pipeline: str, lane: int) -> Callable[[Request], bool]:
     name = f"{pipeline}.lane-{lane}".encode()
     return lambda request: request.api_key == END_TXN and name in request.frame
+
+
+# Several clusters
+
+
+def test_one_name_on_two_clusters_is_two_pipelines(bench: Callable[..., Bench], admin: dict[str, str]) -> None:
+    pipeline = bench(tables=2)
+    here, there = dict(pipeline.kafka), {**pipeline.kafka, **admin}
+    pipeline.worker()
+    pipeline.worker(pipeline.write_file(kafka={**pipeline.settings["kafka"], **admin}))
+    pipeline.workload.run(60)
+    for pipeline.kafka in (there, here):
+        pipeline.wait_complete()
+        assert pipeline.verdict().good
+    pipeline.settle()
