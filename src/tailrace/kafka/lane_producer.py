@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -97,14 +97,15 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
-            self._producer.begin_transaction()
-            self._produce_all(transaction, deadline_s)
-            if not self._failures:
-                self._flush(deadline_s)
-                asked_s = time.monotonic()
-                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
-                self._last_commit_s = time.monotonic() - asked_s
-                return Committed(self._incarnation)
+            with _fatal_errors():
+                self._producer.begin_transaction()
+                self._produce_all(transaction, deadline_s)
+                if not self._failures:
+                    self._flush(deadline_s)
+                    asked_s = time.monotonic()
+                    self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                    self._last_commit_s = time.monotonic() - asked_s
+                    return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
             self._take_reports()
             refused = self._topics_without_right(error, transaction)
@@ -125,7 +126,7 @@ class LaneProducer:
 
     def _take_reports(self) -> None:
         """Take in the delivery reports that are there. Once an error is fatal, the client raises it here as well."""
-        with contextlib.suppress(KafkaException):
+        with contextlib.suppress(KafkaException), _fatal_errors():
             self._producer.poll(0)
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
@@ -260,6 +261,21 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
         return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
+
+
+@contextlib.contextmanager
+def _fatal_errors() -> Iterator[None]:
+    """Raise a fatal error as itself.
+
+    The client raises it while it serves callbacks; when delivery reports follow in the same call, it goes on with the
+    exception set, and Python makes a SystemError of it.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
 
 
 class _BufferFullError(Exception):
