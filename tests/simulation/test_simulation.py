@@ -28,9 +28,12 @@ ONCE_BROKEN: dict[int, str] = {
 """Seeds that broke a promise once, and what it was."""
 
 FOUND_BY: dict[str, int] = {
-    "iterator_used_again_after_its_expiry": 182,
-    "tombstone_too_early": 68,
-    "gap_ignored": 61,
+    "answers_to_given_up_reads_taken": 167,
+    "gap_ignored": 31,
+    "iterator_used_again_after_its_expiry": 3,
+    "sequence_forgotten_at_an_accepted_gap": 223,
+    "stale_incarnation_accepted": 67,
+    "tombstone_too_early": 49,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 MOST_SEEDS = 1_000
