@@ -14,6 +14,9 @@ from tailrace.core.checkpoint import (
     ShardRecord,
     ShardState,
     Start,
+    TableKey,
+    TableRecord,
+    TableState,
     TakenKey,
     Write,
 )
@@ -166,6 +169,13 @@ class LaneUnderTest:
         """Let the operator accept gaps."""
         named = tuple((shard, gap.at_ms) for shard, gap in gaps)
         self.view.apply(0, AcceptKey(TABLE), GapAccepted(shards=named, stream_arn=None, at_ms=self.now_ms))
+        self.handle(ViewChanged())
+
+    def leave_out(self, is_left_out: bool, /) -> None:
+        """Let the file leave the table out, or name it again."""
+        state: TableState = "left out" if is_left_out else "streaming"
+        record = TableRecord(stream_arn=STREAM, view_type="NEW_IMAGE", state=state, at_ms=self.now_ms)
+        self.view.apply(0, TableKey(TABLE), record)
         self.handle(ViewChanged())
 
     def open(self) -> None:

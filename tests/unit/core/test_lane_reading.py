@@ -263,6 +263,34 @@ def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffer
     assert len(lane.reads) == 1, "a place in the buffer is used as soon as it is free"
 
 
+def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answered() -> None:
+    lane = taken(A, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000))
+    given_up = lane.reads[A]
+    lane.leave_out(True)
+    assert lane.phase(A) is Phase.PAUSED
+    lane.leave_out(False)
+    assert lane.phase(A) is Phase.READY, "its page may still come: there is no room for another"
+    lane.handle(PageRead(given_up.incarnation, given_up.ticket, page(A, 1)))
+    assert lane.reads[A].ticket != given_up.ticket
+    lane.read(A, page(A, 1))
+    lane.wait(1_000)
+    assert sequences_in(lane.committed()) == [1]
+
+
+def test_the_shard_that_has_been_due_for_the_longest_is_read_first() -> None:
+    lane = taken(A, B, C, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000, pacing=Pacing(50, 50)))
+    order = []
+    for _ in range(9):
+        lane.wait(100)
+        (shard,) = lane.reads
+        order.append(shard)
+        lane.read(shard, page(shard))
+        if lane.is_committing():
+            lane.committed()
+    assert order[:3] == order[3:6] == order[6:]
+    assert set(order) == {A, B, C}
+
+
 def test_a_quiet_shard_writes_its_first_checkpoint_and_no_other() -> None:
     lane = taken(A)
     lane.read(A, page(A))
