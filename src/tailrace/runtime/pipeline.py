@@ -20,6 +20,7 @@ from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
+from tailrace.runtime.transformations import Transformations
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.sources.stream_arn import table_of
@@ -52,8 +53,17 @@ def make_source(pipeline: Pipeline) -> DynamoDBStreams:
 
 def table_topic(pipeline: Pipeline, table: str) -> TopicSpec:
     """Say what a table's topic is like when it has to be made."""
+    return _topic_of_changes(pipeline, pipeline.topic_of(table))
+
+
+def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+    """Say the same of every topic that a table's changes may go to: its own, or those of its route."""
+    return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
+
+
+def _topic_of_changes(pipeline: Pipeline, topic: str) -> TopicSpec:
     properties = {"max.message.bytes": CHANGES_MAX_BYTES} | pipeline.topics.properties
-    return TopicSpec(pipeline.topic_of(table), pipeline.topics.partitions, replication(pipeline), properties)
+    return TopicSpec(topic, pipeline.topics.partitions, replication(pipeline), properties)
 
 
 def dead_letters_topic(pipeline: Pipeline) -> TopicSpec:
@@ -67,13 +77,36 @@ def replication(pipeline: Pipeline) -> int | None:
     return None if pipeline.topics.replication == "auto" else pipeline.topics.replication
 
 
-def check_view_type(pipeline: Pipeline, stream: TableStream) -> None:
-    """Raise WorldError when the format cannot serve the stream's view type."""
-    if stream.view_type is None:
-        return
-    why = formats.serves(pipeline.format, stream.view_type)
-    if why is not None:
-        raise WorldError(f"table {stream.table}: {why}")
+def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
+    """Say in sentences why the format or the transformation cannot serve a table. Raises `InvalidError` for a topic."""
+    why = formats.serves(pipeline.format, stream.view_type) if stream.view_type else None
+    transformation = transformations.of(stream.table)
+    found = [why] if why else []
+    return found + (transformation.faults(stream.view_type, stream.key_names) if transformation else [])
+
+
+def check_table(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> None:
+    """Raise WorldError when the format or the transformation cannot serve a table."""
+    try:
+        found = faults(pipeline, transformations, stream)
+    except InvalidError as error:
+        raise WorldError(error.message, hint=error.hint) from error
+    if found:
+        raise WorldError(f"table {stream.table}: {'; '.join(found)}")
+
+
+def make_converter(pipeline: Pipeline, transformations: Transformations) -> Converter:
+    """Make what turns a source's pages into records."""
+    return Converter(
+        formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
+        pipeline=pipeline.name,
+        topic_of=pipeline.topic_of,
+        table_of=table_of,
+        dead_letters_topic=pipeline.dead_letters_topic,
+        tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
+        errors_fail=pipeline.errors == "fail",
+        transformation_of=transformations.of,
+    )
 
 
 class PipelineParts:
@@ -96,15 +129,8 @@ class PipelineParts:
         self._source = make_source(pipeline)
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self.converter = Converter(
-            formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
-            pipeline=pipeline.name,
-            topic_of=pipeline.topic_of,
-            table_of=table_of,
-            dead_letters_topic=pipeline.dead_letters_topic,
-            tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
-            errors_fail=pipeline.errors == "fail",
-        )
+        self._transformations = Transformations(pipeline)
+        self.converter = make_converter(pipeline, self._transformations)
         self._admin = clients.admin(pipeline.kafka)
 
     def prepare(self) -> None:
@@ -114,13 +140,13 @@ class PipelineParts:
         topics.ensure(self._admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
     def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topic, and check that the format serves its stream. Raises WorldError."""
-        check_view_type(self.pipeline, stream)
+        """Make a table's topics, and check that it can be served. Raises WorldError."""
+        check_table(self.pipeline, self._transformations, stream)
         try:
-            spec = table_topic(self.pipeline, stream.table)
+            specs = table_topics(self.pipeline, stream.table)
         except InvalidError as error:
             raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
-        topics.ensure(self._admin, self.pipeline.kafka, [spec])
+        topics.ensure(self._admin, self.pipeline.kafka, specs)
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""

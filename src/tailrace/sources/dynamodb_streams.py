@@ -53,7 +53,12 @@ class _StreamSpecification(msgspec.Struct, rename="pascal"):
     stream_view_type: ViewType | None = None
 
 
+class _Key(msgspec.Struct, rename="pascal"):
+    attribute_name: str
+
+
 class _Table(msgspec.Struct, rename="pascal"):
+    key_schema: list[_Key] = []
     latest_stream_arn: str | None = None
     stream_specification: _StreamSpecification | None = None
 
@@ -173,7 +178,8 @@ class DynamoDBStreams(ShardReader, Lister):
         specification = answer.table.stream_specification
         if specification is None or not specification.stream_enabled:
             return TableStream(table, None, None)
-        return TableStream(table, answer.table.latest_stream_arn, specification.stream_view_type)
+        key_names = tuple(key.attribute_name for key in answer.table.key_schema)
+        return TableStream(table, answer.table.latest_stream_arn, specification.stream_view_type, key_names)
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""

@@ -32,6 +32,18 @@ _CARRIED: Final[dict[ViewType, frozenset[str]]] = {
     "KEYS_ONLY": frozenset(),
 }
 _IMAGES: Final = _CARRIED["NEW_AND_OLD_IMAGES"]
+_LITERALS: Final = {"null", "true", "false"}
+_AROUND_NOT: Final = {
+    "not_expression",
+    "and_expression",
+    "or_expression",
+    "comparator",
+    "pipe",
+    "function_expression",
+    "multi_select_list",
+    "key_val_pair",
+}
+"""Where JMESPath's `!` may stand at the left."""
 _DIGITS: Final = 38
 """What DynamoDB's numbers have; sums and averages keep as many."""
 _INTEGER_DIGITS_MAX: Final = 130
@@ -52,7 +64,7 @@ class Expression:
         self.text = text
         self._tree = _exact(parsed)
         self._names = frozenset(_root_names(self._tree))
-        _check_functions(self._tree)
+        _check(self._tree)
         for name in sorted(self._names - set(ROOT)):
             raise ValueError(_unknown(name))
 
@@ -187,8 +199,11 @@ def _root_names(node: dict[str, Any]) -> Iterator[str]:
                 yield from _root_names(child)
 
 
-def _check_functions(node: dict[str, Any]) -> None:
+def _check(node: dict[str, Any]) -> None:
+    """Raise ValueError for what the library would find out, or silently get wrong, only when it runs."""
     children = [child for child in node.get("children", []) if isinstance(child, dict)]
+    if node["type"] not in _AROUND_NOT and any(child["type"] == "not_expression" for child in children[:1]):
+        raise ValueError("`!a.b` would be read as `(!a).b`: write `!(a.b)`")
     if node["type"] == "function_expression":
         name, known = node["value"], _Functions.FUNCTION_TABLE
         if name not in known:
@@ -198,13 +213,14 @@ def _check_functions(node: dict[str, Any]) -> None:
         if len(children) < len(signature) or (len(children) > len(signature) and not is_variadic):
             raise ValueError(f"{name}() takes {len(signature)} values, not {len(children)}")
     for child in children:
-        _check_functions(child)
+        _check(child)
 
 
 def _unknown(name: str) -> str:
-    near = _nearest(name, ROOT)
-    known = f"a change has {', '.join(ROOT)}"
-    return f"a change has no {name}{near or f': write item.{name} for the attribute, {name!r} for a text'}; {known}"
+    if name in _LITERALS:
+        return f"a literal is written in backquotes: `{name}`"
+    mend = _nearest(name, ROOT) or f": write item.{name} for the attribute, {name!r} for a text"
+    return f"a change has no {name}{mend}"
 
 
 def _nearest(word: str, known: Any) -> str:
@@ -213,4 +229,4 @@ def _nearest(word: str, known: Any) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).splitlines()[0].rstrip(":")
+    return str(error).splitlines()[0].rstrip(":").partition(": ")[2]
