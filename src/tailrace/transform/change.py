@@ -57,14 +57,17 @@ Result = Change | None | list[Change]
 Function = Callable[[Change], Result]
 
 
-def read(change: core.Change) -> Change:
-    """Give a change with its items as Python values, all of them its own. Raises `RecordError`."""
+def read(change: core.Change, *, before: bool = True, after: bool = True) -> Change:
+    """Give a change with its items as Python values, all of them its own; an image is None unless it is asked for.
+
+    Raises `RecordError`.
+    """
     return Change(
         op=change.op,
         table=change.table,
         keys=to_python(change.keys),
-        before=None if change.before is None else to_python(change.before),
-        after=None if change.after is None else to_python(change.after),
+        before=to_python(change.before) if before and change.before is not None else None,
+        after=to_python(change.after) if after and change.after is not None else None,
         created_ms=change.created_ms,
         event_id=change.event_id,
         sequence=change.sequence,

@@ -63,9 +63,10 @@ class Expression:
             raise ValueError(f"it cannot be parsed: {error}") from None
         self.text = text
         self._tree = _exact(parsed)
-        self._names = frozenset(_root_names(self._tree))
+        self.names = frozenset(_root_names(self._tree))
+        """The members of the document that it looks at."""
         _check(self._tree)
-        for name in sorted(self._names - set(ROOT)):
+        for name in sorted(self.names - set(ROOT)):
             raise ValueError(_unknown(name))
 
     def value(self, change: Change) -> Any:
@@ -73,7 +74,7 @@ class Expression:
         hint = ""
         try:
             with localcontext(_CONTEXT):
-                return _interpreter.visit(self._tree, {name: _plain(getattr(change, name)) for name in self._names})
+                return _interpreter.visit(self._tree, {name: _plain(getattr(change, name)) for name in self.names})
         except exceptions.JMESPathTypeError as error:
             reason = f"{error.function_name}() does not take a value of type {error.actual_type}"
             hint = "look first whether it is there: `item.tags && contains(item.tags, 'x')`"
@@ -90,7 +91,7 @@ class Expression:
 
     def lacks(self, view_type: ViewType) -> bool:
         """Tell whether it looks at images and a stream of this view type carries none of those."""
-        images = self._names & _IMAGES
+        images = self.names & _IMAGES
         return bool(images) and not images & _CARRIED[view_type]
 
 

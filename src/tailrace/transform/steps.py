@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import PurePath
-from typing import Any, ClassVar, Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from tailrace.core.change import Op, ViewType
 from tailrace.errors import RecordError
@@ -34,8 +34,10 @@ class Draft(NamedTuple):
 class Step(ABC):
     """One step. Pure, but for a user's function; safe for many threads."""
 
-    writes: ClassVar[bool] = True
-    """It may make another change of a change. Without such a step a change keeps its bytes."""
+    @property
+    def looks_at(self) -> frozenset[str] | None:
+        """Which members of a change it looks at, when it only looks; None when it may make another change."""
+        return None
 
     @abstractmethod
     def apply(self, draft: Draft) -> list[Draft]:
@@ -59,7 +61,11 @@ class Filter(Step):
     """Keeps the changes for which an expression is true."""
 
     expression: Expression
-    writes = False
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """Give those of the expression."""
+        return self.expression.names
 
     def apply(self, draft: Draft) -> list[Draft]:
         """Give the draft, or nothing."""
@@ -80,7 +86,11 @@ class Route(Step):
     by: Expression
     topics: Mapping[str, str]
     otherwise: str | None
-    writes = False
+
+    @property
+    def looks_at(self) -> frozenset[str]:
+        """Give those of the expression."""
+        return self.by.names
 
     def apply(self, draft: Draft) -> list[Draft]:
         """Choose the topic."""
