@@ -158,6 +158,7 @@ class Transcoder:
             "SS": _ss,
             "NS": self._ns,
             "BS": _bs,
+            **others,
         }
 
     # `map` and `_l` do the same for each value; a function shared by them would cost a tenth of the whole.
