@@ -21,12 +21,15 @@ _WANTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_OF_A_KEY = "[key]"
+"""What pydantic puts behind the path of a mapping's key when the key itself is wrong."""
 
 
 def explain(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
     """Give for each error its path, what is wrong there, and how to mend it."""
     for detail in error.errors(include_url=False):
-        yield (detail["loc"], *_sentence(detail["type"], detail["loc"], detail["input"], detail.get("ctx", {})))
+        path = tuple(part for part in detail["loc"] if part != _OF_A_KEY)
+        yield (path, *_sentence(detail["type"], path, detail["input"], detail.get("ctx", {})))
 
 
 def _sentence(  # noqa: PLR0911 - one for each kind of error

@@ -164,9 +164,7 @@ class Step(Part):
         given = [name for name in ACTIONS if getattr(self, name) is not None]
         if len(given) != 1:
             wrong = f"has {' and '.join(given)}" if given else "does nothing"
-            raise InvalidError(
-                wrong, f"a step has exactly one of {', '.join(ACTIONS)}; steps follow each other in a list"
-            )
+            raise InvalidError(wrong, f"a step has one of {', '.join(ACTIONS)}; make a list of several")
         if self.changes_keys and self.function is None:
             raise InvalidError("has `changes_keys` without a function", "leave it out")
         return self

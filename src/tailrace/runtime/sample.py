@@ -41,7 +41,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 class _Sample(msgspec.Struct):
     records: list[msgspec.Raw] | None = msgspec.field(default=None, name="Records")
-    stream_record: msgspec.Raw | None = msgspec.field(default=None, name="dynamodb")
+    stream_record: msgspec.Raw = msgspec.field(default=msgspec.Raw(), name="dynamodb")
 
 
 class _Place(msgspec.Struct):
@@ -100,7 +100,7 @@ def _records(sample: bytes, file: str) -> list[msgspec.Raw]:
         raise FileError(f"is no sample: {error}", file=file, hint=_FORMS) from None
     if read.records is not None:
         return read.records
-    if read.stream_record is None:
+    if not bytes(read.stream_record):
         raise FileError("is no sample: it has neither Records nor dynamodb", file=file, hint=_FORMS)
     return [msgspec.Raw(sample)]
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from dynamodb_items import as_aws_sends, items
 from hypothesis import given
 
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import sorted_image, to_json
 from tailrace.formats.python_values import from_python, to_python
-
-from dynamodb_items import as_aws_sends, items
 
 ONE_OF_EACH: dict[str, Any] = {
     "S": {"S": "text"},
@@ -134,7 +133,9 @@ def test_the_deepest_item_of_dynamodb_is_written() -> None:
     assert to_python(from_python(_deep(32), None)) == _deep(32)
 
 
-@pytest.mark.parametrize("image", [b'{"a":{"N":"x"}}', b'{"a":{"Q":"x"}}', b"[]", b'{"a":{"N":1}}', b'{"a":{"SS":"x"}}'])
+@pytest.mark.parametrize(
+    "image", [b'{"a":{"N":"x"}}', b'{"a":{"Q":"x"}}', b"[]", b'{"a":{"N":1}}', b'{"a":{"SS":"x"}}']
+)
 def test_an_image_that_aws_does_not_send_is_refused(image: bytes) -> None:
     with pytest.raises(RecordError):
         to_python(image)

@@ -130,15 +130,13 @@ def test_a_mistake_is_found_before_anything_runs(text: str, sentence: str) -> No
     assert sentence in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["contains(after.nowhere, 'a')", "after.status > `5`", "max(after.lines[*].nowhere[0])"])
+@pytest.mark.parametrize("text", ["contains(after.nowhere, 'a')", "after.status > `5`", "sum(after.lines)"])
 def test_a_function_that_does_not_fit_is_an_error_of_the_record_without_its_data(text: str) -> None:
-    expression = Expression(text)
-    try:
-        assert expression.value(CHANGE) is None
-    except RecordError as error:
-        assert error.stage == "TRANSFORMATION"
-        assert text in str(error)
-        assert "paid" not in str(error)
+    with pytest.raises(RecordError) as error:
+        Expression(text).value(CHANGE)
+    assert error.value.stage == "TRANSFORMATION"
+    assert text in str(error.value)
+    assert "paid" not in str(error.value)
 
 
 def test_data_of_odd_kinds_is_an_error_of_the_record() -> None:

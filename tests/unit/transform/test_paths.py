@@ -31,7 +31,7 @@ def test_a_path_is_read(text: str, path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", ".a", "a.", "a..b", "a[0]", "[*]", 'a"b', '"open', " a"])
 def test_what_is_no_path_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is empty|cannot be read"):
+    with pytest.raises(ValueError, match=r"is empty|cannot be read"):
         parse(text)
 
 
