@@ -292,15 +292,8 @@ def test_a_route_shows_its_topics_and_a_step_that_cannot_work_on_a_table_is_refu
     file = write(orders, keys, transform=steps)
     code, out, err = run("plan", file)
     assert code == 3
-    assert [line for line in out.splitlines() if "  topic " in line and "to be made" in line] == [
-        line
-        for line in out.splitlines()
-        if any(f"topic         {topic}, to be made" in line for topic in (f"{name}.as", f"{name}.bs", f"{name}.{keys}"))
-    ]
-    assert f"topic         {name}.{orders}" not in out
+    made = [line.split()[1].rstrip(",") for line in out.splitlines() if line.startswith("  topic ")]
+    assert sorted(made) == sorted([f"{name}.as", f"{name}.bs", f"{name}.{keys}"])
     filtered, masked = err.splitlines()
-    assert filtered.endswith(
-        f"table {keys}: transform[1]: filter: the expression needs an image that a stream of view type KEYS_ONLY "
-        "does not carry"
-    )
+    assert f"table {keys}: transform[1]: filter: the expression after.type == 'a' needs an image" in filtered
     assert "transform[2]: mask: the key attribute id cannot be masked" in masked

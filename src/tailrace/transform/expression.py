@@ -65,12 +65,20 @@ class Expression:
         self._tree = _exact(parsed)
         self.names = frozenset(_root_names(self._tree))
         """The members of the document that it looks at."""
+        images = self.names & _IMAGES
+        self._lacking = {each for each, carried in _CARRIED.items() if images and not images & carried}
         _check(self._tree)
         for name in sorted(self.names - set(ROOT)):
             raise ValueError(_unknown(name))
 
     def value(self, change: Change) -> Any:
-        """Evaluate: JSON values, numbers as int or Decimal. Raises `RecordError` when a function does not fit."""
+        """Evaluate: JSON values, numbers as int or Decimal.
+
+        Raises `RecordError` when a function does not fit, and when the stream does not carry what it looks at: null for
+        every item would drop them all in silence.
+        """
+        if change.view_type in self._lacking:
+            raise RecordError(self.lack(change.view_type), stage=STAGE)
         hint = ""
         try:
             with localcontext(_CONTEXT):
@@ -89,10 +97,11 @@ class Expression:
         found = self.value(change)
         return not (found is None or found is False or (isinstance(found, str | list | dict) and not found))
 
-    def lacks(self, view_type: ViewType) -> bool:
-        """Tell whether it looks at images and a stream of this view type carries none of those."""
-        images = self.names & _IMAGES
-        return bool(images) and not images & _CARRIED[view_type]
+    def lack(self, view_type: ViewType) -> str:
+        """Say that it looks at images and a stream of this view type carries none of those; empty when it does not."""
+        if view_type not in self._lacking:
+            return ""
+        return f"the expression {self.text} needs an image that a stream of view type {view_type} does not carry"
 
 
 class _Functions(functions.Functions):  # type: ignore[misc]  # the base has no annotations

@@ -50,10 +50,10 @@ class Step(ABC):
         """
         return names
 
-    def lacks(self, view_type: ViewType) -> bool:
-        """Tell whether it needs an image that a stream of this view type does not carry."""
+    def lack(self, view_type: ViewType) -> str:
+        """Say that it needs an image that a stream of this view type does not carry; empty when it does not."""
         del view_type
-        return False
+        return ""
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ class Filter(Step):
         """Give the draft, or nothing."""
         return [draft] if self.expression.is_true(draft.change) else []
 
-    def lacks(self, view_type: ViewType) -> bool:
-        """Tell whether the expression would look at nothing."""
-        return self.expression.lacks(view_type)
+    def lack(self, view_type: ViewType) -> str:
+        """Say that the expression would look at nothing."""
+        return self.expression.lack(view_type)
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,9 @@ class Route(Step):
             )
         return [draft._replace(topic=topic)]
 
-    def lacks(self, view_type: ViewType) -> bool:
-        """Tell whether the expression would look at nothing."""
-        return self.by.lacks(view_type)
+    def lack(self, view_type: ViewType) -> str:
+        """Say that the expression would look at nothing."""
+        return self.by.lack(view_type)
 
 
 @dataclass(frozen=True)

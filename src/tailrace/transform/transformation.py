@@ -82,10 +82,8 @@ class Transformation:
         found = []
         keys: frozenset[str] | None = frozenset(key_names)
         for place, step in self._steps:
-            if view_type is not None and step.lacks(view_type):
-                found.append(
-                    f"{place}: the expression needs an image that a stream of view type {view_type} does not carry"
-                )
+            if view_type is not None and (lack := step.lack(view_type)):
+                found.append(f"{place}: {lack}")
             try:
                 keys = step.keys_after(keys) if keys is not None else None
             except ValueError as error:

@@ -69,9 +69,9 @@ def test_the_module_is_looked_for_beside_the_file_and_only_when_it_is_needed(tmp
     name = unique("module").replace("-", "_")
     (tmp_path / f"{name}.py").write_text("def f(change): return change\n")
     (tmp_path / "p.yaml").write_text(GOOD.rstrip() + f" {name}:f\n")
-    assert load(tmp_path / "p.yaml", with_functions=True)
+    load(tmp_path / "p.yaml", with_functions=True)
     (tmp_path / "p.yaml").write_text(GOOD.rstrip() + " no_such_module:f\n")
-    assert load(tmp_path / "p.yaml")
+    load(tmp_path / "p.yaml")
 
 
 def test_the_secret_of_a_hash_is_never_shown(tmp_path: Path) -> None:

@@ -160,7 +160,14 @@ def test_data_of_odd_kinds_is_an_error_of_the_record() -> None:
 def test_it_knows_which_streams_cannot_serve_it(text: str, lacking: set[str]) -> None:
     view_types: list[ViewType] = ["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]
     expression = Expression(text)
-    assert {each for each in view_types if expression.lacks(each)} == lacking
+    assert {each for each in view_types if expression.lack(each)} == lacking
+
+
+def test_what_it_cannot_see_is_no_null_but_an_error() -> None:
+    only_keys = Change("u", "orders", {"id": "a"}, view_type="KEYS_ONLY")
+    with pytest.raises(RecordError, match="needs an image that a stream of view type KEYS_ONLY does not carry"):
+        Expression("item.status == 'paid'").is_true(only_keys)
+    assert Expression("keys.id == 'a'").is_true(only_keys)
 
 
 @pytest.mark.parametrize(
