@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
+from tailrace.config.transform import Route
 from tailrace.kafka import properties
 from tailrace.transform import functions
 
@@ -123,26 +125,29 @@ def _steps(pipeline: Pipeline) -> Iterator[Finding]:
                     "put `{table}` into it, or give one table to the step: items of different tables can have one key"
                 )
                 yield ("transform", index, "route"), f"would put several tables into {quoted(template)}", mend
-        for table in names:
+        for table in dict.fromkeys((*names, *(name for name in tables if not _is_pattern(name) and step.is_for(name)))):
             if table in routed:
                 wrong = f"is a second route for {quoted(table)}, after transform[{routed[table]}]"
                 yield ("transform", index, "route"), wrong, "make one of them"
+            elif not _is_pattern(table):
+                yield from _routed_topics(pipeline, index, step.route, table)
             routed.setdefault(table, index)
-            if not _is_pattern(table):
-                yield from _routed_topics(pipeline, index, table)
 
 
-def _routed_topics(pipeline: Pipeline, index: int, table: str) -> Iterator[Finding]:
-    others = [other for other in pipeline.source.tables if other != table and not _is_pattern(other)]
+def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> Iterator[Finding]:
+    path = ("transform", index, "route")
     try:
-        own = set(pipeline.topics_of(table))
-        taken = {topic: other for other in others for topic in pipeline.topics_of(other)}
+        own = {pipeline.filled(template, table) for template in route.templates}
     except InvalidError as error:
-        yield ("transform", index, "route"), error.message, error.hint
+        yield path, error.message, error.hint
         return
-    for topic in sorted(own & taken.keys()):
-        wrong = f"sends changes of {table} to {quoted(topic)}, a topic of {taken[topic]}"
-        yield ("transform", index, "route"), wrong, "items of different tables can have one key: give another topic"
+    for other in pipeline.source.tables:
+        if other == table or _is_pattern(other):
+            continue
+        with contextlib.suppress(InvalidError):  # what is wrong with the other is told where that is checked
+            for topic in sorted(own.intersection(pipeline.topics_of(other))):
+                wrong = f"sends changes of {table} to {quoted(topic)}, a topic of {other}"
+                yield path, wrong, "items of different tables can have one key: give another topic"
 
 
 def of_functions(pipeline: Pipeline) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ from tailrace.config.fields import (
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
-from tailrace.config.transform import Route, Steps
+from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
 from tailrace.formats import FormatName, Numbers
 from tailrace.kafka import properties
@@ -294,14 +294,17 @@ class Pipeline(Part):
 
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Give every topic that a table's changes may go to: its own, or those of its route. Raises `InvalidError`."""
-        route = self.route_of(table)
-        if route is None:
-            return (self.topic_of(table),)
-        return tuple(dict.fromkeys(self.filled(template, table) for template in route.templates))
+        own = self.topic_of(table)  # the dead letters of a table with a route name it too
+        routes = [step.route for step in self.transform if step.route and step.is_for(table)]
+        if not routes:
+            return (own,)
+        if len(routes) > 1:
+            raise InvalidError(f"table {table} has {len(routes)} routes in `transform`", "make one of them")
+        return tuple(dict.fromkeys(self.filled(template, table) for template in routes[0].templates))
 
-    def route_of(self, table: str) -> Route | None:
-        """Give the route of a table's changes, if they have one."""
-        return next((step.route for step in self.transform if step.route and step.is_for(table)), None)
+    def is_routed(self, table: str) -> bool:
+        """Tell whether a table's changes have a route."""
+        return any(step.route and step.is_for(table) for step in self.transform)
 
     def filled(self, template: str, table: str) -> str:
         """Give the topic that a template stands for. Raises `InvalidError` as `topic_of` does."""

@@ -243,7 +243,7 @@ class _Planner:
             problems += [f"{place}: table {name}: {why}" for why in faults]
         except InvalidError as error:
             problems.append(f"{place}: {error.message}; {error.hint}")
-        is_routed = self._pipeline.route_of(name) is not None
+        is_routed = self._pipeline.is_routed(name)
         closed = sum(shard.closed for shard in listing.shards) if listing else None
         return msgspec.structs.replace(
             table,

@@ -12,6 +12,7 @@ from yaml import safe_load
 
 from support.names import unique
 from tailrace.config import FileErrors, json_schema, load
+from tailrace.config.problem import InvalidError
 from tailrace.config.transform import ACTIONS
 
 GOOD = """\
@@ -188,3 +189,13 @@ def test_a_mistake_gives_one_sentence(steps: str, sentence: str, tmp_path: Path)
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     assert len(mistakes(tmp_path, "  - filter: status\n  - exclude: ['']\n  - hash: {attributes: [a], key: b}\n")) == 3
+
+
+def test_a_table_that_a_pattern_brings_has_one_route_too(tmp_path: Path) -> None:
+    route = "route: {by: op, topics: {c: 'new.{table}'}}"
+    steps = f'  - {{tables: ["log-*"], {route}}}\n  - {{tables: ["*-eu"], {route}}}\n'
+    (tmp_path / "p.yaml").write_text(GOOD.replace("users]", '"log-*"]') + steps)
+    pipeline = load(tmp_path / "p.yaml").pipeline
+    assert pipeline.topics_of("log-us") == ("new.log-us",)
+    with pytest.raises(InvalidError, match="table log-eu has 2 routes in `transform`"):
+        pipeline.topics_of("log-eu")
