@@ -133,7 +133,8 @@ class _Functions(functions.Functions):  # type: ignore[misc]  # the base has no 
                 number = Decimal(arg)
             except ArithmeticError:
                 return None
-            return _number(number) if number.is_finite() else None
+            is_of_dynamodb = number.is_finite() and number.adjusted() <= _INTEGER_DIGITS_MAX
+            return _number(number) if is_of_dynamodb else None
         return arg if isinstance(arg, int | Decimal) and not isinstance(arg, bool) else None
 
 

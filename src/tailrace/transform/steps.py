@@ -321,7 +321,12 @@ def _is_number(value: object) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """Give an exception in a line, and where it arose."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    """Give an exception in a line, with the last line of the function's own file that it came through."""
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}{f': {text}' if text else ''} ({PurePath(frame.filename).name}:{frame.lineno})"
+    told = f"{type(error).__name__}{f': {text}' if text else ''}"
+    frames = list(traceback.walk_tb(error.__traceback__))[1:]
+    if not frames:
+        return told
+    file = frames[0][0].f_code.co_filename
+    line = [number for frame, number in frames if frame.f_code.co_filename == file][-1]
+    return f"{told} ({PurePath(file).name}:{line})"

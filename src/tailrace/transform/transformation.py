@@ -65,7 +65,8 @@ class Transformation:
             raise RecordError(f"{place}: {error.message}", stage=STAGE, hint=error.hint) from error
         except Exception as error:
             # A function can hand over objects of any kind: what those do when they are looked at may not stall a shard.
-            raise RecordError(f"{place}: {type(error).__name__}: {error}", stage=STAGE) from error
+            text = " ".join(str(error).split())
+            raise RecordError(f"{place}: {type(error).__name__}: {text}", stage=STAGE) from error
 
     def _read(self, change: core.Change) -> Change:
         if self._writes:

@@ -62,6 +62,8 @@ DELETE = Change("d", "orders", {"id": "a"}, before={"id": "a", "status": "old"})
         ("to_string(after.total)", "0.1"),
         ("to_number('0.10')", Decimal("0.10")),
         ("to_number('x')", None),
+        ("to_number('1e999999999')", None),
+        ("to_number('NaN')", None),
     ],
 )
 def test_an_expression_has_its_value(text: str, value: object) -> None:

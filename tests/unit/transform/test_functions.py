@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -124,7 +125,9 @@ class _Hostile:
         (lambda one: replace(one, after=["x"]), "gave an item that is not a dict"),
         (lambda one: replace(one, keys=None), "gave an item that is not a dict"),
         (lambda one: one.after["nowhere"], "raised KeyError: 'nowhere' (test_functions.py:"),
-        (lambda _: sys.exit("bye"), "raised SystemExit: bye"),
+        (lambda _: sys.exit("bye"), "raised SystemExit: bye (test_functions.py:"),
+        (lambda _: json.loads("{"), "line 1 column 2 (char 1) (test_functions.py:"),
+        (json.dumps, "the function shop:f raised TypeError: "),
         (lambda one: replace(one, op=_Hostile()), "ZeroDivisionError: boo"),
     ],
 )
