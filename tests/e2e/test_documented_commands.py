@@ -147,6 +147,8 @@ class Shop:
         }
         (block,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
         (folder / "pipeline.yaml").write_text(self._own(block))
+        record = json.loads((ROOT / "tests" / "golden" / "update-in-lambda-event.json").read_text())["record"]
+        (folder / "event.json").write_text(self._own(json.dumps({"Records": [record]})))
         for table in (self.orders, f"{users}-eu"):
             client.create_table(
                 TableName=table,
@@ -357,6 +359,10 @@ HOW: dict[str, Scenario] = {
         partial(streams, until=signal.SIGTERM),
     ),
     "tailrace validate pipeline.yaml": ("shop", partial(ends, saying="pipeline.yaml: ok: pipeline ")),
+    "tailrace transform pipeline.yaml --sample event.json": (
+        "shop",
+        partial(ends, saying="1 changes: 1 published, 0 dropped, 0 dead-letter, 0 stopped\n"),
+    ),
     "tailrace plan pipeline.yaml": ("streaming_shop", partial(ends, saying=": has run before\n")),
     "tailrace status pipeline.yaml --watch": ("streaming_shop", watches),
     "tailrace tail pipeline.yaml": ("streaming_shop", partial(follows, until=signal.SIGINT)),

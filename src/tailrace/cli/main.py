@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, switch, tail, validate
+from tailrace.cli import (
+    accept_gap,
+    demo,
+    local,
+    plan,
+    relane,
+    run,
+    schema,
+    simulate,
+    status,
+    switch,
+    tail,
+    transform,
+    validate,
+)
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -46,6 +60,7 @@ app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
 app.command()(validate.validate)
+app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)

@@ -95,7 +95,7 @@ def _loaded(
     if file is not None:
         if tables or bootstrap or endpoint_url or region or name:
             raise FileError("a file excludes --table, --bootstrap, --endpoint-url, --region and --name: it says them")
-        return load(file)
+        return load(file, with_functions=True)
     if not tables or bootstrap is None:
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags

@@ -18,6 +18,7 @@ from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
 from tailrace.errors import FileError, TailraceError, WorldError
+from tailrace.transform import functions
 
 _FLAGS: Mapping[Path, str] = {
     ("name",): "--name",
@@ -60,20 +61,23 @@ class LoadedPipeline:
             raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint) from error
 
 
-def load(path: FilePath) -> LoadedPipeline:
-    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it."""
-    return _read(read(path))
+def load(path: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
+    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it.
+
+    `with_functions` imports the user's functions too, which whoever only looks at a pipeline does not need.
+    """
+    return _read(read(path), with_functions=with_functions)
 
 
-def load_text(text: str, name: str, folder: FilePath) -> LoadedPipeline:
+def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
     """Load a pipeline that is not in a file; `name` says in errors where it is from. Raises `FileErrors`."""
-    return _read(read_text(text, name, folder))
+    return _read(read_text(text, name, folder), with_functions=with_functions)
 
 
-def _read(document: Document) -> LoadedPipeline:
+def _read(document: Document, *, with_functions: bool) -> LoadedPipeline:
     if document.data is None and document.problems:
         raise FileErrors(document.problems.values())
-    return _build(document)
+    return _build(document, with_functions=with_functions)
 
 
 def from_flags(
@@ -109,7 +113,7 @@ def _flag_of(path: Path) -> str | None:
     return next((_FLAGS[path[:length]] for length in range(len(path), 0, -1) if path[:length] in _FLAGS), None)
 
 
-def _build(document: Document) -> LoadedPipeline:
+def _build(document: Document, *, with_functions: bool = False) -> LoadedPipeline:
     """Check the document's data whole. Raises `FileErrors`."""
     data = document.data
     if not isinstance(data, dict):
@@ -118,7 +122,7 @@ def _build(document: Document) -> LoadedPipeline:
         )
     else:
         _add_region(data)
-        _add_findings(document, data)
+        _add_findings(document, data, with_functions=with_functions)
     if document.problems:
         hide = Secrets(document.secrets | document.interpolated).redact
         for path, error in document.problems.items():
@@ -138,7 +142,7 @@ def _add_region(data: dict[str, Any]) -> None:
         source.setdefault("region", region)
 
 
-def _add_findings(document: Document, data: dict[str, Any]) -> None:
+def _add_findings(document: Document, data: dict[str, Any], *, with_functions: bool) -> None:
     if isinstance(kafka := data.get("kafka"), dict):
         for finding in checks.of_kafka(kafka):
             document.add(*finding)
@@ -150,3 +154,8 @@ def _add_findings(document: Document, data: dict[str, Any]) -> None:
     else:
         for finding in checks.of_pipeline(pipeline):
             document.add(*finding)
+        if any(step.function for step in pipeline.transform):
+            functions.search_in(document.folder)
+        if with_functions:
+            for finding in checks.of_functions(pipeline):
+                document.add(*finding)

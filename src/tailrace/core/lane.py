@@ -358,7 +358,7 @@ class Lane:
             self._queue.add(reading)
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
-        elif page.records or page.next_iterator is None or reading.needs_checkpoint():
+        elif page.records or page.dropped_count or page.next_iterator is None or reading.needs_checkpoint():
             self._publish_up_to(page, reading, now_ms, at_ms=reading.read_ms)
 
     def _publish_up_to(

@@ -64,6 +64,8 @@ class TableStream(msgspec.Struct, frozen=True):
     table: str
     stream_arn: str | None
     view_type: ViewType | None
+    key_names: tuple[str, ...] = ()
+    """The key attributes of the table."""
 
 
 class StreamListing(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError
 from tailrace.kafka.dead_letters import dead_letter
+from tailrace.transform.transformation import Transformation
 
 
 class Converter:
@@ -25,8 +26,9 @@ class Converter:
         dead_letters_topic: str,
         tombstones: bool,
         errors_fail: bool,
+        transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
     ) -> None:
-        """`topic_of` gives a table's topic, `table_of` the table of a stream's ARN."""
+        """`topic_of` and `transformation_of` give what a table has, `table_of` the table of a stream's ARN."""
         self._encode = encoder.encode
         self._pipeline = pipeline
         self._topic_of = topic_of
@@ -34,19 +36,27 @@ class Converter:
         self._dead_letters_topic = dead_letters_topic
         self._tombstones = tombstones
         self._errors_fail = errors_fail
+        self._transformation_of = transformation_of
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
         """Give the page to publish. A record that cannot be converted is a dead letter, or stops the page before it."""
         table = self._table_of(shard.stream_arn)
         topic = self._topic_of(table)
+        transformation = self._transformation_of(table)
         records: list[Outgoing] = []
         published: list[SourceRecord] = []
+        dropped_count = 0
         stop = None
         for record in source.records:
             try:
                 if record.change is None:
                     raise record.error or RecordError("the record cannot be understood")
-                self._append(records, record.change, topic, record.raw, now_ns)
+                if transformation is None:
+                    self._append(records, record.change, topic, record.raw, now_ns)
+                else:
+                    made = self._transformed(transformation, record.change, topic, record.raw, now_ns)
+                    records += made
+                    dropped_count += not made
             except RecordError as error:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {record.sequence})"
@@ -66,8 +76,18 @@ class Converter:
             last_created_ms=last.created_ms if last else None,
             next_iterator=source.next_iterator,
             full=source.full,
+            dropped_count=dropped_count,
             stop=stop,
         )
+
+    def _transformed(
+        self, transformation: Transformation, change: Change, topic: str, raw: bytes, now_ns: int
+    ) -> list[Outgoing]:
+        """Give all the records of one change, or raise `RecordError` and give none."""
+        records: list[Outgoing] = []
+        for made in transformation.apply(change).changes:
+            self._append(records, made.change, made.topic or topic, raw, now_ns)
+        return records
 
     def _append(self, records: list[Outgoing], change: Change, topic: str, raw: bytes, now_ns: int) -> None:
         message = self._encode(change, now_ns)

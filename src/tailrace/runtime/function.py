@@ -30,9 +30,10 @@ from tailrace.runtime.pipeline import (
     make_converter,
     make_producer,
     prepare_topics,
-    servable_topic,
+    servable_topics,
     shard_suffix,
 )
+from tailrace.runtime.transformations import Transformations
 from tailrace.sources.lambda_event import Batch, has_window, read_event
 from tailrace.sources.stream_record import decode_page
 
@@ -60,7 +61,7 @@ class Function:
         admin = clients.admin(pipeline.kafka)
         prepare_topics(pipeline, admin)
         self._claim()
-        self._converter = make_converter(pipeline)
+        self._converter = make_converter(pipeline, Transformations(pipeline))
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
@@ -95,7 +96,8 @@ class Function:
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; gives the sequence number of its first record that is not published."""
-        self._topics.ensure(servable_topic(self._pipeline, batch.table))
+        for spec in servable_topics(self._pipeline, batch.table):
+            self._topics.ensure(spec)
         source = decode_page(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
         shard = self._shard(batch)
         pages = self._pages(batch.shard, source)

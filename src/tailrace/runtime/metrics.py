@@ -41,6 +41,9 @@ class Metrics:
         self._table_of = table_of
         self._changes = self._counter("tailrace_changes_published", "Changes committed to Kafka.", ["table"])
         self._bytes = self._counter("tailrace_published_bytes", "Bytes of the values committed to Kafka.", ["table"])
+        self._dropped = self._counter(
+            "tailrace_changes_dropped", "Changes that a transformation dropped, behind a checkpoint by now.", ["table"]
+        )
         self._dead_letters = self._counter("tailrace_dead_letters", "Records set aside as dead letters.", ["table"])
         self._transactions = self._counter("tailrace_transactions_committed", "Transactions committed.", [])
         self._commit_seconds = Histogram(
@@ -88,7 +91,9 @@ class Metrics:
         self._transactions.inc()
         self._commit_seconds.observe(seconds)
         for page in transaction.pages:
-            self._changes.labels(page.table).inc(page.change_count)
+            self._changes.labels(page.table).inc(page.change_count - page.dropped_count)
+            if page.dropped_count:
+                self._dropped.labels(page.table).inc(page.dropped_count)
             self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
             letters = sum(record.topic == self._dead_letters_topic for record in page.records) + len(page.set_aside)
             if letters:

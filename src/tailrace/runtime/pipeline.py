@@ -22,6 +22,7 @@ from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
+from tailrace.runtime.transformations import Transformations
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.sources.stream_arn import table_of
@@ -52,10 +53,14 @@ def make_source(pipeline: Pipeline) -> DynamoDBStreams:
     )
 
 
-def table_topic(pipeline: Pipeline, table: str) -> TopicSpec:
-    """Say what a table's topic is like when it has to be made."""
+def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+    """Say what every topic is like that a table's changes may go to, its own or those of its route, if it has to be made."""
+    return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
+
+
+def _topic_of_changes(pipeline: Pipeline, topic: str) -> TopicSpec:
     properties = {"max.message.bytes": CHANGES_MAX_BYTES} | pipeline.topics.properties
-    return TopicSpec(pipeline.topic_of(table), pipeline.topics.partitions, replication(pipeline), properties)
+    return TopicSpec(topic, pipeline.topics.partitions, replication(pipeline), properties)
 
 
 def dead_letters_topic(pipeline: Pipeline) -> TopicSpec:
@@ -69,16 +74,25 @@ def replication(pipeline: Pipeline) -> int | None:
     return None if pipeline.topics.replication == "auto" else pipeline.topics.replication
 
 
-def check_view_type(pipeline: Pipeline, stream: TableStream) -> None:
-    """Raise WorldError when the format cannot serve the stream's view type."""
-    if stream.view_type is None:
-        return
-    why = formats.serves(pipeline.format, stream.view_type)
-    if why is not None:
-        raise WorldError(f"table {stream.table}: {why}")
+def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
+    """Say in sentences why the format or the transformation cannot serve a table. Raises `InvalidError` for a topic."""
+    why = formats.serves(pipeline.format, stream.view_type) if stream.view_type else None
+    transformation = transformations.of(stream.table)
+    found = [why] if why else []
+    return found + (transformation.faults(stream.view_type, stream.key_names) if transformation else [])
 
 
-def make_converter(pipeline: Pipeline) -> Converter:
+def check_table(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> None:
+    """Raise WorldError when the format or the transformation cannot serve a table."""
+    try:
+        found = faults(pipeline, transformations, stream)
+    except InvalidError as error:
+        raise WorldError(error.message, hint=error.hint) from error
+    if found:
+        raise WorldError(f"table {stream.table}: {'; '.join(found)}")
+
+
+def make_converter(pipeline: Pipeline, transformations: Transformations) -> Converter:
     """Make what turns a source's pages into records."""
     return Converter(
         formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
@@ -88,6 +102,7 @@ def make_converter(pipeline: Pipeline) -> Converter:
         dead_letters_topic=pipeline.dead_letters_topic,
         tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
         errors_fail=pipeline.errors == "fail",
+        transformation_of=transformations.of,
     )
 
 
@@ -119,10 +134,10 @@ def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
     topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
 
-def servable_topic(pipeline: Pipeline, table: str) -> TopicSpec:
-    """Say what a table's topic is like, as `table_topic` does. Raises WorldError when it can have none."""
+def servable_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+    """Say what a table's topics are like, as `table_topics` does. Raises WorldError when it can have none."""
     try:
-        return table_topic(pipeline, table)
+        return table_topics(pipeline, table)
     except InvalidError as error:
         raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
 
@@ -147,7 +162,8 @@ class PipelineParts:
         self._source = make_source(pipeline)
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self.converter = make_converter(pipeline)
+        self._transformations = Transformations(pipeline)
+        self.converter = make_converter(pipeline, self._transformations)
         self._admin = clients.admin(pipeline.kafka)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
@@ -156,12 +172,13 @@ class PipelineParts:
         prepare_topics(self.pipeline, self._admin)
 
     def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topic, and check that the format serves its stream.
+        """Make a table's topics, and check that it can be served.
 
         Raises WorldError; UnreachableError when that says nothing of the table.
         """
-        check_view_type(self.pipeline, stream)
-        self._topics.ensure(servable_topic(self.pipeline, stream.table))
+        check_table(self.pipeline, self._transformations, stream)
+        for spec in servable_topics(self.pipeline, stream.table):
+            self._topics.ensure(spec)
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""

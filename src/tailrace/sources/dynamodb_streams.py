@@ -62,8 +62,13 @@ class _StreamSpecification(msgspec.Struct, rename="pascal"):
     stream_view_type: ViewType | None = None
 
 
+class _Key(msgspec.Struct, rename="pascal"):
+    attribute_name: str
+
+
 class _Table(msgspec.Struct, rename="pascal"):
     table_name: str
+    key_schema: list[_Key] = []
     latest_stream_arn: str | None = None
     stream_specification: _StreamSpecification | None = None
 
@@ -188,7 +193,8 @@ class DynamoDBStreams(ShardReader, Lister):
         arn = found.latest_stream_arn
         if arn is None or not is_stream_of(arn, table):
             raise broken(call.operation, subject, f"{arn} is not the ARN of a stream of this table")
-        return TableStream(table, arn, specification.stream_view_type)
+        key_names = tuple(key.attribute_name for key in found.key_schema)
+        return TableStream(table, arn, specification.stream_view_type, key_names)
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""

@@ -92,6 +92,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         },
         "topic": "{pipeline}.{table}",
         "topics": {"partitions": 6, "replication": "auto", "properties": {}},
+        "transform": [],
         "format": "debezium",
         "numbers": "exact",
         "tombstones": True,

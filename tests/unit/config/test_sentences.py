@@ -30,8 +30,8 @@ OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: l
 SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
-    "its keys are name, kafka, source, topic, topics, format, numbers, tombstones, errors, dead_letters, lanes, "
-    "batch, buffer"
+    "its keys are name, kafka, source, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
+    "lanes, batch, buffer"
 )
 LONG = "n" * 100
 

@@ -443,3 +443,19 @@ def test_a_shard_is_named_with_its_table_and_the_rest_of_the_pipeline_is_another
     assert lane.told(NoticeKind.SHARD_BEGUN)[0].table == TABLE
     assert LANE_COUNT > 1
     assert ELSEWHERE not in lane.lane.readings
+
+
+def test_a_page_of_which_all_is_dropped_is_committed_as_any_other() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 1))
+    lane.wait(100)
+    lane.committed()
+    dropped = msgspec.structs.replace(page(A, 2, 3), records=[], dropped_count=2)
+    for first, last in ((2, 3), (4, 5)):
+        lane.wait(100)
+        moved = msgspec.structs.replace(dropped, first_sequence=str(first), last_sequence=str(last))
+        lane.read(A, moved)
+        lane.wait(100)
+        written = checkpoints_in(lane.committed())[A]
+        assert written is not None
+        assert (written.state, written.sequence) == ("open", str(last))

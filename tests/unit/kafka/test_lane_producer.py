@@ -36,7 +36,12 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
 
 def producer(**properties: str) -> LaneProducer:
     return LaneProducer(
-        0, 1, pipeline="shop", checkpoint_topic="shop.checkpoints", dead_letters_topic="letters", properties=properties
+        "shop.lane-0",
+        1,
+        pipeline="shop",
+        checkpoint_topic="shop.checkpoints",
+        dead_letters_topic="letters",
+        properties=properties,
     )
 
 

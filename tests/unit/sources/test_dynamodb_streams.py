@@ -178,6 +178,17 @@ def test_a_missing_permission_to_list_is_told(fake: FakeAws, streams: DynamoDBSt
             },
             TableStream("orders", STREAM, "NEW_IMAGE"),
         ),
+        (
+            {
+                "LatestStreamArn": STREAM,
+                "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+                "KeySchema": [
+                    {"AttributeName": "id", "KeyType": "HASH"},
+                    {"AttributeName": "at", "KeyType": "RANGE"},
+                ],
+            },
+            TableStream("orders", STREAM, "NEW_IMAGE", ("id", "at")),
+        ),
         ({"LatestStreamArn": STREAM}, TableStream("orders", None, None)),
         (
             {"LatestStreamArn": STREAM, "StreamSpecification": {"StreamEnabled": False}},
