@@ -14,7 +14,7 @@ from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.topics import Cluster, TopicState
-from tailrace.runtime.pipeline import dead_letters_topic, table_topic
+from tailrace.runtime.pipeline import dead_letters_topic, table_topics
 from tailrace.runtime.plan import (
     Plan,
     RefusedError,
