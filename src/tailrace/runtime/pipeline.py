@@ -54,7 +54,7 @@ def make_source(pipeline: Pipeline) -> DynamoDBStreams:
 
 
 def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
-    """Say what each topic is like, when it has to be made, that a table's changes may go to: its own, or its route's."""
+    """Say what each topic that a table's changes may go to, its own or its route's, is like when it is made."""
     return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
 
 
