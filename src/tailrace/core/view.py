@@ -50,7 +50,8 @@ class View:
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
         """Fold in one committed record, in the order of its partition.
 
-        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
+        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count,
+        and nothing else either that lies in another partition than its own.
         """
         structural = True
         match key, record:
@@ -64,6 +65,8 @@ class View:
                 self.takers[partition] = record
             case ListerKey(), Taken():
                 self.listers[partition] = record
+            case TableKey() | AcceptKey(), _ if partition != 0:
+                structural = False
             case TableKey(), TableRecord():
                 self.tables[key.table] = record
             case TableKey(), None:

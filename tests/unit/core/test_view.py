@@ -205,3 +205,13 @@ def test_a_relane_is_seen_in_any_lane_that_it_has_marked() -> None:
     assert (before, view.is_relaned) == (False, True)
     assert view.pipeline is not None
     assert view.pipeline.lanes == LANE_COUNT
+
+
+def test_what_lies_in_another_partition_than_its_own_does_not_count() -> None:
+    """Nothing orders it with what its own partition says."""
+    view = View(LANE_COUNT)
+    assert not changes(view, 1, TableKey(TABLE), TABLE_RECORD)
+    assert not changes(view, 1, AcceptKey(TABLE), GapAccepted(shards=((A, 5),), stream_arn=None, at_ms=NOW_MS))
+    assert not changes(view, 2, ShardKey(*A), lineage())
+    assert not changes(view, 2, CheckpointKey(*A), checkpoint("open", 1))
+    assert (view.tables, view.accepted, view.shards, view.checkpoints) == ({}, {}, {}, {})
