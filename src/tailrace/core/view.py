@@ -69,7 +69,8 @@ class View:
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
         """Fold in one committed record, in the order of its partition.
 
-        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
+        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count,
+        and nothing else either that lies in another partition than its own.
         """
         # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
         concerned: Iterable[int] | None = ()
@@ -83,6 +84,8 @@ class View:
                 concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
                 concerned = self._apply_checkpoint(partition, _shard_of(key), record)
+            case TableKey() | AcceptKey(), _ if partition != 0:
+                return
             case TableKey(), TableRecord() | None:
                 concerned = self._apply_table(key.table, record)
             case _:

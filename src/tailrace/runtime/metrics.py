@@ -14,7 +14,7 @@ from tailrace import __version__
 from tailrace.core.lane_messages import Notice, NoticeKind, Transaction
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadFailure
+from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
 
 logger = logging.getLogger("tailrace.worker")
@@ -83,7 +83,11 @@ class Metrics:
 
     def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
         """A read failed."""
-        self._reads.labels(self._table_of(shard.stream_arn), failure.value).inc()
+        try:
+            table = self._table_of(shard.stream_arn)
+        except ReadError:
+            table = ""  # the read failed of it: the checkpoint topic holds a stream that can be none
+        self._reads.labels(table, failure.value).inc()
         self._read_seconds.observe(seconds)
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:

@@ -220,8 +220,8 @@ class DynamoDBStreams(ShardReader, Lister):
 
     def exists(self, shard: ShardRef) -> bool:
         """Tell whether the shard can be read, by asking for an iterator at its start."""
-        call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
         try:
+            call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
             self._ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator)
         except ReadError as error:
             if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:

@@ -207,6 +207,16 @@ def test_a_relane_is_seen_in_any_lane_that_it_has_marked() -> None:
     assert view.pipeline.lanes == LANE_COUNT
 
 
+def test_what_lies_in_another_partition_than_its_own_does_not_count() -> None:
+    """Nothing orders it with what its own partition says."""
+    view = View(LANE_COUNT)
+    assert not changes(view, 1, TableKey(TABLE), TABLE_RECORD)
+    assert not changes(view, 1, AcceptKey(TABLE), GapAccepted(shards=((A, 5),), stream_arn=None, at_ms=NOW_MS))
+    assert not changes(view, 2, ShardKey(*A), lineage())
+    assert not changes(view, 2, CheckpointKey(*A), checkpoint("open", 1))
+    assert (view.tables, view.accepted, view.shards, view.checkpoints) == ({}, {}, {}, {})
+
+
 def concerned(view: View, shard: ShardRef, record: ShardRecord | Checkpoint | None) -> list[int]:
     """Apply a shard's record and give the lanes that it concerns."""
     before = [view.versions_of(lane) for lane in range(LANE_COUNT)]

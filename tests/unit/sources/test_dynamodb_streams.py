@@ -387,6 +387,11 @@ def test_a_shard_that_is_not_found_or_trimmed_does_not_exist(
     assert not streams.exists(SHARD)
 
 
+def test_a_shard_of_something_that_is_no_stream_does_not_exist(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    assert not streams.exists(ShardRef("arn:aws:s3:::bucket", "shardId-1"))
+    assert fake.asked == []
+
+
 @pytest.mark.parametrize("answer", [*PASSING, failure("AccessDeniedException"), failure("Odd")])
 def test_no_failure_proves_that_a_shard_does_not_exist(fake: FakeAws, streams: DynamoDBStreams, answer: Answer) -> None:
     fake.answers("GetShardIterator", answer, answer, answer)
