@@ -1,0 +1,79 @@
+//! Members of an object or set that are written as they come and put in order afterwards.
+
+use std::ops::Range;
+
+use crate::cursor::{Sure, Unsure};
+
+/// Where the bytes stand that a member is sorted by.
+#[derive(Clone)]
+pub enum Key {
+    /// In the text that is read.
+    Text(Range<usize>),
+    /// In the sorter's own store.
+    Own(Range<usize>),
+}
+
+struct Member {
+    key: Key,
+    written: Range<usize>,
+}
+
+/// A group that is open: its members are those noted since.
+#[must_use]
+pub struct Group {
+    members: usize,
+    keys: usize,
+    start: usize,
+}
+
+/// Sorts the members of nested groups. It keeps its memory from one record to the next.
+#[derive(Default)]
+pub struct Sorter {
+    members: Vec<Member>,
+    /// Keys that are not in the text as they stand: unescaped strings, decoded binaries, numbers as bytes in order.
+    pub own_keys: Vec<u8>,
+    spare: Vec<u8>,
+}
+
+impl Sorter {
+    /// Forgets what a record that was given up has left.
+    pub fn clear(&mut self) {
+        self.members.clear();
+        self.own_keys.clear();
+    }
+
+    /// Opens a group whose first member will be written at the end of `out`.
+    pub fn open(&self, out: &[u8]) -> Group {
+        Group { members: self.members.len(), keys: self.own_keys.len(), start: out.len() }
+    }
+
+    /// Notes a member whose text, with a comma behind it, was written from `start` to the end of `out`.
+    pub fn note(&mut self, key: Key, start: usize, out: &[u8]) {
+        self.members.push(Member { key, written: start..out.len() });
+    }
+
+    /// Puts the group's members in the order of their keys, and members of equal keys in that of their coming;
+    /// refuses equal keys unless `repeats`.
+    pub fn close(&mut self, group: &Group, text: &[u8], out: &mut Vec<u8>, repeats: bool) -> Sure<()> {
+        let Self { members, own_keys, spare } = self;
+        let key = |member: &Member| match &member.key {
+            Key::Text(range) => &text[range.clone()],
+            Key::Own(range) => &own_keys[range.clone()],
+        };
+        let noted = &mut members[group.members..];
+        if !noted.is_sorted_by(|one, next| key(one) < key(next)) {
+            noted.sort_by(|one, next| key(one).cmp(key(next)));
+            if !repeats && noted.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
+                return Err(Unsure);
+            }
+            spare.clear();
+            for member in &*noted {
+                spare.extend_from_slice(&out[member.written.clone()]);
+            }
+            out[group.start..].copy_from_slice(spare);
+        }
+        members.truncate(group.members);
+        own_keys.truncate(group.keys);
+        Ok(())
+    }
+}
