@@ -2,6 +2,9 @@
 
 from typing import final
 
+__version__: str
+"""It goes with the Tailrace of the same version: they make the same bytes."""
+
 Made = tuple[bytes, bytes | None, int, str, bool, Slice]
 """Key, value, creation time (milliseconds since the epoch), sequence number, whether it deletes, the record as read."""
 

@@ -121,4 +121,9 @@ impl<'py> Objects<'_, 'py> {
 mod tailrace_native {
     #[pymodule_export]
     use super::{Slice, Transcoder};
+
+    /// It goes with the Tailrace of the same version: they make the same bytes.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "it is Python's name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
 }

@@ -198,7 +198,9 @@ def _worker_in_process(pipeline: Bench) -> Iterator[Worker]:
     parts = PipelineParts(loaded.pipeline)
     parts.prepare()
     parts.reader = _Poisoned(parts.reader)
-    worker = Worker(parts, Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of))
+    worker = Worker(
+        parts, Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
+    )
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

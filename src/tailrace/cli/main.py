@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, tail, validate
+from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, tail, validate, version
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tailrace {__version__}")
         raise typer.Exit
@@ -30,8 +30,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def tailrace(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the details of an error as well.")] = False,
 ) -> None:
@@ -51,6 +51,7 @@ app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(simulate.simulate)
+app.command()(version.version)
 app.add_typer(local.app, name="local")
 
 

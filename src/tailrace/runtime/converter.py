@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tailrace.core.change import Change, Format
+from tailrace.core.change import Format
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -44,9 +44,7 @@ class Converter:
         stop = None
         for record in source.records:
             try:
-                if record.change is None:
-                    raise record.error or RecordError("the record cannot be understood")
-                self._append(records, record.change, topic, record.raw, now_ns)
+                self._append(records, record, topic, now_ns)
             except RecordError as error:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {record.sequence})"
@@ -69,13 +67,16 @@ class Converter:
             stop=stop,
         )
 
-    def _append(self, records: list[Outgoing], change: Change, topic: str, raw: bytes, now_ns: int) -> None:
-        message = self._encode(change, now_ns)
-        records.append(
-            Outgoing(topic, message.key, message.value, message.headers, change.created_ms, change.sequence, raw)
-        )
-        if change.op == "d" and self._tombstones and message.value is not None:
-            records.append(Outgoing(topic, message.key, None, None, change.created_ms, change.sequence, raw))
+    def _append(self, records: list[Outgoing], record: SourceRecord, topic: str, now_ns: int) -> None:
+        created_ms, sequence, raw = record.created_ms, record.sequence, record.raw
+        message, deletes = record.message, record.deletes
+        if message is None:
+            if record.change is None:
+                raise record.error or RecordError("the record cannot be understood")
+            message, deletes = self._encode(record.change, now_ns), record.change.op == "d"
+        records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, sequence, raw))
+        if deletes and self._tombstones and message.value is not None:
+            records.append(Outgoing(topic, message.key, None, None, created_ms, sequence, raw))
 
     def _dead_letter(
         self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
@@ -88,7 +89,7 @@ class Converter:
             sequence=record.sequence,
             created_ms=record.created_ms,
             key=None,
-            raw=record.raw,
+            raw=bytes(record.raw),
             intended_topic=topic,
             stage=error.stage,
             exception=type(error).__name__,

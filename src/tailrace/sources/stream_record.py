@@ -119,14 +119,20 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
     records: list[SourceRecord] = []
     sequence = ""
     for view in page.records:
-        record = _source_record(bytes(view), sequence, shard, table, region)
+        record = decode_record(bytes(view), sequence, shard, table, region)
         sequence = record.sequence
         records.append(record)
+    return source_page(records, page.next_iterator, len(body), shard, table)
+
+
+def source_page(
+    records: list[SourceRecord], next_iterator: str | None, size_bytes: int, shard: ShardRef, table: str
+) -> SourcePage:
+    """Make the page of its decoded records. Raises `ReadError` when no record has a sequence number."""
     _place_the_head(records, shard, table)
-    size_bytes = len(body)
     return SourcePage(
         records=records,
-        next_iterator=page.next_iterator,
+        next_iterator=next_iterator,
         size_bytes=size_bytes,
         full=len(records) >= _RECORDS_MAX or size_bytes >= _FULL_BYTES,
     )
@@ -174,7 +180,8 @@ def _dumps(record: object) -> str:
     return json.dumps(record, separators=(",", ":"))
 
 
-def _source_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: str, region: str) -> SourceRecord:
+def decode_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: str, region: str) -> SourceRecord:
+    """Decode one record; one that cannot be understood and has no sequence number takes that of the one before it."""
     try:
         record = _decode_record(raw)
         change = _change(record, shard, table, region)
