@@ -352,6 +352,7 @@ HOW: dict[str, Scenario] = {
     "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
+    "tailrace version": ("shop", partial(ends, saying="transcoder  ")),
     "tailrace local down": ("shop", partial(ends, saying="not running\n")),
     "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
 }

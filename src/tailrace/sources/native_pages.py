@@ -49,7 +49,7 @@ class NativeDecoder:
         records: list[SourceRecord] = []
         sequence = ""
         for made in page[0]:
-            if made.__class__ is tuple:
+            if isinstance(made, tuple):
                 key, value, created_ms, sequence, deletes, raw = made
                 message = Message(key, value, headers)
                 records.append(SourceRecord(sequence, created_ms, raw, None, None, message, deletes))
