@@ -5,16 +5,6 @@ from typing import final
 __version__: str
 """It goes with the Tailrace of the same version: they make the same bytes."""
 
-Made = tuple[bytes, bytes | None, int, str, bool, Slice]
-"""Key, value, creation time (milliseconds since the epoch), sequence number, whether it deletes, the record as read."""
-
-@final
-class Slice:
-    """A part of a page's body that holds on to the body instead of copying it."""
-
-    def __bytes__(self) -> bytes: ...
-    def __len__(self) -> int: ...
-
 @final
 class Transcoder:
     """Converts the pages of one pipeline. Safe for many threads; it works with the interpreter lock released."""
@@ -24,8 +14,21 @@ class Transcoder:
 
     def page(
         self, body: bytes, *, table: str, region: str, stream_arn: str, shard_id: str, now_ns: int
-    ) -> tuple[list[Made | Slice], str | None] | None:
-        """Give the records of a body of GetRecords and the next iterator; None when the page is handed back.
+    ) -> tuple[Columns, str | None] | None:
+        """Give the records of a body of GetRecords and the next iterator; None when the whole page is handed back.
 
-        A record that it is not sure of is the bare slice of the body. Raises RuntimeError when it panicked.
+        A record that it is not sure of has only its place, and None in every other column. Raises RuntimeError when
+        it panicked.
         """
+
+Columns = tuple[
+    list[bytes | None],
+    list[bytes | None],
+    list[int | None],
+    list[str | None],
+    list[bool | None],
+    list[int],
+    list[int],
+]
+"""Keys, values (None is a null value, too), creation times in milliseconds since the epoch, sequence numbers, whether
+the item was deleted, and where the records begin and end in the body: as many of each as there are records."""

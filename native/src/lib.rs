@@ -11,24 +11,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyString};
 use tailrace_transcode as transcode;
 
-/// A part of a page's body that holds on to the body instead of copying it; `bytes()` copies.
-#[pyclass(frozen, module = "tailrace_native")]
-struct Slice {
-    body: Py<PyBytes>,
-    span: Range<usize>,
-}
-
-#[pymethods]
-impl Slice {
-    fn __bytes__<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.body.as_bytes(py)[self.span.clone()])
-    }
-
-    fn __len__(&self) -> usize {
-        self.span.len()
-    }
-}
-
 /// Converts the pages of one pipeline.
 #[pyclass(frozen, module = "tailrace_native")]
 struct Transcoder {
@@ -55,7 +37,7 @@ impl Transcoder {
         Ok(Self { inner: transcode::Transcoder::new(format, numbers, pipeline, version) })
     }
 
-    /// Gives the page's records and its next iterator, or None when the whole page is handed back.
+    /// Gives the columns of the page's records and its next iterator, or None when the whole page is handed back.
     #[pyo3(signature = (body, *, table, region, stream_arn, shard_id, now_ns))]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
     fn page<'py>(
@@ -67,7 +49,7 @@ impl Transcoder {
         stream_arn: &str,
         shard_id: &str,
         now_ns: u64,
-    ) -> PyResult<Option<(Bound<'py, PyList>, Option<Bound<'py, PyString>>)>> {
+    ) -> PyResult<Option<(Columns<'py>, Option<Bound<'py, PyString>>)>> {
         let text = body.as_bytes();
         let shard = transcode::Shard { table, region, stream_arn, shard_id };
         // A panic would otherwise pass the `except Exception` of a reader's thread and end it.
@@ -75,52 +57,38 @@ impl Transcoder {
             .detach(|| catch_unwind(AssertUnwindSafe(|| self.inner.page(text, &shard, now_ns))))
             .map_err(|_| PyRuntimeError::new_err("the native transcoder panicked"))?;
         let Some(page) = page else { return Ok(None) };
-        let objects = Objects { py, body, text, output: &page.output };
-        let records = page.records.iter().map(|record| objects.record(record)).collect::<PyResult<Vec<_>>>()?;
-        let next_iterator = page.next_iterator.map(|span| objects.string(&span)).transpose()?;
-        Ok(Some((PyList::new(py, records)?, next_iterator)))
+        let next_iterator = page.next_iterator.as_ref().map(|span| string(py, text, span)).transpose()?;
+        Ok(Some((columns(py, text, &page)?, next_iterator)))
     }
 }
 
-/// Makes the Python objects of one page.
-struct Objects<'a, 'py> {
-    py: Python<'py>,
-    body: &'a Bound<'py, PyBytes>,
-    text: &'a [u8],
-    output: &'a [u8],
+type Columns<'py> = [Bound<'py, PyList>; 7];
+
+/// Makes the Python objects of a page. Lists of columns cost less than a tuple a record, which the collector would visit.
+fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResult<Columns<'py>> {
+    let records = &page.records;
+    let output = |span: &Range<usize>| PyBytes::new(py, &page.output[span.clone()]);
+    let sequence = |record: &transcode::Record| record.made().map(|made| string(py, text, &made.sequence)).transpose();
+    let sequences = records.iter().map(sequence).collect::<PyResult<Vec<_>>>()?;
+    Ok([
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| output(&made.key))))?,
+        PyList::new(py, records.iter().map(|record| record.made()?.value.as_ref().map(output)))?,
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| made.created_ms)))?,
+        PyList::new(py, sequences)?,
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| made.deletes)))?,
+        PyList::new(py, records.iter().map(|record| record.span().start))?,
+        PyList::new(py, records.iter().map(|record| record.span().end))?,
+    ])
 }
 
-impl<'py> Objects<'_, 'py> {
-    fn record(&self, record: &transcode::Record) -> PyResult<Bound<'py, PyAny>> {
-        match record {
-            transcode::Record::HandedBack(span) => Ok(self.slice(span)?.into_any()),
-            transcode::Record::Made(made) => {
-                let value = made.value.as_ref().map(|span| self.bytes(span));
-                let sequence = self.string(&made.sequence)?;
-                let fields =
-                    (self.bytes(&made.key), value, made.created_ms, sequence, made.deletes, self.slice(&made.span)?);
-                Ok(fields.into_pyobject(self.py)?.into_any())
-            }
-        }
-    }
-
-    fn bytes(&self, span: &Range<usize>) -> Bound<'py, PyBytes> {
-        PyBytes::new(self.py, &self.output[span.clone()])
-    }
-
-    fn string(&self, span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {
-        Ok(PyString::from_bytes(self.py, &self.text[span.clone()])?)
-    }
-
-    fn slice(&self, span: &Range<usize>) -> PyResult<Bound<'py, Slice>> {
-        Bound::new(self.py, Slice { body: self.body.clone().unbind(), span: span.clone() })
-    }
+fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {
+    Ok(PyString::from_bytes(py, &text[span.clone()])?)
 }
 
 #[pymodule]
 mod tailrace_native {
     #[pymodule_export]
-    use super::{Slice, Transcoder};
+    use super::Transcoder;
 
     /// It goes with the Tailrace of the same version: they make the same bytes.
     #[pymodule_export]

@@ -31,8 +31,8 @@ fn last_group(text: &[u8]) -> Sure<&[u8]> {
     let Some(&last) = text.last_chunk::<4>() else { return Ok(b"") };
     let value = |index: usize| VALUES[usize::from(last[index])];
     let is_right = match last {
-        [_, _, b'=', b'='] => value(0) < 64 && value(1) < 64 && value(1) & 0x0f == 0,
-        [_, _, _, b'='] => value(0) < 64 && value(1) < 64 && value(2) < 64 && value(2) & 0x03 == 0,
+        [_, _, b'=', b'='] => value(0) < 64 && value(1) < 64 && value(1).trailing_zeros() >= 4,
+        [_, _, _, b'='] => value(0) < 64 && value(1) < 64 && value(2) < 64 && value(2).trailing_zeros() >= 2,
         _ => (0..4).all(|index| value(index) < 64),
     };
     if is_right { Ok(&text[text.len() - 4..]) } else { Err(Unsure) }
@@ -43,7 +43,7 @@ pub fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Sure<()> {
     check(text)?;
     for group in text.chunks_exact(4) {
         let bits = group.iter().fold(0_u32, |bits, &byte| bits << 6 | u32::from(VALUES[usize::from(byte)] & 0x3f));
-        let padding = group.iter().filter(|&&byte| byte == b'=').count();
+        let padding = usize::from(group[2] == b'=') + usize::from(group[3] == b'=');
         out.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
     }
     Ok(())

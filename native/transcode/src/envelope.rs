@@ -257,7 +257,7 @@ fn times(created_ms: u64, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends seconds as `DynamoDB` writes them, with the milliseconds only when there are any.
+/// Appends seconds as DynamoDB writes them, with the milliseconds only when there are any.
 fn seconds(milliseconds: u64, out: &mut Vec<u8>) {
     decimal(milliseconds / 1000, out);
     if !milliseconds.is_multiple_of(1000) {

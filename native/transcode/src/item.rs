@@ -8,7 +8,7 @@ use crate::number;
 use crate::sorted::{Key, Sorter};
 use crate::strings;
 
-/// `DynamoDB`'s own limit; an attribute of the item is on level 1, a member of its map or list on level 2.
+/// DynamoDB's own limit; an attribute of the item is on level 1, a member of its map or list on level 2.
 const LEVELS_MAX: u32 = 32;
 /// Levels of plain JSON: an object for the value and one for its type.
 const JSON_LEVELS_MAX: u32 = 2 * LEVELS_MAX + 2;
@@ -154,7 +154,7 @@ impl Items<'_, '_> {
             let key = self.key_of(&name)?;
             value(self, out)?;
             out.push(b',');
-            self.sorter.note(key, start, out);
+            self.sorter.note(key, start, self.cursor.text, out);
             more = self.cursor.goes_on(b'}')?;
         }
         self.sorter.close(&group, self.cursor.text, out, false)?;
@@ -185,7 +185,7 @@ impl Items<'_, '_> {
             let start = out.len();
             let key = member(self, out)?;
             out.push(b',');
-            self.sorter.note(key, start, out);
+            self.sorter.note(key, start, self.cursor.text, out);
             more = self.cursor.goes_on(b']')?;
         }
         self.sorter.close(&group, self.cursor.text, out, true)?;
@@ -215,7 +215,8 @@ impl Items<'_, '_> {
             strings::unescape(content, &mut plain)?;
             strings::quote_into(&plain, out);
         } else {
-            quoted(content, out);
+            // With the quotes that stand around it.
+            strings::append(self.cursor.text, text.span.start - 1..text.span.end + 1, out);
         }
         Ok(())
     }

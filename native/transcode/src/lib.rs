@@ -1,4 +1,4 @@
-//! Pages of `DynamoDB` Streams to the keys and values of Kafka records, in one pass over the bytes.
+//! Pages of DynamoDB Streams to the keys and values of Kafka records, in one pass over the bytes.
 //!
 //! It makes what the Python of Tailrace makes, byte for byte, or says that it is not sure: a record that is unusual in
 //! any way, or a whole page, is handed back, and the Python takes it. So it may refuse whatever is rare.
@@ -31,7 +31,7 @@ pub enum Format {
     Item,
     /// The record of a Lambda event.
     DynamoDbJson,
-    /// `CloudEvents` 1.0, structured.
+    /// CloudEvents 1.0, structured.
     CloudEvents,
 }
 
@@ -55,6 +55,26 @@ pub enum Record {
     Made(Made),
     /// It is left to Python: where it stands in the body.
     HandedBack(Range<usize>),
+}
+
+impl Record {
+    /// Gives what was made of it, if anything was.
+    #[must_use]
+    pub fn made(&self) -> Option<&Made> {
+        match self {
+            Self::Made(made) => Some(made),
+            Self::HandedBack(_) => None,
+        }
+    }
+
+    /// Gives where it stands in the body.
+    #[must_use]
+    pub fn span(&self) -> &Range<usize> {
+        match self {
+            Self::Made(made) => &made.span,
+            Self::HandedBack(span) => span,
+        }
+    }
 }
 
 /// What was made of a record.
@@ -171,13 +191,12 @@ impl Work<'_> {
         while more {
             self.cursor.peek_token();
             let start = self.cursor.at;
-            let record = match self.record(start) {
-                Ok(made) => Record::Made(made),
-                Err(Unsure) => {
-                    self.cursor.at = start;
-                    self.cursor.skip()?;
-                    Record::HandedBack(start..self.cursor.at)
-                }
+            let record = if let Ok(made) = self.record(start) {
+                Record::Made(made)
+            } else {
+                self.cursor.at = start;
+                self.cursor.skip()?;
+                Record::HandedBack(start..self.cursor.at)
             };
             self.page.records.push(record);
             more = self.cursor.goes_on(b']')?;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::cursor::{Sure, Unsure};
+use crate::strings;
 
 /// Where the bytes stand that a member is sorted by.
 #[derive(Clone)]
@@ -14,6 +15,8 @@ pub enum Key {
 }
 
 struct Member {
+    /// The key's first bytes as a number: most keys differ in it.
+    first: u64,
     key: Key,
     written: Range<usize>,
 }
@@ -48,27 +51,32 @@ impl Sorter {
     }
 
     /// Notes a member whose text, with a comma behind it, was written from `start` to the end of `out`.
-    pub fn note(&mut self, key: Key, start: usize, out: &[u8]) {
-        self.members.push(Member { key, written: start..out.len() });
+    pub fn note(&mut self, key: Key, start: usize, text: &[u8], out: &[u8]) {
+        let first = match &key {
+            Key::Text(range) => first(text, range),
+            Key::Own(range) => first(&self.own_keys, range),
+        };
+        self.members.push(Member { first, key, written: start..out.len() });
     }
 
     /// Puts the group's members in the order of their keys, and members of equal keys in that of their coming;
     /// refuses equal keys unless `repeats`.
-    pub fn close(&mut self, group: &Group, text: &[u8], out: &mut Vec<u8>, repeats: bool) -> Sure<()> {
+    pub fn close(&mut self, group: &Group, text: &[u8], out: &mut [u8], repeats: bool) -> Sure<()> {
         let Self { members, own_keys, spare } = self;
         let key = |member: &Member| match &member.key {
             Key::Text(range) => &text[range.clone()],
             Key::Own(range) => &own_keys[range.clone()],
         };
+        let order = |one: &Member, other: &Member| one.first.cmp(&other.first).then_with(|| key(one).cmp(key(other)));
         let noted = &mut members[group.members..];
-        if !noted.is_sorted_by(|one, next| key(one) < key(next)) {
-            noted.sort_by(|one, next| key(one).cmp(key(next)));
-            if !repeats && noted.windows(2).any(|pair| key(&pair[0]) == key(&pair[1])) {
+        if !noted.is_sorted_by(|one, next| order(one, next).is_lt()) {
+            noted.sort_by(order);
+            if !repeats && noted.windows(2).any(|pair| order(&pair[0], &pair[1]).is_eq()) {
                 return Err(Unsure);
             }
             spare.clear();
             for member in &*noted {
-                spare.extend_from_slice(&out[member.written.clone()]);
+                strings::append(out, member.written.clone(), spare);
             }
             out[group.start..].copy_from_slice(spare);
         }
@@ -76,4 +84,20 @@ impl Sorter {
         own_keys.truncate(group.keys);
         Ok(())
     }
+}
+
+/// Gives the first eight bytes of a part of `text` as a number that has their order; what is missing counts as zero.
+#[inline]
+fn first(text: &[u8], range: &Range<usize>) -> u64 {
+    const BYTES: usize = size_of::<u64>();
+    let length = range.len().min(BYTES);
+    if length == 0 {
+        return 0;
+    }
+    if let Some(whole) = text.get(range.start..).and_then(<[u8]>::first_chunk::<BYTES>) {
+        return u64::from_be_bytes(*whole) & (u64::MAX << (8 * (BYTES - length)));
+    }
+    let mut bytes = [0; BYTES];
+    bytes[..length].copy_from_slice(&text[range.start..range.start + length]);
+    u64::from_be_bytes(bytes)
 }

@@ -1,5 +1,7 @@
 //! JSON strings: finding their ends, taking their escapes off and putting them on.
 
+use std::ops::Range;
+
 use crate::cursor::{Sure, Unsure};
 
 const LOW: u64 = 0x0101_0101_0101_0101;
@@ -30,6 +32,21 @@ fn special(word: u64) -> u64 {
     let backslash = zero(word ^ (LOW * 0x5c));
     let control = word.wrapping_sub(LOW * 0x20) & !word;
     (quote | backslash | control) & HIGH
+}
+
+/// Appends a part of `text`. Most parts are short, and a copy of fixed length, cut off, is quicker than a call.
+#[inline(always)]
+pub fn append(text: &[u8], part: Range<usize>, out: &mut Vec<u8>) {
+    const SHORT: usize = 32;
+    if part.len() <= SHORT
+        && let Some(chunk) = text.get(part.start..).and_then(<[u8]>::first_chunk::<SHORT>)
+    {
+        let end = out.len() + part.len();
+        out.extend_from_slice(chunk);
+        out.truncate(end);
+    } else {
+        out.extend_from_slice(&text[part]);
+    }
 }
 
 /// Appends what an escaped string stands for. Half a surrogate pair is refused.

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tailrace.core.change import Headers, Message
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -16,6 +18,17 @@ if TYPE_CHECKING:
     from tailrace_native import Transcoder  # an optional package
 
 logger = logging.getLogger("tailrace.worker")
+
+
+class Slice(msgspec.Struct, frozen=True, gc=False):
+    """A part of a page's body, which it keeps instead of a copy."""
+
+    body: bytes
+    start: int
+    end: int
+
+    def __bytes__(self) -> bytes:
+        return self.body[self.start : self.end]
 
 
 class NativeDecoder:
@@ -45,16 +58,16 @@ class NativeDecoder:
             page = None
         if page is None:
             return decode_page(body, shard=shard, table=table, region=region)
+        columns, next_iterator = page
         headers = self._headers
         records: list[SourceRecord] = []
-        sequence = ""
-        for made in page[0]:
-            if isinstance(made, tuple):
-                key, value, created_ms, sequence, deletes, raw = made
-                message = Message(key, value, headers)
-                records.append(SourceRecord(sequence, created_ms, raw, None, None, message, deletes))
+        previous_sequence = ""
+        for key, value, created_ms, sequence, deletes, start, end in zip(*columns, strict=True):
+            if key is None or created_ms is None or sequence is None or deletes is None:
+                record = decode_record(body[start:end], previous_sequence, shard, table, region)
             else:
-                record = decode_record(bytes(made), sequence, shard, table, region)
-                sequence = record.sequence
-                records.append(record)
-        return source_page(records, page[1], len(body), shard, table)
+                raw, message = Slice(body, start, end), Message(key, value, headers)
+                record = SourceRecord(sequence, created_ms, raw, None, None, message, deletes)
+            previous_sequence = record.sequence
+            records.append(record)
+        return source_page(records, next_iterator, len(body), shard, table)
