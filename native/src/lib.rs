@@ -82,7 +82,7 @@ fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResul
 }
 
 fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {
-    Ok(PyString::from_bytes(py, &text[span.clone()])?)
+    PyString::from_bytes(py, &text[span.clone()])
 }
 
 #[pymodule]

@@ -48,8 +48,10 @@ def choose(environment: Mapping[str, str] = os.environ) -> Transcoder:
         return Transcoder("pure", f"{VARIABLE} is off")
     try:
         module = importlib.import_module("tailrace_native")
+    except ModuleNotFoundError:
+        why = "tailrace-native is not installed"
     except ImportError as error:
-        why = "tailrace-native is not installed" if error.name == "tailrace_native" else f"tailrace-native: {error}"
+        why = f"tailrace-native cannot be loaded: {error}"
     else:
         if module.__version__ == __version__:
             return Transcoder("native", f"tailrace-native {__version__} is installed", module)
