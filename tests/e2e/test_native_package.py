@@ -19,15 +19,13 @@ ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "native"
 
 
-def cannot_be_built() -> bool:
-    """Without Rust, or without its crates and a way to them, as the Makefile looks for it."""
-    if shutil.which("cargo") is None or not (Path(sys.executable).parent / "maturin").exists():
-        return True
+@pytest.fixture(scope="module")
+def maturin() -> Path:
+    """The build tool, where there are also Rust and its crates, or a way to them: as the Makefile looks for it."""
     fetch = ["cargo", "fetch", "--quiet", "--locked", "--manifest-path", str(NATIVE / "Cargo.toml")]
-    return subprocess.run(fetch, capture_output=True, check=False).returncode != 0
-
-
-needs_rust = pytest.mark.skipif(cannot_be_built(), reason="there is no Rust toolchain, or its crates cannot be fetched")
+    if shutil.which("cargo") is None or subprocess.run(fetch, capture_output=True, check=False).returncode != 0:
+        pytest.skip("there is no Rust toolchain, or its crates cannot be fetched")
+    return Path(sys.executable).parent / "maturin"
 
 
 def run(*command: str | Path, folder: Path = NATIVE) -> str:
@@ -36,7 +34,7 @@ def run(*command: str | Path, folder: Path = NATIVE) -> str:
     return ended.stdout
 
 
-@needs_rust
+@pytest.mark.usefixtures("maturin")
 def test_the_tests_in_rust_pass() -> None:
     passed = re.findall(
         r"^test result: ok\. (\d+) passed", run("cargo", "test", "--locked", "--workspace"), re.MULTILINE
@@ -44,9 +42,7 @@ def test_the_tests_in_rust_pass() -> None:
     assert sum(map(int, passed)) > 10
 
 
-@needs_rust
-def test_a_wheel_is_made_of_the_sdist_alone(tmp_path: Path) -> None:
-    maturin = Path(sys.executable).parent / "maturin"
+def test_a_wheel_is_made_of_the_sdist_alone(maturin: Path, tmp_path: Path) -> None:
     run(maturin, "sdist", "--out", tmp_path)
     with tarfile.open(tmp_path / f"tailrace_native-{__version__}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
