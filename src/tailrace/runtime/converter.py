@@ -43,9 +43,9 @@ class Converter:
         published: list[SourceRecord] = []
         stop = None
         for record in source.records:
-            try:
-                self._append(records, record, topic, now_ns)
-            except RecordError as error:
+            # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
+            error = record.error or self._append(records, record, topic, now_ns)
+            if error is not None:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {record.sequence})"
                     break
@@ -67,16 +67,21 @@ class Converter:
             stop=stop,
         )
 
-    def _append(self, records: list[Outgoing], record: SourceRecord, topic: str, now_ns: int) -> None:
+    def _append(self, records: list[Outgoing], record: SourceRecord, topic: str, now_ns: int) -> RecordError | None:
+        """Append what becomes of the record, or give why it cannot be converted."""
         created_ms, sequence, raw = record.created_ms, record.sequence, record.raw
         message, deletes = record.message, record.deletes
         if message is None:
             if record.change is None:
-                raise record.error or RecordError("the record cannot be understood")
-            message, deletes = self._encode(record.change, now_ns), record.change.op == "d"
+                return RecordError("the record cannot be understood")
+            try:
+                message, deletes = self._encode(record.change, now_ns), record.change.op == "d"
+            except RecordError as error:
+                return error
         records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, sequence, raw))
         if deletes and self._tombstones and message.value is not None:
             records.append(Outgoing(topic, message.key, None, None, created_ms, sequence, raw))
+        return None
 
     def _dead_letter(
         self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
