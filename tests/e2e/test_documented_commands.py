@@ -380,6 +380,7 @@ HOW: dict[str, Scenario] = {
         "shop",
         runs_a_function,
     ),
+    "tailrace version": ("shop", partial(ends, saying="transcoder  ")),
     "tailrace local down": ("shop", partial(ends, saying="not running\n")),
     "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
 }
@@ -410,7 +411,7 @@ def test_a_documented_command_line_does_what_it_says(line: str, request: pytest.
 def test_make_runs_the_commands_that_are_tested_elsewhere(target: str, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     shown = subprocess.run(
-        ["make", "--dry-run", "--assume-old=.venv/.ready", target],
+        ["make", "--dry-run", "--assume-old=.venv/.ready", "--assume-old=.venv/.native", target],
         cwd=ROOT,
         env=environment,  # this test may run below `make test`, which would tell this make of itself
         capture_output=True,

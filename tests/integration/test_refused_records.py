@@ -158,9 +158,9 @@ class _Poisoned:
         return msgspec.structs.replace(page, records=[self._poison(record) for record in page.records])
 
     def _poison(self, record: SourceRecord) -> SourceRecord:
-        if record.change is None or b'"bad' not in record.change.keys:
+        if b'"bad' not in bytes(record.raw):
             return record
-        return msgspec.structs.replace(record, change=None, error=RecordError("the record is poison"))
+        return msgspec.structs.replace(record, change=None, message=None, error=RecordError("the record is poison"))
 
 
 @contextmanager
@@ -169,7 +169,8 @@ def _worker_in_process(pipeline: Bench) -> Iterator[Worker]:
     parts = PipelineParts(loaded.pipeline)
     parts.prepare()
     parts.reader = _Poisoned(parts.reader)
-    worker = Worker(parts, Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of))
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
+    worker = Worker(parts, metrics)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

@@ -24,6 +24,7 @@ from tailrace.cli import (
     tail,
     transform,
     validate,
+    version,
 )
 from tailrace.cli.edge import edge, report
 
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tailrace {__version__}")
         raise typer.Exit
@@ -44,8 +45,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def tailrace(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the details of an error as well.")] = False,
 ) -> None:
@@ -66,6 +67,7 @@ app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)
+app.command()(version.version)
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(local.app, name="local")
 

@@ -69,7 +69,8 @@ def run(
     from tailrace.runtime.worker import Worker
     from tailrace.sources.stream_arn import table_of
 
-    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of)
+    log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
     metrics.watch(worker.report)
     if metrics_port is not None:

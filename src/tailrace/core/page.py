@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsBytes
+
 import msgspec
 
 from tailrace.core.change import Headers
@@ -17,8 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     headers: Headers | None
     timestamp_ms: int
     sequence: str
-    raw: bytes
-    """The source's record as read."""
+    raw: SupportsBytes
+    """The source's record as read: copied, or a part of the page's body, which `Page.size_bytes` counts."""
 
 
 class SetAside(msgspec.Struct, frozen=True):

@@ -243,7 +243,7 @@ class LaneProducer:
             sequence=record.sequence,
             created_ms=record.timestamp_ms,
             key=record.key,
-            raw=None if mark.bare else record.raw,
+            raw=None if mark.bare else bytes(record.raw),
             intended_topic=record.topic,
             stage="PRODUCE",
             exception="org.apache.kafka.common.errors.RecordTooLargeException",

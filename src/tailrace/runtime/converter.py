@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tailrace.core.change import Change, Format
+from tailrace.core.change import Change, Format, Message
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -48,16 +48,12 @@ class Converter:
         dropped_count = 0
         stop = None
         for record in source.records:
-            try:
-                if record.change is None:
-                    raise record.error or RecordError("the record cannot be understood")
-                if transformation is None:
-                    self._append(records, record.change, topic, record.raw, now_ns)
-                else:
-                    made = self._transformed(transformation, record.change, topic, record.raw, now_ns)
-                    records += made
-                    dropped_count += not made
-            except RecordError as error:
+            # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
+            before = len(records)
+            error = record.error or self._append(records, record, topic, now_ns, transformation)
+            if error is None:
+                dropped_count += len(records) == before
+            else:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {record.sequence})"
                     break
@@ -80,22 +76,44 @@ class Converter:
             stop=stop,
         )
 
-    def _transformed(
-        self, transformation: Transformation, change: Change, topic: str, raw: bytes, now_ns: int
-    ) -> list[Outgoing]:
-        """Give all the records of one change, or raise `RecordError` and give none."""
-        records: list[Outgoing] = []
-        for made in transformation.apply(change).changes:
-            self._append(records, made.change, made.topic or topic, raw, now_ns)
-        return records
+    def _append(
+        self,
+        records: list[Outgoing],
+        record: SourceRecord,
+        topic: str,
+        now_ns: int,
+        transformation: Transformation | None,
+    ) -> RecordError | None:
+        """Append what becomes of the record, all of it, or give why it cannot be converted."""
+        if record.message is not None:
+            self._append_message(records, record, record.message, topic, deletes=record.deletes)
+            return None
+        if record.change is None:
+            return RecordError("the record cannot be understood")
+        before = len(records)
+        try:
+            if transformation is None:
+                self._append_change(records, record, record.change, topic, now_ns)
+            else:
+                for made in transformation.apply(record.change).changes:
+                    self._append_change(records, record, made.change, made.topic or topic, now_ns)
+        except RecordError as error:
+            del records[before:]
+            return error
+        return None
 
-    def _append(self, records: list[Outgoing], change: Change, topic: str, raw: bytes, now_ns: int) -> None:
-        message = self._encode(change, now_ns)
-        records.append(
-            Outgoing(topic, message.key, message.value, message.headers, change.created_ms, change.sequence, raw)
-        )
-        if change.op == "d" and self._tombstones and message.value is not None:
-            records.append(Outgoing(topic, message.key, None, None, change.created_ms, change.sequence, raw))
+    def _append_change(
+        self, records: list[Outgoing], record: SourceRecord, change: Change, topic: str, now_ns: int
+    ) -> None:
+        self._append_message(records, record, self._encode(change, now_ns), topic, deletes=change.op == "d")
+
+    def _append_message(
+        self, records: list[Outgoing], record: SourceRecord, message: Message, topic: str, *, deletes: bool
+    ) -> None:
+        created_ms, sequence, raw = record.created_ms, record.sequence, record.raw
+        records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, sequence, raw))
+        if deletes and self._tombstones and message.value is not None:
+            records.append(Outgoing(topic, message.key, None, None, created_ms, sequence, raw))
 
     def _dead_letter(
         self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
@@ -108,7 +126,7 @@ class Converter:
             sequence=record.sequence,
             created_ms=record.created_ms,
             key=None,
-            raw=record.raw,
+            raw=bytes(record.raw),
             intended_topic=topic,
             stage=error.stage,
             exception=type(error).__name__,

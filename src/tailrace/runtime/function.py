@@ -33,9 +33,9 @@ from tailrace.runtime.pipeline import (
     servable_topics,
     shard_suffix,
 )
+from tailrace.runtime.transcoder import choose
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.lambda_event import Batch, has_window, read_event
-from tailrace.sources.stream_record import decode_page
 
 logger = logging.getLogger("tailrace.function")
 
@@ -61,7 +61,9 @@ class Function:
         admin = clients.admin(pipeline.kafka)
         prepare_topics(pipeline, admin)
         self._claim()
-        self._converter = make_converter(pipeline, Transformations(pipeline))
+        transformations = Transformations(pipeline)
+        self._decode = choose().decoder(pipeline, transformations.of)
+        self._converter = make_converter(pipeline, transformations)
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
@@ -98,7 +100,7 @@ class Function:
         """Publish a batch; gives the sequence number of its first record that is not published."""
         for spec in servable_topics(self._pipeline, batch.table):
             self._topics.ensure(spec)
-        source = decode_page(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
+        source = self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
         shard = self._shard(batch)
         pages = self._pages(batch.shard, source)
         failure = shard.publish(pages, remaining_s)

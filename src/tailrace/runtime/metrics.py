@@ -34,7 +34,9 @@ _LEVELS = {
 class Metrics:
     """Counts and logs what the worker tells (`runtime.observer.Observer`)."""
 
-    def __init__(self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str], *, transcoder: str
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self.registry = CollectorRegistry()
         self._dead_letters_topic = dead_letters_topic
@@ -63,14 +65,14 @@ class Metrics:
         )
         self._lanes_lost = self._counter("tailrace_lanes_lost", "Times that a lane's producer had to be given up.", [])
         self._gaps = self._counter("tailrace_gaps", "Gaps: changes that were lost before anyone read them.", ["table"])
-        self._pipeline = pipeline
+        self._info = {"version": __version__, "pipeline": pipeline, "transcoder": transcoder}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
     def watch(self, reports: Callable[[], list[LaneReport]]) -> None:
         """Let the gauges show what `reports` gives at each scrape."""
-        self.registry.register(_Gauges(self._pipeline, reports))
+        self.registry.register(_Gauges(self._info, reports))
 
     def assigned(self, lanes: list[int]) -> None:
         """The lanes of this worker are now these."""
@@ -117,8 +119,8 @@ class Metrics:
 class _Gauges(Collector):
     """What holds at the moment of the scrape."""
 
-    def __init__(self, pipeline: str, reports: Callable[[], list[LaneReport]]) -> None:
-        self._pipeline = pipeline
+    def __init__(self, info: dict[str, str], reports: Callable[[], list[LaneReport]]) -> None:
+        self._info = info
         self._reports = reports
 
     def describe(self) -> list[Metric]:
@@ -128,10 +130,8 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the gauges."""
         reports = self._reports()
-        info = GaugeMetricFamily(
-            "tailrace_info", "Version and pipeline of this worker.", labels=["version", "pipeline"]
-        )
-        info.add_metric([__version__, self._pipeline], 1)
+        info = GaugeMetricFamily("tailrace_info", "What this worker is.", labels=list(self._info))
+        info.add_metric(list(self._info.values()), 1)
         yield info
         lanes = GaugeMetricFamily("tailrace_lanes", "Lanes of this worker by state.", labels=["state"])
         for state, count in Counts(report.state for report in reports).items():

@@ -11,7 +11,7 @@ from tailrace.config.problem import InvalidError
 from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import Lister, ShardReader, TableStream
+from tailrace.core.ports import Lister, PageDecoder, ShardReader, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
@@ -22,10 +22,12 @@ from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
+from tailrace.runtime.transcoder import choose
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.sources.stream_arn import table_of
+from tailrace.sources.stream_record import decode_page
 
 _STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
@@ -34,7 +36,7 @@ CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
 
 
-def make_source(pipeline: Pipeline) -> DynamoDBStreams:
+def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page) -> DynamoDBStreams:
     """Make the reader and lister of a pipeline. Raises WorldError for credentials or a region that are not there."""
     source = pipeline.source
     session = AwsSession(
@@ -48,6 +50,7 @@ def make_source(pipeline: Pipeline) -> DynamoDBStreams:
     )
     return DynamoDBStreams(
         session,
+        decode=decode,
         readers=source.readers,
         describe_stream_per_second=source.discovery.describe_stream_per_second,
     )
@@ -159,10 +162,11 @@ class PipelineParts:
             pacing=Pacing(pipeline.source.poll.min_ms, pipeline.source.poll.max_ms),
             errors_fail=pipeline.errors == "fail",
         )
-        self._source = make_source(pipeline)
+        self.transcoder = choose()
+        self._transformations = Transformations(pipeline)
+        self._source = make_source(pipeline, self.transcoder.decoder(pipeline, self._transformations.of))
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self._transformations = Transformations(pipeline)
         self.converter = make_converter(pipeline, self._transformations)
         self._admin = clients.admin(pipeline.kafka)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)

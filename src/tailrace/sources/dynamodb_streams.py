@@ -17,7 +17,16 @@ import msgspec
 from msgspec import Meta
 
 from tailrace.core.change import ViewType
-from tailrace.core.ports import Lister, ReadError, ReadFailure, ShardReader, SourcePage, StreamListing, TableStream
+from tailrace.core.ports import (
+    Lister,
+    PageDecoder,
+    ReadError,
+    ReadFailure,
+    ShardReader,
+    SourcePage,
+    StreamListing,
+    TableStream,
+)
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
 from tailrace.sources.aws_http import AwsClient, open_pool
@@ -134,6 +143,7 @@ class DynamoDBStreams(ShardReader, Lister):
         self,
         session: AwsSession,
         *,
+        decode: PageDecoder = decode_page,
         readers: int = 16,
         connect_timeout_s: float = 3,
         read_timeout_s: float = 10,
@@ -155,6 +165,7 @@ class DynamoDBStreams(ShardReader, Lister):
         )
         self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810")
         self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
+        self._decode = decode
         self._region = session.region
         self._sleep = sleep
         self._pace = Pace(describe_stream_per_second, clock, sleep)
@@ -167,7 +178,7 @@ class DynamoDBStreams(ShardReader, Lister):
             iterator = self._iterator(shard, position)
         payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": _RECORDS_MAX})
         body = self._streams.call("GetRecords", payload, subject)
-        page = decode_page(body, shard=shard, table=table, region=region)
+        page = self._decode(body, shard=shard, table=table, region=region)
         return page if position.since_ms is None else _since(page, position.since_ms)
 
     def table_names(self, patterns: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ SHARD = next(shards_of_lane(1))
 
 
 def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
-    metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn)
+    metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
     some = msgspec.structs.replace(page(SHARD, 1, 2), change_count=5, dropped_count=3)
     nothing = msgspec.structs.replace(page(SHARD, 3), records=[], change_count=1, dropped_count=1)
     metrics.committed(Transaction((some, nothing), ()), 0.1, 0)
@@ -27,7 +27,7 @@ def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
 
 
 def test_a_read_that_failed_is_counted_even_when_its_stream_can_be_none() -> None:
-    metrics = Metrics("shop", "shop.dead-letters", table_of)
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
     for stream in ("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/1", "arn:aws:s3:::bucket"):
         metrics.read_failed(ShardRef(stream, "shardId-1"), ReadFailure.GONE, 0.1)
     for table in ("orders", ""):
