@@ -30,6 +30,11 @@ class Rates:
         self.per_cpu_s.append(changes / cpu_s)
         self.per_wall_s.append(changes / wall_s)
 
+    def extend(self, other: Rates) -> None:
+        """Note the rounds of another."""
+        self.per_cpu_s += other.per_cpu_s
+        self.per_wall_s += other.per_wall_s
+
     @property
     def cpu(self) -> float:
         """Changes a CPU second, the median of the rounds."""

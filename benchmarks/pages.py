@@ -14,7 +14,10 @@ SIZES: Final = (100, 400, 4_000, 100_000)
 USUAL_SIZE: Final = 400
 _RECORDS_MAX: Final = 1_000
 _PAGE_BYTES: Final = 1 << 20
-_WORDS: Final = "amber basalt cedar delta ember fjord granite harbor indigo jasper kelp larch maple nickel ochre".split()
+_WORDS: Final = (
+    *("amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor"),
+    *("indigo", "jasper", "kelp", "larch", "maple", "nickel", "ochre"),
+)
 _INDEX_DIGITS: Final = 19
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 import urllib.request
 import uuid
-from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +18,7 @@ import yaml
 from benchmarks.lab import Lab, wait_until
 from benchmarks.measure import cpu_s_of, memory_mb_of
 from benchmarks.page_server import TABLE, PageServer
+from benchmarks.transcoders import How, environment
 
 
 class Pipeline:
@@ -45,7 +45,7 @@ class Pipeline:
 class WorkerRun:
     """One worker; a context manager that stops it."""
 
-    def __init__(self, pipeline: Pipeline, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, how: How = "pure") -> None:
         command = [sys.executable, "-m", "tailrace", "run", str(pipeline.file)]
         self._process = subprocess.Popen(
             [*command, "--metrics-port", "0", "--log-level", "info"],
@@ -53,7 +53,7 @@ class WorkerRun:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, **(environment or {})},
+            env={**os.environ, **environment(how)},
         )
         self.pid = self._process.pid
         self._log: list[dict[str, Any]] = []
@@ -132,5 +132,3 @@ def steady_rate(workers: list[WorkerRun], changes: int, timeout_s: float) -> tup
         if not begun[0] and changes / 10 <= last[0] < changes:
             begun = last
     return last[0] - begun[0], last[1] - begun[1], last[2] - begun[2]
-
-

@@ -1,4 +1,4 @@
-"""Page bytes to committed transaction on one core: against the naive pipeline, by item size, by format, step by step."""
+"""Page bytes to committed transaction on one core: against the naive pipeline, by size, by format, step by step."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ def step_by_step(lab: Lab) -> Table:
     ]
     for how, transcode in transcoders(topic).items():
         if how != "pure":
+
             def whole(transcode: Transcode = transcode) -> int:
                 return transcode(body).change_count
 
@@ -127,7 +128,7 @@ def step_by_step(lab: Lab) -> Table:
     return Table("Step by step: µs of CPU a change (400 B items, Debezium)", ["step", "µs"], rows)
 
 
-_COLUMNS = ["changes/CPU s", "changes/s", "µs CPU a change", "× naive"]
+_COLUMNS = ["changes/CPU s", "changes/s", "µs CPU a change", "times naive"]
 
 
 def _rates(lab: Lab, size: int) -> dict[str, Rates]:

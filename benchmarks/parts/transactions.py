@@ -31,9 +31,7 @@ def by_size(lab: Lab) -> Table:
     rows: list[list[Cell]] = []
     for size in _SIZES:
         rate = rates[str(size)]
-        rows.append(
-            [size, round(1e3 * size / rate.cpu, 2), round(1e3 * size / rate.wall, 1), round(1e6 / rate.cpu, 1)]
-        )
+        rows.append([size, round(1e3 * size / rate.cpu, 2), round(1e3 * size / rate.wall, 1), round(1e6 / rate.cpu, 1)])
     columns = ["changes", "CPU ms", "wall ms", "µs CPU a change"]
     return Table("A transaction against its size (400 B items, Debezium, ready-made records)", columns, rows)
 

@@ -45,6 +45,7 @@ from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase, Reading
 from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 
@@ -80,7 +81,9 @@ class LaneOptions(msgspec.Struct, frozen=True):
     batch_bytes: int = 8 << 20
     linger_ms: int = 100
     buffer_bytes: int = 16 << 20
-    """Bound of the pages held, those being read counted as `page_bytes` each."""
+    """Bound of the pages that a lane holds, those being read counted as `page_bytes` each."""
+    room_bytes: int = 64 << 20
+    """Bound of the pages that all lanes of a worker hold together."""
     page_bytes: int = 3 << 20
     """What a page being read may turn out to be: GetRecords answers with at most 1 MB, envelopes add to it."""
     pacing: Pacing = Pacing()
@@ -107,8 +110,12 @@ class Lane:
         *,
         incarnations: Iterator[int],
         jitter: Callable[[], float],
+        room: Room | None = None,
     ) -> None:
-        """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`."""
+        """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`.
+
+        `room` is what it shares with the worker's other lanes.
+        """
         self.number = number
         self.owner = owner
         self.state = LaneState.IDLE
@@ -117,6 +124,9 @@ class Lane:
         self.outbox = Outbox(number)
         self.wake_at_ms: int | None = None
         """When the lane wants a Tick; None when only an event can change anything."""
+        self.waits_for_room_since_ms: int | None = None
+        """Since when it would read but for what other lanes hold: a Tick lets it look again."""
+        self._room = room or Room(options.room_bytes)
         self._view = view
         self._options = options
         self._incarnations = incarnations
@@ -159,6 +169,7 @@ class Lane:
             case _:
                 pass  # what follows from the time and the view comes next
         self._advance(commands, now_ms)
+        self._room.hold(self.number, self._held_bytes())
         return commands
 
     @property
@@ -256,6 +267,7 @@ class Lane:
         self.readings.clear()
         self._committed.clear()
         self.outbox = Outbox(self.number)
+        self.waits_for_room_since_ms = None
         self._synced_version = -1
 
     def _has_work(self) -> bool:
@@ -491,14 +503,25 @@ class Lane:
             transaction = self.outbox.cut(self._options.batch_changes, self._options.batch_bytes, now_ms)
             commands.append(Commit(self.incarnation, transaction))
 
+    def _held_bytes(self) -> int:
+        """Count the pages held, and those being read for what they may turn out to be."""
+        if self.state is LaneState.RELEASED:
+            return 0
+        reading = sum(reading.phase is Phase.READING for reading in self.readings.values())
+        return self.outbox.size_bytes + reading * self._options.page_bytes
+
     def _read_what_is_due(self, commands: list[Command], now_ms: int) -> None:
-        held = self.outbox.size_bytes
-        held += sum(self._options.page_bytes for r in self.readings.values() if r.phase is Phase.READING)
+        waited_since_ms, self.waits_for_room_since_ms = self.waits_for_room_since_ms, None
+        page_bytes, held_bytes = self._options.page_bytes, self._held_bytes()
         ready = [r for r in self.readings.values() if r.phase is Phase.READY and r.next_read_ms <= now_ms]
         for reading in sorted(ready, key=lambda r: r.next_read_ms):
-            if held and held + self._options.page_bytes > self._options.buffer_bytes:
+            self._room.hold(self.number, held_bytes)
+            if held_bytes and held_bytes + page_bytes > self._options.buffer_bytes:
                 return
-            held += self._options.page_bytes
+            if held_bytes and not self._room.fits(page_bytes):
+                self.waits_for_room_since_ms = now_ms if waited_since_ms is None else waited_since_ms
+                return
+            held_bytes += page_bytes
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets
