@@ -29,6 +29,12 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
 }
 
 
+def say(text: str) -> None:
+    """Print at once: a run takes minutes."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
@@ -38,14 +44,14 @@ def main() -> int:
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name] or list(PARTS)
     if unknown := [name for name in chosen if name not in PARTS]:
-        print(f"error: there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}", file=sys.stderr)
+        say(f"error: there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
         return 2
     with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as folder, Lab(Path(folder), quick=options.quick) as lab:
         for name in chosen:
             started_s = time.monotonic()
             table = PARTS[name](lab)
             lab.delete_topics("bench-")
-            print(f"{report.text(table)}\n({name}: {time.monotonic() - started_s:.0f} s)\n", flush=True)
+            say(f"{report.text(table)}\n({name}: {time.monotonic() - started_s:.0f} s)\n")
             if options.write:
                 report.keep(name, table)
     return 0

@@ -194,7 +194,8 @@ class _Server(socketserver.ThreadingTCPServer):
 def _serve_until_stdin_ends() -> None:
     server = _Server(Stream(**json.loads(sys.argv[1])))
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    print(server.server_address[1], flush=True)
+    sys.stdout.write(f"{server.server_address[1]}\n")
+    sys.stdout.flush()
     sys.stdin.read()
 
 

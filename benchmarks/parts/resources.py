@@ -64,14 +64,17 @@ def idle(lab: Lab) -> Table:
     """Measure what shards without changes cost a worker."""
     rows: list[list[Cell]] = []
     for shards in (1, 10) if lab.quick else _SHARDS:
-        with lab.pages(Stream(shards=shards, records=0)) as server:
-            with on_core(MEASURED_CORE), WorkerRun(Pipeline(lab, server)) as worker:
-                worker.wait_reading(shards)
-                time.sleep(0.5 if lab.quick else 5)  # until each shard is read at its slowest
-                cpu_s, wall_s = worker.cpu_s(), time.perf_counter()
-                time.sleep(1 if lab.quick else 15)
-                share = (worker.cpu_s() - cpu_s) / (time.perf_counter() - wall_s)
-                rows.append([f"{shards:,}", round(share * 100, 1), round(share * 1e3 / shards, 2)])
+        with (
+            lab.pages(Stream(shards=shards, records=0)) as server,
+            on_core(MEASURED_CORE),
+            WorkerRun(Pipeline(lab, server)) as worker,
+        ):
+            worker.wait_reading(shards)
+            time.sleep(0.5 if lab.quick else 5)  # until each shard is read at its slowest
+            cpu_s, wall_s = worker.cpu_s(), time.perf_counter()
+            time.sleep(1 if lab.quick else 15)
+            share = (worker.cpu_s() - cpu_s) / (time.perf_counter() - wall_s)
+            rows.append([f"{shards:,}", round(share * 100, 1), round(share * 1e3 / shards, 2)])
         lab.delete_topics("bench-")
     columns = ["shards", "% of a core", "ms CPU a shard and second"]
     return Table("Idle: shards without changes, each read once a second (poll.max)", columns, rows)

@@ -55,7 +55,7 @@ def latency(lab: Lab) -> Table:
             figures[f"{how}: p99 ms at {rate}/s"] = p99
             lab.delete_topics("bench-")
     columns = ["how", "changes/s", "measured", "p50 ms", "p99 ms", "p99.9 ms", "cores busy"]
-    title = f"Write to visible (read_committed), {_SHARDS} shards, default poll (100 ms) and linger (100 ms)"
+    title = f"Write to visible (read_committed), {_SHARDS} shards, default poll (100 ms) and linger (50 ms)"
     return Table(title, columns, rows, figures=figures)
 
 

@@ -327,7 +327,7 @@ class Batch(_Part):
         default=_as_written("8MiB"), alias="bytes", description="Most bytes of records in a transaction."
     )
     linger_ms: Annotated[int, duration("0ms", "10s")] = Field(
-        default=_as_written("100ms"),
+        default=_as_written("50ms"),
         alias="linger",
         description="Longest wait of a change for others to share its transaction.",
     )

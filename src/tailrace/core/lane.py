@@ -79,7 +79,7 @@ class LaneOptions(msgspec.Struct, frozen=True):
 
     batch_changes: int = 5_000
     batch_bytes: int = 8 << 20
-    linger_ms: int = 100
+    linger_ms: int = 50
     buffer_bytes: int = 16 << 20
     """Bound of the pages that a lane holds, those being read counted as `page_bytes` each."""
     room_bytes: int = 64 << 20

@@ -98,7 +98,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         "errors": "dead-letter",
         "dead_letters": None,
         "lanes": 16,
-        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "100ms"},
+        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "50ms"},
         "buffer": "64MiB",
     }
     assert pipeline.checkpoints_topic == "shop.checkpoints"
