@@ -3,7 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := src tests tools
+CODE := src tests tools benchmarks
 READY := $(VENV)/.ready
 NATIVE := $(VENV)/.native
 CRATE := --manifest-path native/Cargo.toml
@@ -16,7 +16,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c '$(CHECK)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test soak lint fmt lock clean
+.PHONY: help setup native demo test soak bench lint fmt lock clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -58,6 +58,10 @@ soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGE
 		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
+# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* anew.
+bench: $(READY)  ## Measure how fast it is beside the usual code (QUICK=1, ONLY=page,worker, WRITE=1)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
 lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
@@ -82,4 +86,4 @@ lock: $(READY)  ## Write requirements/dev.txt anew from pyproject.toml
 
 clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
 	rm -rf $(VENV) native/target .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
-	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
+	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -57,8 +57,11 @@ def run(
       tailrace run pipeline.yaml --metrics-port 9400
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
+    from tailrace.runtime.memory import share_arenas
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
+    share_arenas()
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
         parts = _parts(loaded, log_level)

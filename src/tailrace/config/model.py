@@ -219,7 +219,7 @@ class Batch(Part):
         default=as_written("8MiB"), alias="bytes", description="Most bytes of records in a transaction."
     )
     linger_ms: Annotated[int, duration("0ms", "10s")] = Field(
-        default=as_written("100ms"),
+        default=as_written("50ms"),
         alias="linger",
         description="Longest wait of a change for others to share its transaction.",
     )
@@ -271,7 +271,10 @@ class Pipeline(Part):
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
-        default=as_written("16MiB"), alias="buffer", description="Most bytes of changes that a lane holds in memory."
+        default=as_written("64MiB"),
+        alias="buffer",
+        description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
+        "most two batches of it.",
     )
 
     @property

@@ -158,7 +158,8 @@ class PipelineParts:
             batch_changes=pipeline.batch.changes,
             batch_bytes=pipeline.batch.size_bytes,
             linger_ms=pipeline.batch.linger_ms,
-            buffer_bytes=pipeline.buffer_bytes,
+            buffer_bytes=2 * pipeline.batch.size_bytes,
+            room_bytes=pipeline.buffer_bytes,
             pacing=Pacing(pipeline.source.poll.min_ms, pipeline.source.poll.max_ms),
             errors_fail=pipeline.errors == "fail",
         )

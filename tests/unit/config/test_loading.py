@@ -99,8 +99,8 @@ def test_the_defaults(tmp_path: Path) -> None:
         "errors": "dead-letter",
         "dead_letters": None,
         "lanes": 16,
-        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "100ms"},
-        "buffer": "16MiB",
+        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "50ms"},
+        "buffer": "64MiB",
     }
     assert pipeline.checkpoints_topic == "shop.checkpoints"
     assert pipeline.dead_letters_topic == "shop.dead-letters"
