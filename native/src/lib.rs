@@ -62,7 +62,8 @@ impl Transcoder {
     }
 }
 
-type Columns<'py> = [Bound<'py, PyList>; 7];
+type List<'py> = Bound<'py, PyList>;
+type Columns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>);
 
 /// Makes the Python objects of a page. Lists of columns cost less than a tuple a record, which the collector would visit.
 fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResult<Columns<'py>> {
@@ -70,7 +71,7 @@ fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResul
     let output = |span: &Range<usize>| PyBytes::new(py, &page.output[span.clone()]);
     let sequence = |record: &transcode::Record| record.made().map(|made| string(py, text, &made.sequence)).transpose();
     let sequences = records.iter().map(sequence).collect::<PyResult<Vec<_>>>()?;
-    Ok([
+    Ok((
         PyList::new(py, records.iter().map(|record| record.made().map(|made| output(&made.key))))?,
         PyList::new(py, records.iter().map(|record| record.made()?.value.as_ref().map(output)))?,
         PyList::new(py, records.iter().map(|record| record.made().map(|made| made.created_ms)))?,
@@ -78,7 +79,7 @@ fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResul
         PyList::new(py, records.iter().map(|record| record.made().map(|made| made.deletes)))?,
         PyList::new(py, records.iter().map(|record| record.span().start))?,
         PyList::new(py, records.iter().map(|record| record.span().end))?,
-    ])
+    ))
 }
 
 fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {

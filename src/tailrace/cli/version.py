@@ -25,13 +25,13 @@ def version(
     transcoder = choose()
     if as_json:
         fields = {
-            "tailrace": __version__,
+            "version": __version__,
             "python": platform.python_version(),
             "transcoder": transcoder.name,
             "why": transcoder.why,
         }
         typer.echo(json.dumps(fields))
         return
-    typer.echo(f"tailrace    {__version__}")
+    typer.echo(f"version     {__version__}")
     typer.echo(f"python      {platform.python_version()}")
     typer.echo(f"transcoder  {transcoder.name}: {transcoder.why}")
