@@ -55,6 +55,7 @@ TOO_RARE_HERE: dict[str, str] = {
 """Mutations that so few histories find that a test of the core finds them instead."""
 RARE_EVENTS = {("catching up", "ReadFailed")}
 RARE_PHASE_CHANGES = {("gap", "ready"), ("paused", "ready"), ("paused", "drained")}
+RARE_STEPS = {"ReadFailed"}
 """Possible, and met by some histories, but not surely by one of a thousand."""
 
 
@@ -84,7 +85,7 @@ def test_every_phase_of_reading_is_entered_from_wherever_it_can_be(summary: Summ
 
 
 def test_hosts_sleep_past_their_session_before_every_step(summary: Summary) -> None:
-    assert STEPS - summary.coverage.naps.keys() == set()
+    assert STEPS - RARE_STEPS - summary.coverage.naps.keys() == set()
 
 
 def test_a_history_can_be_played_again_line_by_line() -> None:
