@@ -135,7 +135,8 @@ class Crew:
                 continue
             self._ending.remove(member)
             member.process.kill()  # whether it has ended or not: nobody need look after it any more
-            if code != 0:
+            had_begun = member.process.log_path.stat().st_size > 0
+            if code != 0 and (code != -signal.SIGTERM or had_begun):
                 how = f"had not ended {waited_s:.0f} s" if code is None else f"ended with exit code {code}"
                 self.troubles.append(f"{member.process.name} {how} after SIGTERM: {member.process.log_end(3)}")
 

@@ -31,7 +31,7 @@ WARM_UP = 0.2
 """The part of a run after which memory, threads and files are looked at."""
 _TICK_S = 0.1
 _SAMPLE_S = 2.0
-_JOIN_S = 60.0
+_JOIN_S = 240.0
 _END_S = 30.0
 
 Tell = Callable[[str], None]
