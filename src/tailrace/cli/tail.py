@@ -203,6 +203,15 @@ def _json_line(message: Message, _record: RecordView, _table: str) -> str:
     )
 
 
+def _clock(timestamp_ms: int) -> str:
+    """Give a record's time of day; the number itself when whoever wrote it meant no milliseconds."""
+    try:
+        time = datetime.fromtimestamp(timestamp_ms / 1000).astimezone()
+    except (ValueError, OverflowError, OSError):
+        return str(timestamp_ms)
+    return f"{time:%H:%M:%S}.{time.microsecond // 1000:03}"
+
+
 class _Text:
     """Writes a line for people: coloured and cut to the width on a terminal, whole and plain elsewhere."""
 
@@ -211,8 +220,7 @@ class _Text:
         self._coloured = self._terminal and "NO_COLOR" not in os.environ
 
     def __call__(self, message: Message, record: RecordView, table: str) -> str:
-        time = datetime.fromtimestamp(message.timestamp()[1] / 1000).astimezone()
-        start = f"{time:%H:%M:%S}.{time.microsecond // 1000:03} "
+        start = f"{_clock(message.timestamp()[1])} "
         rest = f" {table} {record.key} {record.reason and f'[{record.reason}] '}{record.item}".rstrip()
         if self._terminal:
             rest = rest[: max(20, shutil.get_terminal_size().columns - len(start) - len(record.op))]

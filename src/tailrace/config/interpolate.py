@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tailrace.config import aws_text
 from tailrace.config.problem import InvalidError
+from tailrace.errors import excerpt
 
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file|secret):([^}]*)\}|)")
 _FILE_BYTES_MAX = 1 << 20
@@ -58,24 +59,26 @@ def _variable(name: str) -> str:
     value = os.environ.get(name)
     if value is None:
         raise InvalidError(
-            f"needs the environment variable {name}, which is not set", f"export {name}, or write the value"
+            f"needs the environment variable {excerpt(name)}, which is not set",
+            f"export {excerpt(name)}, or write the value",
         )
     return value
 
 
 def _content(name: str, path: Path) -> str:
+    shown = excerpt(name)
     try:
         with path.open("rb") as file:
             content = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        mend = f"it is looked for at {path}; put it there, or correct the path"
-        raise InvalidError(f"needs the file {name}, which cannot be read: {reason}", mend) from None
+        mend = f"it is looked for at {excerpt(str(path))}; put it there, or correct the path"
+        raise InvalidError(f"needs the file {shown}, which cannot be read: {reason}", mend) from None
     except ValueError:
         raise InvalidError("needs a file whose path holds a NUL character", "correct the path") from None
     if len(content) > _FILE_BYTES_MAX:
-        raise InvalidError(f"needs the file {name}, which is larger than 1 MiB", "name one that holds the value alone")
+        raise InvalidError(f"needs the file {shown}, which is larger than 1 MiB", "name one that holds the value alone")
     try:
         return re.sub(r"\r?\n\Z", "", content.decode())
     except UnicodeDecodeError:
-        raise InvalidError(f"needs the file {name}, which is not UTF-8 text", "use a file of text") from None
+        raise InvalidError(f"needs the file {shown}, which is not UTF-8 text", "use a file of text") from None
