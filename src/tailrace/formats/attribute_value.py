@@ -55,7 +55,9 @@ def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, 
         convert(old_item, 1)
     except Refusal as refusal:
         raise refusal.error() from None
-    old_item.update({name: item[name] for name in old.keys() - changed.keys()})
+    old_item = item | old_item
+    for name in new.keys() - old.keys():
+        del old_item[name]
     return _encode(old_item), _encode(item)
 
 
@@ -219,6 +221,9 @@ class _Transcoder:
         return value
 
     def _ns(self, value: Any, level: int) -> object:
+        shorts = [short for text in _strings("NS", value) if (short := short_integer(text)) is not None]
+        if len(shorts) == len(value) and self._number is _n_exact:
+            return sorted(shorts)
         return [self._number(text, level) for text in sorted(_strings("NS", value), key=_value_of)]
 
 
