@@ -377,8 +377,8 @@ class Pipeline(_Part):
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
         default=_as_written("64MiB"),
         alias="buffer",
-        description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at most "
-        "two batches of it.",
+        description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
+        "most two batches of it.",
     )
 
     @property
