@@ -271,7 +271,7 @@ class Pipeline(Part):
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
-        default=as_written("64MiB"),
+        default=as_written("48MiB"),
         alias="buffer",
         description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
         "most two batches of it.",

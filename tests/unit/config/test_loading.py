@@ -100,7 +100,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         "dead_letters": None,
         "lanes": 16,
         "batch": {"changes": 5000, "bytes": "8MiB", "linger": "50ms"},
-        "buffer": "64MiB",
+        "buffer": "48MiB",
     }
     assert pipeline.checkpoints_topic == "shop.checkpoints"
     assert pipeline.dead_letters_topic == "shop.dead-letters"
