@@ -51,12 +51,15 @@ fmt: $(READY)  ## Format the code and mend what can be mended
 	$(BIN)/ruff format $(CODE)
 
 # uv is not among the requirements that it writes: it lives in an environment of its own for this one command.
-lock: $(READY)  ## Write requirements/dev.txt anew from pyproject.toml
+lock: $(READY)  ## Write requirements/dev.txt and the layer's pins anew from pyproject.toml
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		pyproject.toml -o requirements/dev.txt
+		pyproject.toml -o requirements/dev.txt; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --constraint requirements/dev.txt --group layer \
+		-o src/tailrace/deploy/requirements.txt
 
 clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
 	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
