@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, demo, local, plan, relane, run, schema, simulate, status, switch, tail, validate
+from tailrace.cli import accept_gap, demo, deploy_files, local, package, plan, relane, run, schema, simulate, status, switch, tail, validate
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(
@@ -51,6 +51,8 @@ app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)
+app.add_typer(package.app, name="package")
+app.add_typer(deploy_files.app, name="deploy-files")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(local.app, name="local")
 
