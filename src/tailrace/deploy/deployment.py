@@ -20,6 +20,24 @@ from tailrace.sources.dynamodb_streams import DynamoDBStreams
 _GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 _LOCATION: Final = re.compile(r"ssm:/?[A-Za-z0-9_./-]+|s3:(//)?[a-z0-9.-]{3,63}/[A-Za-z0-9!_.*'()/-]+")
 _FUNCTION_NAME_MAX: Final = 64
+_RETENTION_WORDS: Final = {
+    1: "ONE_DAY",
+    3: "THREE_DAYS",
+    5: "FIVE_DAYS",
+    7: "ONE_WEEK",
+    14: "TWO_WEEKS",
+    30: "ONE_MONTH",
+    60: "TWO_MONTHS",
+    90: "THREE_MONTHS",
+    120: "FOUR_MONTHS",
+    150: "FIVE_MONTHS",
+    180: "SIX_MONTHS",
+    365: "ONE_YEAR",
+    400: "THIRTEEN_MONTHS",
+    545: "EIGHTEEN_MONTHS",
+    731: "TWO_YEARS",
+    1096: "THREE_YEARS",
+}
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -63,6 +81,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     def makes_queue(self) -> bool:
         """Whether a queue for discarded batches is a part of it."""
         return self.function.on_failure == "queue"
+
+    @property
+    def stack_name(self) -> str:
+        """The function's name, as a stack may be called."""
+        return self.name.replace("_", "-")
+
+    @property
+    def log_retention_word(self) -> str:
+        """How the CDK calls the time that logs are kept."""
+        return _RETENTION_WORDS[self.function.log_retention_days]
 
     @property
     def alarm_threshold_ms(self) -> int:
