@@ -40,9 +40,7 @@ def deploy_files_lambda(
     form: Annotated[Format, typer.Option("--format", help="What the files are for.", show_default=False)],
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = Path("build/lambda"),
-    lookup: Annotated[
-        bool, typer.Option("--lookup", help="Ask AWS for the tables and their streams.")
-    ] = False,
+    lookup: Annotated[bool, typer.Option("--lookup", help="Ask AWS for the tables and their streams.")] = False,
     location: Annotated[
         str | None,
         typer.Option(

@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from tailrace import __version__
-from tailrace.cli import accept_gap, demo, deploy_files, local, package, plan, relane, run, schema, simulate, status, switch, tail, validate
+from tailrace.cli import (
+    accept_gap,
+    demo,
+    deploy_files,
+    local,
+    package,
+    plan,
+    relane,
+    run,
+    schema,
+    simulate,
+    status,
+    switch,
+    tail,
+    validate,
+)
 from tailrace.cli.edge import edge, report
 
 app = typer.Typer(

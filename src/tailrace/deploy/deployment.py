@@ -145,9 +145,7 @@ def describe(
 
 def look_up(pipeline: Pipeline, source: DynamoDBStreams) -> dict[str, str]:
     """Ask AWS for the tables of a pipeline and their streams. Raises `WorldError`, `ReadError`."""
-    names = [
-        name for name in source.table_names(list(pipeline.source.tables)) if pipeline.source.wants(name)
-    ]
+    names = [name for name in source.table_names(list(pipeline.source.tables)) if pipeline.source.wants(name)]
     if not names:
         raise WorldError("no table matches source.tables", hint="check source.region and the patterns")
     found = {}

@@ -42,7 +42,7 @@ def write_files(deployment: Deployment, form: Format, output: Path) -> list[Path
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no HTML; what comes from outside goes through `quoted` or the filters below
+        autoescape=False,
     )
     environment.filters |= {
         "quoted": json.dumps,
@@ -59,7 +59,9 @@ def write_files(deployment: Deployment, form: Format, output: Path) -> list[Path
             (output / name).write_text(text)
             written.append(output / name)
     except OSError as error:
-        raise WorldError(f"cannot write to {output}: {error.strerror}", hint="give another folder as --output") from error
+        raise WorldError(
+            f"cannot write to {output}: {error.strerror}", hint="give another folder as --output"
+        ) from error
     return written
 
 

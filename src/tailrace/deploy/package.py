@@ -31,8 +31,8 @@ _IGNORED: Final = ("__pycache__", ".git", ".venv")
 
 _DOCKERFILE: Final = """\
 # AWS Lambda's own image for Python with Tailrace in it. Build and push it where Lambda finds it:
-#   docker buildx build --platform linux/{platform} --provenance=false --tag ACCOUNT.dkr.ecr.REGION.amazonaws.com/tailrace .
-# (ACCOUNT and REGION are placeholders: those of a repository of yours in Amazon ECR.)
+#   docker buildx build --platform linux/{platform} --provenance=false --tag REPOSITORY .
+# (REPOSITORY is a placeholder: the URI of a repository of yours in Amazon ECR.)
 FROM public.ecr.aws/lambda/python:{python}
 
 # A layer does nothing for an image, so both go where the function lies; compiled, because Lambda cannot keep byte code.
@@ -90,7 +90,9 @@ def build(
         dockerfile = output / "Dockerfile"
         dockerfile.write_text(_dockerfile(target))
     except OSError as error:
-        raise WorldError(f"cannot write to {output}: {error.strerror}", hint="give another folder as --output") from error
+        raise WorldError(
+            f"cannot write to {output}: {error.strerror}", hint="give another folder as --output"
+        ) from error
     package = Package(target.architecture, target.python, function, layer, str(dockerfile))
     if package.unzipped_bytes > UNZIPPED_MAX_BYTES:
         raise WorldError(

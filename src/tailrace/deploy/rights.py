@@ -41,7 +41,9 @@ class Statement(msgspec.Struct, frozen=True):
     source_function: str | None = None
 
 
-def statements(name: str, function: LambdaFunction, secrets: Sequence[str], location: str | None) -> Iterator[Statement]:
+def statements(
+    name: str, function: LambdaFunction, secrets: Sequence[str], location: str | None
+) -> Iterator[Statement]:
     """Give the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
     yield Statement(
         "ReadStreams",
