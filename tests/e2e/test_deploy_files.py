@@ -116,32 +116,38 @@ def test_a_stack_holds_the_function_its_mappings_its_rights_and_its_alarms(
     assert resources["Function"]["Properties"]["Architectures"] == ["arm64"]
 
 
-@pytest.mark.parametrize("way", WAYS)
+def write_all(folder: Path, form: str, capsys: pytest.CaptureFixture[str]) -> list[Path]:
+    """Write a format's first file for every way that a pipeline may ask for."""
+    for way in WAYS:
+        (folder / way).mkdir()
+    return [write(folder / way, form, more, capsys) for way, more in WAYS.items()]
+
+
 def test_cfn_lint_finds_nothing_whatever_the_pipeline_asks_for(
-    way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert check("lint", write(tmp_path, "cloudformation", WAYS[way], capsys)) == []
+    files = write_all(tmp_path, "cloudformation", capsys)
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(files[0].read_text().replace("Timeout: 60", "Timeout: 9000").replace("python3.13", "python9"))
+    *found, found_in_wrong = check("lint", *files, wrong)
+    assert dict(zip(WAYS, found, strict=True)) == {way: [] for way in WAYS}
+    assert len(found_in_wrong) >= 2, "it would find what is wrong"
 
 
-def test_cfn_lint_would_find_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write(tmp_path, "cloudformation", "", capsys)
-    file.write_text(file.read_text().replace("Timeout: 60", "Timeout: 9000").replace("python3.13", "python9"))
-    assert len(check("lint", file)) >= 2
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_terraform_can_be_parsed_and_is_formatted(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = write(tmp_path, "terraform", WAYS[way], capsys)
-    resources = {kind.strip('"') for resource in check("terraform", file)["resource"] for kind in resource}
-    assert resources - {"aws_sqs_queue"} == {
-        "aws_lambda_function",
-        "aws_lambda_layer_version",
-        "aws_lambda_event_source_mapping",
-        "aws_iam_role",
-        "aws_iam_role_policy",
-        "aws_cloudwatch_log_group",
-        "aws_cloudwatch_metric_alarm",
-    }
+def test_terraform_can_be_parsed_and_is_formatted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = write_all(tmp_path, "terraform", capsys)
+    for parsed in check("terraform", *files):
+        resources = {kind.strip('"') for resource in parsed["resource"] for kind in resource}
+        assert resources - {"aws_sqs_queue"} == {
+            "aws_lambda_function",
+            "aws_lambda_layer_version",
+            "aws_lambda_event_source_mapping",
+            "aws_iam_role",
+            "aws_iam_role_policy",
+            "aws_cloudwatch_log_group",
+            "aws_cloudwatch_metric_alarm",
+        }
     if terraform := shutil.which("terraform"):
-        done = subprocess.run([terraform, "fmt", "-check", "-diff", file], capture_output=True, text=True, check=False)
+        command: list[str | Path] = [terraform, "fmt", "-check", "-diff", *files]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, ""), done.stderr
