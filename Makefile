@@ -1,9 +1,14 @@
-# What a developer runs; `make` alone lists it. Everything needs Python 3.11 or newer and nothing else.
+# What a developer runs; `make` alone lists it. Everything needs Python 3.11 or newer and nothing else; where there is a
+# Rust toolchain as well, the native transcoder is built, tested and checked too.
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := src tests tools
+CODE := src tests tools benchmarks
 READY := $(VENV)/.ready
+NATIVE := $(VENV)/.native
+CRATE := --manifest-path native/Cargo.toml
+# True where the transcoder can be built: there is Rust, and its crates are here or can be fetched.
+HAS_RUST := command -v cargo >/dev/null && cargo fetch --quiet --locked $(CRATE)
 
 # The first Python on PATH that is new enough and can make a virtual environment; PYTHON=… chooses another.
 CHECK := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
@@ -11,12 +16,12 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c '$(CHECK)' 2>/dev/null && echo $$name && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test soak lint fmt lock clean
+.PHONY: help setup native demo test soak bench lint fmt lock clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
 
-setup: $(READY)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
+setup: $(READY) $(NATIVE)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
 
 $(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Tailrace needs Python 3.11 or newer with venv and ensurepip, and none of python3 and" \
@@ -31,10 +36,23 @@ $(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml
 		-r requirements/deploy-checks.txt
 	@touch $@
 
+native: $(NATIVE)  ## Build the native transcoder into .venv, or say why not
+
+# Where it cannot be built there is no stamp: the next make looks again.
+$(NATIVE): $(READY) $(wildcard native/*.toml native/Cargo.lock native/src/*.rs native/transcode/*.toml native/transcode/src/*.rs)
+	@if $(HAS_RUST); then \
+		echo "building the native transcoder (about a minute the first time)" >&2; \
+		VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release $(CRATE) && touch $@; \
+	else \
+		echo "no Rust toolchain (cargo), or its crates cannot be fetched: the native transcoder is not built, and" \
+			"Tailrace is pure Python here, which is complete and slower" >&2; \
+		$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes tailrace-native 2>/dev/null; \
+	fi
+
 demo: $(READY)  ## See it work: Kafka, DynamoDB Local, two workers, one of them killed, and the verdict
 	@$(BIN)/tailrace demo
 
-test: $(READY)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
+test: $(READY) $(NATIVE)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
 	$(BIN)/pytest
 
 # make soak CHANGES=1000000 KILLS=200, make soak HOURS=1, make soak SEED=7 MINUTES=5: what is not given follows from the rest.
@@ -43,15 +61,23 @@ soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGE
 		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
+# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* anew.
+bench: $(READY)  ## Measure how fast it is beside the usual code (QUICK=1, ONLY=page,worker, WRITE=1)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+
 lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if $(HAS_RUST); then set -x; \
+		cargo fmt $(CRATE) --all --check && cargo clippy --quiet --locked $(CRATE) --workspace --all-targets -- -D warnings; \
+	else echo "native/ is not checked: there is no Rust toolchain (cargo), or its crates cannot be fetched" >&2; fi
 
 fmt: $(READY)  ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+	@if command -v cargo >/dev/null; then cargo fmt $(CRATE) --all; fi
 
 # uv is not among the requirements that it writes: it lives in an environment of its own for this one command.
 lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
@@ -59,7 +85,7 @@ lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		pyproject.toml -o requirements/dev.txt; \
+		--no-emit-package tailrace-native pyproject.toml -o requirements/dev.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --group deploy-checks \
 		-o requirements/deploy-checks.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate \
@@ -67,5 +93,5 @@ lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
 		-o src/tailrace/deploy/requirements.txt
 
 clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
-	rm -rf $(VENV) .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
-	find src tests tools -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) native/target .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

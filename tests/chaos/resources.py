@@ -34,12 +34,12 @@ class Bound:
 
 BOUNDS = (
     Bound("memory_mb", most=400, growth=25),
-    Bound("threads", most=250, growth=10),
-    Bound("sockets", most=250, growth=10),
-    Bound("files", most=300, growth=10),
+    Bound("threads", most=250, growth=20),
+    Bound("sockets", most=250, growth=20),
+    Bound("files", most=300, growth=20),
 )
-_SAMPLES_MIN = 12
-"""With fewer a trend means nothing."""
+TREND_S = 600.0
+"""In a shorter time a trend means nothing: the thirds differ by how many lanes the worker happened to have."""
 
 
 def sample(pid: int, at_s: float) -> Sample | None:
@@ -89,15 +89,18 @@ def thirds(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample
 
 
 def troubles(samples: Sequence[Sample]) -> list[str]:
-    """Say what is not flat: what exceeds its bound at any time, and what grows."""
-    if len(samples) < _SAMPLES_MIN:
+    """Say what is not flat: what exceeds its bound at any time, and, if the time was long enough, what grows."""
+    if not samples:
         return []
     first, last = thirds(samples)
+    is_long = samples[-1].at_s - samples[0].at_s >= TREND_S
     found: list[str] = []
     for bound in BOUNDS:
         most = max(getattr(each, bound.name) for each in samples)
         if most > bound.most:
             found.append(f"{bound.name}: {most:.0f}, more than {bound.most:.0f}")
+        if not is_long:
+            continue
         before, after = quiet_level(first, bound.name), quiet_level(last, bound.name)
         if after - before > bound.growth:
             found.append(f"{bound.name}: grew from {before:.0f} to {after:.0f}, by more than {bound.growth:.0f}")

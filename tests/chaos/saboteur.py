@@ -43,7 +43,9 @@ PURPOSES: dict[str, tuple[int, ...]] = {
 _SLOW_S = 0.3
 _ANSWER_DELAYS_S = (0.02, 0.5)
 _COMMIT_COMES_S = 20.0
-_REPLICAS_S = 90.0
+_BROKER_S = 240.0
+_REPLICAS_S = 240.0
+"""Nothing is promised of how long brokers take to come back; a busy machine is slow."""
 
 
 class Saboteur:
@@ -171,13 +173,15 @@ class Saboteur:
                 self.broker_kills += 1
                 broker.kill()
                 self._lifting.wait(step.seconds)
-                broker.start()
+                broker.spawn()
             case Kind.BROKER_RESTART:
-                broker.restart()
+                broker.stop()
+                broker.spawn()
             case Kind.BROKER_FREEZE:
                 broker.freeze()
                 self._lifting.wait(step.seconds)
                 broker.resume()
+        broker.wait_until_ready(_BROKER_S)
         self._wait_for_replicas()
 
     def _wait_for_replicas(self) -> bool:

@@ -145,10 +145,12 @@ def test_a_checkpoint_that_is_taken_back_too_early_is_found() -> None:
 # Resources
 
 
-def steady(count: int = 60) -> list[Sample]:
+def steady(count: int = 60, every_s: float = 20.0) -> list[Sample]:
     """A worker that has many lanes at times."""
     return [
-        Sample(at_s=2.0 * n, memory_mb=90 + n % 7, threads=40 + 30 * (n % 5 == 0), sockets=20 + n % 9, files=60 + n % 9)
+        Sample(
+            at_s=every_s * n, memory_mb=90 + n % 7, threads=40 + 30 * (n % 5 == 0), sockets=20 + n % 9, files=60 + n % 9
+        )
         for n in range(count)
     ]
 
@@ -161,6 +163,11 @@ def test_what_goes_up_and_down_is_flat() -> None:
 def test_what_grows_is_found(name: str) -> None:
     leaking = [replace(each, **{name: getattr(each, name) + n}) for n, each in enumerate(steady())]
     assert [trouble.split(":")[0] for trouble in resources.troubles(leaking)] == [name]
+
+
+def test_a_short_time_shows_no_trend() -> None:
+    leaking = [replace(each, threads=each.threads + n) for n, each in enumerate(steady(every_s=2.0))]
+    assert resources.troubles(leaking) == []
 
 
 def test_what_is_too_much_at_any_time_is_found() -> None:

@@ -150,6 +150,8 @@ class Shop:
         }
         (block,) = re.findall(r"^```yaml\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
         (folder / "pipeline.yaml").write_text(self._own(block))
+        record = json.loads((ROOT / "tests" / "golden" / "update-in-lambda-event.json").read_text())["record"]
+        (folder / "event.json").write_text(self._own(json.dumps({"Records": [record]})))
         for table in (self.orders, f"{users}-eu"):
             client.create_table(
                 TableName=table,
@@ -360,6 +362,10 @@ HOW: dict[str, Scenario] = {
         partial(streams, until=signal.SIGTERM),
     ),
     "tailrace validate pipeline.yaml": ("shop", partial(ends, saying="pipeline.yaml: ok: pipeline ")),
+    "tailrace transform pipeline.yaml --sample event.json": (
+        "shop",
+        partial(ends, saying="1 changes: 1 published, 0 dropped, 0 dead-letter, 0 stopped\n"),
+    ),
     "tailrace plan pipeline.yaml": ("streaming_shop", partial(ends, saying=": has run before\n")),
     "tailrace status pipeline.yaml --watch": ("streaming_shop", watches),
     "tailrace tail pipeline.yaml": ("streaming_shop", partial(follows, until=signal.SIGINT)),
@@ -377,6 +383,7 @@ HOW: dict[str, Scenario] = {
         "shop",
         runs_a_function,
     ),
+    "tailrace version": ("shop", partial(ends, saying="transcoder  ")),
     "tailrace local down": ("shop", partial(ends, saying="not running\n")),
     "tailrace local status": ("shop", partial(ends, saying="not running; `tailrace local up` starts it\n")),
 }
@@ -407,7 +414,7 @@ def test_a_documented_command_line_does_what_it_says(line: str, request: pytest.
 def test_make_runs_the_commands_that_are_tested_elsewhere(target: str, command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     shown = subprocess.run(
-        ["make", "--dry-run", "--assume-old=.venv/.ready", target],
+        ["make", "--dry-run", "--assume-old=.venv/.ready", "--assume-old=.venv/.native", target],
         cwd=ROOT,
         env=environment,  # this test may run below `make test`, which would tell this make of itself
         capture_output=True,

@@ -175,7 +175,7 @@ def test_each_view_type_carries_what_it_promises(
     assert change
     assert (change.op, change.view_type) == ("u", view_type)
     assert (change.before is not None, change.after is not None) == (has_before, has_after)
-    assert source.table_stream(ORDERS) == TableStream(ORDERS, shard.stream_arn, view_type)
+    assert source.table_stream(ORDERS) == TableStream(ORDERS, shard.stream_arn, view_type, ("id",))
 
 
 def test_an_iterator_that_is_old_or_damaged_asks_for_another(

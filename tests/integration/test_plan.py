@@ -278,3 +278,22 @@ def allow(broker: KafkaBroker, operation: AclOperation, *kinds: ResourceType) ->
     admin = AdminClient(client(broker.client_properties()))
     for future in admin.create_acls(bindings).values():
         future.result(TIMEOUT_S)
+
+
+def test_a_route_shows_its_topics_and_a_step_that_cannot_work_on_a_table_is_refused(
+    run: CommandLine, write: Write, table: Make, name: str
+) -> None:
+    orders, keys = table(), table("KEYS_ONLY", "keys")
+    steps = [
+        {"tables": [orders], "route": {"by": "item.type", "topics": {"a": "{pipeline}.as", "b": "{pipeline}.bs"}}},
+        {"tables": [keys], "filter": "after.type == 'a'"},
+        {"tables": [keys], "mask": {"attributes": ["id"]}},
+    ]
+    file = write(orders, keys, transform=steps)
+    code, out, err = run("plan", file)
+    assert code == 3
+    made = [line.split()[1].rstrip(",") for line in out.splitlines() if line.startswith("  topic ")]
+    assert sorted(made) == sorted([f"{name}.as", f"{name}.bs", f"{name}.{keys}"])
+    filtered, masked = err.splitlines()
+    assert f"table {keys}: transform[1]: filter: the expression after.type == 'a' needs an image" in filtered
+    assert "transform[2]: mask: the key attribute id cannot be masked" in masked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import random
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +43,12 @@ def make_topic(pipeline: Bench, topic: str, *, partitions: int, max_bytes: int) 
 
 
 def put(pipeline: Bench, table: str, name: str, size: int) -> None:
-    item = {"id": {"S": name}, "version": {"N": "1"}, "body": {"S": "x" * size}}
+    """Write an item that no codec makes smaller: the broker judges batches as they are sent."""
+    item = {
+        "id": {"S": name},
+        "version": {"N": "1"},
+        "body": {"S": base64.b64encode(random.Random(name).randbytes(size * 3 // 4)).decode()},
+    }
     pipeline.dynamodb.put_item(TableName=table, Item=item)
 
 
@@ -158,9 +165,9 @@ class _Poisoned:
         return msgspec.structs.replace(page, records=[self._poison(record) for record in page.records])
 
     def _poison(self, record: SourceRecord) -> SourceRecord:
-        if record.change is None or b'"bad' not in record.change.keys:
+        if b'"bad' not in bytes(record.raw):
             return record
-        return msgspec.structs.replace(record, change=None, error=RecordError("the record is poison"))
+        return msgspec.structs.replace(record, change=None, message=None, error=RecordError("the record is poison"))
 
 
 @contextmanager
@@ -169,7 +176,8 @@ def _worker_in_process(pipeline: Bench) -> Iterator[Worker]:
     parts = PipelineParts(loaded.pipeline)
     parts.prepare()
     parts.reader = _Poisoned(parts.reader)
-    worker = Worker(parts, Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of))
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
+    worker = Worker(parts, metrics)
     thread = threading.Thread(target=worker.run)
     thread.start()
     try:

@@ -13,6 +13,7 @@ from support.waiting import wait_for
 from tailrace.local.checker import FoundChange, check
 from tailrace.local.committed import read_committed
 from tailrace.local.dynamodb import DynamoDBLocal
+from tailrace.testing import SimulatedDynamoDB
 
 LATEST = {"start": "latest"}
 
@@ -114,10 +115,40 @@ def test_a_stream_that_is_switched_off_and_on_is_a_gap_of_its_table_alone_until_
     wait_for("the other tables go on", lambda: pipeline.verdict().found == 300 + others)
     assert pipeline.verdict().lost == 150 - others
 
+    accept_gap(pipeline, table)
+    pipeline.settle()
+
+
+def test_what_is_trimmed_while_nobody_works_is_a_gap_of_its_table_alone_until_it_is_accepted(
+    bench: Callable[..., Bench],
+) -> None:
+    with SimulatedDynamoDB(seed=1) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2)
+        table = pipeline.tables[0]
+        pipeline.worker()
+        pipeline.workload.run(60)
+        pipeline.wait_complete()
+        pipeline.stop_workers()
+        pipeline.workload.run(60)
+        simulated.act("trim", table=table)
+        lost = sum(change.table == table for change in pipeline.workload.history[60:])
+        assert lost > 0
+        worker = pipeline.worker()
+        worker.wait_logged("gap", table=table)
+        wait_for("the other table goes on", lambda: pipeline.verdict().found == 120 - lost)
+        assert pipeline.view().checkpoints[pipeline.shard_of(table)].state == "gap"
+        accept_gap(pipeline, table)
+        pipeline.workload.run(60)
+        wait_for("the table goes on", lambda: pipeline.verdict().found == 180 - lost)
+        pipeline.stop_workers()
+        verdict = pipeline.verdict()
+        assert (verdict.lost, verdict.repeated, verdict.out_of_order) == (lost, 0, 0)
+
+
+def accept_gap(pipeline: Bench, table: str) -> None:
     tailrace = Path(sys.executable).with_name("tailrace")
     command = [str(tailrace), "accept-gap", str(pipeline.file), "--table", table, "--yes"]
     assert subprocess.run(command, check=False, timeout=30, capture_output=True).returncode == 0
-    pipeline.settle()
 
 
 def set_stream(pipeline: Bench, table: str, *, enabled: bool) -> None:

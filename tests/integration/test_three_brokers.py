@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from support.bench import Bench
+from support.kafka_clients import set_topic
+from support.offsets import ends
 from support.waiting import wait_for
 from tailrace.kafka import clients, topics
 from tailrace.local.kafka import KafkaCluster
@@ -18,12 +20,14 @@ def cluster() -> Iterator[KafkaCluster]:
         yield started
 
 
-def test_one_of_three_brokers_dies(bench: Callable[..., Bench], cluster: KafkaCluster) -> None:
+def test_one_of_three_brokers_dies_and_then_a_topic_asks_for_all_three(
+    bench: Callable[..., Bench], cluster: KafkaCluster
+) -> None:
+    """Without the replicas that it asks for, a topic's lane publishes nothing; the other lanes go on."""
     kafka = {"bootstrap.servers": cluster.bootstrap_servers}
     pipeline = bench(on=kafka, rate=200, tuning={"transaction.timeout.ms": 6_000})
     with pipeline.workload:
-        pipeline.worker()
-        pipeline.worker()
+        workers = [pipeline.worker(), pipeline.worker()]
         pipeline.wait_published(200, timeout_s=60)
         admin = clients.admin(kafka)
         own = [pipeline.checkpoints_topic, pipeline.dead_letters_topic, *pipeline.topics]
@@ -32,4 +36,12 @@ def test_one_of_three_brokers_dies(bench: Callable[..., Bench], cluster: KafkaCl
         assert {topics.config(admin, kafka, name)["min.insync.replicas"] for name in own} == {"2"}
         cluster.brokers[-1].kill()
         pipeline.wait_published(300, timeout_s=90)
+        strict = pipeline.topics[0]
+        lane = pipeline.lane_of(pipeline.tables[0])
+        set_topic(kafka, strict, "min.insync.replicas", "3")
+        wait_for("its lane is lost", lambda: any(worker.logged("lane lost", lane=lane) for worker in workers), 60)
+        published = ends(kafka, strict, "read_committed")
+        pipeline.wait_published(100, timeout_s=60)
+        assert ends(kafka, strict, "read_committed") == published
+        set_topic(kafka, strict, "min.insync.replicas", "2")
     pipeline.settle()

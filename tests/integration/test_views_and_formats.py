@@ -60,7 +60,11 @@ def tables_of(bench: Callable[..., Bench]) -> Callable[..., tuple[Bench, dict[Vi
 TablesOf = Callable[[str, tuple[ViewType, ...]], tuple[Bench, dict[ViewType, str]]]
 
 
-def test_debezium_serves_every_view_type_with_the_images_that_it_carries(tables_of: TablesOf) -> None:
+@pytest.mark.parametrize("native", ["off", ""], ids=["pure", "native where it is built"])
+def test_debezium_serves_every_view_type_with_the_images_that_it_carries(
+    tables_of: TablesOf, monkeypatch: pytest.MonkeyPatch, native: str
+) -> None:
+    monkeypatch.setenv("TAILRACE_NATIVE", native)
     pipeline, tables = tables_of("debezium", VIEW_TYPES)
     pipeline.worker()
     for view_type, table in tables.items():

@@ -29,12 +29,15 @@ ONCE_BROKEN: dict[int, str] = {
 """Seeds that broke a promise once, and what it was."""
 
 FOUND_BY: dict[str, int] = {
+    "answers_to_given_up_reads_taken": 167,
     "commit_that_was_sent_twice_trusted": 179,
-    "iterator_used_again_after_its_expiry": 182,
-    "tombstone_too_early": 68,
-    "gap_ignored": 61,
-    "shard_closed_when_its_end_was_read": 278,
     "empty_page_taken_for_the_present_end": 1501,
+    "gap_ignored": 31,
+    "iterator_used_again_after_its_expiry": 3,
+    "sequence_forgotten_at_an_accepted_gap": 223,
+    "shard_closed_when_its_end_was_read": 278,
+    "stale_incarnation_accepted": 67,
+    "tombstone_too_early": 49,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 MOST_SEEDS = 1_000

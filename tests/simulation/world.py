@@ -284,6 +284,7 @@ def _options(*, errors_fail: bool, linger_ms: int) -> LaneOptions:
         batch_changes=4,
         linger_ms=linger_ms,
         buffer_bytes=5_000,
+        room_bytes=8_000,
         page_bytes=1_000,
         pacing=Pacing(min_ms=200, max_ms=1_500),
         errors_fail=errors_fail,

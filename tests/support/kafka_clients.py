@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from support.names import unique
@@ -13,11 +13,18 @@ from support.names import unique
 TIMEOUT_S = 20.0
 
 
-def create_topic(properties: dict[str, str], *, partitions: int = 1, replication_factor: int = 1) -> str:
-    """Create a topic with a name of its own."""
-    topic = unique("topic")
+def create_topic(
+    properties: dict[str, str],
+    name: str | None = None,
+    *,
+    partitions: int = 1,
+    replication_factor: int = 1,
+    config: dict[str, str] | None = None,
+) -> str:
+    """Create a topic, with a name of its own if none is given, and give the name."""
+    topic = name or unique("topic")
     admin = AdminClient(client(properties))
-    admin.create_topics([NewTopic(topic, partitions, replication_factor)])[topic].result(TIMEOUT_S)
+    admin.create_topics([NewTopic(topic, partitions, replication_factor, config=config or {})])[topic].result(TIMEOUT_S)
     return topic
 
 
@@ -65,3 +72,11 @@ def read_committed(properties: dict[str, str], topic: str, partition: int = 0) -
 def client(properties: dict[str, str]) -> dict[str, Any]:
     """Properties of a client that comes back quickly and does not write to the terminal."""
     return {**properties, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 200, "log_level": 0}
+
+
+def set_topic(properties: dict[str, str], topic: str, name: str, value: str) -> None:
+    """Set a property of a topic."""
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient(client(properties))
+    admin.incremental_alter_configs([resource])[resource].result(TIMEOUT_S)

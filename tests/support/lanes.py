@@ -14,6 +14,9 @@ from tailrace.core.checkpoint import (
     ShardRecord,
     ShardState,
     Start,
+    TableKey,
+    TableRecord,
+    TableState,
     TakenKey,
     Write,
 )
@@ -40,6 +43,7 @@ from tailrace.core.lane_messages import (
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase
+from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
 
@@ -107,11 +111,23 @@ def checkpoint(
 class LaneUnderTest:
     """A lane, its view, a clock that stands still, and the commands that wait for an answer."""
 
-    def __init__(self, number: int = 1, options: LaneOptions | None = None, view: View | None = None) -> None:
+    def __init__(
+        self,
+        number: int = 1,
+        options: LaneOptions | None = None,
+        view: View | None = None,
+        room: Room | None = None,
+    ) -> None:
         self.now_ms = NOW_MS
         self.view = view or View(LANE_COUNT)
         self.lane = Lane(
-            number, "worker-1", self.view, options or LaneOptions(), incarnations=itertools.count(1), jitter=lambda: 0.0
+            number,
+            "worker-1",
+            self.view,
+            options or LaneOptions(),
+            incarnations=itertools.count(1),
+            jitter=lambda: 0.0,
+            room=room,
         )
         self.reads: dict[ShardRef, Read] = {}
         self.commit: Commit | None = None
@@ -166,6 +182,13 @@ class LaneUnderTest:
         """Let the operator accept gaps."""
         named = tuple((shard, gap.at_ms) for shard, gap in gaps)
         self.view.apply(0, AcceptKey(TABLE), GapAccepted(shards=named, stream_arn=None, at_ms=self.now_ms))
+        self.handle(ViewChanged())
+
+    def leave_out(self, is_left_out: bool, /) -> None:
+        """Let the file leave the table out, or name it again."""
+        state: TableState = "left out" if is_left_out else "streaming"
+        record = TableRecord(stream_arn=STREAM, view_type="NEW_IMAGE", state=state, at_ms=self.now_ms)
+        self.view.apply(0, TableKey(TABLE), record)
         self.handle(ViewChanged())
 
     def open(self) -> None:

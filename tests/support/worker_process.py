@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -73,6 +74,19 @@ class LoggedWorker:
     def tail(self) -> str:
         """Give the end of the log, to be shown when a test fails."""
         return " | ".join([json.dumps(line) for line in self._log[-8:]] + self.lines[-5:])
+
+    def unready(self) -> str:
+        """Give what `/readyz` says is not ready; nothing when it is."""
+        self.wait_logged("serving metrics")
+        port = self.logged("serving metrics")[0]["port"]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            said = answer.read().decode()
+            return "" if answer.status == 200 else said.strip()
+        finally:
+            connection.close()
 
     def metric(self, name: str, **labels: str) -> float:
         """Give the sum of a metric's samples that carry these labels."""

@@ -38,11 +38,14 @@ class Edge:
 edge = Edge()
 
 
-def load(file: Path) -> LoadedPipeline:
-    """Load a command's pipeline file; from here on the edge knows its secrets. Raises `FileErrors`."""
+def load(file: Path, *, with_functions: bool = False) -> LoadedPipeline:
+    """Load a command's pipeline file; from here on the edge knows its secrets. Raises `FileErrors`.
+
+    `with_functions` imports the functions of its transformation too.
+    """
     from tailrace import config
 
-    return keep_secrets(config.load(file))
+    return keep_secrets(config.load(file, with_functions=with_functions))
 
 
 def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:

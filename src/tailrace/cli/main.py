@@ -24,7 +24,9 @@ from tailrace.cli import (
     status,
     switch,
     tail,
+    transform,
     validate,
+    version,
 )
 from tailrace.cli.edge import edge, report
 
@@ -37,7 +39,7 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _show_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"tailrace {__version__}")
         raise typer.Exit
@@ -45,8 +47,8 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def tailrace(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the details of an error as well.")] = False,
 ) -> None:
@@ -61,11 +63,13 @@ app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
 app.command()(validate.validate)
+app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)
+app.command()(version.version)
 app.add_typer(package.app, name="package")
 app.add_typer(deploy_files.app, name="deploy-files")
 app.add_typer(simulate.app, name="simulate")

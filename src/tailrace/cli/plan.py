@@ -34,7 +34,7 @@ def plan(
     from tailrace.runtime.pipeline import make_source
     from tailrace.runtime.plan import make_plan, refuse
 
-    loaded = load(file)
+    loaded = load(file, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):
         with loaded.telling("source"):
             source = make_source(loaded.pipeline)
@@ -64,9 +64,9 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
     if table.stream_arn is not None:
         shards = f"{table.open_shards} open and {table.closed_shards} closed shards"
         yield _line("stream", f"{table.stream_arn}, {table.view_type}, {shards}")
-    if table.topic is not None:
-        yield _line("topic", _topic(table.topic))
-        yield from (_line("warning", warning) for warning in table.topic.warnings)
+    for topic in table.topics:
+        yield _line("topic", _topic(topic))
+        yield from (_line("warning", warning) for warning in topic.warnings)
     if table.unread is not None:
         yield _line("warning", table.unread)
     yield from (_line("problem", problem) for problem in table.problems)

@@ -57,8 +57,11 @@ def run(
       tailrace run pipeline.yaml --metrics-port 9400
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
+    from tailrace.runtime.memory import share_arenas
+
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
+    share_arenas()
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
         parts = _parts(loaded, log_level)
@@ -69,7 +72,8 @@ def run(
     from tailrace.runtime.worker import Worker
     from tailrace.sources.stream_arn import table_of
 
-    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of)
+    log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
     metrics.watch(worker.report)
     if metrics_port is not None:
@@ -95,7 +99,7 @@ def _loaded(
     if file is not None:
         if tables or bootstrap or endpoint_url or region or name:
             raise FileError("a file excludes --table, --bootstrap, --endpoint-url, --region and --name: it says them")
-        return load(file)
+        return load(file, with_functions=True)
     if not tables or bootstrap is None:
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags

@@ -28,7 +28,7 @@ def validate(
     from tailrace.config import FileErrors
 
     try:
-        pipeline = load(file).pipeline
+        pipeline = load(file, with_functions=True).pipeline
     except FileErrors as errors:
         if not as_json:
             raise

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
+from tailrace.config.transform import Route
 from tailrace.kafka import properties
+from tailrace.transform import functions
 
 Finding = tuple[Path, str, str]
 """A path, what is wrong there, and how to mend it."""
@@ -76,6 +79,7 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
         yield ("lambda", "parallelization_factor"), "is above 1 together with a window, which AWS refuses", mend
     yield from _tables(pipeline)
     yield from _topics(pipeline)
+    yield from _steps(pipeline)
 
 
 def _tables(pipeline: Pipeline) -> Iterator[Finding]:
@@ -105,6 +109,58 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
             pipeline.topic_of(table)
         except InvalidError as error:
             yield ("source", "tables", index), error.message, error.hint
+
+
+def _steps(pipeline: Pipeline) -> Iterator[Finding]:
+    tables = pipeline.source.tables
+    routed: dict[str, int] = {}
+    for index, step in enumerate(pipeline.transform):
+        names = step.tables or tables
+        for number, table in enumerate(step.tables):
+            if not _is_pattern(table) and not pipeline.source.wants(table):
+                path = ("transform", index, "tables", number)
+                yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, tables) or "leave it out"
+        if step.route is None:
+            continue
+        for template in step.route.templates:
+            if "{table}" not in template and (len(names) > 1 or _is_pattern(names[0])):
+                mend = (
+                    "put `{table}` into it, or give one table to the step: items of different tables can have one key"
+                )
+                yield ("transform", index, "route"), f"would put several tables into {quoted(template)}", mend
+        for table in dict.fromkeys((*names, *(name for name in tables if not _is_pattern(name) and step.is_for(name)))):
+            if table in routed:
+                wrong = f"is a second route for {quoted(table)}, after transform[{routed[table]}]"
+                yield ("transform", index, "route"), wrong, "make one of them"
+            elif not _is_pattern(table):
+                yield from _routed_topics(pipeline, index, step.route, table)
+            routed.setdefault(table, index)
+
+
+def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> Iterator[Finding]:
+    path = ("transform", index, "route")
+    try:
+        own = {pipeline.filled(template, table) for template in route.templates}
+    except InvalidError as error:
+        yield path, error.message, error.hint
+        return
+    for other in pipeline.source.tables:
+        if other == table or _is_pattern(other):
+            continue
+        with contextlib.suppress(InvalidError):  # what is wrong with the other is told where that is checked
+            for topic in sorted(own.intersection(pipeline.topics_of(other))):
+                wrong = f"sends changes of {table} to {quoted(topic)}, a topic of {other}"
+                yield path, wrong, "items of different tables can have one key: give another topic"
+
+
+def of_functions(pipeline: Pipeline) -> Iterator[Finding]:
+    """Import the functions of the steps, and check that they are there."""
+    for index, step in enumerate(pipeline.transform):
+        if step.function is not None:
+            try:
+                functions.find(step.function)
+            except functions.FunctionError as error:
+                yield ("transform", index, "function"), error.message, error.hint
 
 
 def _is_pattern(table: str) -> bool:

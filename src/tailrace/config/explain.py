@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
+from tailrace.config.problem import InvalidError, Path, dotted, kind_of, nearest, quoted
 
 _WANTED = {
     "string_type": "text",
@@ -21,12 +21,15 @@ _WANTED = {
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
 }
+_OF_A_KEY = "[key]"
+"""What pydantic puts behind the path of a mapping's key when the key itself is wrong."""
 
 
 def explain(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
     """Give for each error its path, what is wrong there, and how to mend it."""
     for detail in error.errors(include_url=False):
-        yield (detail["loc"], *_sentence(detail["type"], detail["loc"], detail["input"], detail.get("ctx", {})))
+        path = tuple(part for part in detail["loc"] if part != _OF_A_KEY)
+        yield (path, *_sentence(detail["type"], path, detail["input"], detail.get("ctx", {})))
 
 
 def _sentence(  # noqa: PLR0911 - one for each kind of error
@@ -36,10 +39,10 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
     if isinstance(reason, InvalidError):
         return reason.message, reason.hint
     if kind == "missing":
-        return "is missing", _example(path)
+        return "is missing", _example(path) or "add it"
     if kind == "extra_forbidden":
         keys = [name for name, _ in _keys(path[:-1])]
-        parent = f"of `{'.'.join(map(str, path[:-1]))}`" if len(path) > 1 else "of a pipeline"
+        parent = f"of `{dotted(path[:-1])}`" if len(path) > 1 else "of a pipeline"
         return f"is not a key {parent}", nearest(str(path[-1]), keys) or f"its keys are {', '.join(keys)}"
     if kind == "literal_error":
         choices = context["expected"].replace("'", "")
@@ -48,7 +51,11 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return f"must be {bound}, not {value}", ""
     if kind in {"string_too_short", "string_too_long", "too_short"}:
-        return ("is too long", "shorten it") if kind.endswith("long") else ("is empty or too short", _example(path))
+        return (
+            ("is too long", "shorten it")
+            if kind.endswith("long")
+            else ("is empty or too short", _example(path) or "give a longer one")
+        )
     wanted = _WANTED[kind]
     return f"must be {wanted}, not {_shown(value)}", _mend(wanted, value)
 
@@ -80,11 +87,21 @@ def _keys(path: Path) -> list[tuple[str, Any]]:
     """Give the keys of the mapping at `path` with their fields."""
     model: type[BaseModel] = Pipeline
     for part in path:
+        if isinstance(part, int):
+            continue  # the annotation of a list names its members' model
         annotation = next((field.annotation for name, field in _fields(model) if name == part), None)
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        below = _model_in(annotation)
+        if below is None:
             return []
-        model = annotation
+        model = below
     return _fields(model)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Find the model of a field: itself, that of a list's members, or the one that may be left out."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
 
 
 def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:
@@ -100,4 +117,4 @@ def _example(path: Path) -> str:
         ("source", "type"): "type: dynamodb-streams",
         ("source", "tables"): "tables: [orders]",
     }
-    return f"add e.g. `{examples[path]}`" if path in examples else "give a longer one"
+    return f"add e.g. `{examples[path]}`" if path in examples else ""

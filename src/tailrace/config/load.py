@@ -19,6 +19,7 @@ from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
 from tailrace.errors import FileError, TailraceError, WorldError
+from tailrace.transform import functions
 
 _FLAGS: Mapping[Path, str] = {
     ("name",): "--name",
@@ -63,9 +64,12 @@ class LoadedPipeline:
             raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint) from error
 
 
-def load(path: FilePath) -> LoadedPipeline:
-    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it."""
-    return _read(read(path))
+def load(path: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
+    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it.
+
+    `with_functions` imports the user's functions too, which whoever only looks at a pipeline does not need.
+    """
+    return _read(read(path), with_functions=with_functions)
 
 
 def load_without_secrets(path: FilePath) -> LoadedPipeline:
@@ -73,22 +77,22 @@ def load_without_secrets(path: FilePath) -> LoadedPipeline:
 
     Its Kafka properties are of no use. Raises `FileErrors`.
     """
-    return _read(read(path, _without_secrets))
+    return _read(read(path, _without_secrets), with_functions=False)
 
 
 def _without_secrets(kind: str, name: str, folder: FilePath) -> str:
     return "stand-in" if kind == "secret" else look_up(kind, name, folder)
 
 
-def load_text(text: str, name: str, folder: FilePath) -> LoadedPipeline:
+def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
     """Load a pipeline that is not in a file; `name` says in errors where it is from. Raises `FileErrors`."""
-    return _read(read_text(text, name, folder))
+    return _read(read_text(text, name, folder), with_functions=with_functions)
 
 
-def _read(document: Document) -> LoadedPipeline:
+def _read(document: Document, *, with_functions: bool) -> LoadedPipeline:
     if document.data is None and document.problems:
         raise FileErrors(document.problems.values())
-    return _build(document)
+    return _build(document, with_functions=with_functions)
 
 
 def from_flags(
@@ -124,7 +128,7 @@ def _flag_of(path: Path) -> str | None:
     return next((_FLAGS[path[:length]] for length in range(len(path), 0, -1) if path[:length] in _FLAGS), None)
 
 
-def _build(document: Document) -> LoadedPipeline:
+def _build(document: Document, *, with_functions: bool = False) -> LoadedPipeline:
     """Check the document's data whole. Raises `FileErrors`."""
     data = document.data
     if not isinstance(data, dict):
@@ -133,7 +137,7 @@ def _build(document: Document) -> LoadedPipeline:
         )
     else:
         _add_region(data)
-        _add_findings(document, data)
+        _add_findings(document, data, with_functions=with_functions)
     if document.problems:
         hide = Secrets(document.secrets | document.interpolated).redact
         for path, error in document.problems.items():
@@ -157,7 +161,7 @@ def _add_region(data: dict[str, Any]) -> None:
         source.setdefault("region", region)
 
 
-def _add_findings(document: Document, data: dict[str, Any]) -> None:
+def _add_findings(document: Document, data: dict[str, Any], *, with_functions: bool) -> None:
     if isinstance(kafka := data.get("kafka"), dict):
         for finding in checks.of_kafka(kafka):
             document.add(*finding)
@@ -169,3 +173,8 @@ def _add_findings(document: Document, data: dict[str, Any]) -> None:
     else:
         for finding in checks.of_pipeline(pipeline):
             document.add(*finding)
+        if any(step.function for step in pipeline.transform):
+            functions.search_in(document.folder)
+        if with_functions:
+            for finding in checks.of_functions(pipeline):
+                document.add(*finding)

@@ -39,6 +39,7 @@ from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
+from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
 from tailrace.formats import FormatName, Numbers
 from tailrace.kafka import properties
@@ -219,7 +220,7 @@ class Batch(Part):
         default=as_written("8MiB"), alias="bytes", description="Most bytes of records in a transaction."
     )
     linger_ms: Annotated[int, duration("0ms", "10s")] = Field(
-        default=as_written("100ms"),
+        default=as_written("50ms"),
         alias="linger",
         description="Longest wait of a change for others to share its transaction.",
     )
@@ -243,6 +244,10 @@ class Pipeline(Part):
         description="Name of each table's topic. `{pipeline}` and `{table}` are filled in.",
     )
     topics: Topics = Field(default=as_written({}), description="How missing topics are made.")
+    transform: Steps = Field(
+        default=(),
+        description="What is changed, dropped and routed on the way: a function of yours, or a list of steps.",
+    )
     format: FormatName = Field(default="debezium", description="What a record's value looks like.")
     numbers: Numbers = Field(
         default="exact",
@@ -267,9 +272,11 @@ class Pipeline(Part):
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
-        default=as_written("16MiB"), alias="buffer", description="Most bytes of changes that a lane holds in memory."
+        default=as_written("64MiB"),
+        alias="buffer",
+        description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
+        "most two batches of it.",
     )
-
     function: LambdaFunction = Field(
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
     )
@@ -290,7 +297,25 @@ class Pipeline(Part):
         Raises `InvalidError` when that would be no topic's name, or one of the pipeline's own topics: a pattern of
         `source.tables` may match any table.
         """
-        topic = self.topic.format(pipeline=self.name, table=table)
+        return self.filled(self.topic, table)
+
+    def topics_of(self, table: str) -> tuple[str, ...]:
+        """Give every topic that a table's changes may go to: its own, or those of its route. Raises `InvalidError`."""
+        own = self.topic_of(table)  # the dead letters of a table with a route name it too
+        routes = [step.route for step in self.transform if step.route and step.is_for(table)]
+        if not routes:
+            return (own,)
+        if len(routes) > 1:
+            raise InvalidError(f"table {table} has {len(routes)} routes in `transform`", "make one of them")
+        return tuple(dict.fromkeys(self.filled(template, table) for template in routes[0].templates))
+
+    def is_routed(self, table: str) -> bool:
+        """Tell whether a table's changes have a route."""
+        return any(step.route and step.is_for(table) for step in self.transform)
+
+    def filled(self, template: str, table: str) -> str:
+        """Give the topic that a template stands for. Raises `InvalidError` as `topic_of` does."""
+        topic = template.format(pipeline=self.name, table=table)
         if fault := topic_fault(topic):
             raise InvalidError(f"the topic of table {table} would be {quoted(topic)}", fault)
         for own, what in ((self.checkpoints_topic, "checkpoints"), (self.dead_letters_topic, "dead letters")):

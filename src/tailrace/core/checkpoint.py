@@ -22,16 +22,21 @@ refuses what it does not understand instead of guessing.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.shard import ShardRef
-from tailrace.errors import FormatVersionError, WorldError
+from tailrace.errors import FormatVersionError, WorldError, excerpt
 
 FORMAT_VERSION = 1
 OLDEST_READABLE_VERSION = 1
+
+SequenceNumber = Annotated[str, Meta(pattern=r"\A[0-9]{1,40}\Z")]
+Milliseconds = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
+"""A time since the epoch; the latest is the last whose nanoseconds fit in 64 bits (the year 2262)."""
 
 Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 """Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
@@ -56,7 +61,7 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     table: str
     parents: tuple[ShardRef, ...]
     start: Start
-    seen_ms: int
+    seen_ms: Milliseconds
     """When the lister first saw it, or, if it was found late, since when it may have changes that nobody has read."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
@@ -67,15 +72,15 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
     table: str
     state: ShardState
-    sequence: str | None
-    created_ms: int | None
+    sequence: SequenceNumber | None
+    created_ms: Milliseconds | None
     """Creation time of the last published change."""
-    at_ms: int
+    at_ms: Milliseconds
     """Until when nothing of the shard was trimmed unread (not when that was committed); a gap: when it was found."""
     detail: str | None = None
     trimmed: bool = False
     """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
-    open_ms: int | None = None
+    open_ms: Milliseconds | None = None
     """When the shard was last known to be open: its children's changes are younger. None: of an earlier version."""
 
 
@@ -84,7 +89,7 @@ class Taken(Record, frozen=True, kw_only=True):
 
     owner: str
     nonce: str
-    at_ms: int
+    at_ms: Milliseconds
 
 
 class TableRecord(Record, frozen=True, kw_only=True):
@@ -93,7 +98,7 @@ class TableRecord(Record, frozen=True, kw_only=True):
     stream_arn: str | None
     view_type: ViewType | None
     state: TableState
-    at_ms: int
+    at_ms: Milliseconds
     detail: str | None = None
     next_stream_arn: str | None = None
     """The stream that replaced `stream_arn`: a gap until it is accepted."""
@@ -102,17 +107,17 @@ class TableRecord(Record, frozen=True, kw_only=True):
 class PipelineRecord(Record, frozen=True, kw_only=True):
     """The pipeline's birth and its number of lanes; another number than the topic has: a relane is unfinished."""
 
-    lanes: int
-    created_ms: int
+    lanes: Annotated[int, Meta(ge=1)]
+    created_ms: Milliseconds
 
 
 class GapAccepted(Record, frozen=True, kw_only=True):
     """The operator accepts a table's gaps, all that there are: those of its shards, or a new stream."""
 
-    shards: tuple[tuple[ShardRef, int], ...]
+    shards: tuple[tuple[ShardRef, Milliseconds], ...]
     """Each shard that stands at a gap, and the `at_ms` of the checkpoint that tells of it."""
     stream_arn: str | None
-    at_ms: int
+    at_ms: Milliseconds
 
 
 class MethodRecord(Record, frozen=True, kw_only=True):
@@ -124,7 +129,7 @@ class MethodRecord(Record, frozen=True, kw_only=True):
     method: Method
     nonce: str
     """Unique to this switch."""
-    at_ms: int
+    at_ms: Milliseconds
 
 
 TopicRecord = ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted | MethodRecord
@@ -183,6 +188,12 @@ TopicKey = (
     ShardKey | CheckpointKey | TakenKey | ListerKey | TableKey | PipelineKey | AcceptKey | DeliveryKey | MethodKey
 )
 
+_NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes that Tailrace did not write can raise."""
+_HINT = "another program writes to this topic: give the pipeline a name of its own, or keep that program out and write "
+_HINT_KEY = f"{_HINT}a record of the same key without a value behind this one"
+_HINT_VALUE = f"{_HINT}the last good value of the same key again behind this one"
+
 _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     ShardKey: ShardRecord,
     CheckpointKey: Checkpoint,
@@ -196,6 +207,13 @@ _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
 }
 
 
+class _Head(msgspec.Struct):
+    """What every value of ours says, whatever its version."""
+
+    v: int
+    r: int
+
+
 class Write(msgspec.Struct, frozen=True):
     """A record to write to the checkpoint topic; `record` None is a tombstone."""
 
@@ -206,7 +224,7 @@ class Write(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _key_decoder = msgspec.json.Decoder(TopicKey)
-_head_decoder = msgspec.json.Decoder(Record)
+_head_decoder = msgspec.json.Decoder(_Head)
 _value_decoders = {key: msgspec.json.Decoder(value) for key, value in _VALUE_TYPES.items()}
 
 
@@ -228,21 +246,28 @@ def decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey
     """
     if value is not None:
         _check_version(value, where)
+    foreign = f"the record at {where} is not a Tailrace checkpoint"
     try:
         decoded_key = _key_decoder.decode(key or b"")
-        decoded = None if value is None else _value_decoders[type(decoded_key)].decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise WorldError(
-            f"the record at {where} is not a Tailrace checkpoint ({error})",
-            hint="another program writes to this topic: give the pipeline a name of its own, or remove the record",
-        ) from error
-    return decoded_key, decoded
+    except _NOT_OURS as error:
+        raise WorldError(f"{foreign} (its key: {excerpt(str(error))})", hint=_HINT_KEY) from error
+    if encode_key(decoded_key) != key:
+        # Kafka compares keys as bytes: one that is written in another way would outlive what replaces it.
+        raise WorldError(f"{foreign} (its key is not written as Tailrace writes it)", hint=_HINT_KEY)
+    if value is None:
+        return decoded_key, None
+    try:
+        value.decode()  # of the fields that it skips, msgspec does not look whether they are text
+        _head_decoder.decode(value)
+        return decoded_key, _value_decoders[type(decoded_key)].decode(value)
+    except _NOT_OURS as error:
+        raise WorldError(f"{foreign} (its value: {excerpt(str(error))})", hint=_HINT_VALUE) from error
 
 
 def _check_version(value: bytes, where: str) -> None:
     try:
         head = _head_decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except _NOT_OURS:
         return  # not ours at all: decode() says so
     if head.r > FORMAT_VERSION:
         raise FormatVersionError(

@@ -4,8 +4,8 @@ Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes
 to a sandbox that was frozen. So a shard is taken as a lane is: fence, commit a *taken* record, read up to that very
 record; then the shard's checkpoint says what is published already. Whoever is fenced gives its batch back.
 
-The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it (None where none does), and can be given up between the
-two when time runs out. `ShardDelivery.sequence` tells at any moment up to where all is published.
+The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it (None where none does), and can
+be given up between the two when time runs out. `ShardDelivery.sequence` tells up to where all is published.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Generator, Iterable
 import msgspec
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, DeliveryKey, Taken, Write
+from tailrace.core.discovery import forget_outdated
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -29,8 +30,6 @@ from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef, is_after, lane_of
 from tailrace.core.view import View
 
-KEPT_MS = 7 * 24 * 3_600_000
-"""So long after its last change a shard's checkpoint is kept: its stream forgets it after a day."""
 LOSSES_MAX = 3
 """So often a delivery tries again after its producer was lost and nothing was learned by it."""
 
@@ -153,18 +152,11 @@ class ShardDelivery:
             published = self._view.checkpoints.get(self.shard)
             self.sequence = published.sequence if published is not None else None
             self.has_ended = published is not None and published.state == "ended"
-        self._forgettable = self._outdated(now_ms)
+        self._forgettable = tuple(
+            write for write in forget_outdated(self._view, now_ms) if write.partition == self.lane
+        )
         self._is_held = True
         return None
-
-    def _outdated(self, now_ms: int) -> tuple[Write, ...]:
-        """Give tombstones for what the lane holds of shards that ended long ago: nobody else tidies up under Lambda."""
-        before_ms = now_ms - KEPT_MS
-        checkpoints, deliveries = self._view.checkpoints_of(self.lane), self._view.deliveries_of(self.lane)
-        return (
-            *(Write(self.lane, CheckpointKey(*s), None) for s, each in checkpoints.items() if each.at_ms < before_ms),
-            *(Write(self.lane, DeliveryKey(*s), None) for s, each in deliveries.items() if each.at_ms < before_ms),
-        )
 
     def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
         answer = yield Commit(self._incarnation, transaction)

@@ -12,7 +12,17 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
-from tailrace.core.checkpoint import ShardKey, ShardRecord, Start, TableKey, TableRecord, TableState, Write
+from tailrace.core.checkpoint import (
+    CheckpointKey,
+    DeliveryKey,
+    ShardKey,
+    ShardRecord,
+    Start,
+    TableKey,
+    TableRecord,
+    TableState,
+    Write,
+)
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.reading import RETENTION_MS
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
@@ -40,8 +50,8 @@ def reconcile(
     """Compare a listing with what is published.
 
     `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream.
-    `start`: where the shards of a stream that nobody has listed before begin. `gone`: shards that the source
-    denies (`exists` is false).
+    `start`: where the shards of a stream that nobody has listed before begin, unless Lambda has delivered from it:
+    then they begin where that ended. `gone`: shards that the source denies (`exists` is false).
     """
     listed = {ShardRef(listing.stream_arn, shard.shard_id): shard for shard in listing.shards}
     known = view.shards_of_stream(listing.stream_arn)
@@ -52,6 +62,8 @@ def reconcile(
     if initial and held_back:
         # `start` and `initial` are right for all the shards of a first listing or for none.
         return Reconciliation((), frozenset(unknown))
+    delivered = {shard for shard in listed if shard in view.checkpoints} if initial else set()
+    passed = _ancestors(listed, delivered)
     writes = []
     for shard, entry in listed.items():
         if shard in known or shard in held_back:
@@ -59,7 +71,9 @@ def reconcile(
         parents = [ShardRef(listing.stream_arn, parent) for parent in entry.parent_ids]
         waits_for = [parent for parent in parents if parent in listed or parent in known]
         begins: Start = "TRIM_HORIZON"
-        if initial and start == "LATEST":
+        if shard in passed:
+            begins = "END"
+        elif initial and start == "LATEST" and not delivered:
             begins = "END" if entry.closed or shard in with_children else "LATEST"
         record = ShardRecord(
             table=table,
@@ -82,9 +96,10 @@ def reconcile(
             if _is_done(view, shard, current=current, now_ms=now_ms)
         }
         unknown |= absent - set(gone)
-        writes += [
-            Write(lane_of(shard, view.lane_count), ShardKey(*shard), None) for shard in sorted(absent & set(gone))
-        ]
+        for shard in sorted(absent & set(gone)):
+            lane = lane_of(shard, view.lane_count)
+            # In this order: a shard without a checkpoint would be read from its head.
+            writes += [Write(lane, ShardKey(*shard), None), Write(lane, CheckpointKey(*shard), None)]
     return Reconciliation(tuple(writes), frozenset(unknown))
 
 
@@ -108,6 +123,23 @@ def _hold_back(
                 held_back.add(child)
                 frontier.append(child)
     return held_back, unknown
+
+
+def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) -> set[ShardRef]:
+    """Find the ancestors of the shards that Lambda delivered from, other than themselves.
+
+    Lambda brings a shard's changes after all those of its parents: what of these was not published is not missing.
+    """
+    passed: set[ShardRef] = set()
+    frontier = list(delivered)
+    while frontier:
+        shard = frontier.pop()
+        for parent_id in listed[shard].parent_ids if shard in listed else ():
+            parent = ShardRef(shard.stream_arn, parent_id)
+            if parent not in passed:
+                passed.add(parent)
+                frontier.append(parent)
+    return passed - delivered
 
 
 def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool:
@@ -148,6 +180,19 @@ def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[Shar
     earlier = view.streams_of(table) - {stream_arn}
     return tuple(
         sorted(shard for stream in earlier for shard in view.shards_of_stream(stream) if not view.ended(shard))
+    )
+
+
+def forget_outdated(view: View, now_ms: int) -> tuple[Write, ...]:
+    """Give tombstones for what Lambda left of shards that their streams have long forgotten: no listing shows them."""
+    before_ms = now_ms - 2 * RETENTION_MS
+    checkpoints = (
+        shard for shard, each in view.checkpoints.items() if shard not in view.shards and each.at_ms < before_ms
+    )
+    deliveries = (shard for shard, taken in view.deliveries.items() if taken.at_ms < before_ms)
+    return (
+        *(Write(lane_of(shard, view.lane_count), CheckpointKey(*shard), None) for shard in sorted(checkpoints)),
+        *(Write(lane_of(shard, view.lane_count), DeliveryKey(*shard), None) for shard in sorted(deliveries)),
     )
 
 

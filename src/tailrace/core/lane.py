@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ListerKey, ShardState, Taken, TakenKey, Write
+from tailrace.core.checkpoint import Checkpoint, ListerKey, ShardState, Taken, TakenKey, Write
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -46,6 +46,7 @@ from tailrace.core.ports import ReadFailure
 from tailrace.core.read_queue import ReadQueue
 from tailrace.core.reading import Phase, Reading
 from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 
@@ -79,9 +80,11 @@ class LaneOptions(msgspec.Struct, frozen=True):
 
     batch_changes: int = 5_000
     batch_bytes: int = 8 << 20
-    linger_ms: int = 100
+    linger_ms: int = 50
     buffer_bytes: int = 16 << 20
-    """Bound of the pages held, those being read counted as `page_bytes` each."""
+    """Bound of the pages that a lane holds, those being read counted as `page_bytes` each."""
+    room_bytes: int = 64 << 20
+    """Bound of the pages that all lanes of a worker hold together."""
     page_bytes: int = 3 << 20
     """What a page being read may turn out to be: GetRecords answers with at most 1 MB, envelopes add to it."""
     pacing: Pacing = Pacing()
@@ -108,8 +111,12 @@ class Lane:
         *,
         incarnations: Iterator[int],
         jitter: Callable[[], float],
+        room: Room | None = None,
     ) -> None:
-        """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`."""
+        """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`.
+
+        `room` is what it shares with the worker's other lanes.
+        """
         self.number = number
         self.owner = owner
         self.state = LaneState.IDLE
@@ -120,6 +127,9 @@ class Lane:
         """Why its producer was last given up; None while it is taken and before the first time."""
         self.wake_at_ms: int | None = None
         """When the lane wants a Tick; None when only an event can change anything."""
+        self.waits_for_room_since_ms: int | None = None
+        """Since when it would read but for what other lanes hold: a Tick lets it look again."""
+        self._room = room or Room(options.room_bytes)
         self._view = view
         self._options = options
         self._incarnations = incarnations
@@ -168,6 +178,7 @@ class Lane:
             case _:
                 pass  # what follows from the time and the view comes next
         self._advance(commands, now_ms)
+        self._room.hold(self.number, self._held_bytes())
         return commands
 
     @property
@@ -269,12 +280,11 @@ class Lane:
         self._committed.clear()
         self.outbox = Outbox(self.number)
         self._synced = None
+        self.waits_for_room_since_ms = None
 
     def _has_work(self) -> bool:
         """A lane without shards costs nothing: it is not taken until it has one."""
-        return self.number == LISTER_LANE or bool(
-            self._view.shards_of(self.number) or self._view.checkpoints_of(self.number)
-        )
+        return self.number == LISTER_LANE or bool(self._view.shards_of(self.number))
 
     def _open(self, commands: list[Command]) -> None:
         self.incarnation = next(self._incarnations)
@@ -308,12 +318,12 @@ class Lane:
     def _note_committed(self, commands: list[Command]) -> None:
         self._losses = 0
         for shard, checkpoint in self.outbox.committed().items():
-            self._committed[shard] = checkpoint
             self._refused.forget(shard, checkpoint.sequence)
             self._refused_topics.pop(shard, None)
             if shard not in self.readings:
-                self._synced = None  # its lineage was taken back meanwhile: the checkpoint is an orphan
-            elif checkpoint.state == "ended":
+                continue  # its lineage was taken back meanwhile
+            self._committed[shard] = checkpoint
+            if checkpoint.state == "ended":
                 self.readings[shard].phase = Phase.ENDED
                 commands.append(Notice(NoticeKind.SHARD_ENDED, "published to its end", shard, checkpoint.table))
 
@@ -360,7 +370,7 @@ class Lane:
             self._queue.add(reading)
         if page.stop is not None:
             self._stop(reading, Phase.FAILED, page.stop, commands, now_ms, after=page)
-        elif page.records or page.next_iterator is None or reading.needs_checkpoint():
+        elif page.records or page.dropped_count or page.next_iterator is None or reading.needs_checkpoint():
             self._publish_up_to(page, reading, now_ms, at_ms=reading.read_ms)
 
     def _publish_up_to(
@@ -464,18 +474,12 @@ class Lane:
             self._restart(shard)
         for shard in self.readings.keys() - known:
             del self.readings[shard]
-        self._forget_checkpoints(sorted(self._committed.keys() - known), now_ms)
+            self._committed.pop(shard, None)
         concerned = [r for r in self.readings.values() if tables_changed or r.phase is Phase.WAITING]
         for table, readings in _by_table(concerned).items():
             stopped = self._view.is_stopped(table)
             for reading in readings:
                 self._sync_reading(reading, commands, now_ms, table_stopped=stopped)
-
-    def _forget_checkpoints(self, shards: list[ShardRef], now_ms: int) -> None:
-        """Write tombstones for checkpoints whose lineage the lister has taken back."""
-        for shard in shards:
-            del self._committed[shard]
-        self.outbox.add_writes(tuple(Write(self.number, CheckpointKey(*shard), None) for shard in shards), now_ms)
 
     def _sync_reading(self, reading: Reading, commands: list[Command], now_ms: int, *, table_stopped: bool) -> None:
         shard = reading.shard
@@ -515,12 +519,23 @@ class Lane:
             transaction = self.outbox.cut(self._options.batch_changes, self._options.batch_bytes, now_ms)
             commands.append(Commit(self.incarnation, transaction))
 
+    def _held_bytes(self) -> int:
+        """Count the pages held, and those being read for what they may turn out to be."""
+        if self.state is LaneState.RELEASED:
+            return 0
+        return self.outbox.size_bytes + len(self._reads_under_way) * self._options.page_bytes
+
     def _read_what_is_due(self, commands: list[Command], now_ms: int) -> None:
-        held = self.outbox.size_bytes + len(self._reads_under_way) * self._options.page_bytes
+        waited_since_ms, self.waits_for_room_since_ms = self.waits_for_room_since_ms, None
+        page_bytes, held_bytes = self._options.page_bytes, self._held_bytes()
         while (reading := self._queue.first()) is not None and reading.next_read_ms <= now_ms:
-            if held and held + self._options.page_bytes > self._options.buffer_bytes:
+            self._room.hold(self.number, held_bytes)
+            if held_bytes and held_bytes + page_bytes > self._options.buffer_bytes:
                 return
-            held += self._options.page_bytes
+            if held_bytes and not self._room.fits(page_bytes):
+                self.waits_for_room_since_ms = now_ms if waited_since_ms is None else waited_since_ms
+                return
+            held_bytes += page_bytes
             reading.phase = Phase.READING
             self._tickets += 1
             reading.ticket = self._tickets

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsBytes
+
 import msgspec
 
 from tailrace.core.change import Headers
@@ -17,8 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     headers: Headers | None
     timestamp_ms: int
     sequence: str
-    raw: bytes
-    """The source's record as read."""
+    raw: SupportsBytes
+    """The source's record as read: copied, or a part of the page's body, which `Page.size_bytes` counts."""
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -31,6 +33,7 @@ class SetAside(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """What one read of a shard gave. `next_iterator` None means the shard's end.
 
+    `change_count` counts the changes read, `dropped_count` those of them that a transformation dropped.
     `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
     converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place; the records
     of `alone` are sent each in a batch of its own.
@@ -46,6 +49,7 @@ class Page(msgspec.Struct, frozen=True):
     last_created_ms: int | None
     next_iterator: str | None
     full: bool = False
+    dropped_count: int = 0
     stop: str | None = None
     set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
     alone: frozenset[int] = frozenset()
@@ -59,6 +63,7 @@ class Page(msgspec.Struct, frozen=True):
             self,
             records=kept,
             change_count=min(len(kept), self.change_count),
+            dropped_count=0,
             first_sequence=kept[0].sequence if kept else None,
             last_sequence=last.sequence if last else None,
             last_created_ms=last.timestamp_ms if last else None,
@@ -75,6 +80,7 @@ class Page(msgspec.Struct, frozen=True):
             self,
             records=kept,
             change_count=min(len(kept), self.change_count),
+            dropped_count=0,
             first_sequence=kept[0].sequence if kept else None,
             last_sequence=self.last_sequence if advanced else sequence,
         )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, SupportsBytes
 
 import msgspec
 
-from tailrace.core.change import Change, ViewType
+from tailrace.core.change import Change, Message, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.errors import RecordError, TailraceError
 
 
 class SourceRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record of a page: the change that it holds, or why it cannot be understood; and its bytes as read."""
+    """One record of a page: the change that it holds, or the message made of it, or why it cannot be understood."""
 
     sequence: str
     created_ms: int
-    raw: bytes
+    raw: SupportsBytes
+    """The record as read."""
     change: Change | None
     error: RecordError | None = None
+    message: Message | None = None
+    """What the pipeline's format makes of the change, from a decoder that makes it at once; then `change` is None."""
+    deletes: bool = False
+    """`message` tells of an item that was deleted."""
 
 
 class SourcePage(msgspec.Struct, frozen=True):
@@ -64,6 +69,8 @@ class TableStream(msgspec.Struct, frozen=True):
     table: str
     stream_arn: str | None
     view_type: ViewType | None
+    key_names: tuple[str, ...] = ()
+    """The key attributes of the table."""
 
 
 class StreamListing(msgspec.Struct, frozen=True):
@@ -73,6 +80,14 @@ class StreamListing(msgspec.Struct, frozen=True):
     created_ms: int
     """CreationRequestDateTime of the stream, milliseconds since the epoch; 0 when unknown."""
     shards: tuple[ListedShard, ...]
+
+
+class PageDecoder(Protocol):
+    """Decodes the body of an answer of GetRecords. Safe to call from many threads at once."""
+
+    def __call__(self, body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
+        """Give its records in their order. Raises `ReadError` when the answer as a whole cannot be understood."""
+        ...
 
 
 class ShardReader(Protocol):

@@ -11,11 +11,11 @@ from enum import Enum, auto
 
 import msgspec
 
-from tailrace.core.page import Outgoing, Page, SetAside
+from tailrace.core.page import Page, SetAside
 from tailrace.core.shard import ShardRef, is_after
 
-_Identity = tuple[str, bool]
-"""Sequence number, and whether the record is the tombstone behind the change."""
+_Identity = tuple[str, int]
+"""Sequence number, and the record's place among those made of the one change: a tombstone, a transformation's."""
 
 
 class Learned(Enum):
@@ -40,7 +40,7 @@ class RefusedRecords:
 
     def note(self, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
         """Note a refusal. `sure`: the record was alone in its batch."""
-        identity = _identity(page.records[index])
+        identity = _identity(page, index)
         if not sure:
             is_new = identity not in self._suspects[page.shard]
             self._suspects[page.shard].add(identity)
@@ -56,7 +56,7 @@ class RefusedRecords:
         suspects, set_aside = self._suspects.get(page.shard), self._set_aside.get(page.shard)
         if not suspects and not set_aside:
             return page
-        identities = [_identity(record) for record in page.records]
+        identities = [_identity(page, index) for index in range(len(page.records))]
         marks = {i: set_aside[one] for i, one in enumerate(identities) if set_aside and one in set_aside}
         alone = frozenset(i for i, one in enumerate(identities) if suspects and one in suspects)
         if stop and marks:
@@ -77,5 +77,8 @@ class RefusedRecords:
             self._set_aside[shard] = marks
 
 
-def _identity(record: Outgoing) -> _Identity:
-    return record.sequence, record.value is None
+def _identity(page: Page, index: int) -> _Identity:
+    sequence, place = page.records[index].sequence, 0
+    while place < index and page.records[index - place - 1].sequence == sequence:
+        place += 1
+    return sequence, place

@@ -69,7 +69,8 @@ class View:
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
         """Fold in one committed record, in the order of its partition.
 
-        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count.
+        Partitions come in any order among each other, so what a shard left in its lane before a relane does not count,
+        and nothing else either that lies in another partition than its own.
         """
         # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
         concerned: Iterable[int] | None = ()
@@ -83,6 +84,8 @@ class View:
                 concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
                 concerned = self._apply_checkpoint(partition, _shard_of(key), record)
+            case TableKey() | AcceptKey(), _ if partition != 0:
+                return
             case TableKey(), TableRecord() | None:
                 concerned = self._apply_table(key.table, record)
             case _:
@@ -131,6 +134,10 @@ class View:
                 return self.tables.get(write.key.table) == write.record
             case PipelineKey():
                 return self.pipeline == write.record
+            case CheckpointKey():
+                return self.checkpoints.get(_shard_of(write.key)) == write.record
+            case DeliveryKey():
+                return self.deliveries.get(_shard_of(write.key)) == write.record
             case _:
                 return False
 
@@ -141,10 +148,6 @@ class View:
     def checkpoints_of(self, lane: int) -> dict[ShardRef, Checkpoint]:
         """Give the checkpoints of a lane, those of shards without lineage too."""
         return {shard: self.checkpoints[shard] for shard in self._checkpoints_of_lane[lane]}
-
-    def deliveries_of(self, lane: int) -> dict[ShardRef, Taken]:
-        """Give the takings of a lane's shards by the Lambda function."""
-        return {shard: taken for shard, taken in self.deliveries.items() if lane_of(shard, self.lane_count) == lane}
 
     def children_of(self, shard: ShardRef) -> set[ShardRef]:
         """Give the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""

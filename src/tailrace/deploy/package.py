@@ -25,7 +25,7 @@ UNZIPPED_MAX_BYTES: Final = 250 * 1_000_000
 Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 """
 
-_OWN_FOLDERS: Final = ("config", "core", "formats", "kafka", "runtime", "sources")
+_OWN_FOLDERS: Final = ("config", "core", "formats", "kafka", "runtime", "sources", "transform")
 """The handler imports only from these: what lies above them is the command line's."""
 _IGNORED: Final = ("__pycache__", ".git", ".venv")
 

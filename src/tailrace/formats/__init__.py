@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal, get_args
 
-from tailrace.core.change import Format, ViewType
+from tailrace.core.change import Format, Headers, ViewType
+from tailrace.formats import cloudevents
 from tailrace.formats.cloudevents import CloudEventsFormat
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.formats.dynamodb_json import DynamoDBJsonFormat
 from tailrace.formats.item import ItemFormat
 from tailrace.formats.number import Numbers
 
-__all__ = ["FORMATS", "FormatName", "Numbers", "make_format", "serves", "tombstone_after_delete"]
+__all__ = ["FORMATS", "FormatName", "Numbers", "headers", "make_format", "serves", "tombstone_after_delete"]
 
 FormatName = Literal["debezium", "item", "dynamodb-json", "cloudevents"]
 FORMATS: Final[tuple[FormatName, ...]] = get_args(FormatName)
@@ -28,6 +29,11 @@ _CLASSES: Final[dict[FormatName, Callable[..., Format]]] = {
 def make_format(name: FormatName, *, pipeline: str, numbers: Numbers) -> Format:
     """Make the format of a pipeline; `pipeline` is the name that its records may carry."""
     return _CLASSES[name](pipeline=pipeline, numbers=numbers)
+
+
+def headers(name: FormatName) -> Headers | None:
+    """Give the headers of every record of a format."""
+    return cloudevents.HEADERS if name == "cloudevents" else None
 
 
 def serves(name: FormatName, view_type: ViewType) -> str | None:

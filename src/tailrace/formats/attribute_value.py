@@ -6,7 +6,9 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Attri
 from __future__ import annotations
 
 from binascii import a2b_base64
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -19,11 +21,12 @@ _LEVELS_MAX: Final = 32
 """DynamoDB's own limit; an attribute of the item is on level 1, a member of its map or list on level 2."""
 _HINT: Final = "AWS sends no such thing: look at the record in the dead letters and at what wrote it to the source"
 
-_Convert = Callable[[Any, int], object]
+Convert = Callable[[Any, int], object]
 """Takes the value under a type tag and its level; gives what msgspec encodes as plain JSON."""
 
 # Plain `float` would round: a JSON number where DynamoDB JSON has none is kept as its own text.
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
+_decode_names = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 # "deterministic" sorts the names of every map by code point: the same item has one text, whatever carried it.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -34,16 +37,32 @@ def to_json(image: bytes, numbers: Numbers) -> bytes:
     Numbers are JSON numbers with all their digits (`exact`) or strings; sets are sorted arrays (strings by code
     point, numbers and binaries by value); binary stays base64. Raises `RecordError` naming the attribute.
     """
-    item = _parse(image)
+    item = parse(image)
     try:
         return _encode(_TRANSCODERS[numbers].map(item, 1))
     except Refusal as refusal:
         raise refusal.error() from None
 
 
+def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, bytes]:
+    """Give `to_json` of both images of one item, converting once what they share: most updates change little."""
+    item = parse(after)
+    old, new = parse(before, _decode_names), _decode_names(after)
+    changed = {name: value for name, value in old.items() if new.get(name) != value}
+    old_item = parse(_encode(changed)) if changed else {}
+    convert = _TRANSCODERS[numbers].map
+    try:
+        convert(item, 1)
+        convert(old_item, 1)
+    except Refusal as refusal:
+        raise refusal.error() from None
+    old_item.update({name: item[name] for name in old.keys() - changed.keys()})
+    return _encode(old_item), _encode(item)
+
+
 def sorted_image(image: bytes) -> bytes:
     """Give the same DynamoDB JSON, compact and with its names sorted: one text per item, whatever carried it."""
-    return _encode(_parse(image))
+    return _encode(parse(image))
 
 
 def binary(value: object) -> bytes:
@@ -56,9 +75,10 @@ def binary(value: object) -> bytes:
     raise Refusal("its binary value is not base64", hint=_HINT)
 
 
-def _parse(image: bytes) -> dict[str, Any]:
+def parse(image: bytes, decode: Callable[[bytes], dict[str, Any]] = _decode) -> dict[str, Any]:
+    """Parse a DynamoDB JSON object, its typed values as they stand. Raises `RecordError`."""
     try:
-        return _decode(image)
+        return decode(image)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"the item is not a JSON object: {error}", hint=_HINT) from None
 
@@ -100,14 +120,20 @@ def _null(value: Any, _level: int) -> object:
 
 
 def _ss(value: Any, _level: int) -> object:
-    return sorted(_strings("SS", value))
+    return sorted(strings("SS", value))
 
 
 def _bs(value: Any, _level: int) -> object:
-    return sorted(_strings("BS", value), key=binary)
+    return sorted(strings("BS", value), key=binary)
 
 
-def _strings(tag: str, value: Any) -> list[str]:
+def _value_of(text: str) -> int | Decimal:
+    short = short_integer(text)
+    return to_decimal(text) if short is None else short
+
+
+def strings(tag: str, value: Any) -> list[str]:
+    """Give the members of a set as DynamoDB JSON has them, or raise `Refusal`."""
     if value.__class__ is list and set(map(type, value)) <= {str}:
         members: list[str] = value
         return members
@@ -128,16 +154,23 @@ def _misshapen(typed: object) -> Refusal:
     return Refusal("it is not an object with one type and its value", hint=_HINT)
 
 
-def _too_deep() -> Refusal:
-    return Refusal(f"it is nested deeper than {_LEVELS_MAX} levels", hint="DynamoDB stores no more: flatten the item")
+def check_level(level: int, members: Collection[Any]) -> None:
+    """Raise `Refusal` when a map or list stands deeper than DynamoDB stores; `level` is that of its members."""
+    if level > _LEVELS_MAX and members:
+        raise Refusal(
+            f"it is nested deeper than {_LEVELS_MAX} levels", hint="DynamoDB stores no more: flatten the item"
+        )
 
 
-class _Transcoder:
-    """Walks an item that was decoded for it alone, replacing each `{tag: value}` in place."""
+class Transcoder:
+    """Walks an item that was decoded for it alone, replacing each `{tag: value}` in place.
 
-    def __init__(self, number: _Convert) -> None:
+    `number` converts numbers; `others` the types, by their tags, that do not become plain JSON.
+    """
+
+    def __init__(self, number: Convert, others: Mapping[str, Convert] = MappingProxyType({})) -> None:
         self._number = number
-        self._converters: dict[str, _Convert] = {
+        self._converters: dict[str, Convert] = {
             "S": _string,
             "N": number,
             "B": _b,
@@ -148,14 +181,14 @@ class _Transcoder:
             "SS": _ss,
             "NS": self._ns,
             "BS": _bs,
+            **others,
         }
 
     # `map` and `_l` do the same for each value; a function shared by them would cost a tenth of the whole.
 
     def map(self, attributes: dict[str, Any], level: int) -> dict[str, Any]:
         """Convert the attributes of an item or map; `level` is theirs."""
-        if level > _LEVELS_MAX and attributes:
-            raise _too_deep()
+        check_level(level, attributes)
         converters = self._converters
         name = ""
         try:
@@ -179,8 +212,7 @@ class _Transcoder:
         if value.__class__ is not list:
             raise _wrong_type("L", "an array")
         level += 1
-        if level > _LEVELS_MAX and value:
-            raise _too_deep()
+        check_level(level, value)
         converters = self._converters
         index = 0
         try:
@@ -196,7 +228,7 @@ class _Transcoder:
         return value
 
     def _ns(self, value: Any, level: int) -> object:
-        return [self._number(text, level) for text in sorted(_strings("NS", value), key=to_decimal)]
+        return [self._number(text, level) for text in sorted(strings("NS", value), key=_value_of)]
 
 
-_TRANSCODERS: Final[dict[Numbers, _Transcoder]] = {"exact": _Transcoder(_n_exact), "string": _Transcoder(_n_string)}
+_TRANSCODERS: Final[dict[Numbers, Transcoder]] = {"exact": Transcoder(_n_exact), "string": Transcoder(_n_string)}

@@ -22,7 +22,7 @@ _TYPES: Final[dict[Op, str]] = {
     "d": "com.amazonaws.dynamodb.item.deleted",
     "r": "com.amazonaws.dynamodb.item.read",
 }
-_CONTENT_TYPE: Final = ("content-type", b"application/cloudevents+json; charset=UTF-8")
+HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 _SEQUENCE_DIGITS: Final = 40
 
 _encode = msgspec.json.Encoder().encode
@@ -68,7 +68,7 @@ class CloudEventsFormat:
             "sequence": change.sequence.zfill(_SEQUENCE_DIGITS),
             "data": data,
         }
-        return Message(key, _encode(event), [_CONTENT_TYPE])
+        return Message(key, _encode(event), HEADERS)
 
 
 def _rfc3339(milliseconds: int) -> str:

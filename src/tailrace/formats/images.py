@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from tailrace.core.change import Change
-from tailrace.formats.attribute_value import to_json
+from tailrace.formats.attribute_value import to_json, to_json_both
 from tailrace.formats.number import Numbers
 
 _NULL: Final = b"null"
@@ -26,6 +26,8 @@ def images(change: Change, key: bytes, numbers: Numbers) -> Images:
     change shows at least those after it, since null would read as a delete. Only an update's missing
     old image is null. Raises `RecordError`.
     """
+    if change.op == "u" and change.before is not None and change.after is not None:
+        return Images(*to_json_both(change.before, change.after, numbers), ())
     before = after = _NULL
     missing: tuple[str, ...] = ()
     if change.op in {"u", "d"}:

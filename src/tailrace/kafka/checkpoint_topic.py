@@ -10,12 +10,14 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
 from tailrace.core.view import View
-from tailrace.errors import WorldError
+from tailrace.errors import FormatVersionError, WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 
 _RECORDS_MAX = 10_000
+_LOOK_AHEAD_S = 60.0
+_LOOK_AHEAD_POLL_S = 0.5
 _FATAL = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
@@ -96,8 +98,8 @@ def check_method(pipeline: str, method: Method, mine: Method) -> None:
         return
     if method == "none":
         raise WorldError(
-            f"the pipeline {pipeline} is in the midst of a switch to another method",
-            hint=f"wait for `tailrace switch` to end, or run it again: tailrace switch FILE --to {mine}",
+            f"the pipeline {pipeline} is being switched to another method, so the {mine} may not publish",
+            hint="if `tailrace switch` broke off, run it again",
         )
     raise WorldError(
         f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",
@@ -126,17 +128,15 @@ class Follower:
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
         self._lanes: set[int] = set()
-        self._consumer = clients.consumer(
-            user,
-            {
-                "group.id": f"{pipeline}.follower",  # required by the client; nothing joins or commits
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                **({"fetch.wait.max.ms": 0} if to_end else {}),
-            },
-        )
+        self._properties = {
+            "group.id": f"{pipeline}.follower",  # required by the client; nothing joins or commits
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "enable.partition.eof": True,
+            **({"fetch.wait.max.ms": 0} if to_end else {}),
+        }
+        self._consumer = clients.consumer(user, self._properties)
         self.follow(lanes)
 
     def follow(self, lanes: Iterable[int]) -> None:
@@ -160,7 +160,8 @@ class Follower:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
 
         Of the records of a key only the last is given, as if the topic had been compacted: decoding all of them is
-        most of what a start costs.
+        most of what a start costs. A record that is not Tailrace's own raises WorldError too, unless a later one of
+        its key replaces it: so it can be taken back.
         """
         try:
             first = self._consumer.poll(timeout_s)
@@ -181,11 +182,36 @@ class Follower:
                 raise clients.world_error(refusal, f"reading {self._topic}", self._user)
             else:
                 clients.tell(refusal)
-        return [self._followed(partition, key, message) for (partition, key), message in last.items()]
+        followed = (self._followed(partition, key, message) for (partition, key), message in last.items())
+        return [record for record in followed if record is not None]
 
-    def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed:
-        where = f"{self._topic}, partition {partition}, offset {message.offset()}"
-        return Followed(partition, *decode(key, _bytes(message.value()), where))
+    def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed | None:
+        offset, value = message.offset() or 0, _bytes(message.value())
+        try:
+            return Followed(partition, *decode(key, value, f"{self._topic}, partition {partition}, offset {offset}"))
+        except FormatVersionError:
+            raise
+        except WorldError:
+            if value is not None and not self._is_replaced(partition, key, offset):
+                raise
+            return None
+
+    def _is_replaced(self, partition: int, key: bytes | None, offset: int) -> bool:
+        """Read on to the partition's end: tell whether a later record has this key."""
+        consumer = clients.consumer(self._user, self._properties)
+        deadline_s = time.monotonic() + _LOOK_AHEAD_S
+        try:
+            consumer.assign([TopicPartition(self._topic, partition, offset + 1)])
+            while time.monotonic() < deadline_s:
+                message = consumer.poll(_LOOK_AHEAD_POLL_S)
+                refusal = message.error() if message is not None else None
+                if refusal is not None and refusal.code() == KafkaError._PARTITION_EOF:
+                    return False
+                if message is not None and refusal is None and _bytes(message.key()) == key:
+                    return True
+        finally:
+            consumer.close()
+        return False
 
     def close(self) -> None:
         """Close the consumer."""

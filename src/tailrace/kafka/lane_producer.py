@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message
@@ -43,6 +43,8 @@ _BACKOFF_JITTER = 0.2
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
+_ANY_PARTITION = -1
+"""Let the partitioner choose."""
 _CHECKPOINTS = -1
 """The `page` of a checkpoint record's place."""
 
@@ -97,14 +99,15 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
-            self._producer.begin_transaction()
-            self._produce_all(transaction, deadline_s)
-            if not self._failures:
-                self._flush(deadline_s)
-                asked_s = time.monotonic()
-                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
-                self._last_commit_s = time.monotonic() - asked_s
-                return Committed(self._incarnation)
+            with _fatal_errors():
+                self._producer.begin_transaction()
+                self._produce_all(transaction, deadline_s)
+                if not self._failures:
+                    self._flush(deadline_s)
+                    asked_s = time.monotonic()
+                    self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                    self._last_commit_s = time.monotonic() - asked_s
+                    return Committed(self._incarnation)
         except (KafkaException, _BufferFullError) as error:
             self._take_reports()
             refused = self._topics_without_right(error, transaction)
@@ -125,21 +128,18 @@ class LaneProducer:
 
     def _take_reports(self) -> None:
         """Take in the delivery reports that are there. Once an error is fatal, the client raises it here as well."""
-        with contextlib.suppress(KafkaException):
+        with contextlib.suppress(KafkaException), _fatal_errors():
             self._producer.poll(0)
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
         """Hand every record to librdkafka; stops early once one has failed."""
         for page_index, page in enumerate(transaction.pages):
-            for index, record in enumerate(page.records):
-                outgoing = self._letter_of(page, index, record) if page.set_aside else record
-                if index in page.alone:
-                    self._flush(deadline_s)
-                self._produce(outgoing, (page_index, index), deadline_s)
-                if index in page.alone:
-                    self._flush(deadline_s)
-                if self._failures:
-                    return
+            if page.alone or page.set_aside:
+                self._produce_marked(page, page_index, deadline_s)
+            else:
+                self._produce_page(page, page_index, deadline_s)
+            if self._failures:
+                return
             self._producer.poll(0)
         for index, write in enumerate(transaction.writes):
             self._send(
@@ -154,6 +154,36 @@ class LaneProducer:
                 (_CHECKPOINTS, index),
                 deadline_s,
             )
+
+    def _produce_page(self, page: Page, page_index: int, deadline_s: float) -> None:
+        """Produce a page's records: the loop in which the time goes, so it does nothing twice and nothing early."""
+        produce, note = self._producer.produce, self._note
+        for index, record in enumerate(page.records):
+            place = page_index, index
+            try:
+                produce(
+                    record.topic,
+                    record.value,
+                    record.key,
+                    _ANY_PARTITION,
+                    partial(note, place),
+                    timestamp=record.timestamp_ms,
+                    headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
+                )
+            except (BufferError, KafkaException):
+                self._produce(record, place, deadline_s)
+
+    def _produce_marked(self, page: Page, page_index: int, deadline_s: float) -> None:
+        """Produce a page that has refused records: a dead letter for what is set aside, suspects each alone."""
+        for index, record in enumerate(page.records):
+            outgoing = self._letter_of(page, index, record) if page.set_aside else record
+            if index in page.alone:
+                self._flush(deadline_s)
+            self._produce(outgoing, (page_index, index), deadline_s)
+            if index in page.alone:
+                self._flush(deadline_s)
+            if self._failures:
+                return
 
     def _flush(self, deadline_s: float) -> None:
         """Wait until all that was sent is answered, so that the next record begins a batch."""
@@ -242,7 +272,7 @@ class LaneProducer:
             sequence=record.sequence,
             created_ms=record.timestamp_ms,
             key=record.key,
-            raw=None if mark.bare else record.raw,
+            raw=None if mark.bare else bytes(record.raw),
             intended_topic=record.topic,
             stage="PRODUCE",
             exception="org.apache.kafka.common.errors.RecordTooLargeException",
@@ -260,6 +290,21 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
         return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
+
+
+@contextlib.contextmanager
+def _fatal_errors() -> Iterator[None]:
+    """Raise a fatal error as itself.
+
+    The client raises it while it serves callbacks; when delivery reports follow in the same call, it goes on with the
+    exception set, and Python makes a SystemError of it.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if isinstance(error.__cause__, KafkaException):
+            raise error.__cause__ from None
+        raise
 
 
 class _BufferFullError(Exception):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tailrace.core.change import Change, Format
+from tailrace.core.change import Change, Format, Message
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError
 from tailrace.kafka.dead_letters import dead_letter
+from tailrace.transform.transformation import Transformation
 
 
 class Converter:
@@ -25,8 +26,9 @@ class Converter:
         dead_letters_topic: str,
         tombstones: bool,
         errors_fail: bool,
+        transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
     ) -> None:
-        """`topic_of` gives a table's topic, `table_of` the table of a stream's ARN."""
+        """`topic_of` and `transformation_of` give what a table has, `table_of` the table of a stream's ARN."""
         self._encode = encoder.encode
         self._pipeline = pipeline
         self._topic_of = topic_of
@@ -34,20 +36,24 @@ class Converter:
         self._dead_letters_topic = dead_letters_topic
         self._tombstones = tombstones
         self._errors_fail = errors_fail
+        self._transformation_of = transformation_of
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
         """Give the page to publish. A record that cannot be converted is a dead letter, or stops the page before it."""
         table = self._table_of(shard.stream_arn)
         topic = self._topic_of(table)
+        transformation = self._transformation_of(table)
         records: list[Outgoing] = []
         published: list[SourceRecord] = []
+        dropped_count = 0
         stop = None
         for record in source.records:
-            try:
-                if record.change is None:
-                    raise record.error or RecordError("the record cannot be understood")
-                self._append(records, record.change, topic, record.raw, now_ns)
-            except RecordError as error:
+            # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
+            before = len(records)
+            error = record.error or self._append(records, record, topic, now_ns, transformation)
+            if error is None:
+                dropped_count += len(records) == before
+            else:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {record.sequence})"
                     break
@@ -66,16 +72,48 @@ class Converter:
             last_created_ms=last.created_ms if last else None,
             next_iterator=source.next_iterator,
             full=source.full,
+            dropped_count=dropped_count,
             stop=stop,
         )
 
-    def _append(self, records: list[Outgoing], change: Change, topic: str, raw: bytes, now_ns: int) -> None:
-        message = self._encode(change, now_ns)
-        records.append(
-            Outgoing(topic, message.key, message.value, message.headers, change.created_ms, change.sequence, raw)
-        )
-        if change.op == "d" and self._tombstones and message.value is not None:
-            records.append(Outgoing(topic, message.key, None, None, change.created_ms, change.sequence, raw))
+    def _append(
+        self,
+        records: list[Outgoing],
+        record: SourceRecord,
+        topic: str,
+        now_ns: int,
+        transformation: Transformation | None,
+    ) -> RecordError | None:
+        """Append what becomes of the record, all of it, or give why it cannot be converted."""
+        if record.message is not None:
+            self._append_message(records, record, record.message, topic, deletes=record.deletes)
+            return None
+        if record.change is None:
+            return RecordError("the record cannot be understood")
+        before = len(records)
+        try:
+            if transformation is None:
+                self._append_change(records, record, record.change, topic, now_ns)
+            else:
+                for made in transformation.apply(record.change).changes:
+                    self._append_change(records, record, made.change, made.topic or topic, now_ns)
+        except RecordError as error:
+            del records[before:]
+            return error
+        return None
+
+    def _append_change(
+        self, records: list[Outgoing], record: SourceRecord, change: Change, topic: str, now_ns: int
+    ) -> None:
+        self._append_message(records, record, self._encode(change, now_ns), topic, deletes=change.op == "d")
+
+    def _append_message(
+        self, records: list[Outgoing], record: SourceRecord, message: Message, topic: str, *, deletes: bool
+    ) -> None:
+        created_ms, sequence, raw = record.created_ms, record.sequence, record.raw
+        records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, sequence, raw))
+        if deletes and self._tombstones and message.value is not None:
+            records.append(Outgoing(topic, message.key, None, None, created_ms, sequence, raw))
 
     def _dead_letter(
         self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
@@ -88,7 +126,7 @@ class Converter:
             sequence=record.sequence,
             created_ms=record.created_ms,
             key=None,
-            raw=record.raw,
+            raw=bytes(record.raw),
             intended_topic=topic,
             stage=error.stage,
             exception=type(error).__name__,

@@ -30,11 +30,12 @@ from tailrace.runtime.pipeline import (
     make_converter,
     make_producer,
     prepare_topics,
-    servable_topic,
+    servable_topics,
     shard_suffix,
 )
+from tailrace.runtime.transcoder import choose
+from tailrace.runtime.transformations import Transformations
 from tailrace.sources.lambda_event import Batch, has_window, read_event
-from tailrace.sources.stream_record import decode_page
 
 logger = logging.getLogger("tailrace.function")
 
@@ -60,7 +61,9 @@ class Function:
         admin = clients.admin(pipeline.kafka)
         prepare_topics(pipeline, admin)
         self._claim()
-        self._converter = make_converter(pipeline)
+        transformations = Transformations(pipeline)
+        self._decode = choose().decoder(pipeline, transformations.of)
+        self._converter = make_converter(pipeline, transformations)
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
@@ -99,8 +102,9 @@ class Function:
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; gives the sequence number of its first record that is not published."""
-        self._topics.ensure(servable_topic(self._pipeline, batch.table))
-        source = decode_page(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
+        for spec in servable_topics(self._pipeline, batch.table):
+            self._topics.ensure(spec)
+        source = self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
         shard = self._shard(batch)
         pages = self._pages(batch.shard, source)
         failure = shard.publish(pages, remaining_s)

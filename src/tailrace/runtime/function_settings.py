@@ -25,11 +25,11 @@ def load_pipeline(environment: Mapping[str, str]) -> LoadedPipeline:
     try:
         match kind:
             case "ssm":
-                return load_text(aws_text.parameter(name), value, folder)
+                return load_text(aws_text.parameter(name), value, folder, with_functions=True)
             case "s3":
-                return load_text(aws_text.s3_object(name.removeprefix("//")), value, folder)
+                return load_text(aws_text.s3_object(name.removeprefix("//")), value, folder, with_functions=True)
     except InvalidError as error:
         raise FileError(f"{VARIABLE} {error.message}", hint=error.hint) from error
     if "\n" in value:
-        return load_text(value, VARIABLE, folder)
-    return load(folder / value)
+        return load_text(value, VARIABLE, folder, with_functions=True)
+    return load(folder / value, with_functions=True)

@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRecord, Write
-from tailrace.core.discovery import leave_out, reconcile, reconcile_table, table_write
+from tailrace.core.discovery import forget_outdated, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
@@ -167,6 +167,7 @@ class ListerLoop:
         self._gone.clear()
         self._publish_birth()
         self._publish(self._ask(lambda view: leave_out(view, self._wanted, self._engine.now_ms())))
+        self._publish(self._ask(lambda view: forget_outdated(view, self._engine.now_ms())))
         known = self._ask(lambda view: {table for table in view.tables if self._wanted(table)})
         for table in sorted(known.union(self._listed_names())):
             if self._stopped.is_set():

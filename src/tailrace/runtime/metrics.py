@@ -14,7 +14,7 @@ from tailrace import __version__
 from tailrace.core.lane_messages import Notice, NoticeKind, Transaction
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadFailure
+from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
 
 logger = logging.getLogger("tailrace.worker")
@@ -34,13 +34,18 @@ _LEVELS = {
 class Metrics:
     """Counts and logs what the worker tells (`runtime.observer.Observer`)."""
 
-    def __init__(self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str]) -> None:
+    def __init__(
+        self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str], *, transcoder: str
+    ) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self.registry = CollectorRegistry()
         self._dead_letters_topic = dead_letters_topic
         self._table_of = table_of
         self._changes = self._counter("tailrace_changes_published", "Changes committed to Kafka.", ["table"])
         self._bytes = self._counter("tailrace_published_bytes", "Bytes of the values committed to Kafka.", ["table"])
+        self._dropped = self._counter(
+            "tailrace_changes_dropped", "Changes that a transformation dropped, behind a checkpoint by now.", ["table"]
+        )
         self._dead_letters = self._counter("tailrace_dead_letters", "Records set aside as dead letters.", ["table"])
         self._transactions = self._counter("tailrace_transactions_committed", "Transactions committed.", [])
         self._commit_seconds = Histogram(
@@ -60,14 +65,14 @@ class Metrics:
         )
         self._lanes_lost = self._counter("tailrace_lanes_lost", "Times that a lane's producer had to be given up.", [])
         self._gaps = self._counter("tailrace_gaps", "Gaps: changes that were lost before anyone read them.", ["table"])
-        self._pipeline = pipeline
+        self._info = {"version": __version__, "pipeline": pipeline, "transcoder": transcoder}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
     def watch(self, reports: Callable[[], list[LaneReport]]) -> None:
         """Let the gauges show what `reports` gives at each scrape."""
-        self.registry.register(_Gauges(self._pipeline, reports))
+        self.registry.register(_Gauges(self._info, reports))
 
     def assigned(self, lanes: list[int]) -> None:
         """The lanes of this worker are now these."""
@@ -80,7 +85,11 @@ class Metrics:
 
     def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
         """A read failed."""
-        self._reads.labels(self._table_of(shard.stream_arn), failure.value).inc()
+        try:
+            table = self._table_of(shard.stream_arn)
+        except ReadError:
+            table = ""  # the read failed of it: the checkpoint topic holds a stream that can be none
+        self._reads.labels(table, failure.value).inc()
         self._read_seconds.observe(seconds)
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
@@ -88,7 +97,9 @@ class Metrics:
         self._transactions.inc()
         self._commit_seconds.observe(seconds)
         for page in transaction.pages:
-            self._changes.labels(page.table).inc(page.change_count)
+            self._changes.labels(page.table).inc(page.change_count - page.dropped_count)
+            if page.dropped_count:
+                self._dropped.labels(page.table).inc(page.dropped_count)
             self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
             letters = sum(record.topic == self._dead_letters_topic for record in page.records) + len(page.set_aside)
             if letters:
@@ -108,8 +119,8 @@ class Metrics:
 class _Gauges(Collector):
     """What holds at the moment of the scrape."""
 
-    def __init__(self, pipeline: str, reports: Callable[[], list[LaneReport]]) -> None:
-        self._pipeline = pipeline
+    def __init__(self, info: dict[str, str], reports: Callable[[], list[LaneReport]]) -> None:
+        self._info = info
         self._reports = reports
 
     def describe(self) -> list[Metric]:
@@ -119,10 +130,8 @@ class _Gauges(Collector):
     def collect(self) -> Iterator[Metric]:
         """Give the gauges."""
         reports = self._reports()
-        info = GaugeMetricFamily(
-            "tailrace_info", "Version and pipeline of this worker.", labels=["version", "pipeline"]
-        )
-        info.add_metric([__version__, self._pipeline], 1)
+        info = GaugeMetricFamily("tailrace_info", "What this worker is.", labels=list(self._info))
+        info.add_metric(list(self._info.values()), 1)
         yield info
         lanes = GaugeMetricFamily("tailrace_lanes", "Lanes of this worker by state.", labels=["state"])
         for state, count in Counts(report.state for report in reports).items():

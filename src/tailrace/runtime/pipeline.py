@@ -11,7 +11,7 @@ from tailrace.config.problem import InvalidError
 from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import Lister, ShardReader, TableStream
+from tailrace.core.ports import Lister, PageDecoder, ShardReader, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
@@ -22,9 +22,12 @@ from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
+from tailrace.runtime.transcoder import choose
+from tailrace.runtime.transformations import Transformations
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.sources.stream_arn import table_of
+from tailrace.sources.stream_record import decode_page
 
 _STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
@@ -33,7 +36,7 @@ CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
 
 
-def make_source(pipeline: Pipeline) -> DynamoDBStreams:
+def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page) -> DynamoDBStreams:
     """Make the reader and lister of a pipeline. Raises WorldError for credentials or a region that are not there."""
     source = pipeline.source
     session = AwsSession(
@@ -47,15 +50,20 @@ def make_source(pipeline: Pipeline) -> DynamoDBStreams:
     )
     return DynamoDBStreams(
         session,
+        decode=decode,
         readers=source.readers,
         describe_stream_per_second=source.discovery.describe_stream_per_second,
     )
 
 
-def table_topic(pipeline: Pipeline, table: str) -> TopicSpec:
-    """Say what a table's topic is like when it has to be made."""
+def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+    """Say what each topic that a table's changes may go to, its own or its route's, is like when it is made."""
+    return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
+
+
+def _topic_of_changes(pipeline: Pipeline, topic: str) -> TopicSpec:
     properties = {"max.message.bytes": CHANGES_MAX_BYTES} | pipeline.topics.properties
-    return TopicSpec(pipeline.topic_of(table), pipeline.topics.partitions, replication(pipeline), properties)
+    return TopicSpec(topic, pipeline.topics.partitions, replication(pipeline), properties)
 
 
 def dead_letters_topic(pipeline: Pipeline) -> TopicSpec:
@@ -69,16 +77,25 @@ def replication(pipeline: Pipeline) -> int | None:
     return None if pipeline.topics.replication == "auto" else pipeline.topics.replication
 
 
-def check_view_type(pipeline: Pipeline, stream: TableStream) -> None:
-    """Raise WorldError when the format cannot serve the stream's view type."""
-    if stream.view_type is None:
-        return
-    why = formats.serves(pipeline.format, stream.view_type)
-    if why is not None:
-        raise WorldError(f"table {stream.table}: {why}")
+def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
+    """Say in sentences why the format or the transformation cannot serve a table. Raises `InvalidError` for a topic."""
+    why = formats.serves(pipeline.format, stream.view_type) if stream.view_type else None
+    transformation = transformations.of(stream.table)
+    found = [why] if why else []
+    return found + (transformation.faults(stream.view_type, stream.key_names) if transformation else [])
 
 
-def make_converter(pipeline: Pipeline) -> Converter:
+def check_table(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> None:
+    """Raise WorldError when the format or the transformation cannot serve a table."""
+    try:
+        found = faults(pipeline, transformations, stream)
+    except InvalidError as error:
+        raise WorldError(error.message, hint=error.hint) from error
+    if found:
+        raise WorldError(f"table {stream.table}: {'; '.join(found)}")
+
+
+def make_converter(pipeline: Pipeline, transformations: Transformations) -> Converter:
     """Make what turns a source's pages into records."""
     return Converter(
         formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
@@ -88,6 +105,7 @@ def make_converter(pipeline: Pipeline) -> Converter:
         dead_letters_topic=pipeline.dead_letters_topic,
         tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
         errors_fail=pipeline.errors == "fail",
+        transformation_of=transformations.of,
     )
 
 
@@ -119,10 +137,10 @@ def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
     topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
 
-def servable_topic(pipeline: Pipeline, table: str) -> TopicSpec:
-    """Say what a table's topic is like, as `table_topic` does. Raises WorldError when it can have none."""
+def servable_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+    """Say what a table's topics are like, as `table_topics` does. Raises WorldError when it can have none."""
     try:
-        return table_topic(pipeline, table)
+        return table_topics(pipeline, table)
     except InvalidError as error:
         raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
 
@@ -140,14 +158,17 @@ class PipelineParts:
             batch_changes=pipeline.batch.changes,
             batch_bytes=pipeline.batch.size_bytes,
             linger_ms=pipeline.batch.linger_ms,
-            buffer_bytes=pipeline.buffer_bytes,
+            buffer_bytes=2 * pipeline.batch.size_bytes,
+            room_bytes=pipeline.buffer_bytes,
             pacing=Pacing(pipeline.source.poll.min_ms, pipeline.source.poll.max_ms),
             errors_fail=pipeline.errors == "fail",
         )
-        self._source = make_source(pipeline)
+        self.transcoder = choose()
+        self._transformations = Transformations(pipeline)
+        self._source = make_source(pipeline, self.transcoder.decoder(pipeline, self._transformations.of))
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self.converter = make_converter(pipeline)
+        self.converter = make_converter(pipeline, self._transformations)
         self._admin = clients.admin(pipeline.kafka)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
@@ -156,12 +177,13 @@ class PipelineParts:
         prepare_topics(self.pipeline, self._admin)
 
     def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topic, and check that the format serves its stream.
+        """Make a table's topics, and check that it can be served.
 
         Raises WorldError; UnreachableError when that says nothing of the table.
         """
-        check_view_type(self.pipeline, stream)
-        self._topics.ensure(servable_topic(self.pipeline, stream.table))
+        check_table(self.pipeline, self._transformations, stream)
+        for spec in servable_topics(self.pipeline, stream.table):
+            self._topics.ensure(spec)
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""

@@ -7,7 +7,6 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
-from tailrace import formats
 from tailrace.config import LoadedPipeline
 from tailrace.config.problem import InvalidError
 from tailrace.core.change import ViewType
@@ -19,6 +18,7 @@ from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.runtime import cluster_risks
 from tailrace.runtime import pipeline as wiring
+from tailrace.runtime.transformations import Transformations
 
 BATCH_BYTES = 1_000_000
 """librdkafka's batch.size where the file says nothing."""
@@ -47,9 +47,17 @@ class TablePlan(msgspec.Struct, frozen=True):
     open_shards: int | None = None
     closed_shards: int | None = None
     topic: TopicPlan | None = None
+    """The table's own; None when its changes are routed to others."""
+    routed: tuple[TopicPlan, ...] = ()
+    """The topics of its route."""
     problems: tuple[str, ...] = ()
     unread: str | None = None
     """Why it could not be looked at now, a whole sentence: that may pass, so `run` tries again."""
+
+    @property
+    def topics(self) -> tuple[TopicPlan, ...]:
+        """Every topic that its changes may go to."""
+        return (*((self.topic,) if self.topic else ()), *self.routed)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -103,7 +111,7 @@ def warnings(plan: Plan) -> tuple[str, ...]:
     for table in plan.tables:
         found += table.problems
         found += (table.unread,) if table.unread else ()
-        found += table.topic.warnings if table.topic else ()
+        found += [warning for topic in table.topics for warning in topic.warnings]
     return tuple(found)
 
 
@@ -160,6 +168,7 @@ class _Planner:
         self._details = details
         self._is_answered = False
         """The source gave its last question an answer, whichever."""
+        self._transformations = Transformations(loaded.pipeline)
 
     def topic(self, spec: TopicSpec) -> TopicPlan:
         state = self._cluster.topics.get(spec.name)
@@ -220,7 +229,7 @@ class _Planner:
 
     def look_at_replication(self, own: tuple[TopicPlan, ...], tables: tuple[TablePlan, ...]) -> tuple[str, ...]:
         """Tell when topics are to be made with more replicas than there are brokers."""
-        made = [topic for topic in (*own, *(table.topic for table in tables)) if topic is not None and not topic.exists]
+        made = [topic for topic in _all_topics(own, tables) if not topic.exists]
         wanted = max((topic.replication for topic in made), default=0)
         if wanted <= self._cluster.brokers:
             return ()
@@ -231,18 +240,17 @@ class _Planner:
         self, tables: tuple[TablePlan, ...], own: tuple[TopicPlan, ...]
     ) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
         """Note the topics that may not be written: at their tables, and those of the pipeline itself."""
-        used = {
-            topic.name for topic in (*own, *(table.topic for table in tables)) if topic is not None and topic.exists
-        }
+        used = {topic.name for topic in _all_topics(own, tables) if topic.exists}
         refused = topics.without_right_to_write(self._pipeline.kafka, used) if used else set()
         place = self._loaded.place("kafka")
+
+        def problems(of: tuple[TopicPlan, ...]) -> tuple[str, ...]:
+            return tuple(f"{place}: {_no_right(topic.name)}" for topic in of if topic.name in refused)
+
         marked = tuple(
-            msgspec.structs.replace(table, problems=(*table.problems, f"{place}: {_no_right(table.topic.name)}"))
-            if table.topic is not None and table.topic.name in refused
-            else table
-            for table in tables
+            msgspec.structs.replace(table, problems=(*table.problems, *problems(table.topics))) for table in tables
         )
-        return marked, tuple(f"{place}: {_no_right(topic.name)}" for topic in own if topic.name in refused)
+        return marked, problems(own)
 
     def _table(self, name: str) -> TablePlan:
         source = self._pipeline.source
@@ -258,13 +266,14 @@ class _Planner:
             return self._without_answer(table, f"{place}: {error}", error)
         self._is_answered = True
         problems = []
-        if stream.view_type and (why := formats.serves(self._pipeline.format, stream.view_type)):
-            problems.append(f"{place}: table {name}: {why}")
+        found: tuple[TopicPlan, ...] = ()
         try:
-            topic = self.topic(wiring.table_topic(self._pipeline, name))
+            found = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, name))
+            faults = wiring.faults(self._pipeline, self._transformations, stream)
+            problems += [f"{place}: table {name}: {why}" for why in faults]
         except InvalidError as error:
-            topic = None
             problems.append(f"{place}: {error.message}; {error.hint}")
+        is_routed = self._pipeline.is_routed(name)
         closed = sum(shard.closed for shard in listing.shards) if listing else None
         return msgspec.structs.replace(
             table,
@@ -272,7 +281,8 @@ class _Planner:
             view_type=stream.view_type,
             open_shards=len(listing.shards) - (closed or 0) if listing else None,
             closed_shards=closed,
-            topic=topic,
+            topic=found[0] if found and not is_routed else None,
+            routed=found if is_routed else (),
             problems=tuple(problems),
         )
 
@@ -342,6 +352,10 @@ def _entry_of(table: str, entries: tuple[str, ...]) -> int:
     if table in entries:
         return entries.index(table)
     return next(index for index, pattern in enumerate(entries) if fnmatchcase(table, pattern))
+
+
+def _all_topics(own: tuple[TopicPlan, ...], tables: tuple[TablePlan, ...]) -> list[TopicPlan]:
+    return [*own, *(topic for table in tables for topic in table.topics)]
 
 
 def _no_right(topic: str) -> str:

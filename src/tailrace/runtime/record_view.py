@@ -139,11 +139,12 @@ _READERS: Final[tuple[Callable[[bytes], _Read], ...]] = (_read_debezium, _read_l
 
 def one_line_json(fields: dict[str, object], *, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> str:
     """Write a whole record as one line of JSON: JSON stays as it is, digit for digit; other bytes become text."""
-    whole = {**fields, "key": _json(key), "value": _json(value), "headers": headers}
+    whole = {**fields, "key": as_json(key), "value": as_json(value), "headers": headers}
     return msgspec.json.encode(whole).decode()
 
 
-def _json(content: bytes | None) -> msgspec.Raw | str | None:
+def as_json(content: bytes | None) -> msgspec.Raw | str | None:
+    """Give JSON as it stands, for msgspec to put into other JSON; other bytes as text."""
     if content is None:
         return None
     try:

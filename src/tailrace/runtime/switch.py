@@ -18,8 +18,9 @@ from contextlib import closing
 import msgspec
 
 from tailrace.config import Pipeline
-from tailrace.core.checkpoint import Method, MethodKey, MethodRecord, Write
+from tailrace.core.checkpoint import Method, MethodKey, MethodRecord, ShardKey, Write
 from tailrace.core.lane_messages import ProducerLost, Transaction
+from tailrace.core.shard import lane_of
 from tailrace.core.view import View
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
@@ -83,16 +84,20 @@ class _Switch:
             self._expect(producer.open(OPEN_TIMEOUT_S))
             self._mark(producer, "none")
             fenced = self._fence(progress)
-            self._mark(producer, to)
+            self._mark(producer, to, self._lineage() if to == "lambda" else ())
         return fenced
 
     def close(self) -> None:
         self._follower.close()
 
-    def _mark(self, producer: LaneProducer, method: Method) -> None:
+    def _lineage(self) -> tuple[Write, ...]:
+        """Give tombstones for the lineage: Lambda keeps none, and the workers' first listing after it begins anew."""
+        return tuple(Write(lane_of(s, len(self._lanes)), ShardKey(*s), None) for s in sorted(self.view.shards))
+
+    def _mark(self, producer: LaneProducer, method: Method, more: tuple[Write, ...] = ()) -> None:
         record = MethodRecord(method=method, nonce=self._nonce, at_ms=time.time_ns() // 1_000_000)
         writes = tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
-        self._expect(producer.commit(Transaction((), writes)))
+        self._expect(producer.commit(Transaction((), (*more, *writes))))
         self._follow_until(lambda: all(self.view.methods.get(lane) == record for lane in self._lanes))
 
     def _fence(self, progress: Callable[[int, int], None]) -> int:

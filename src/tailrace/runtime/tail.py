@@ -32,15 +32,28 @@ Start = Literal["beginning", "end"]
 
 def tables_by_topic(pipeline: Pipeline) -> Callable[[str], str | None]:
     """Give the function that tells which table's changes a topic of the pipeline holds; None for other topics."""
-    name = re.escape(pipeline.name)
-    parts = [re.escape(part) for part in pipeline.topic.replace("{pipeline}", pipeline.name).split("{table}")]
-    if len(parts) == 1:
-        return {pipeline.topic.replace("{pipeline}", pipeline.name): pipeline.source.tables[0]}.get
-    pattern = re.compile(f"{parts[0]}(?P<table>.+?){'(?P=table)'.join(parts[1:])}")
-    own = re.compile(rf"{name}\.checkpoints|{re.escape(pipeline.dead_letters_topic)}")
+    routed = [(template, step) for step in pipeline.transform if step.route for template in step.route.templates]
+    matches = [_tables_of(pipeline, template, step.tables) for template, step in routed]
+    matches.append(_tables_of(pipeline, pipeline.topic, ()))
+    own = {pipeline.checkpoints_topic, pipeline.dead_letters_topic}
 
     def table_of(topic: str) -> str | None:
-        found = None if own.fullmatch(topic) else pattern.fullmatch(topic)
+        if topic in own:
+            return None
+        return next((table for match in matches if (table := match(topic)) is not None), None)
+
+    return table_of
+
+
+def _tables_of(pipeline: Pipeline, template: str, tables: tuple[str, ...]) -> Callable[[str], str | None]:
+    """Give the function that tells which table a topic of one template stands for."""
+    parts = [re.escape(part) for part in template.replace("{pipeline}", pipeline.name).split("{table}")]
+    if len(parts) == 1:
+        return {template.replace("{pipeline}", pipeline.name): (tables or pipeline.source.tables)[0]}.get
+    pattern = re.compile(f"{parts[0]}(?P<table>.+?){'(?P=table)'.join(parts[1:])}")
+
+    def table_of(topic: str) -> str | None:
+        found = pattern.fullmatch(topic)
         return found["table"] if found and pipeline.source.wants(found["table"]) else None
 
     return table_of

@@ -46,6 +46,7 @@ from tailrace.core.lane_messages import (
 )
 from tailrace.core.lane_report import LaneReport, report
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
+from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 from tailrace.errors import WorldError
@@ -126,6 +127,7 @@ class Worker:
         self._runners: dict[int, LaneRunner] = {}
         self._incarnations = itertools.count(1)
         self._random = random.Random()
+        self._room = Room(parts.lane_options.room_bytes)
         self._readers = Pool("reader", parts.reader_count)
         self._lister: ListerLoop | None = None
         self._lister_incarnation = 0
@@ -230,6 +232,9 @@ class Worker:
         for lane in list(self._lanes.values()):
             if lane.wake_at_ms is not None and lane.wake_at_ms <= now_ms:
                 self._handle(lane, Tick())
+        for lane in sorted(self._lanes.values(), key=lambda lane: lane.waits_for_room_since_ms or 0):
+            if lane.waits_for_room_since_ms is not None and self._room.fits(self._parts.lane_options.page_bytes):
+                self._handle(lane, Tick())
 
     def _tell(self, lane: int, event: Event) -> None:
         """Pass an event to a lane, from any thread."""
@@ -290,6 +295,7 @@ class Worker:
                 self._parts.lane_options,
                 incarnations=self._incarnations,
                 jitter=self._random.random,
+                room=self._room,
             )
             self._handle(self._lanes[number], ViewChanged())
         self._observer.assigned(sorted(self._lanes))

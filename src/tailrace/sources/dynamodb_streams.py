@@ -17,7 +17,16 @@ import msgspec
 from msgspec import Meta
 
 from tailrace.core.change import ViewType
-from tailrace.core.ports import Lister, ReadError, ReadFailure, ShardReader, SourcePage, StreamListing, TableStream
+from tailrace.core.ports import (
+    Lister,
+    PageDecoder,
+    ReadError,
+    ReadFailure,
+    ShardReader,
+    SourcePage,
+    StreamListing,
+    TableStream,
+)
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
 from tailrace.sources.aws_http import AwsClient, open_pool
@@ -62,8 +71,13 @@ class _StreamSpecification(msgspec.Struct, rename="pascal"):
     stream_view_type: ViewType | None = None
 
 
+class _Key(msgspec.Struct, rename="pascal"):
+    attribute_name: str
+
+
 class _Table(msgspec.Struct, rename="pascal"):
     table_name: str
+    key_schema: list[_Key] = []
     latest_stream_arn: str | None = None
     stream_specification: _StreamSpecification | None = None
 
@@ -129,6 +143,7 @@ class DynamoDBStreams(ShardReader, Lister):
         self,
         session: AwsSession,
         *,
+        decode: PageDecoder = decode_page,
         readers: int = 16,
         connect_timeout_s: float = 3,
         read_timeout_s: float = 10,
@@ -150,6 +165,7 @@ class DynamoDBStreams(ShardReader, Lister):
         )
         self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810")
         self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
+        self._decode = decode
         self._region = session.region
         self._sleep = sleep
         self._pace = Pace(describe_stream_per_second, clock, sleep)
@@ -162,7 +178,7 @@ class DynamoDBStreams(ShardReader, Lister):
             iterator = self._iterator(shard, position)
         payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": _RECORDS_MAX})
         body = self._streams.call("GetRecords", payload, subject)
-        page = decode_page(body, shard=shard, table=table, region=region)
+        page = self._decode(body, shard=shard, table=table, region=region)
         return page if position.since_ms is None else _since(page, position.since_ms)
 
     def table_names(self, patterns: list[str]) -> list[str]:
@@ -188,7 +204,8 @@ class DynamoDBStreams(ShardReader, Lister):
         arn = found.latest_stream_arn
         if arn is None or not is_stream_of(arn, table):
             raise broken(call.operation, subject, f"{arn} is not the ARN of a stream of this table")
-        return TableStream(table, arn, specification.stream_view_type)
+        key_names = tuple(key.attribute_name for key in found.key_schema)
+        return TableStream(table, arn, specification.stream_view_type, key_names)
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""
@@ -214,8 +231,8 @@ class DynamoDBStreams(ShardReader, Lister):
 
     def exists(self, shard: ShardRef) -> bool:
         """Tell whether the shard can be read, by asking for an iterator at its start."""
-        call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
         try:
+            call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
             self._ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator)
         except ReadError as error:
             if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import excerpt
+
+_ARN: Final = re.compile(
+    r"arn:[^:]*:dynamodb:(?P<region>[^:/]*):[^:/]*:table/(?P<table>[a-zA-Z0-9_.-]+)/stream/[^/\s]+"
+)
 
 
 class StreamArn(NamedTuple):
@@ -19,15 +24,14 @@ class StreamArn(NamedTuple):
 @lru_cache(maxsize=1024)
 def parse(stream_arn: str) -> StreamArn:
     """Take an ARN apart; the label may hold colons. Raises `ReadError` GONE for anything else."""
-    parts = stream_arn.split(":", 5)
-    path = parts[-1].split("/")
-    if len(parts) != 6 or len(path) != 4 or (path[0], path[2]) != ("table", "stream"):
+    found = _ARN.fullmatch(stream_arn)
+    if found is None:
         raise ReadError(
             f"{excerpt(stream_arn)!r} is not the ARN of a DynamoDB stream",
             ReadFailure.GONE,
             hint="it looks like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/LABEL",
         )
-    return StreamArn(table=path[1], region=parts[3])
+    return StreamArn(**found.groupdict())
 
 
 def is_stream_of(stream_arn: str, table: str) -> bool:

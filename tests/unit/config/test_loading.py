@@ -92,13 +92,15 @@ def test_the_defaults(tmp_path: Path) -> None:
         },
         "topic": "{pipeline}.{table}",
         "topics": {"partitions": 6, "replication": "auto", "properties": {}},
+        "transform": [],
         "format": "debezium",
         "numbers": "exact",
         "tombstones": True,
         "errors": "dead-letter",
         "dead_letters": None,
         "lanes": 16,
-        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "100ms"},
+        "batch": {"changes": 5000, "bytes": "8MiB", "linger": "50ms"},
+        "buffer": "64MiB",
         "lambda": {
             "name": None,
             "architecture": "arm64",
@@ -116,7 +118,6 @@ def test_the_defaults(tmp_path: Path) -> None:
             "iterator_age_alarm": "15m",
             "vpc": {"subnets": [], "security_groups": []},
         },
-        "buffer": "16MiB",
     }
     assert pipeline.checkpoints_topic == "shop.checkpoints"
     assert pipeline.dead_letters_topic == "shop.dead-letters"

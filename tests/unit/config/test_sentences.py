@@ -30,8 +30,8 @@ OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: l
 SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
-    "its keys are name, kafka, source, topic, topics, format, numbers, tombstones, errors, dead_letters, lanes, "
-    "batch, buffer, lambda"
+    "its keys are name, kafka, source, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
+    "lanes, batch, buffer, lambda"
 )
 LONG = "n" * 100
 
@@ -167,7 +167,7 @@ CASES: list[tuple[str, str, str]] = [
     # keys that contradict each other
     ("poll", source("poll:\n  min: 2s"), "7: source.poll: has a `min` above its `max`; swap them"),
     ("external id", source("external_id: abc"), "7: source.external_id: has no use without a role; add `role_arn`, or leave it out"),
-    ("batch", top("batch:\n  bytes: 32MiB"), "8: batch.bytes: is more than `buffer`, so no batch could fill; raise `buffer` or lower it"),
+    ("batch", top("batch:\n  bytes: 128MiB"), "8: batch.bytes: is more than `buffer`, so no batch could fill; raise `buffer` or lower it"),
     ("table twice", GOOD.replace("users-*", "orders"), "6: source.tables[1]: `orders` is given twice; keep one"),
     ("left out", source("exclude: [orders]"), "6: source.tables[0]: `orders` is also left out by `exclude`; keep it in one of them"),
     ("one topic", top("topic: all"), "7: topic: would put several tables into one topic; put `{table}` into it: items of different tables can have the same key"),

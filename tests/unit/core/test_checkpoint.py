@@ -101,15 +101,47 @@ def test_a_record_older_than_can_be_read_is_refused() -> None:
         (b'["taken"]', b"\xff\xfe"),
         (b'["taken"]', b""),
         (b'["taken"]', b"[1]"),
-        (b'["taken"]', b'{"owner":"a"}'),
-        (b'["taken"]', b'{"owner":"a","nonce":"b","at_ms":"noon"}'),
-        (b'["checkpoint","a","b"]', b'{"table":"t","state":"odd","sequence":null,"created_ms":null,"at_ms":1}'),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a"}'),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a","nonce":"b","at_ms":"noon"}'),
+        (
+            b'["checkpoint","a","b"]',
+            b'{"v":1,"r":1,"table":"t","state":"odd","sequence":null,"created_ms":null,"at_ms":1}',
+        ),
         (b'["taken"]', b'{"v":"new","r":1,"owner":"a","nonce":"b","at_ms":1}'),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a","nonce":"b","at_ms":1,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a","nonce":"b","at_ms":-1}'),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a","nonce":"b","at_ms":99999999999999}'),
+        (
+            b'["checkpoint","a","b"]',
+            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"x7","created_ms":null,"at_ms":1}',
+        ),
+        (
+            b'["checkpoint","a","b"]',
+            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"","created_ms":null,"at_ms":1}',
+        ),
+        (
+            b'["checkpoint","a","b"]',
+            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"7\\n","created_ms":null,"at_ms":1}',
+        ),
+        (
+            b'["checkpoint","a","b"]',
+            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"%041d","created_ms":null,"at_ms":1}' % 7,
+        ),
+        (b'["pipeline"]', b'{"v":1,"r":1,"lanes":0,"created_ms":1}'),
+        (b'["taken"]', b'{"owner":"a","nonce":"b","at_ms":1}'),
+        (b'["taken"]', b'{"v":1,"owner":"a","nonce":"b","at_ms":1}'),
+        (b'["taken"]', b'{"v":1,"r":1,"owner":"a","nonce":"b","at_ms":1,"\xff":1}'),
+        (b"[" * 100_000, None),
+        (b'["plan\net"]', None),
+        (b'["planet%s"]' % (b"!" * 10_000), None),
+        (b'["taken","more"]', None),
+        (b'[ "taken"]', None),
     ],
 )
 def test_what_is_not_ours_is_refused_in_one_sentence_that_says_where(key: bytes | None, value: bytes | None) -> None:
     with pytest.raises(WorldError) as refused:
         decode(key, value, WHERE)
     assert str(refused.value).startswith(f"the record at {WHERE} is not a Tailrace checkpoint")
-    assert "\n" not in str(refused.value)
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 700
     assert "give the pipeline a name of its own" in refused.value.hint

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from support.lanes import NOW_MS, TABLE, checkpoint, page, shards_of_lane
 from tailrace.core.checkpoint import CheckpointKey, DeliveryKey, Method, MethodKey, MethodRecord, Taken, Write
-from tailrace.core.delivery import KEPT_MS, CatchUp, Failure, ShardDelivery
+from tailrace.core.delivery import CatchUp, Failure, ShardDelivery
 from tailrace.core.lane_messages import (
     CloseProducer,
     Command,
@@ -19,6 +19,7 @@ from tailrace.core.lane_messages import (
     Refusal,
 )
 from tailrace.core.page import Page
+from tailrace.core.reading import RETENTION_MS
 from tailrace.core.view import View
 
 LANES = 4
@@ -195,7 +196,7 @@ def test_without_a_shard_s_name_what_comes_again_is_published_again_without_a_ch
 def test_shards_that_ended_long_ago_are_forgotten() -> None:
     sandbox = Sandbox()
     *_, old = (shard for shard, _ in zip(shards_of_lane(1), range(5), strict=False))
-    old_ms = NOW_MS - KEPT_MS - 1
+    old_ms = NOW_MS - 2 * RETENTION_MS - 1
     sandbox.view.apply(1, CheckpointKey(*old), checkpoint("open", 1, at_ms=old_ms, table=TABLE))
     sandbox.view.apply(1, DeliveryKey(*old), Taken(owner="gone", nonce="gone/1", at_ms=old_ms))
     sandbox.publish(page(SHARD, 1))

@@ -12,14 +12,17 @@ from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
+    DeliveryKey,
     GapAccepted,
     ShardKey,
     ShardRecord,
     Start,
     TableKey,
     TableRecord,
+    Taken,
+    Write,
 )
-from tailrace.core.discovery import Reconciliation, leave_out, reconcile, reconcile_table, table_write
+from tailrace.core.discovery import Reconciliation, forget_outdated, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.core.view import View
@@ -63,15 +66,24 @@ class Pipeline:
         )
 
     def list(self, *shards: ListedShard, stream: str = STREAM, **options: object) -> dict[str, ShardRecord | None]:
-        """Reconcile, publish, and give what was published by shard id."""
+        """Reconcile, publish, and give the lineage that was published by shard id.
+
+        Lineage that is taken back takes the shard's checkpoint with it, behind it.
+        """
         result = self.reconcile(*shards, stream=stream, **options)  # type: ignore[arg-type]  # passed on as they are
         published: dict[str, ShardRecord | None] = {}
+        forgotten: list[str] = []
         for write in result.writes:
-            assert isinstance(write.key, ShardKey)
-            assert write.record is None or isinstance(write.record, ShardRecord)
+            assert isinstance(write.key, ShardKey | CheckpointKey)
             assert write.partition == lane_of(ref(write.key.shard_id, stream), LANE_COUNT)
             self.view.apply(write.partition, write.key, write.record)
+            if isinstance(write.key, CheckpointKey):
+                assert published[write.key.shard_id] is None
+                forgotten.append(write.key.shard_id)
+                continue
+            assert write.record is None or isinstance(write.record, ShardRecord)
             published[write.key.shard_id] = write.record
+        assert forgotten == [name for name, record in published.items() if record is None]
         return published
 
     def commit(self, name: str, record: Checkpoint | None, stream: str = STREAM) -> None:
@@ -273,6 +285,39 @@ def test_a_parent_is_kept_for_a_child_that_shows_late(pipeline: Pipeline) -> Non
     assert waits_for(published["c"]) == {"a"}
     pipeline.commit("c", checkpoint("open", 2))
     assert pipeline.list(listed("b", "a"), listed("c", "a"), gone=["a"]) == {"a": None}
+
+
+# What Lambda has delivered
+
+
+def test_where_lambda_delivered_the_workers_go_on_behind_it_wherever_a_pipeline_starts(pipeline: Pipeline) -> None:
+    pipeline.commit("b", checkpoint("open", 7))
+    starts = {
+        name: record.start
+        for name, record in pipeline.list(
+            listed("a", closed=True),
+            listed("b", "a", closed=True),
+            listed("c", "b"),
+            listed("x"),
+            start="LATEST",
+        ).items()
+        if record is not None
+    }
+    assert starts == {"a": "END", "b": "TRIM_HORIZON", "c": "TRIM_HORIZON", "x": "TRIM_HORIZON"}
+
+
+def test_what_lambda_left_is_forgotten_once_no_stream_holds_it_any_more(pipeline: Pipeline) -> None:
+    pipeline.commit("old", checkpoint("open", 7))
+    pipeline.commit("listed", checkpoint("open", 7))
+    pipeline.list(listed("listed"))
+    delivery = DeliveryKey(*ref("old"))
+    lane = lane_of(ref("old"), LANE_COUNT)
+    pipeline.view.apply(lane, delivery, Taken(owner="sandbox", nonce="sandbox/1", at_ms=NOW_MS))
+    assert forget_outdated(pipeline.view, NOW_MS + 2 * DAY_MS) == ()
+    assert forget_outdated(pipeline.view, NOW_MS + 2 * DAY_MS + 1) == (
+        Write(lane, CheckpointKey(*ref("old")), None),
+        Write(lane, delivery, None),
+    )
 
 
 # Another stream

@@ -263,6 +263,34 @@ def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffer
     assert len(lane.reads) == 1, "a place in the buffer is used as soon as it is free"
 
 
+def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answered() -> None:
+    lane = taken(A, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000))
+    given_up = lane.reads[A]
+    lane.leave_out(True)
+    assert lane.phase(A) is Phase.PAUSED
+    lane.leave_out(False)
+    assert lane.phase(A) is Phase.READY, "its page may still come: there is no room for another"
+    lane.handle(PageRead(given_up.incarnation, given_up.ticket, page(A, 1)))
+    assert lane.reads[A].ticket != given_up.ticket
+    lane.read(A, page(A, 1))
+    lane.wait(1_000)
+    assert sequences_in(lane.committed()) == [1]
+
+
+def test_the_shard_that_has_been_due_for_the_longest_is_read_first() -> None:
+    lane = taken(A, B, C, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000, pacing=Pacing(50, 50)))
+    order = []
+    for _ in range(9):
+        lane.wait(100)
+        (shard,) = lane.reads
+        order.append(shard)
+        lane.read(shard, page(shard))
+        if lane.is_committing():
+            lane.committed()
+    assert order[:3] == order[3:6] == order[6:]
+    assert set(order) == {A, B, C}
+
+
 def test_a_quiet_shard_writes_its_first_checkpoint_and_no_other() -> None:
     lane = taken(A)
     lane.read(A, page(A))
@@ -415,3 +443,19 @@ def test_a_shard_is_named_with_its_table_and_the_rest_of_the_pipeline_is_another
     assert lane.told(NoticeKind.SHARD_BEGUN)[0].table == TABLE
     assert LANE_COUNT > 1
     assert ELSEWHERE not in lane.lane.readings
+
+
+def test_a_page_of_which_all_is_dropped_is_committed_as_any_other() -> None:
+    lane = taken(A)
+    lane.read(A, page(A, 1))
+    lane.wait(100)
+    lane.committed()
+    dropped = msgspec.structs.replace(page(A, 2, 3), records=[], dropped_count=2)
+    for first, last in ((2, 3), (4, 5)):
+        lane.wait(100)
+        moved = msgspec.structs.replace(dropped, first_sequence=str(first), last_sequence=str(last))
+        lane.read(A, moved)
+        lane.wait(100)
+        written = checkpoints_in(lane.committed())[A]
+        assert written is not None
+        assert (written.state, written.sequence) == ("open", str(last))

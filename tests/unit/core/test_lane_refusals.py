@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 
 from support.lanes import LaneUnderTest, checkpoints_in, lineage, page, sequences_in, shards_of_lane
@@ -149,3 +150,18 @@ def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_anew(times: i
         assert lane.lane.wake_at_ms is not None
         assert lane.lane.wake_at_ms > lane.now_ms
         lane.take()
+
+
+def test_of_several_records_of_one_change_only_the_large_one_is_set_aside() -> None:
+    lane = taken()
+    several = msgspec.structs.replace(page(A, 1, 1, 1, 2), change_count=2)
+    for refusals in ([too_large(each, alone=False) for each in range(4)], [too_large(1, alone=True)]):
+        lane.read(A, several)
+        lane.wait(100)
+        lane.lose(*refusals)
+        lane.take()
+    lane.read(A, several)
+    lane.wait(100)
+    assert lane.commit is not None
+    assert lane.commit.transaction.pages[0].set_aside.keys() == {1}
+    assert sequences_in(lane.committed()) == [1, 1, 1, 2]

@@ -205,3 +205,50 @@ def test_a_relane_is_seen_in_any_lane_that_it_has_marked() -> None:
     assert (before, view.is_relaned) == (False, True)
     assert view.pipeline is not None
     assert view.pipeline.lanes == LANE_COUNT
+
+
+def test_what_lies_in_another_partition_than_its_own_does_not_count() -> None:
+    """Nothing orders it with what its own partition says."""
+    view = View(LANE_COUNT)
+    assert not changes(view, 1, TableKey(TABLE), TABLE_RECORD)
+    assert not changes(view, 1, AcceptKey(TABLE), GapAccepted(shards=((A, 5),), stream_arn=None, at_ms=NOW_MS))
+    assert not changes(view, 2, ShardKey(*A), lineage())
+    assert not changes(view, 2, CheckpointKey(*A), checkpoint("open", 1))
+    assert (view.tables, view.accepted, view.shards, view.checkpoints) == ({}, {}, {}, {})
+
+
+def concerned(view: View, shard: ShardRef, record: ShardRecord | Checkpoint | None) -> list[int]:
+    """Apply a shard's record and give the lanes that it concerns."""
+    before = [view.versions_of(lane) for lane in range(LANE_COUNT)]
+    apply(view, shard, record)
+    return [lane for lane in range(LANE_COUNT) if view.versions_of(lane) != before[lane]]
+
+
+def test_a_record_concerns_its_own_lane_and_a_shards_new_state_those_of_its_children() -> None:
+    child = next(shards_of_lane(3))
+    view = view_of((A, lineage()), (child, lineage(A)))
+    assert concerned(view, B, lineage()) == [1]
+    assert concerned(view, A, checkpoint("open", 1)) == [1, 3]
+    assert concerned(view, A, checkpoint("open", 2)) == []
+    assert concerned(view, A, checkpoint("ended", 3)) == [1, 3]
+    assert concerned(view, child, None) == [3]
+
+
+def test_what_stops_a_table_or_lets_it_go_on_concerns_every_lane() -> None:
+    view = view_of((A, lineage()))
+    assert concerned(view, A, checkpoint("gap", 1)) == list(range(LANE_COUNT))
+    assert concerned(view, A, checkpoint("open", 2)) == list(range(LANE_COUNT))
+    left_out = msgspec.structs.replace(TABLE_RECORD, state="left out")
+    stops = [changes(view, 0, TableKey(TABLE), record) for record in (TABLE_RECORD, left_out, TABLE_RECORD, None)]
+    assert stops == [False, True, True, False]
+
+
+def test_shards_are_known_by_stream_and_streams_by_table() -> None:
+    later = ShardRef(STREAM.replace("2024", "2025"), A.shard_id)
+    view = view_of((A, lineage()), (B, lineage(A)), (later, lineage()))
+    assert view.shards_of_stream(STREAM) == {A, B}
+    assert view.streams_of(TABLE) == {STREAM, later.stream_arn}
+    apply(view, later, None)
+    assert view.shards_of_stream(later.stream_arn) == set()
+    assert view.streams_of(TABLE) == {STREAM}
+    assert view.streams_of("users") == set()

@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 
 
 def metrics() -> list[Metric]:
-    registered = Metrics("shop", "shop.dead-letters", lambda arn: arn)
+    registered = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())])
     return list(registered.registry.collect())
 

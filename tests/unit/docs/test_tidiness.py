@@ -16,7 +16,7 @@ DOCSTRING_MAX = 120
 FORBIDDEN = {
     "the host of a package registry": re.compile(
         r"pypi\.org|pythonhosted\.org|maven\.org|maven\.apache\.org|mvnrepository|registry\.npmjs|npmjs\.(?:com|org)"
-        r"|crates\.io|proxy\.golang|anaconda\.org",
+        r"|crates\.io(?!-index)|proxy\.golang|anaconda\.org",
         re.IGNORECASE,
     ),
     # `me` is nobody: examples may be at home there.
@@ -73,6 +73,11 @@ def test_what_must_not_be_there_would_be_found(what: str, line: str) -> None:
 )
 def test_other_paths_are_no_fault(line: str) -> None:
     assert not FORBIDDEN["a path of one machine"].search(line)
+
+
+def test_the_name_that_every_cargo_lock_gives_the_index_is_no_fault() -> None:
+    source = 'source = "registry+https://github.com/rust-lang/crates.io-index"'
+    assert not FORBIDDEN["the host of a package registry"].search(source)
 
 
 def test_every_module_says_in_its_first_line_what_it_is_for() -> None:

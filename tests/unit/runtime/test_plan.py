@@ -14,7 +14,7 @@ from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.topics import Cluster, TopicState
-from tailrace.runtime.pipeline import dead_letters_topic, table_topic
+from tailrace.runtime.pipeline import dead_letters_topic, table_topics
 from tailrace.runtime.plan import (
     Plan,
     RefusedError,
@@ -97,14 +97,14 @@ def loaded(tmp_path: Path) -> LoadedPipeline:
 
 
 def test_a_topic_that_is_as_the_file_asks_gives_no_warning(loaded: LoadedPipeline) -> None:
-    spec = table_topic(loaded.pipeline, "orders")
+    (spec,) = table_topics(loaded.pipeline, "orders")
     config = {"retention.ms": "1000", "cleanup.policy": "compact", "max.message.bytes": "9000000"}
     assert topic_differences(loaded, spec, TopicState(spec.name, 6, 3), config) == ()
     assert topic_differences(loaded, spec, TopicState(spec.name, 6, 3), {}) == ()
 
 
 def test_a_topic_that_differs_is_used_with_a_warning_for_each_difference(loaded: LoadedPipeline) -> None:
-    spec = table_topic(loaded.pipeline, "orders")
+    (spec,) = table_topics(loaded.pipeline, "orders")
     config = {"retention.ms": "2000", "cleanup.policy": "compact", "max.message.bytes": "1048588"}
     assert topic_differences(loaded, spec, TopicState(spec.name, 3, 1), config) == (
         "topic shop.orders has partitions=3, the file asks for 6; it is used as it is",
@@ -116,7 +116,7 @@ def test_a_topic_that_differs_is_used_with_a_warning_for_each_difference(loaded:
 
 
 def test_a_topic_that_takes_less_than_a_batch_is_told_of(loaded: LoadedPipeline) -> None:
-    spec = table_topic(loaded.pipeline, "orders")
+    (spec,) = table_topics(loaded.pipeline, "orders")
     batches, records = topic_differences(loaded, spec, TopicState(spec.name, 6, 3), {"max.message.bytes": "50000"})
     assert "less than the batches of 1000000 bytes" in batches
     assert "set batch.size below it in the kafka section" in batches
@@ -134,7 +134,7 @@ def test_partitions_that_the_file_does_not_ask_for_are_no_difference(tmp_path: P
         "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource: {type: dynamodb-streams, tables: [orders]}\n"
     )
     loaded = load(file)
-    spec = table_topic(loaded.pipeline, "orders")
+    (spec,) = table_topics(loaded.pipeline, "orders")
     assert topic_differences(loaded, spec, TopicState(spec.name, 12, 2), {}) == ()
 
 
@@ -167,6 +167,7 @@ def three_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedPipel
     """A new pipeline of three tables on a cluster without topics."""
     monkeypatch.setattr(clients, "admin", lambda _user: None)
     monkeypatch.setattr(topics, "describe", lambda _admin, _user: Cluster("abc", 1, 1, {}))
+    monkeypatch.setattr(topics, "broker_config", lambda _admin, _user, _broker: {})
     file = tmp_path / "shop.yaml"
     file.write_text(
         "name: shop\n"

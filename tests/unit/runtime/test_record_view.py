@@ -141,3 +141,13 @@ def test_a_template_without_the_table() -> None:
     one = pipeline(topic="all.{pipeline}", source={"type": "dynamodb-streams", "tables": ["orders"]})
     assert tables_by_topic(one)("all.shop") == "orders"
     assert tables_by_topic(one)("all.other") is None
+
+
+def test_the_topics_of_a_route_are_those_of_its_table() -> None:
+    steps = [
+        {"tables": ["orders"], "route": {"by": "op", "topics": {"c": "{pipeline}.new", "d": "old"}, "otherwise": "x"}},
+        {"tables": ["users-*"], "route": {"by": "op", "topics": {"c": "{table}.new"}}},
+    ]
+    table_of = tables_by_topic(pipeline(transform=steps))
+    topics = ("shop.new", "old", "x", "users-eu.new", "users-test.new", "shop.users-eu", "other")
+    assert list(map(table_of, topics)) == ["orders", "orders", "orders", "users-eu", None, "users-eu", None]

@@ -6,10 +6,10 @@ import pytest
 
 from support.checkpoints import BORN_MS, checkpoint, lineage, shard, stream, table, view_of
 from tailrace.cli.status import lines
-from tailrace.core.checkpoint import AcceptKey, GapAccepted, Write
+from tailrace.core.checkpoint import AcceptKey, GapAccepted, Taken, TakenKey, Write
 from tailrace.core.shard import lane_of
 from tailrace.kafka.membership import Group
-from tailrace.runtime.status import Status, TableStatus, tables_of
+from tailrace.runtime.status import Status, TableStatus, tables_of, untaken_lanes
 
 LANES = 4
 NOW_MS = BORN_MS + 60_000
@@ -135,6 +135,18 @@ def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> Non
 
 def test_a_pipeline_whose_tables_nobody_has_listed_says_so() -> None:
     assert list(lines(Status("shop", NOW_MS, LANES, (), ())))[1] == "no table was listed yet"
+
+
+def test_lanes_whose_owner_has_not_taken_them_are_named() -> None:
+    """Those with work: lane 0 has the listing, the others their shards."""
+    number = lane_of(shard(1), LANES)
+    writes = [*known(1), Write(number, TakenKey(), Taken(owner="host:1:a", nonce="n", at_ms=1))]
+    owned_by = {owner: Group((owner,), dict.fromkeys(range(LANES), owner)) for owner in ("host:1:a", "host:2:b")}
+    assert untaken_lanes(view_of(LANES, *writes), owned_by["host:1:a"]) == (0,)
+    assert untaken_lanes(view_of(LANES, *writes), owned_by["host:2:b"]) == tuple(sorted({0, number}))
+    assert untaken_lanes(view_of(LANES, *writes), NOBODY) == ()
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (), (0, 3))))
+    assert text[1] == "! not taken yet by their workers: lanes 0, 3; if it stays so, their logs and /readyz say why"
 
 
 def test_the_stream_of_a_table_is_told() -> None:

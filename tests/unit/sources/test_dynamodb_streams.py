@@ -178,6 +178,17 @@ def test_a_missing_permission_to_list_is_told(fake: FakeAws, streams: DynamoDBSt
             },
             TableStream("orders", STREAM, "NEW_IMAGE"),
         ),
+        (
+            {
+                "LatestStreamArn": STREAM,
+                "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+                "KeySchema": [
+                    {"AttributeName": "id", "KeyType": "HASH"},
+                    {"AttributeName": "at", "KeyType": "RANGE"},
+                ],
+            },
+            TableStream("orders", STREAM, "NEW_IMAGE", ("id", "at")),
+        ),
         ({"LatestStreamArn": STREAM}, TableStream("orders", None, None)),
         (
             {"LatestStreamArn": STREAM, "StreamSpecification": {"StreamEnabled": False}},
@@ -374,6 +385,11 @@ def test_a_shard_that_is_not_found_or_trimmed_does_not_exist(
 ) -> None:
     fake.answers("GetShardIterator", failure(code))
     assert not streams.exists(SHARD)
+
+
+def test_a_shard_of_something_that_is_no_stream_does_not_exist(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    assert not streams.exists(ShardRef("arn:aws:s3:::bucket", "shardId-1"))
+    assert fake.asked == []
 
 
 @pytest.mark.parametrize("answer", [*PASSING, failure("AccessDeniedException"), failure("Odd")])

@@ -62,7 +62,7 @@ def test_a_record_of_get_records_becomes_a_change() -> None:
     assert page.size_bytes == len(json.dumps({"Records": [record_of()], "NextShardIterator": "next"}))
     assert not page.full
     (record,) = page.records
-    assert json.loads(record.raw) == record_of()
+    assert json.loads(bytes(record.raw)) == record_of()
     assert (record.sequence, record.created_ms, record.error) == ("100000000000000000001", 1_714_557_600_000, None)
     assert record.change == Change(
         op="u",
@@ -196,7 +196,7 @@ def test_only_the_record_that_cannot_be_understood_is_set_aside(wrong: dict[str,
     assert last.change is not None
     assert bad.change is None
     assert bad.sequence == "100000000000000000002"
-    assert json.loads(bad.raw) == poison
+    assert json.loads(bytes(bad.raw)) == poison
     assert isinstance(bad.error, RecordError)
     assert str(bad.error).startswith(
         "record 100000000000000000002 of shard shardId-1 of table orders cannot be understood: "

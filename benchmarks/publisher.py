@@ -1,0 +1,80 @@
+"""Page bytes to committed transaction, with the worker's own parts: decode, convert, outbox, the lane's producer."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+from benchmarks.transcoders import Transcode
+from tailrace.core.lane_messages import Committed, ProducerOpened, Transaction
+from tailrace.core.outbox import Outbox
+from tailrace.core.page import Page
+from tailrace.kafka.lane_producer import LaneProducer
+
+BATCH_CHANGES = 5_000
+BATCH_BYTES = 8 << 20
+
+
+class Publisher:
+    """One lane's path, without threads around it."""
+
+    def __init__(self, kafka: Mapping[str, str], checkpoint_topic: str) -> None:
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        self._producer = LaneProducer(
+            f"{name}.lane-0",
+            1,
+            pipeline=name,
+            checkpoint_topic=checkpoint_topic,
+            dead_letters_topic="bench.dead-letters",
+            properties=kafka,
+        )
+        opened = self._producer.open(10)
+        assert isinstance(opened, ProducerOpened), opened
+
+    def commit(self, pages: Sequence[Page]) -> int:
+        """Publish pages in one transaction, each with its checkpoint; give the number of changes."""
+        outbox = Outbox(0)
+        for page in pages:
+            outbox.add_page(
+                page,
+                table=page.table,
+                state="open",
+                sequence=page.last_sequence,
+                created_ms=page.last_created_ms,
+                trimmed=False,
+                at_ms=0,
+                open_ms=0,
+                now_ms=0,
+            )
+        self.publish(outbox.cut(1 << 30, 1 << 40, 0))
+        return sum(page.change_count for page in pages)
+
+    def publish(self, transaction: Transaction) -> None:
+        """Carry out one transaction."""
+        outcome = self._producer.commit(transaction)
+        assert isinstance(outcome, Committed), outcome
+
+    def close(self) -> None:
+        """Drop the producer."""
+        self._producer.close()
+
+
+class Carrier:
+    """Carries ready-made page bodies: each step is one transaction of the default batch."""
+
+    def __init__(self, publisher: Publisher, transcode: Transcode, bodies: Sequence[bytes]) -> None:
+        self._publisher = publisher
+        self._transcode = transcode
+        self._bodies = cycle(bodies)
+
+    def step(self) -> int:
+        """Transcode pages until a bound of the batch is met, and commit them."""
+        taken: list[Page] = []
+        changes = size_bytes = 0
+        while changes < BATCH_CHANGES and size_bytes < BATCH_BYTES:
+            page = self._transcode(next(self._bodies))
+            taken.append(page)
+            changes += page.change_count
+            size_bytes += page.size_bytes
+        return self._publisher.commit(taken)

@@ -1,0 +1,70 @@
+"""The ways to make the page that a lane publishes of a page's bytes: pure Python, and native where it is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Literal
+
+from benchmarks.page_server import STREAM_ARN, TABLE, Stream
+from tailrace.config import from_flags
+from tailrace.core.page import Page
+from tailrace.core.ports import SourcePage
+from tailrace.core.shard import ShardRef
+from tailrace.formats import FormatName, make_format
+from tailrace.runtime.converter import Converter
+from tailrace.runtime.transcoder import choose
+from tailrace.sources.stream_arn import table_of
+from tailrace.sources.stream_record import decode_page
+
+How = Literal["pure", "native"]
+Transcode = Callable[[bytes], Page]
+
+SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
+
+
+def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
+    """Make the converter of a pipeline whose table has this topic."""
+    return Converter(
+        make_format(format_name, pipeline="bench", numbers="exact"),
+        pipeline="bench",
+        topic_of=lambda _table: topic,
+        table_of=table_of,
+        dead_letters_topic="bench.dead-letters",
+        tombstones=True,
+        errors_fail=False,
+    )
+
+
+def installed() -> list[How]:
+    """Name the transcoders that this environment has."""
+    return ["pure", "native"] if find_spec("tailrace_native") else ["pure"]
+
+
+def environment(how: How) -> dict[str, str]:
+    """Give the environment in which a worker uses this transcoder."""
+    return {"TAILRACE_NATIVE": "on" if how == "native" else "off"}
+
+
+def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, Transcode]:
+    """Give each way that this environment has, by name."""
+    return {how: _transcode(how, topic, format_name) for how in installed()}
+
+
+def _transcode(how: How, topic: str, format_name: FormatName) -> Transcode:
+    convert = converter(topic, format_name).convert
+    decode = _decoder(how, format_name)
+
+    def transcode(body: bytes) -> Page:
+        source = decode(body, shard=SHARD, table=TABLE, region="us-east-1")
+        return convert(SHARD, source, time.time_ns())
+
+    return transcode
+
+
+def _decoder(how: How, format_name: FormatName) -> Callable[..., SourcePage]:
+    if how == "pure":
+        return decode_page
+    pipeline = from_flags([TABLE], "localhost:9092", endpoint_url=None, region="us-east-1", name="bench").pipeline
+    return choose(environment(how)).decoder(pipeline.model_copy(update={"format": format_name}), lambda _table: None)

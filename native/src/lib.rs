@@ -1,0 +1,98 @@
+//! The Python module `tailrace_native`: hands a page's bytes to the transcoder with the interpreter lock released, and
+//! makes Python objects only of what comes out. `tailrace_native.pyi` says the same in Python's words.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyString};
+use tailrace_transcode as transcode;
+
+/// Converts the pages of one pipeline.
+#[pyclass(frozen, module = "tailrace_native")]
+struct Transcoder {
+    inner: transcode::Transcoder,
+}
+
+#[pymethods]
+impl Transcoder {
+    #[new]
+    #[pyo3(signature = (*, format, numbers, pipeline, version))]
+    fn new(format: &str, numbers: &str, pipeline: &str, version: &str) -> PyResult<Self> {
+        let format = match format {
+            "debezium" => transcode::Format::Debezium,
+            "item" => transcode::Format::Item,
+            "dynamodb-json" => transcode::Format::DynamoDbJson,
+            "cloudevents" => transcode::Format::CloudEvents,
+            _ => return Err(PyValueError::new_err(format!("there is no format {format}"))),
+        };
+        let numbers = match numbers {
+            "exact" => transcode::Numbers::Exact,
+            "string" => transcode::Numbers::String,
+            _ => return Err(PyValueError::new_err(format!("numbers are exact or string, not {numbers}"))),
+        };
+        Ok(Self { inner: transcode::Transcoder::new(format, numbers, pipeline, version) })
+    }
+
+    /// Gives the columns of the page's records and its next iterator, or None when the whole page is handed back.
+    #[pyo3(signature = (body, *, table, region, stream_arn, shard_id, now_ns))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    fn page<'py>(
+        &self,
+        py: Python<'py>,
+        body: &Bound<'py, PyBytes>,
+        table: &str,
+        region: &str,
+        stream_arn: &str,
+        shard_id: &str,
+        now_ns: u64,
+    ) -> PyResult<Option<(Columns<'py>, Option<Bound<'py, PyString>>)>> {
+        let text = body.as_bytes();
+        let shard = transcode::Shard { table, region, stream_arn, shard_id };
+        // A panic would otherwise pass the `except Exception` of a reader's thread and end it.
+        let page = py
+            .detach(|| catch_unwind(AssertUnwindSafe(|| self.inner.page(text, &shard, now_ns))))
+            .map_err(|_| PyRuntimeError::new_err("the native transcoder panicked"))?;
+        let Some(page) = page else { return Ok(None) };
+        let next_iterator = page.next_iterator.as_ref().map(|span| string(py, text, span)).transpose()?;
+        Ok(Some((columns(py, text, &page)?, next_iterator)))
+    }
+}
+
+type List<'py> = Bound<'py, PyList>;
+type Columns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>);
+
+/// Makes the Python objects of a page. Lists of columns cost less than a tuple a record, which the collector would visit.
+fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResult<Columns<'py>> {
+    let records = &page.records;
+    let output = |span: &Range<usize>| PyBytes::new(py, &page.output[span.clone()]);
+    let sequence = |record: &transcode::Record| record.made().map(|made| string(py, text, &made.sequence)).transpose();
+    let sequences = records.iter().map(sequence).collect::<PyResult<Vec<_>>>()?;
+    Ok((
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| output(&made.key))))?,
+        PyList::new(py, records.iter().map(|record| record.made()?.value.as_ref().map(output)))?,
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| made.created_ms)))?,
+        PyList::new(py, sequences)?,
+        PyList::new(py, records.iter().map(|record| record.made().map(|made| made.deletes)))?,
+        PyList::new(py, records.iter().map(|record| record.span().start))?,
+        PyList::new(py, records.iter().map(|record| record.span().end))?,
+    ))
+}
+
+fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {
+    PyString::from_bytes(py, &text[span.clone()])
+}
+
+#[pymodule]
+mod tailrace_native {
+    #[pymodule_export]
+    use super::Transcoder;
+
+    /// It goes with the Tailrace of the same version: they make the same bytes.
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "it is Python's name")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

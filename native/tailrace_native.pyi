@@ -1,0 +1,34 @@
+"""The native transcoder: pages of DynamoDB Streams to the keys and values of Kafka records."""
+
+from typing import final
+
+__version__: str
+"""It goes with the Tailrace of the same version: they make the same bytes."""
+
+@final
+class Transcoder:
+    """Converts the pages of one pipeline. Safe for many threads; it works with the interpreter lock released."""
+
+    def __new__(cls, *, format: str, numbers: str, pipeline: str, version: str) -> Transcoder:
+        """`version` is Tailrace's. Raises ValueError for a format or numbers that there are not."""
+
+    def page(
+        self, body: bytes, *, table: str, region: str, stream_arn: str, shard_id: str, now_ns: int
+    ) -> tuple[Columns, str | None] | None:
+        """Give the records of a body of GetRecords and the next iterator; None when the whole page is handed back.
+
+        A record that it is not sure of has only its place, and None in every other column. Raises RuntimeError when
+        it panicked.
+        """
+
+Columns = tuple[
+    list[bytes | None],
+    list[bytes | None],
+    list[int | None],
+    list[str | None],
+    list[bool | None],
+    list[int],
+    list[int],
+]
+"""Keys, values (None is a null value, too), creation times in milliseconds since the epoch, sequence numbers, whether
+the item was deleted, and where the records begin and end in the body: as many of each as there are records."""

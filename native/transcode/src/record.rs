@@ -1,0 +1,291 @@
+//! One record of a page: its fields in whatever order they come, its images converted as they are passed.
+//!
+//! Source: <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html>
+
+use std::ops::Range;
+
+use crate::Format;
+use crate::cursor::{Cursor, Sure, Unsure};
+use crate::item::{Items, Numbers};
+use crate::sorted::Sorter;
+
+/// The latest time whose nanoseconds fit in 64 bits (the year 2262).
+const CREATED_MS_MAX: u64 = (1 << 63) / 1_000_000;
+const SEQUENCE_DIGITS_MAX: usize = 40;
+
+/// What happened to the item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// INSERT
+    Create,
+    /// MODIFY
+    Update,
+    /// REMOVE
+    Delete,
+}
+
+/// A record's fields.
+pub struct Fields<'a> {
+    pub op: Op,
+    pub event_id: &'a [u8],
+    pub created_ms: u64,
+    /// Decimal digits.
+    pub sequence: Range<usize>,
+    pub view_type: &'a [u8],
+    /// Time to Live deleted the item.
+    pub expired: bool,
+}
+
+/// What was made of a record's keys and images. It keeps its memory from one record to the next.
+#[derive(Default)]
+pub struct Converted {
+    /// The message key.
+    pub key: Vec<u8>,
+    /// The key attributes as DynamoDB JSON in order, where the format shows them.
+    pub typed_keys: Vec<u8>,
+    pub before: Image,
+    pub after: Image,
+}
+
+/// One image, converted as the format needs it.
+#[derive(Default)]
+pub struct Image {
+    pub is_there: bool,
+    pub json: Vec<u8>,
+}
+
+/// Members that may come once only: of two, parsers differ in which they take.
+#[derive(Default)]
+struct Once(u32);
+
+impl Once {
+    fn see(&mut self, member: u32) -> Sure<()> {
+        if self.0 & (1 << member) != 0 {
+            return Err(Unsure);
+        }
+        self.0 |= 1 << member;
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct StreamRecord<'a> {
+    has_keys: bool,
+    created_ms: u64,
+    sequence: Option<Range<usize>>,
+    view_type: Option<&'a [u8]>,
+}
+
+/// Reads the record that the cursor stands before.
+pub struct Reader<'a, 'b> {
+    pub cursor: &'b mut Cursor<'a>,
+    pub sorter: &'b mut Sorter,
+    pub converted: &'b mut Converted,
+    pub format: Format,
+    pub numbers: Numbers,
+}
+
+impl<'a> Reader<'a, '_> {
+    /// Reads it whole and fills `converted`.
+    pub fn record(&mut self) -> Sure<Fields<'a>> {
+        let mut once = Once::default();
+        let (mut event_id, mut op, mut body, mut is_time_to_live) = (None, None, None, false);
+        let mut more = self.cursor.opens(b'{', b'}')?;
+        while more {
+            match self.cursor.name()? {
+                b"eventID" => {
+                    once.see(0)?;
+                    event_id = Some(self.cursor.plain_string()?);
+                }
+                b"eventName" => {
+                    once.see(1)?;
+                    op = Some(match self.cursor.plain_string()? {
+                        b"INSERT" => Op::Create,
+                        b"MODIFY" => Op::Update,
+                        b"REMOVE" => Op::Delete,
+                        _ => return Err(Unsure),
+                    });
+                }
+                b"dynamodb" => {
+                    once.see(2)?;
+                    body = Some(self.stream_record()?);
+                }
+                b"userIdentity" => {
+                    once.see(3)?;
+                    is_time_to_live = self.identity()?;
+                }
+                _ => self.cursor.skip()?,
+            }
+            more = self.cursor.goes_on(b'}')?;
+        }
+        let body = body.filter(|body| body.has_keys).ok_or(Unsure)?;
+        let op = op.ok_or(Unsure)?;
+        // An image that the operation cannot have is never read by the other path.
+        let odd = match op {
+            Op::Create => self.converted.before.is_there,
+            Op::Update => false,
+            Op::Delete => self.converted.after.is_there,
+        };
+        if odd {
+            return Err(Unsure);
+        }
+        Ok(Fields {
+            op,
+            event_id: event_id.ok_or(Unsure)?,
+            created_ms: body.created_ms,
+            sequence: body.sequence.ok_or(Unsure)?,
+            view_type: body.view_type.ok_or(Unsure)?,
+            expired: op == Op::Delete && is_time_to_live,
+        })
+    }
+
+    fn stream_record(&mut self) -> Sure<StreamRecord<'a>> {
+        let mut once = Once::default();
+        let mut body = StreamRecord::default();
+        self.converted.before.is_there = false;
+        self.converted.after.is_there = false;
+        let mut more = self.cursor.opens(b'{', b'}')?;
+        while more {
+            match self.cursor.name()? {
+                b"Keys" => {
+                    once.see(0)?;
+                    self.keys()?;
+                    body.has_keys = true;
+                }
+                b"NewImage" => {
+                    once.see(1)?;
+                    self.after()?;
+                }
+                b"OldImage" => {
+                    once.see(2)?;
+                    self.before()?;
+                }
+                b"SequenceNumber" => {
+                    once.see(3)?;
+                    body.sequence = Some(self.sequence()?);
+                }
+                b"ApproximateCreationDateTime" => {
+                    once.see(4)?;
+                    body.created_ms = self.created_ms()?;
+                }
+                b"StreamViewType" => {
+                    once.see(5)?;
+                    body.view_type = Some(self.view_type()?);
+                }
+                _ => self.cursor.skip()?,
+            }
+            more = self.cursor.goes_on(b'}')?;
+        }
+        Ok(body)
+    }
+
+    fn keys(&mut self) -> Sure<()> {
+        let start = self.cursor.at;
+        let Self { cursor, sorter, converted, .. } = self;
+        let mut items = Items { cursor, sorter, numbers: self.numbers };
+        converted.key.clear();
+        items.message_key(&mut converted.key)?;
+        if self.format == Format::DynamoDbJson {
+            items.cursor.at = start;
+            converted.typed_keys.clear();
+            items.in_order(&mut converted.typed_keys)?;
+        }
+        Ok(())
+    }
+
+    fn before(&mut self) -> Sure<()> {
+        if self.format == Format::Item {
+            // The bare item never shows it: it need only be an object or null.
+            let first = self.cursor.peek_token();
+            self.converted.before.is_there = first == b'{';
+            return if matches!(first, b'{' | b'n') { self.cursor.skip() } else { Err(Unsure) };
+        }
+        let Self { cursor, sorter, converted, .. } = self;
+        image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.before)
+    }
+
+    fn after(&mut self) -> Sure<()> {
+        let Self { cursor, sorter, converted, .. } = self;
+        image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.after)
+    }
+
+    fn sequence(&mut self) -> Sure<Range<usize>> {
+        let span = self.cursor.string()?.span;
+        let digits = &self.cursor.text[span.clone()];
+        let is_right = (1..=SEQUENCE_DIGITS_MAX).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+        if is_right { Ok(span) } else { Err(Unsure) }
+    }
+
+    /// Reads seconds since the epoch; null is 0, as if absent.
+    fn created_ms(&mut self) -> Sure<u64> {
+        if self.cursor.peek_token() == b'n' {
+            self.cursor.word(b"null")?;
+            return Ok(0);
+        }
+        let text = std::str::from_utf8(self.cursor.number()?).map_err(|_| Unsure)?;
+        let milliseconds = match text.parse::<u64>() {
+            Ok(seconds) => seconds.checked_mul(1000),
+            Err(_) => text.parse().ok().and_then(rounded_milliseconds),
+        };
+        milliseconds.filter(|&milliseconds| milliseconds <= CREATED_MS_MAX).ok_or(Unsure)
+    }
+
+    fn view_type(&mut self) -> Sure<&'a [u8]> {
+        let view_type = self.cursor.plain_string()?;
+        match view_type {
+            b"NEW_AND_OLD_IMAGES" | b"NEW_IMAGE" | b"OLD_IMAGE" | b"KEYS_ONLY" => Ok(view_type),
+            _ => Err(Unsure),
+        }
+    }
+
+    /// Tells whether Time to Live made the change: Lambda writes the names with a small first letter.
+    fn identity(&mut self) -> Sure<bool> {
+        if self.cursor.peek_token() == b'n' {
+            self.cursor.word(b"null")?;
+            return Ok(false);
+        }
+        let mut once = Once::default();
+        let (mut kind, mut principal): (&[u8], &[u8]) = (b"", b"");
+        let mut more = self.cursor.opens(b'{', b'}')?;
+        while more {
+            match self.cursor.name()? {
+                b"type" | b"Type" => {
+                    once.see(0)?;
+                    kind = self.cursor.plain_string()?;
+                }
+                b"principalId" | b"PrincipalId" => {
+                    once.see(1)?;
+                    principal = self.cursor.plain_string()?;
+                }
+                _ => self.cursor.skip()?,
+            }
+            more = self.cursor.goes_on(b'}')?;
+        }
+        Ok(kind == b"Service" && principal == b"dynamodb.amazonaws.com")
+    }
+}
+
+fn image(items: &mut Items, format: Format, image: &mut Image) -> Sure<()> {
+    if items.cursor.peek_token() == b'n' {
+        return items.cursor.word(b"null");
+    }
+    image.json.clear();
+    if format == Format::DynamoDbJson {
+        // Any JSON is put in order, but an image is an object.
+        if items.cursor.peek() != b'{' {
+            return Err(Unsure);
+        }
+        items.in_order(&mut image.json)?;
+    } else {
+        items.item(&mut image.json)?;
+    }
+    image.is_there = true;
+    Ok(())
+}
+
+/// Rounds as Python does: half a millisecond to the even one.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the bounds are checked just before")]
+fn rounded_milliseconds(seconds: f64) -> Option<u64> {
+    let milliseconds = (seconds * 1000.0).round_ties_even();
+    (0.0..1e15).contains(&milliseconds).then_some(milliseconds as u64)
+}

@@ -1,0 +1,71 @@
+"""Which transcoder makes Kafka's messages of a page: the native one where it is installed, else pure Python."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Final, Literal, NamedTuple
+
+from tailrace import __version__, formats
+from tailrace.config import Pipeline
+from tailrace.core.ports import PageDecoder, SourcePage
+from tailrace.core.shard import ShardRef
+from tailrace.errors import WorldError
+from tailrace.sources.native_pages import NativeDecoder
+from tailrace.sources.stream_record import decode_page
+
+VARIABLE: Final = "TAILRACE_NATIVE"
+_INSTALL: Final = f"pip install 'tailrace[native]=={__version__}'"
+
+
+class Transcoder(NamedTuple):
+    """The transcoder of this process, and why it is this one."""
+
+    name: Literal["native", "pure"]
+    why: str
+    module: ModuleType | None = None
+
+    def decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> PageDecoder:
+        """Make what decodes the pages of a pipeline; `transformation_of` gives a table's transformation."""
+        if self.module is None:
+            return decode_page
+        transcoder = self.module.Transcoder(
+            format=pipeline.format, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
+        )
+        native = NativeDecoder(transcoder, formats.headers(pipeline.format))
+
+        def decode(body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
+            # A transformation needs changes, and the native transcoder only makes messages.
+            return (native if transformation_of(table) is None else decode_page)(
+                body, shard=shard, table=table, region=region
+            )
+
+        return decode
+
+
+def choose(environment: Mapping[str, str] = os.environ) -> Transcoder:
+    """Choose by `TAILRACE_NATIVE`: `off` is pure Python, `on` native or nothing, unset native where it is installed.
+
+    Raises WorldError when `on` cannot be had, and for another value.
+    """
+    wanted = environment.get(VARIABLE, "")
+    if wanted not in {"", "on", "off"}:
+        raise WorldError(f"{VARIABLE} is {wanted!r}", hint="set it to on or off, or leave it unset")
+    if wanted == "off":
+        return Transcoder("pure", f"{VARIABLE} is off")
+    try:
+        module = importlib.import_module("tailrace_native")
+    except ModuleNotFoundError:
+        why = "tailrace-native is not installed"
+    except ImportError as error:
+        why = f"tailrace-native cannot be loaded: {error}"
+    else:
+        if module.__version__ == __version__:
+            return Transcoder("native", f"tailrace-native {__version__} is installed", module)
+        # Another version may make other bytes.
+        why = f"tailrace-native {module.__version__} does not go with tailrace {__version__}"
+    if wanted == "on":
+        raise WorldError(f"{VARIABLE} is on, but {why}", hint=_INSTALL)
+    return Transcoder("pure", why)

@@ -1,0 +1,35 @@
+"""What the worker counts: of a committed transaction, of reads that failed, also of what can be no shard."""
+
+from __future__ import annotations
+
+import msgspec
+
+from support.lanes import page, shards_of_lane
+from tailrace.core.lane_messages import Transaction
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import ShardRef
+from tailrace.runtime.metrics import Metrics
+from tailrace.sources.stream_arn import table_of
+
+SHARD = next(shards_of_lane(1))
+
+
+def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
+    some = msgspec.structs.replace(page(SHARD, 1, 2), change_count=5, dropped_count=3)
+    nothing = msgspec.structs.replace(page(SHARD, 3), records=[], change_count=1, dropped_count=1)
+    metrics.committed(Transaction((some, nothing), ()), 0.1, 0)
+    counted = {
+        name: metrics.registry.get_sample_value(f"tailrace_changes_{name}_total", {"table": "orders"})
+        for name in ("published", "dropped")
+    }
+    assert counted == {"published": 2, "dropped": 4}
+
+
+def test_a_read_that_failed_is_counted_even_when_its_stream_can_be_none() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
+    for stream in ("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/1", "arn:aws:s3:::bucket"):
+        metrics.read_failed(ShardRef(stream, "shardId-1"), ReadFailure.GONE, 0.1)
+    for table in ("orders", ""):
+        labels = {"table": table, "result": "gone"}
+        assert metrics.registry.get_sample_value("tailrace_reads_total", labels) == 1
