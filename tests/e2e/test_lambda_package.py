@@ -164,6 +164,20 @@ def test_a_file_that_the_pipeline_needs_must_be_included(
     assert run("package", "lambda", pipeline, "--output", tmp_path / "out", "--include", tmp_path / "name").code == 0
 
 
+def test_a_module_that_the_pipeline_transforms_with_must_be_included(
+    pipeline: Path, tmp_path: Path, wheelless: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = tmp_path / "my_module.py"
+    module.write_text("def redact(change):\n    return change\n")
+    pipeline.write_text(f"{PIPELINE}transform: my_module:redact\n")
+    run = CommandLine(capsys)
+    outcome = run("package", "lambda", pipeline, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "it transforms with my_module:redact, which would not be in the package" in outcome.err
+    assert "add --include my_module.py" in outcome.err
+    assert run("package", "lambda", pipeline, "--output", tmp_path / "out", "--include", module).code == 0
+
+
 @pytest.fixture
 def wheelless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages without dependencies: nothing is fetched."""

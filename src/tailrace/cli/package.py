@@ -76,7 +76,7 @@ def package_lambda(
 
     loaded = load_without_secrets(file) if file else None
     if loaded:
-        _check_files(loaded, include or [])
+        _check_included(loaded, {path.name for path in include or []})
     if architecture is None:
         architecture = Architecture(loaded.pipeline.function.architecture) if loaded else Architecture.ARM64
     target = Target(architecture.value, python.value)
@@ -84,14 +84,24 @@ def package_lambda(
     typer.echo(msgspec.json.encode(built).decode() if as_json else "\n".join(_lines(built)))
 
 
-def _check_files(loaded: LoadedPipeline, include: list[Path]) -> None:
-    """Refuse a pipeline that refers to a file which the function would not find."""
+def _check_included(loaded: LoadedPipeline, included: set[str]) -> None:
+    """Refuse a pipeline that needs a file or a module which the function would not find."""
     for reference in sorted(loaded.references):
-        if reference.kind == "file" and Path(reference.name).parts[0] not in {path.name for path in include}:
+        if reference.kind == "file" and Path(reference.name).parts[0] not in included:
             raise FileError(
                 f"it refers to the file {reference.name}, which would not be in the package",
                 file=loaded.file,
                 hint=f"add --include {reference.name} and name it without its folder, or write ${{secret:NAME}}",
+            )
+    for step in loaded.pipeline.transform:
+        if step.function is None:
+            continue
+        module = step.function.partition(":")[0].split(".")[0]
+        if not included & {module, f"{module}.py"}:
+            raise FileError(
+                f"it transforms with {step.function}, which would not be in the package",
+                file=loaded.file,
+                hint=f"add --include {module}.py, or the folder {module}",
             )
 
 
