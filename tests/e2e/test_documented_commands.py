@@ -48,6 +48,9 @@ COVERED = {
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",
     "tailrace demo --seconds 10 --json": "test_demo.py",
+    "tailrace package lambda pipeline.yaml --output build/lambda": "test_lambda_package.py",
+    "tailrace deploy-files lambda pipeline.yaml --format sam": "test_deploy_files.py",
+    "tailrace deploy-files lambda pipeline.yaml --format sam --lookup": "unit/deploy/test_deployment.py",
 }
 """Documented command lines that are run elsewhere, and where."""
 

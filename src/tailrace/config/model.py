@@ -35,6 +35,7 @@ from tailrace.config.fields import (
     as_written,
     topic_fault,
 )
+from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
@@ -275,6 +276,9 @@ class Pipeline(Part):
         alias="buffer",
         description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
         "most two batches of it.",
+    )
+    function: LambdaFunction = Field(
+        default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
     )
 
     @property
