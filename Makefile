@@ -21,9 +21,9 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
 
-setup: $(READY) $(NATIVE)  ## Make .venv with everything in it; again when requirements/dev.txt or pyproject.toml change
+setup: $(READY) $(NATIVE)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Tailrace needs Python 3.11 or newer with venv and ensurepip, and none of python3 and" \
 		"python3.11 to python3.14 on PATH is that; install one (on Debian and Ubuntu: apt install python3 python3-venv)" \
 		"or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -31,6 +31,9 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m venv $(VENV)/deploy-checks
+	@$(VENV)/deploy-checks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		-r requirements/deploy-checks.txt
 	@touch $@
 
 native: $(NATIVE)  ## Build the native transcoder into .venv, or say why not
@@ -77,12 +80,17 @@ fmt: $(READY)  ## Format the code and mend what can be mended
 	@if command -v cargo >/dev/null; then cargo fmt $(CRATE) --all; fi
 
 # uv is not among the requirements that it writes: it lives in an environment of its own for this one command.
-lock: $(READY)  ## Write requirements/dev.txt anew from pyproject.toml
+lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		--no-emit-package tailrace-native pyproject.toml -o requirements/dev.txt
+		--no-emit-package tailrace-native pyproject.toml -o requirements/dev.txt; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --group deploy-checks \
+		-o requirements/deploy-checks.txt; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate \
+		--custom-compile-command "make lock" --constraint requirements/dev.txt --group layer \
+		-o src/tailrace/deploy/requirements.txt
 
 clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
 	rm -rf $(VENV) native/target .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 import uuid
 from collections.abc import Mapping
 from decimal import Decimal
@@ -58,6 +59,7 @@ class NaivePipeline:
 
     def _publish(self, record: dict[str, Any]) -> None:
         body = record["dynamodb"]
+        now_ns = time.time_ns()
         created_ms = int(body["ApproximateCreationDateTime"].timestamp() * 1000)
         envelope = {
             "before": self._item(body.get("OldImage")),
@@ -76,9 +78,13 @@ class NaivePipeline:
                 "sequence": body["SequenceNumber"],
                 "event_id": record["eventID"],
                 "ts_ms": created_ms,
+                "ts_us": created_ms * 1_000,
+                "ts_ns": created_ms * 1_000_000,
             },
             "op": _OPS[record["eventName"]],
-            "ts_ms": created_ms,
+            "ts_ms": now_ns // 1_000_000,
+            "ts_us": now_ns // 1_000,
+            "ts_ns": now_ns,
             "transaction": None,
         }
         key = json.dumps(self._item(body["Keys"]), default=_plain, sort_keys=True)

@@ -39,7 +39,8 @@ def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
 
 def installed() -> list[How]:
     """Name the transcoders that this environment has."""
-    return ["pure", "native"] if find_spec("tailrace_native") else ["pure"]
+    has_native = find_spec("tailrace_native") and find_spec("tailrace.runtime.transcoder")
+    return ["pure", "native"] if has_native else ["pure"]
 
 
 def environment(how: How) -> dict[str, str]:

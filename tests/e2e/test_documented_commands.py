@@ -48,6 +48,9 @@ COVERED = {
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",
     "tailrace demo --seconds 10 --json": "test_demo.py",
+    "tailrace package lambda pipeline.yaml --output build/lambda": "test_lambda_package.py",
+    "tailrace deploy-files lambda pipeline.yaml --format sam": "test_deploy_files.py",
+    "tailrace deploy-files lambda pipeline.yaml --format sam --lookup": "unit/deploy/test_deployment.py",
 }
 """Documented command lines that are run elsewhere, and where."""
 
@@ -374,6 +377,7 @@ HOW: dict[str, Scenario] = {
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
     "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),
     "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
+    "tailrace switch pipeline.yaml --to lambda": ("stopped_shop", partial(ends, saying="is served by lambda now")),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
     "tailrace simulate lambda my_function:handler --table orders --endpoint-url http://localhost:8000": (

@@ -13,7 +13,7 @@ from support.checkpoints import stream
 from support.kafka_clients import read_committed
 from support.names import unique
 from support.pipeline_file import write_file
-from tailrace.config import Pipeline, load
+from tailrace.config import LambdaFunction, Pipeline, load
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka.checkpoint_topic import read_view
@@ -93,8 +93,8 @@ def sandbox(pipeline: Pipeline) -> Iterator[Callable[..., Function]]:
     """Starts sandboxes."""
     with ExitStack() as opened:
 
-        def start(**options: Any) -> Function:
-            function = Function(pipeline, unique("sandbox"), **options)
+        def start(served: Pipeline = pipeline, **options: Any) -> Function:
+            function = Function(served, unique("sandbox"), **options)
             opened.callback(function.close)
             return function
 
@@ -179,6 +179,18 @@ def test_without_a_window_a_batch_that_comes_again_is_published_again(
         assert function.handle(event(1, shard=None), plenty) == {"batchItemFailures": []}
     assert published(pipeline) == [1, 1]
     assert "at least once" in caplog.text
+
+
+def test_several_batches_of_a_shard_at_once_are_published_at_least_once(
+    pipeline: Pipeline, sandbox: Callable[..., Function], caplog: pytest.LogCaptureFixture
+) -> None:
+    lambda_key = {"window": "0s", "parallelization_factor": 2}
+    several = pipeline.model_copy(update={"function": LambdaFunction.model_validate(lambda_key)})
+    function = sandbox(several)
+    assert "changes are published at least once" in caplog.text, "it is told at the start"
+    for _ in range(2):
+        assert function.handle(event(1), plenty) == whole()
+    assert published(pipeline) == [1, 1]
 
 
 def test_an_event_from_elsewhere_is_refused(sandbox: Callable[..., Function]) -> None:

@@ -47,6 +47,19 @@ OnDelivery = Callable[[KafkaError | None, object], None]
 Translate = Callable[[bytes], bytes]
 
 
+class _Delivered:
+    """What the client shows of a message in its delivery report."""
+
+    def __init__(self, message: Message) -> None:
+        self._message = message
+
+    def key(self) -> bytes | None:
+        return self._message.key
+
+    def value(self) -> bytes | None:
+        return self._message.value
+
+
 class UnansweredError(Exception):
     """No answer came in time: the request may have been carried out, may never be, or may be later."""
 
@@ -242,8 +255,8 @@ class ModelProducer:
     def _report(self, error: KafkaError) -> None:
         """Tell of a batch that failed."""
         self._failed = error
-        for _, on_delivery in self._queue.pop(next(iter(self._queue)), []):
-            on_delivery(error, None)
+        for message, on_delivery in self._queue.pop(next(iter(self._queue)), []):
+            on_delivery(error, _Delivered(message))
 
     def _refused(self, error: BrokerError) -> KafkaException:
         refusal = KafkaError(_CODES[type(error)])

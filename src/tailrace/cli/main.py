@@ -13,7 +13,9 @@ from tailrace import __version__
 from tailrace.cli import (
     accept_gap,
     demo,
+    deploy_files,
     local,
+    package,
     plan,
     relane,
     run,
@@ -68,6 +70,8 @@ app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)
 app.command()(version.version)
+app.add_typer(package.app, name="package")
+app.add_typer(deploy_files.app, name="deploy-files")
 app.add_typer(simulate.app, name="simulate")
 app.add_typer(local.app, name="local")
 

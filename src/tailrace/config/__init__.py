@@ -1,6 +1,8 @@
 """The pipeline file: reading, checking and explaining it."""
 
-from tailrace.config.load import LoadedPipeline, from_flags, load, load_text
+from tailrace.config.document import Reference
+from tailrace.config.function import LambdaFunction
+from tailrace.config.load import LoadedPipeline, from_flags, load, load_text, load_without_secrets
 from tailrace.config.model import Batch, Discovery, KafkaProperties, Pipeline, Poll, Source, Topics
 from tailrace.config.problem import FileErrors
 from tailrace.config.schema import json_schema
@@ -11,9 +13,11 @@ __all__ = [
     "Discovery",
     "FileErrors",
     "KafkaProperties",
+    "LambdaFunction",
     "LoadedPipeline",
     "Pipeline",
     "Poll",
+    "Reference",
     "Secrets",
     "Source",
     "Topics",
@@ -21,4 +25,5 @@ __all__ = [
     "json_schema",
     "load",
     "load_text",
+    "load_without_secrets",
 ]

@@ -74,6 +74,9 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
         yield ("source", "external_id"), "has no use without a role", "add `role_arn`, or leave it out"
     if batch.size_bytes > pipeline.buffer_bytes:
         yield ("batch", "bytes"), "is more than `buffer`, so no batch could fill", "raise `buffer` or lower it"
+    if pipeline.function.parallelization_factor > 1 and pipeline.function.window_ms:
+        mend = "set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"
+        yield ("lambda", "parallelization_factor"), "is above 1 together with a window, which AWS refuses", mend
     yield from _tables(pipeline)
     yield from _topics(pipeline)
     yield from _steps(pipeline)

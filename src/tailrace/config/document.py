@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from tailrace.config.interpolate import Interpolated, interpolate
+from tailrace.config.interpolate import Interpolated, LookUp, interpolate, look_up
 from tailrace.config.problem import InvalidError, Path, dotted
 from tailrace.config.secrets import is_credential, is_secret, parts_of, secrets_in
 from tailrace.errors import FileError
@@ -37,6 +37,13 @@ for _kind, _pattern in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _kind, _pattern, None)
 
 
+class Reference(NamedTuple):
+    """What a value refers to: `env`, `file` or `secret`, and its name."""
+
+    kind: str
+    name: str
+
+
 @dataclass
 class Document:
     """A file's data, where each of its values is, the secrets among them, and what is wrong with it so far."""
@@ -49,6 +56,8 @@ class Document:
     interpolated: set[str] = field(default_factory=set)
     """All that came from outside the file: no sentence about the file repeats it."""
     problems: dict[Path, FileError] = field(default_factory=dict)
+    references: set[Reference] = field(default_factory=set)
+    look_up: LookUp = look_up
 
     def add(self, path: Path, message: str, hint: str = "") -> None:
         """Note what is wrong at `path`, unless something is already: there, above or below."""
@@ -57,9 +66,9 @@ class Document:
             self.problems[path] = FileError(message, file=self.file, path=dotted(path), line=line, hint=hint)
 
 
-def read(path: FilePath) -> Document:
+def read(path: FilePath, look_up: LookUp = look_up) -> Document:
     """Read a YAML file. What is wrong in it is in `problems`; nothing is raised."""
-    document = Document(str(path), path.parent)
+    document = Document(str(path), path.parent, look_up=look_up)
     text = _text(path, document)
     if text is not None:
         _parse(text, document)
@@ -205,7 +214,7 @@ class _Builder:
         if kind != "str":
             return _verbatim(kind, text) if path[:-1] in _PROPERTY_MAPS else typed(kind, text)
         try:
-            text = interpolate(text, self._document.folder)
+            text = interpolate(text, self._document.folder, self._look_up)
         except InvalidError as error:
             self._document.add(path, error.message, error.hint)
             return None
@@ -214,6 +223,10 @@ class _Builder:
             self._document.add(path, "holds a character that is no text", "take it out")
             return None
         return text
+
+    def _look_up(self, kind: str, name: str, folder: FilePath) -> str:
+        self._document.references.add(Reference(kind, name))
+        return self._document.look_up(kind, name, folder)
 
     def _keep_secrets(self, text: str, path: Path) -> None:
         self._document.interpolated.update(getattr(text, "pieces", ()))

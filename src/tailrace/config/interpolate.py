@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from tailrace.config import aws_text
@@ -13,6 +14,9 @@ from tailrace.errors import excerpt
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file|secret):([^}]*)\}|)")
 _FILE_BYTES_MAX = 1 << 20
 
+LookUp = Callable[[str, str, Path], str]
+"""Gives what a reference stands for, by its kind and name; relative paths start at the folder."""
+
 
 class Interpolated(str):
     """A text that came, whole or in part, from outside the file; `pieces` are the parts that did."""
@@ -21,7 +25,7 @@ class Interpolated(str):
     pieces: tuple[str, ...]
 
 
-def interpolate(text: str, folder: Path) -> str:
+def interpolate(text: str, folder: Path, look_up: LookUp) -> str:
     """Fill in what `text` refers to; relative paths start at `folder`. Raises `InvalidError` for what is missing."""
     pieces: list[str] = []
 
@@ -34,7 +38,7 @@ def interpolate(text: str, folder: Path) -> str:
                 "has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`",
                 "write `$${` for the two characters",
             )
-        pieces.append(_value(kind, name, folder))
+        pieces.append(look_up(kind, name, folder))
         return pieces[-1]
 
     filled = _REFERENCE.sub(fill, text)
@@ -45,7 +49,8 @@ def interpolate(text: str, folder: Path) -> str:
     return interpolated
 
 
-def _value(kind: str, name: str, folder: Path) -> str:
+def look_up(kind: str, name: str, folder: Path) -> str:
+    """Give what a reference stands for. Raises `InvalidError` when it is missing."""
     match kind:
         case "env":
             return _variable(name)

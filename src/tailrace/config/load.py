@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from tailrace.config import checks
-from tailrace.config.document import Document, read, read_text
+from tailrace.config.document import Document, Reference, read, read_text
 from tailrace.config.explain import explain
+from tailrace.config.interpolate import look_up
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
@@ -39,6 +40,8 @@ class LoadedPipeline:
     file: str = ""
     """Path of the file; empty when the pipeline was made of flags."""
     lines: Mapping[Path, int] = field(default_factory=dict)
+    references: frozenset[Reference] = frozenset()
+    """What the file refers to."""
 
     def place(self, *path: str | int) -> str:
         """Name a key as a sentence about it begins: `pipeline.yaml:9: source.tables[0]`, or `--table`.
@@ -67,6 +70,18 @@ def load(path: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
     `with_functions` imports the user's functions too, which whoever only looks at a pipeline does not need.
     """
     return _read(read(path), with_functions=with_functions)
+
+
+def load_without_secrets(path: FilePath) -> LoadedPipeline:
+    """Load a pipeline file whose secrets need not be had here: `${secret:…}` gets another text in its place.
+
+    Its Kafka properties are of no use. Raises `FileErrors`.
+    """
+    return _read(read(path, _without_secrets), with_functions=False)
+
+
+def _without_secrets(kind: str, name: str, folder: FilePath) -> str:
+    return "stand-in" if kind == "secret" else look_up(kind, name, folder)
 
 
 def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
@@ -131,7 +146,11 @@ def _build(document: Document, *, with_functions: bool = False) -> LoadedPipelin
             )
         raise FileErrors(sorted(document.problems.values(), key=lambda error: error.line or 0))
     return LoadedPipeline(
-        Pipeline.model_validate(data), Secrets(document.secrets), file=document.file, lines=document.lines
+        Pipeline.model_validate(data),
+        Secrets(document.secrets),
+        file=document.file,
+        lines=document.lines,
+        references=frozenset(document.references),
     )
 
 

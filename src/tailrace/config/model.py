@@ -35,6 +35,7 @@ from tailrace.config.fields import (
     as_written,
     topic_fault,
 )
+from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
@@ -271,10 +272,13 @@ class Pipeline(Part):
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
-        default=as_written("64MiB"),
+        default=as_written("48MiB"),
         alias="buffer",
         description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
         "most two batches of it.",
+    )
+    function: LambdaFunction = Field(
+        default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
     )
 
     @property

@@ -6,13 +6,13 @@ from typing import Any
 
 from tailrace.config.model import Pipeline
 
-_REFERENCE = {"type": "string", "pattern": r"\$\{(env|file):[^}]+\}"}
+_REFERENCE = {"type": "string", "pattern": r"\$\{(env|file|secret):[^}]+\}"}
 _OUTER = ("description", "default", "examples")
 _RESTRICTED = ("integer", "boolean")
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the schema, JSON Schema draft 2020-12. Wherever a value stands, `${env:…}` or `${file:…}` may."""
+    """Give the schema, JSON Schema draft 2020-12. A value may be `${env:…}`, `${file:…}` or `${secret:…}`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tailrace pipeline",

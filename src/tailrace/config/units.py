@@ -24,7 +24,7 @@ _BYTES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantity:
     """A pydantic annotation of an `int` that the file holds as text: a number and a unit, from `low` to `high`."""
 

@@ -83,7 +83,7 @@ class LaneOptions(msgspec.Struct, frozen=True):
     linger_ms: int = 50
     buffer_bytes: int = 16 << 20
     """Bound of the pages that a lane holds, those being read counted as `page_bytes` each."""
-    room_bytes: int = 64 << 20
+    room_bytes: int = 48 << 20
     """Bound of the pages that all lanes of a worker hold together."""
     page_bytes: int = 3 << 20
     """What a page being read may turn out to be: GetRecords answers with at most 1 MB, envelopes add to it."""

@@ -56,7 +56,9 @@ def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, 
         convert(old_item, 1)
     except Refusal as refusal:
         raise refusal.error() from None
-    old_item.update({name: item[name] for name in old.keys() - changed.keys()})
+    old_item = item | old_item
+    for name in new.keys() - old.keys():
+        del old_item[name]
     return _encode(old_item), _encode(item)
 
 
@@ -228,7 +230,11 @@ class Transcoder:
         return value
 
     def _ns(self, value: Any, level: int) -> object:
-        return [self._number(text, level) for text in sorted(strings("NS", value), key=_value_of)]
+        texts = strings("NS", value)
+        shorts = [short for text in texts if (short := short_integer(text)) is not None]
+        if len(shorts) == len(texts) and self._number is _n_exact:
+            return sorted(shorts)
+        return [self._number(text, level) for text in sorted(texts, key=_value_of)]
 
 
 _TRANSCODERS: Final[dict[Numbers, Transcoder]] = {"exact": Transcoder(_n_exact), "string": Transcoder(_n_string)}

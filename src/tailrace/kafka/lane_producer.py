@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
 
@@ -45,6 +46,8 @@ Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
 _ANY_PARTITION = -1
 """Let the partitioner choose."""
+_SOMEWHERE = -1
+"""The `record` of a place in a page that is not known yet."""
 _CHECKPOINTS = -1
 """The `page` of a checkpoint record's place."""
 
@@ -69,6 +72,8 @@ class LaneProducer:
         self._properties = properties
         self._failures: dict[Place, KafkaError] = {}
         self._transactional_id = transactional_id
+        self._unplaced: list[tuple[int, str | bytes | None, str | bytes | None, KafkaError]] = []
+        """Page, key, value and error of the messages behind the failures that are somewhere in a page."""
         tuned = {**PRODUCER_DEFAULTS, **properties}
         self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
         backoff_ms = min(int(tuned["retry.backoff.ms"]), int(tuned["retry.backoff.max.ms"]))
@@ -157,21 +162,21 @@ class LaneProducer:
 
     def _produce_page(self, page: Page, page_index: int, deadline_s: float) -> None:
         """Produce a page's records: the loop in which the time goes, so it does nothing twice and nothing early."""
-        produce, note = self._producer.produce, self._note
+        produce = self._producer.produce
+        note = partial(self._note_in_page, page_index)  # one for each record would cost a fifth of producing it
         for index, record in enumerate(page.records):
-            place = page_index, index
             try:
                 produce(
                     record.topic,
                     record.value,
                     record.key,
                     _ANY_PARTITION,
-                    partial(note, place),
+                    note,
                     timestamp=record.timestamp_ms,
                     headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
                 )
             except (BufferError, KafkaException):
-                self._produce(record, place, deadline_s)
+                self._produce(record, (page_index, index), deadline_s)
 
     def _produce_marked(self, page: Page, page_index: int, deadline_s: float) -> None:
         """Produce a page that has refused records: a dead letter for what is set aside, suspects each alone."""
@@ -226,11 +231,31 @@ class LaneProducer:
         if error is not None:
             self._failures.setdefault(place, error)
 
+    def _note_in_page(self, page_index: int, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self._failures.setdefault((page_index, _SOMEWHERE), error)
+            self._unplaced.append((page_index, message.key(), message.value(), error))
+
+    def _places(self, transaction: Transaction) -> dict[Place, KafkaError]:
+        """Find the failed records: in a page, those with the failed message's key and value.
+
+        Records that are alike in both are all suspects then; what is sent alone is known by its place.
+        """
+        places = {place: error for place, error in self._failures.items() if place[1] != _SOMEWHERE}
+        pages: dict[int, defaultdict[object, list[int]]] = {}
+        for page_index, key, value, error in self._unplaced:
+            if page_index not in pages:
+                pages[page_index] = defaultdict(list)
+                for index, record in enumerate(transaction.pages[page_index].records):
+                    pages[page_index][record.key, record.value].append(index)
+            places.update(dict.fromkeys(((page_index, index) for index in pages[page_index][key, value]), error))
+        return places
+
     def _refusals(self, transaction: Transaction) -> tuple[Refusal, ...]:
         """Name the records that the broker, or the client for it, refused."""
         refused = {
             place: error
-            for place, error in self._failures.items()
+            for place, error in self._places(transaction).items()
             if error.code() in _TOO_LARGE | _REFUSED_TOPIC and place[0] != _CHECKPOINTS
         }
         lone = len(refused) == 1

@@ -68,6 +68,10 @@ class Function:
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
         self._shards: OrderedDict[ShardRef, _Shard] = OrderedDict()
+        if not pipeline.function.publishes_exactly_once:
+            logger.warning(
+                "lambda.window is 0s or lambda.parallelization_factor above 1: changes are published at least once"
+            )
 
     def handle(self, event: object, remaining_s: Callable[[], float]) -> dict[str, Any]:
         """Publish one event's batch; gives the answer for Lambda, with the first record that is not published.
@@ -125,7 +129,8 @@ class Function:
 
     def _shard(self, batch: Batch) -> _Shard:
         """Give the shard's delivery; the one that was not needed for the longest time makes room."""
-        shard = batch.shard if batch.is_exact else ShardRef(batch.shard.stream_arn, f"function-{self._owner}")
+        is_exact = batch.is_exact and self._pipeline.function.parallelization_factor == 1
+        shard = batch.shard if is_exact else ShardRef(batch.shard.stream_arn, f"function-{self._owner}")
         found = self._shards.get(shard)
         if found is None:
             while len(self._shards) >= self._shards_max:
@@ -136,7 +141,7 @@ class Function:
                     "give the event source mapping a tumbling window to have them exactly once", batch.table,
                 )  # fmt: skip
             errors_fail = self._pipeline.errors == "fail"
-            delivery = ShardDelivery(shard, self._owner, self._view, errors_fail=errors_fail, exact=batch.is_exact)
+            delivery = ShardDelivery(shard, self._owner, self._view, errors_fail=errors_fail, exact=is_exact)
             found = self._shards[shard] = _Shard(self._pipeline, delivery, self._catch_up)
         self._shards.move_to_end(shard)
         return found

@@ -100,7 +100,24 @@ def test_the_defaults(tmp_path: Path) -> None:
         "dead_letters": None,
         "lanes": 16,
         "batch": {"changes": 5000, "bytes": "8MiB", "linger": "50ms"},
-        "buffer": "64MiB",
+        "buffer": "48MiB",
+        "lambda": {
+            "name": None,
+            "architecture": "arm64",
+            "memory": "1GiB",
+            "timeout": "1m",
+            "window": "1m",
+            "batch_size": 1000,
+            "batching_window": "0ms",
+            "parallelization_factor": 1,
+            "maximum_retry_attempts": -1,
+            "maximum_record_age": None,
+            "on_failure": "queue",
+            "reserved_concurrency": None,
+            "log_retention_days": 30,
+            "iterator_age_alarm": "15m",
+            "vpc": {"subnets": [], "security_groups": []},
+        },
     }
     assert pipeline.checkpoints_topic == "shop.checkpoints"
     assert pipeline.dead_letters_topic == "shop.dead-letters"

@@ -31,7 +31,7 @@ SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
     "its keys are name, kafka, source, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
-    "lanes, batch, buffer"
+    "lanes, batch, buffer, lambda"
 )
 LONG = "n" * 100
 
@@ -175,6 +175,13 @@ CASES: list[tuple[str, str, str]] = [
     ("dead letters", GOOD.replace("orders", "dead-letters"), "6: source.tables[0]: the topic of table dead-letters would be `shop.dead-letters`, that of the dead letters; give `topic` another form, e.g. `{pipeline}.table.{table}`"),
     ("dead letters in checkpoints", top("dead_letters: shop.checkpoints"), "7: dead_letters: is the topic of the checkpoints; give another name"),
     ("topic too long", GOOD.replace("orders", "t" * 245), f"6: source.tables[0]: the topic of table {'t' * 245} would be `shop.{'t' * 52}...`; {TOPIC_RULE}"),
+    ("window and factor", top("lambda: {parallelization_factor: 2}"), "7: lambda.parallelization_factor: is above 1 together with a window, which AWS refuses; set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"),
+    ("half a second", top("lambda: {timeout: 1500ms}"), "7: lambda.timeout: must be a whole number of seconds; Lambda counts in seconds"),
+    ("half a MiB", top("lambda: {memory: 200MB}"), "7: lambda.memory: must be a whole number of MiB; Lambda counts in MiB"),
+    ("function's name", top("lambda: {name: a.b}"), "7: lambda.name: `a.b` cannot be a function's name; use 1 to 64 letters, digits, `-` and `_`"),
+    ("destination", top("lambda: {on_failure: topic}"), "7: lambda.on_failure: must be `queue`, `none` or the ARN of a queue of SQS, not `topic`; write e.g. `arn:aws:sqs:us-east-1:123456789012:failures`"),
+    ("subnet", top("lambda: {vpc: {subnets: [a]}}"), "7: lambda.vpc.subnets[0]: `a` is not a subnet; write e.g. `subnet-0123456789abcdef0`"),
+    ("security group", top("lambda: {vpc: {security_groups: [a]}}"), "7: lambda.vpc.security_groups[0]: `a` is not a security group; write e.g. `sg-0123456789abcdef0`"),
     # Kafka's properties
     ("no brokers", GOOD.replace("  bootstrap.servers: localhost:9092\n", "  client.id: x\n"), "2: kafka.bootstrap.servers: is missing; add e.g. `bootstrap.servers: localhost:9092` below `kafka:`"),
     ("bad brokers", GOOD.replace("localhost:9092", "localhost 9092"), "3: kafka.bootstrap.servers: `localhost 9092` is not a list of brokers; write `host:port`, several with commas between"),

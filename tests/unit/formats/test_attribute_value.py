@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tailrace.errors import RecordError
-from tailrace.formats.attribute_value import sorted_image, to_json
+from tailrace.formats.attribute_value import sorted_image, to_json, to_json_both
 
 
 def transcode(image: Any, numbers: str = "exact") -> str:
@@ -298,3 +298,34 @@ def test_numbers_outside_a_number_type_keep_their_digits_in_dynamodb_json() -> N
     assert sorted_image(b'{"b":1.10000000000000000000001,"a":12345678901234567890123}') == (
         b'{"a":12345678901234567890123,"b":1.10000000000000000000001}'
     )
+
+
+def _image(item: dict[str, Any]) -> bytes:
+    return json.dumps(item, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def _each_alone(before: bytes, after: bytes) -> object:
+    try:
+        return to_json(before, "exact"), to_json(after, "exact")
+    except RecordError:
+        return RecordError
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(st.text(max_size=2), _anything, max_size=4) | items.map(as_aws_sends),
+    items.map(as_aws_sends),
+    st.sets(st.integers(0, 5)),
+)
+@example({"a": {"BOOL": 1}}, {"a": {"BOOL": True}}, set())
+@example({"a": {"N": "1"}, "b": {"S": "x"}}, {"a": {"N": "1.0"}}, set())
+def test_two_images_converted_together_are_as_each_alone(
+    before: dict[str, Any], more: dict[str, Any], kept: set[int]
+) -> None:
+    after = {name: value for number, (name, value) in enumerate(before.items()) if number in kept} | more
+    expected = _each_alone(_image(before), _image(after))
+    if expected is RecordError:
+        with pytest.raises(RecordError):
+            to_json_both(_image(before), _image(after), "exact")
+    else:
+        assert to_json_both(_image(before), _image(after), "exact") == expected

@@ -1,0 +1,93 @@
+"""`tailrace deploy-files lambda`: write the files that deploy a pipeline as a Lambda function."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, keep_secrets
+from tailrace.cli.package import Python
+from tailrace.errors import WorldError
+
+if TYPE_CHECKING:
+    from tailrace.config import LoadedPipeline
+
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """What the files are for."""
+
+    SAM = "sam"
+    CLOUDFORMATION = "cloudformation"
+    TERRAFORM = "terraform"
+    CDK = "cdk"
+
+
+@app.callback()
+def deploy_files() -> None:
+    """Write the files that deploy a pipeline."""
+
+
+@app.command("lambda")
+def deploy_files_lambda(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    form: Annotated[Format, typer.Option("--format", help="What the files are for.", show_default=False)],
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = Path("build/lambda"),
+    lookup: Annotated[bool, typer.Option("--lookup", help="Ask AWS for the tables and their streams.")] = False,
+    location: Annotated[
+        str | None,
+        typer.Option(
+            "--pipeline", metavar="ssm:NAME|s3:BUCKET/KEY", help="Where FILE will lie, if not in the package."
+        ),
+    ] = None,
+    python: Annotated[Python, typer.Option(help="The function's Python.")] = Python.PYTHON_3_13,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Write the files that deploy a pipeline as a Lambda function.
+
+    For AWS SAM, CloudFormation, Terraform or the AWS CDK (Python): the function, an event source mapping for each
+    table, the rights that it needs and no more, alarms, its log. Read them before you use them. Nothing is sent to AWS.
+
+    \b
+    Example:
+      tailrace deploy-files lambda pipeline.yaml --format sam
+    """
+    from tailrace.config import load_without_secrets
+
+    try:
+        from tailrace.deploy.deployment import describe
+        from tailrace.deploy.files import write_files
+    except ModuleNotFoundError as error:
+        if error.name != "jinja2":
+            raise
+        raise WorldError("jinja2 is not installed", hint="pip install 'tailrace[deploy]'") from error
+
+    loaded = keep_secrets(load_without_secrets(file))
+    streams = _look_up(loaded) if lookup else None
+    deployment = describe(loaded, python.value, location, streams)
+    written = write_files(deployment, form.value, output)
+    if as_json:
+        shown = {"function": deployment.name, "files": [str(path) for path in written]}
+        typer.echo(json.dumps(shown))
+        return
+    for path in written:
+        typer.echo(f"wrote {path}")
+    if streams is None:
+        typer.echo("the ARNs of the streams are parameters; with --lookup they are filled in")
+
+
+def _look_up(loaded: LoadedPipeline) -> dict[str, str]:
+    from tailrace.deploy.deployment import look_up
+    from tailrace.runtime.pipeline import make_source
+
+    with ended_by_signals(EXIT_INTERRUPTED), loaded.telling("source"):
+        source = make_source(loaded.pipeline)
+        with closing(source):
+            return look_up(loaded.pipeline, source)

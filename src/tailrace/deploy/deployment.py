@@ -1,0 +1,185 @@
+"""What a deployment of a pipeline holds: the facts that the files of every format are written from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+import msgspec
+
+from tailrace.config import LambdaFunction, LoadedPipeline, Pipeline
+from tailrace.config.function import MIB
+from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
+from tailrace.deploy.rights import Statement, statements
+from tailrace.deploy.target import Python, Target
+from tailrace.errors import FileError, WorldError
+from tailrace.runtime.function_settings import DEFAULT_FILE, VARIABLE
+from tailrace.sources.dynamodb_streams import DynamoDBStreams
+
+_GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
+_LOCATION: Final = re.compile(r"ssm:/?[A-Za-z0-9_./-]+|s3:(//)?[a-z0-9.-]{3,63}/[A-Za-z0-9!_.*'()/-]+")
+_FUNCTION_NAME_MAX: Final = 64
+_RETENTION_WORDS: Final = {
+    1: "ONE_DAY",
+    3: "THREE_DAYS",
+    5: "FIVE_DAYS",
+    7: "ONE_WEEK",
+    14: "TWO_WEEKS",
+    30: "ONE_MONTH",
+    60: "TWO_MONTHS",
+    90: "THREE_MONTHS",
+    120: "FOUR_MONTHS",
+    150: "FIVE_MONTHS",
+    180: "SIX_MONTHS",
+    365: "ONE_YEAR",
+    400: "THIRTEEN_MONTHS",
+    545: "EIGHTEEN_MONTHS",
+    731: "TWO_YEARS",
+    1096: "THREE_YEARS",
+}
+
+
+class Table(msgspec.Struct, frozen=True):
+    """A table: `id` names it where only letters and digits may; `stream_arn` is None when nobody looked it up."""
+
+    name: str
+    id: str
+    stream_arn: str | None
+
+
+class Variable(msgspec.Struct, frozen=True):
+    """A variable of the environment that the pipeline file refers to: whoever deploys it gives its value."""
+
+    name: str
+    id: str
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """A function, its event source mappings and its rights. Times are in seconds, `memory_mib` as Lambda counts it."""
+
+    pipeline: str
+    function: LambdaFunction
+    name: str
+    handler: str = HANDLER
+    function_zip: str = FUNCTION_ZIP
+    layer_zip: str
+    python: str
+    memory_mib: int
+    starting_position: str
+    location: str
+    tables: tuple[Table, ...]
+    variables: tuple[Variable, ...]
+    statements: tuple[Statement, ...]
+
+    @property
+    def has_vpc(self) -> bool:
+        """Whether the function lies in a VPC."""
+        return bool(self.function.vpc.subnets)
+
+    @property
+    def makes_queue(self) -> bool:
+        """Whether a queue for discarded batches is a part of it."""
+        return self.function.on_failure == "queue"
+
+    @property
+    def stack_name(self) -> str:
+        """The function's name, as a stack may be called."""
+        return self.name.replace("_", "-")
+
+    @property
+    def log_retention_word(self) -> str:
+        """How the CDK calls the time that logs are kept."""
+        return _RETENTION_WORDS[self.function.log_retention_days]
+
+    @property
+    def alarm_threshold_ms(self) -> int:
+        """The age of changes that the alarm goes off at."""
+        return self.function.iterator_age_alarm_ms
+
+    @property
+    def maximum_record_age_s(self) -> int:
+        """As AWS wants it: -1 without a limit."""
+        age_ms = self.function.maximum_record_age_ms
+        return -1 if age_ms is None else age_ms // 1000
+
+
+def describe(
+    loaded: LoadedPipeline, python: Python, location: str | None, streams: Mapping[str, str] | None
+) -> Deployment:
+    """Gather the facts. `location` is where the pipeline file will lie if not in the package: `ssm:…` or `s3:…`.
+
+    `streams` are the ARNs by table, as `look_up` gives them; without them whoever deploys it gives them. Raises
+    `FileError` for what cannot be deployed.
+    """
+    pipeline = loaded.pipeline
+    function = pipeline.function
+    if location is not None and not _LOCATION.fullmatch(location):
+        raise FileError(f"{location!r} is no place of a pipeline file", hint="write ssm:NAME or s3:BUCKET/KEY")
+    if pipeline.source.endpoint_url or pipeline.source.role_arn:
+        key = "endpoint_url" if pipeline.source.endpoint_url else "role_arn"
+        raise FileError(
+            "has no effect under Lambda, which reads the stream itself, of its own account",
+            path=loaded.place("source", key),
+            hint="leave it out, and deploy the function where the tables are",
+        )
+    if function.vpc.subnets and not function.vpc.security_groups:
+        raise FileError("is missing", path=loaded.place("lambda", "vpc") + ".security_groups", hint="add one")
+    name = function.name or f"tailrace-{pipeline.name.replace('.', '-')}"[:_FUNCTION_NAME_MAX]
+    secrets = sorted({r.name.partition("#")[0] for r in loaded.references if r.kind == "secret"})
+    variables = sorted({r.name for r in loaded.references if r.kind == "env"} - _GIVEN_BY_LAMBDA)
+    return Deployment(
+        pipeline=pipeline.name,
+        function=function,
+        name=name,
+        layer_zip=layer_zip(Target(function.architecture, python)),
+        python=python,
+        memory_mib=function.memory_bytes // MIB,
+        starting_position=pipeline.source.start.upper(),
+        location=location or DEFAULT_FILE,
+        tables=_tables(loaded, streams),
+        variables=tuple(Variable(each, _id) for each, _id in _ids(variables).items() if each != VARIABLE),
+        statements=tuple(statements(name, function, secrets, location)),
+    )
+
+
+def look_up(pipeline: Pipeline, source: DynamoDBStreams) -> dict[str, str]:
+    """Ask AWS for the tables of a pipeline and their streams. Raises `WorldError`, `ReadError`."""
+    names = [name for name in source.table_names(list(pipeline.source.tables)) if pipeline.source.wants(name)]
+    if not names:
+        raise WorldError("no table matches source.tables", hint="check source.region and the patterns")
+    found = {}
+    for name in names:
+        stream_arn = source.table_stream(name).stream_arn
+        if stream_arn is None:
+            raise WorldError(
+                f"table {name} has no stream",
+                hint=f"switch it on: aws dynamodb update-table --table-name {name} --stream-specification "
+                "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES",
+            )
+        found[name] = stream_arn
+    return found
+
+
+def _tables(loaded: LoadedPipeline, streams: Mapping[str, str] | None) -> tuple[Table, ...]:
+    if streams is None:
+        for index, name in enumerate(loaded.pipeline.source.tables):
+            if "*" in name or "?" in name:
+                raise FileError(
+                    f"{name} is a pattern, and an event source mapping has one table",
+                    path=loaded.place("source", "tables", index),
+                    hint="add --lookup, which asks AWS for the tables that match it",
+                )
+    names = loaded.pipeline.source.tables if streams is None else sorted(streams)
+    return tuple(Table(name, _id, streams[name] if streams else None) for name, _id in _ids(names).items())
+
+
+def _ids(names: Iterable[str]) -> dict[str, str]:
+    """Give each name one of letters and digits, no two the same: `user-events` is `UserEvents`."""
+    ids: dict[str, str] = {}
+    for name in names:
+        words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]
+        wanted = "".join((word.capitalize() if word.isupper() else word[0].upper() + word[1:]) for word in words)
+        count = sum(1 for taken in ids.values() if re.fullmatch(rf"{wanted}(\d+)?", taken))
+        ids[name] = f"{wanted}{count + 1}" if count else wanted
+    return ids

@@ -1,0 +1,101 @@
+"""The rights that the function needs, and no more: for exactly its streams, its queue, its log, its secrets.
+
+Sources: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html#events-dynamodb-permissions (streams) and
+https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuration-vpc-permissions (network interfaces)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from tailrace.config import LambdaFunction
+
+STREAMS: Final = "<streams>"
+QUEUE: Final = "<queue>"
+LOGS: Final = "<logs>"
+"""Resources that the files themselves define. In other resources `<partition>`, `<region>` and `<account>` are those of
+the deployment."""
+
+_INTERFACES: Final = (
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:UnassignPrivateIpAddresses",
+)
+
+
+class Statement(msgspec.Struct, frozen=True):
+    """A statement of a policy; `condition` names the function that it is about, if it is about one alone."""
+
+    sid: str
+    comment: str
+    actions: tuple[str, ...]
+    resources: tuple[str, ...]
+    effect: str = "Allow"
+    source_function: str | None = None
+
+
+def statements(
+    name: str, function: LambdaFunction, secrets: Sequence[str], location: str | None
+) -> Iterator[Statement]:
+    """Give the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
+    yield Statement(
+        "ReadStreams",
+        "The event source mappings read with the function's rights.",
+        ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+        (STREAMS,),
+    )
+    yield Statement(
+        "ListStreams", "Needed too, and AWS knows no narrower resource for it.", ("dynamodb:ListStreams",), ("*",)
+    )
+    yield Statement("WriteLogs", "Its own log, no other.", ("logs:CreateLogStream", "logs:PutLogEvents"), (LOGS,))
+    if function.on_failure != "none":
+        resource = QUEUE if function.on_failure == "queue" else function.on_failure
+        yield Statement("TellOfDiscarded", "Where discarded batches are told.", ("sqs:SendMessage",), (resource,))
+    if secrets:
+        yield Statement(
+            "ReadSecrets",
+            "The secrets that the pipeline file names. One with a key of your own in KMS needs kms:Decrypt of it too.",
+            ("secretsmanager:GetSecretValue",),
+            tuple(map(_secret_arn, secrets)),
+        )
+    if location:
+        yield _read_pipeline(location)
+    if function.vpc.subnets:
+        yield Statement(
+            "ManageNetworkInterfaces",
+            "Lambda makes the interfaces in your subnets with these rights; AWS asks for them on every resource.",
+            _INTERFACES,
+            ("*",),
+        )
+        yield Statement(
+            "ButNotTheCode",
+            "They are Lambda's: the function's own code may not use them.",
+            _INTERFACES,
+            ("*",),
+            "Deny",
+            f"arn:<partition>:lambda:<region>:<account>:function:{name}",
+        )
+
+
+def _secret_arn(name: str) -> str:
+    """Give a secret's ARN: AWS puts six characters behind its name."""
+    if name.startswith("arn:"):
+        return name if re.search(r"-[A-Za-z0-9]{6}$", name) else f"{name}-??????"
+    return f"arn:<partition>:secretsmanager:<region>:<account>:secret:{name}-??????"
+
+
+def _read_pipeline(location: str) -> Statement:
+    kind, _, name = location.partition(":")
+    if kind == "ssm":
+        arn = f"arn:<partition>:ssm:<region>:<account>:parameter/{name.removeprefix('/')}"
+        comment = "The pipeline file. A SecureString with a key of your own in KMS needs kms:Decrypt of it too."
+        return Statement("ReadPipeline", comment, ("ssm:GetParameter",), (arn,))
+    arn = f"arn:<partition>:s3:::{name.removeprefix('//')}"
+    return Statement("ReadPipeline", "The pipeline file.", ("s3:GetObject",), (arn,))

@@ -1,0 +1,189 @@
+"""What is written for a deployment: every right is for exactly what the pipeline names, and what cannot be is told."""
+
+from __future__ import annotations
+
+import ast
+from contextlib import closing
+from pathlib import Path
+
+import boto3
+import pytest
+
+from support.cli import CommandLine, Outcome
+from tailrace.config import LambdaFunction, load_without_secrets
+from tailrace.deploy.deployment import Deployment, describe
+from tailrace.deploy.rights import statements
+from tailrace.errors import FileError
+from tailrace.testing import SimulatedDynamoDB
+
+PIPELINE = """\
+name: shop
+kafka: {bootstrap.servers: "localhost:9092"}
+source: {type: dynamodb-streams, tables: [orders]}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "pipeline.yaml"
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> CommandLine:
+    return CommandLine(capsys)
+
+
+def described(file: Path, content: str, location: str | None = None) -> Deployment:
+    file.write_text(content)
+    return describe(load_without_secrets(file), "3.13", location, None)
+
+
+def rights(deployment: Deployment) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
+    return {statement.sid: (statement.actions, statement.resources) for statement in deployment.statements}
+
+
+def test_a_plain_pipeline_gets_streams_log_and_queue_and_no_more(file: Path) -> None:
+    assert rights(described(file, PIPELINE)) == {
+        "ReadStreams": (
+            ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+            ("<streams>",),
+        ),
+        "ListStreams": (("dynamodb:ListStreams",), ("*",)),
+        "WriteLogs": (("logs:CreateLogStream", "logs:PutLogEvents"), ("<logs>",)),
+        "TellOfDiscarded": (("sqs:SendMessage",), ("<queue>",)),
+    }
+
+
+def test_only_what_aws_has_no_arn_for_is_allowed_on_everything() -> None:
+    function = LambdaFunction.model_validate({"vpc": {"subnets": ["subnet-01234567"]}})
+    made = statements("f", function, ["a", "b"], "ssm:/p")
+    on_everything = {s.sid for s in made if "*" in s.resources and s.effect == "Allow"}
+    assert on_everything == {"ListStreams", "ManageNetworkInterfaces"}
+
+
+def test_a_secret_is_named_once_whatever_is_read_of_it(file: Path) -> None:
+    arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+    kafka = f"""kafka:
+  bootstrap.servers: ${{secret:kafka#brokers}}
+  security.protocol: sasl_ssl
+  sasl.mechanism: PLAIN
+  sasl.username: ${{secret:kafka#user}}
+  sasl.password: ${{secret:{arn}}}
+"""
+    deployment = described(file, PIPELINE.replace('kafka: {bootstrap.servers: "localhost:9092"}\n', kafka))
+    assert rights(deployment)["ReadSecrets"] == (
+        ("secretsmanager:GetSecretValue",),
+        (arn, "arn:<partition>:secretsmanager:<region>:<account>:secret:kafka-??????"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("location", "action", "arn"),
+    [
+        ("ssm:/shop/pipeline", "ssm:GetParameter", "arn:<partition>:ssm:<region>:<account>:parameter/shop/pipeline"),
+        ("ssm:pipeline", "ssm:GetParameter", "arn:<partition>:ssm:<region>:<account>:parameter/pipeline"),
+        ("s3:bucket/a/p.yaml", "s3:GetObject", "arn:<partition>:s3:::bucket/a/p.yaml"),
+        ("s3://bucket/a/p.yaml", "s3:GetObject", "arn:<partition>:s3:::bucket/a/p.yaml"),
+    ],
+)
+def test_a_pipeline_file_kept_by_aws_may_be_read(file: Path, location: str, action: str, arn: str) -> None:
+    deployment = described(file, PIPELINE, location)
+    assert deployment.location == location
+    assert rights(deployment)["ReadPipeline"] == ((action,), (arn,))
+
+
+def test_a_queue_of_ones_own_is_told_and_none_is_made(file: Path) -> None:
+    arn = "arn:aws:sqs:us-east-1:123456789012:failures"
+    deployment = described(file, PIPELINE + f"lambda: {{on_failure: '{arn}'}}\n")
+    assert rights(deployment)["TellOfDiscarded"] == (("sqs:SendMessage",), (arn,))
+    assert not deployment.makes_queue
+    assert "TellOfDiscarded" not in rights(described(file, PIPELINE + "lambda: {on_failure: none}\n"))
+
+
+def test_variables_of_the_pipeline_are_asked_for_but_those_that_lambda_sets(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_USER", "u")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    added = "format: debezium\n"
+    content = PIPELINE.replace("localhost:9092", "${env:KAFKA_USER}:9092") + added
+    content = content.replace("tables:", 'region: "${env:AWS_REGION}", tables:')
+    assert [variable.name for variable in described(file, content).variables] == ["KAFKA_USER"]
+
+
+def test_tables_whose_names_differ_in_signs_alone_are_told_apart(file: Path) -> None:
+    deployment = described(file, PIPELINE.replace("[orders]", "[user-events, user.events, user_Events]"))
+    assert [table.id for table in deployment.tables] == ["UserEvents", "UserEvents2", "UserEvents3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "location", "sentence"),
+    [
+        (PIPELINE.replace("[orders]", "['order*']"), None, "order* is a pattern, and an event source mapping has one"),
+        (PIPELINE.replace("tables:", "endpoint_url: 'http://a:1', tables:"), None, "has no effect under Lambda"),
+        (PIPELINE + "lambda: {vpc: {subnets: [subnet-01234567]}}\n", None, "security_groups: is missing; add one"),
+        (PIPELINE, "https://a/b", "'https://a/b' is no place of a pipeline file; write ssm:NAME or s3:BUCKET/KEY"),
+    ],
+)
+def test_what_cannot_be_deployed_is_told(file: Path, content: str, location: str | None, sentence: str) -> None:
+    with pytest.raises(FileError) as caught:
+        described(file, content, location)
+    assert sentence in str(caught.value)
+
+
+def make_table(endpoint_url: str, table: str) -> str:
+    """Make a table; gives its stream's ARN."""
+    with closing(boto3.client("dynamodb", endpoint_url=endpoint_url, region_name="us-east-1")) as client:
+        made = client.create_table(
+            TableName=table,
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+        )
+    return str(made["TableDescription"]["LatestStreamArn"])
+
+
+def deploy_files(run: CommandLine, file: Path, form: str, *more: str) -> Outcome:
+    return run("deploy-files", "lambda", file, "--format", form, "--output", file.parent / form, *more)
+
+
+@pytest.mark.parametrize(
+    ("form", "files"),
+    [
+        ("sam", ["template.yaml"]),
+        ("cloudformation", ["template.yaml"]),
+        ("terraform", ["main.tf"]),
+        ("cdk", ["app.py", "cdk.json", "requirements.txt"]),
+    ],
+)
+def test_the_files_are_written_and_say_that_a_partial_answer_must_be_reported(
+    run: CommandLine, file: Path, form: str, files: list[str]
+) -> None:
+    file.write_text(PIPELINE)
+    outcome = deploy_files(run, file, form, "--json")
+    assert outcome.json() == {
+        "function": "tailrace-shop",
+        "files": [str(file.parent / form / name) for name in files],
+    }
+    text = (file.parent / form / files[0]).read_text()
+    assert "Required: without it Lambda takes a batch that was published in part for done" in text
+    assert max(map(len, text.splitlines())) <= 160
+    if form == "cdk":
+        ast.parse(text)
+
+
+@pytest.mark.parametrize("form", ["sam", "cloudformation", "terraform", "cdk"])
+def test_with_lookup_patterns_are_tables_and_streams_are_filled_in(
+    run: CommandLine, file: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    with SimulatedDynamoDB() as simulated:
+        arns = [make_table(simulated.endpoint_url, table) for table in ("order-lines", "orders", "users")]
+        monkeypatch.setenv("AWS_ENDPOINT_URL", simulated.endpoint_url)
+        file.write_text(PIPELINE.replace("[orders]", "['order*'], region: us-east-1"))
+        outcome = deploy_files(run, file, form, "--lookup")
+    assert outcome.code == 0, outcome.err
+    written = "".join(path.read_text() for path in (file.parent / form).iterdir())
+    assert [arn in written for arn in arns] == [True, True, False]
