@@ -15,6 +15,7 @@ from tailrace.cli import (
     demo,
     local,
     plan,
+    redrive,
     relane,
     run,
     schema,
@@ -63,6 +64,7 @@ app.command()(validate.validate)
 app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
+app.command()(redrive.redrive)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)

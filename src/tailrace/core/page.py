@@ -19,6 +19,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     sequence: str
     raw: bytes
     """The source's record as read."""
+    partition: int = -1
+    """The topic's partition; -1 leaves it to the key."""
 
 
 class SetAside(msgspec.Struct, frozen=True):

@@ -168,6 +168,7 @@ class LaneProducer:
                 record.topic,
                 value=record.value,
                 key=record.key,
+                partition=record.partition,
                 on_delivery=partial(self._note, place),
                 timestamp=record.timestamp_ms,
                 headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
