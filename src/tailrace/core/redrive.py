@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
@@ -125,9 +125,9 @@ class Published:
         self._wanted: set[_Key] = set()
         self._changes: set[_Change] = set()
         self._held: set[tuple[_Key, _Change]] = set()
-        self._same: Counter[tuple[_Key, bytes]] = Counter()
+        self._unplaced: defaultdict[_Key, list[tuple[int, bytes]]] = defaultdict(list)
+        """Records that do not tell their change: creation time and digest."""
         self._newest: defaultdict[_Key, dict[tuple[str, str | None], _Newest]] = defaultdict(dict)
-        self._newest_unknown_ms: dict[_Key, int] = {}
 
     @property
     def topics(self) -> list[str]:
@@ -152,8 +152,7 @@ class Published:
         if at not in self._wanted:
             return
         if position is None:
-            self._same[at, _digest(value)] += 1
-            self._newest_unknown_ms[at] = max(created_ms, self._newest_unknown_ms.get(at, created_ms))
+            self._unplaced[at].append((created_ms, _digest(value)))
             return
         change = position.stream_arn, position.sequence
         if change in self._changes:
@@ -168,11 +167,15 @@ class Published:
         return ((record.topic, record.key), (shard.stream_arn, int(record.sequence))) in self._held
 
     def take_same(self, record: Outgoing) -> bool:
-        """Tell whether the topic holds a record without a sequence number that is the same; it is counted off."""
-        same = (record.topic, record.key), _digest(record.value)
-        if self._same[same] == 0:
+        """Tell whether the topic holds a record of the same bytes and time that does not tell its change.
+
+        It is taken out: it stands for one change only, and is not newer than those behind it.
+        """
+        unplaced = self._unplaced.get((record.topic, record.key), [])
+        same = record.timestamp_ms, _digest(record.value)
+        if same not in unplaced:
             return False
-        self._same[same] -= 1
+        unplaced.remove(same)
         return True
 
     def has_newer(self, shard: ShardRef, record: Outgoing) -> bool:
@@ -183,7 +186,7 @@ class Published:
         counts as newer when it is of the same time: what is left out wrongly can still be published, not the reverse.
         """
         at, sequence = (record.topic, record.key), int(record.sequence)
-        if self._newest_unknown_ms.get(at, -1) >= record.timestamp_ms:
+        if any(created_ms >= record.timestamp_ms for created_ms, _ in self._unplaced.get(at, [])):
             return True
         for (stream_arn, shard_id), newest in self._newest.get(at, {}).items():
             if (stream_arn, shard_id) == shard:

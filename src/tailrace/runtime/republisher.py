@@ -26,7 +26,7 @@ from tailrace.kafka import clients
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
-from tailrace.runtime.pipeline import make_converter, make_producer, servable_topics
+from tailrace.runtime.pipeline import dead_letters_topic, make_converter, make_producer, servable_topics
 from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.stream_arn import parse
@@ -125,8 +125,8 @@ class Republisher:
         return [topic for topic in topics if topic in there]
 
     def ensure_topics(self, table: str) -> None:
-        """Make a table's topics if they are missing. Raises WorldError."""
-        for spec in servable_topics(self.pipeline, table):
+        """Make a table's topics and that of the dead letters if they are missing. Raises WorldError."""
+        for spec in (*servable_topics(self.pipeline, table), dead_letters_topic(self.pipeline)):
             self._keeper.ensure(spec)
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
