@@ -78,7 +78,7 @@ def redrive(
     \b
     Example:
       tailrace redrive pipeline.yaml --table orders --dry-run
-      tailrace redrive pipeline.yaml --from-sqs https://sqs.us-east-1.amazonaws.com/123456789012/failed
+      tailrace redrive pipeline.yaml --from-file failed.jsonl
     """
     from tailrace.core.redrive import Selection
 

@@ -39,7 +39,7 @@ def stored(record: Outgoing, partition: int, offset: int) -> Message:
         offset=offset,
         key=record.key,
         value=record.value,
-        headers=record.headers,
+        headers=[*(record.headers or [])],
         timestamp=(TIMESTAMP_CREATE_TIME, record.timestamp_ms),
     )
 
