@@ -253,6 +253,18 @@ def test_a_commit_whose_answer_is_lost_repeats_nothing(
     assert orders.published() == [1, 2, 3]
 
 
+def test_a_message_that_comes_twice_and_batches_out_of_order_repeat_nothing(table: Callable[..., Table]) -> None:
+    orders = table()
+    for number in range(4):
+        orders.put(number, item="a")
+    records = orders.records()
+    older, newer = orders.message(records[:2]), orders.message(records[2:])
+    report, taken_away = orders.redrive(newer, older, newer)
+    assert counts(report) == {"published": 4, "present": 2}
+    assert sorted(taken_away) == [0, 1, 2]
+    assert orders.published() == [0, 1, 2, 3]
+
+
 def test_messages_that_are_none_are_left_alone_and_the_others_are_not(table: Callable[..., Table]) -> None:
     orders = table()
     orders.put(1)

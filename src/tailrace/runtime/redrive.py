@@ -142,13 +142,14 @@ class _Redrive:
         self._count = len(letters)
         if not letters:
             return
+        since_ms = min(letter.created_ms for letter in letters)
         for batch in batches:
             for letter, made in zip(batch, self._convert(batch), strict=True):
                 if isinstance(made, Page):
                     self._published.want(letter.shard, made.records)
+                    since_ms = min([since_ms, *(record.timestamp_ms for record in made.records)])
                     if not dry_run:
                         self._republisher.ensure_topics(letter.table)
-        since_ms = min(letter.created_ms for letter in letters)
         with TopicsOfChanges(self._republisher, self._published.topics, since_ms) as topics:
             if dry_run:
                 topics.read(compare(self._published, self._republisher.pipeline), whole=False)

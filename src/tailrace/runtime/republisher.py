@@ -251,4 +251,5 @@ def _marked(shard: ShardRef, record: Outgoing) -> Outgoing:
 
 def one_of(page: SourcePage, index: int) -> SourcePage:
     """Give a page of one record."""
-    return msgspec.structs.replace(page, records=page.records[index : index + 1])
+    record = page.records[index]
+    return msgspec.structs.replace(page, records=[record], size_bytes=len(record.raw))

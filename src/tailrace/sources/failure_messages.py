@@ -53,8 +53,8 @@ class Queue:
                 hint="it looks like https://sqs.REGION.amazonaws.com/ACCOUNT/NAME",
             )
         labels = host.split(".")
-        at_aws = ".amazonaws.com" in host
-        named = labels[1] if at_aws and labels[0] == "sqs" else region
+        at_aws = labels[0] == "sqs" and ".amazonaws.com" in host
+        named = labels[1] if at_aws else region
         endpoint = None if at_aws else f"{parts.scheme}://{parts.netloc}"
         self._url = url
         self._client = _client("sqs", named, profile, endpoint)
