@@ -248,9 +248,30 @@ def test_a_commit_whose_answer_is_lost_repeats_nothing(
 
     monkeypatch.setattr(LaneProducer, "commit", losing)
     report, taken_away = orders.redrive(message)
-    assert counts(report) == {"present": 3}
+    assert counts(report) == {"published": 3}, "it was this redrive that published them"
     assert taken_away == [0]
     assert orders.published() == [1, 2, 3]
+
+
+def test_a_redrive_whose_every_commit_is_slow_ends(
+    table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders = table()
+    orders.put(*range(6))
+    monkeypatch.setattr("tailrace.runtime.redrive_batches.TRANSACTION_RECORDS_MAX", 1)
+    commit, used = LaneProducer.commit, set[int]()
+
+    def slow(self: LaneProducer, transaction: Transaction) -> object:
+        if id(self) in used:
+            used.discard(id(self))
+            return ProducerLost(0, fenced=False, reason="the last commit took 1.0 s: it may have been sent twice")
+        used.add(id(self))
+        return commit(self, transaction)
+
+    monkeypatch.setattr(LaneProducer, "commit", slow)
+    report, _ = orders.redrive(orders.message(orders.records()))
+    assert counts(report) == {"published": 6}
+    assert orders.published() == list(range(6))
 
 
 def test_a_message_that_comes_twice_and_batches_out_of_order_repeat_nothing(table: Callable[..., Table]) -> None:

@@ -76,6 +76,10 @@ def redrive_batches(
     return report
 
 
+_Identity = tuple[ShardRef, int]
+"""A change: its shard and sequence number."""
+
+
 class _Batch(msgspec.Struct):
     """One discarded batch, what is left of its records, and what is made of them."""
 
@@ -107,6 +111,9 @@ class _Run:
         self._skip_superseded = skip_superseded
         self._report = report
         self._is_fenced = False
+        self._tried = set[_Identity]()
+        self._sent = set[_Identity]()
+        """What of the present messages is being tried, and was tried before a producer was lost."""
 
     def redrive(self, group: Sequence[FailureMessage]) -> None:
         """Deal with some messages, and take away those that are done with."""
@@ -119,15 +126,18 @@ class _Run:
         batches.sort(key=lambda each: (each.batch.created_ms, int(each.batch.first)))  # a queue keeps no order
         told = len(self._report.changes)
         refused, losses = RefusedRecords(), 0
+        self._sent, self._tried = set(), set()
         while True:
             del self._report.changes[told:]
+            commits = self._republisher.commits
             try:
                 self._publish(batches, refused)
                 break
             except NotPublishedError as error:
+                self._sent |= self._tried
                 self._republisher.fence()
-                if not self._learned(error, refused):
-                    losses += 1
+                is_further = self._learned(error, refused) or self._republisher.commits > commits
+                losses = 0 if is_further else losses + 1
                 if losses == LOSSES_MAX:
                     raise WorldError(
                         f"the redrive of {self._pipeline.name} broke off: {error.lost.reason}", hint=AGAIN
@@ -170,7 +180,7 @@ class _Run:
 
     def _publish(self, batches: list[_Batch], refused: RefusedRecords) -> None:
         """Compare with what the topics hold now, and publish what is missing."""
-        published, set_aside = Published(), set[tuple[ShardRef, int]]()
+        published, set_aside = Published(), set[_Identity]()
         for batch in batches:
             for page in batch.pages:
                 published.want(batch.batch.shard, page.records)
@@ -200,19 +210,22 @@ class _Run:
                 self._publish_batch(batch, published, set_aside, refused)
 
     def _publish_batch(
-        self, batch: _Batch, published: Published, set_aside: set[tuple[ShardRef, int]], refused: RefusedRecords
+        self, batch: _Batch, published: Published, set_aside: set[_Identity], refused: RefusedRecords
     ) -> None:
         missing = []
         for page, is_letter in zip(batch.pages, batch.letters, strict=True):
-            if (batch.batch.shard, int(page.last_sequence or 0)) in set_aside:
-                self._note(page, "present", reason="it is a dead letter: redrive it from there")
+            if _identity(page) in set_aside:
+                outcome: Outcome = "failed" if _identity(page) in self._sent else "present"
+                self._note(page, outcome, reason="it is a dead letter: redrive it from there")
             elif (records := self._missing(batch, page, is_letter, published, refused)) is not None:
                 missing.append(records)
         if self._report.dry_run:
             return
         sizes = enumerate(page.size_bytes for page in missing)
         for indices in in_batches(sizes, TRANSACTION_RECORDS_MAX, TRANSACTION_BYTES_MAX):
-            self._republisher.commit(tuple(missing[index] for index in indices))
+            pages = tuple(missing[index] for index in indices)
+            self._tried.update(map(_identity, pages))
+            self._republisher.commit(pages)
 
     def _missing(
         self, batch: _Batch, page: Page, is_letter: bool, published: Published, refused: RefusedRecords
@@ -221,7 +234,8 @@ class _Run:
         shard = batch.batch.shard
         records = [each for each in page.records if not (published.holds(shard, each) or published.take_same(each))]
         if not records:
-            self._note(page, "present" if page.records else "dropped")
+            was_sent = _identity(page) in self._sent
+            self._note(page, "dropped" if not page.records else "published" if was_sent else "present")
             return None
         if is_letter:
             told = header_texts(records[0].headers)
@@ -262,6 +276,10 @@ class _Run:
             f"table {batch.table}, shard {batch.shard.shard_id}: {count} changes from sequence number {batch.first} "
             f"{end} cannot be read any more{unsure}; DynamoDB keeps changes for 24 hours ({each.message.name})"
         )
+
+
+def _identity(page: Page) -> _Identity:
+    return page.shard, int(page.last_sequence or 0)
 
 
 def _find(batches: list[_Batch], message: Message) -> None:

@@ -112,6 +112,8 @@ class Republisher:
         self._admin = clients.admin(pipeline.kafka)
         self._keeper = TopicKeeper(self._admin, pipeline.kafka)
         self._producer: LaneProducer | None = None
+        self.commits = 0
+        """How many transactions are published for sure."""
 
     def __enter__(self) -> Self:
         return self
@@ -164,6 +166,7 @@ class Republisher:
         assert self._producer is not None
         answer = self._producer.commit(Transaction(pages, ()))
         if not isinstance(answer, ProducerLost):
+            self.commits += 1
             return
         self._drop()
         if answer.fenced:
