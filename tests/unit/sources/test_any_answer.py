@@ -215,7 +215,7 @@ def sts_answers(draw: Draw) -> Answer:
     return Answer(sent, draw(st.sampled_from([200, 200, 400, 403, 404])), {"Content-Type": "text/xml"})
 
 
-@examples(25)
+@examples(12)
 @given(answer=sts_answers())
 def test_any_answer_of_sts_gives_credentials_or_one_sentence(
     fake: FakeAws, no_aws_environment: pytest.MonkeyPatch, answer: Answer
@@ -236,7 +236,7 @@ CONTAINER = {
 }
 
 
-@examples(60)
+@examples(40)
 @given(body=broken(CONTAINER))
 @example(body=b"{}")
 @example(body=b"[]")
