@@ -37,9 +37,12 @@ class Member:
 
 
 class Crew:
-    """Workers of one pipeline file; `troubles` is what they did that they must not. For one thread."""
+    """Workers of one pipeline file, `size` of them; `troubles` is what they did that they must not. For one thread."""
 
-    def __init__(self, pipeline_file: Path, folder: Path) -> None:
+    def __init__(self, pipeline_file: Path, folder: Path, size: int) -> None:
+        self._size = size
+        self._extra: set[Member] = set()
+        """Those that were started on top, for a while."""
         self.members: list[Member] = []
         """Those that run and were not asked to end."""
         self.started = 0
@@ -68,6 +71,17 @@ class Crew:
         member = Member(process, clock_file, veteran, time.monotonic())
         self.members.append(member)
         return member
+
+    def start_extra(self) -> Member:
+        """Start one on top of the crew's size: nobody takes its place when it ends."""
+        member = self.start()
+        self._extra.add(member)
+        return member
+
+    def fill(self) -> None:
+        """Start as many as are missing."""
+        while len(self.members) - len(self._extra.intersection(self.members)) < self._size:
+            self.start(veteran=not any(member.is_veteran for member in self.members))
 
     def victims(self) -> list[Member]:
         """Give those that may be killed."""
@@ -126,7 +140,7 @@ class Crew:
             else:
                 name, end = member.process.name, member.process.log_end(3)
                 self.troubles.append(f"{name} ended by itself with exit code {code}: {end}")
-            self.start(veteran=member.is_veteran)
+            self.fill()
         for member in list(self._ending):
             assert member.stopping_s is not None
             waited_s = time.monotonic() - member.stopping_s

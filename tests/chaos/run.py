@@ -79,7 +79,7 @@ class Run:
         options = self._options
         with ExitStack() as owned:
             world = owned.enter_context(World(self._folder, seed=options.seed))
-            crew = Crew(world.pipeline_file, self._folder)
+            crew = Crew(world.pipeline_file, self._folder, options.workers)
             owned.callback(crew.close)
             reader = CommittedReader(world.kafka, world.partitions, self._saw(world))
             reader.start()
@@ -97,8 +97,7 @@ class Run:
             saboteur = Saboteur(world, crew, self._take_overs, lambda: self._changes.found)
             owned.callback(saboteur.close)
             cast = _Cast(world, crew, saboteur, writer, reader)
-            for number in range(options.workers):
-                crew.start(veteran=number == 0)
+            crew.fill()
             self._wait_for_crew(world, crew)
             self._began_s = time.monotonic()
             writer.start()

@@ -119,7 +119,7 @@ class Saboteur:
     def _meet_worker(self, step: Step, rng: random.Random) -> None:
         crew = self._crew
         if step.kind is Kind.JOIN:
-            extra = crew.start()
+            extra = crew.start_extra()
             self._later(step.seconds, lambda: self._stop_if_there(extra))
             self.done[step.kind] += 1
             return
@@ -137,10 +137,10 @@ class Saboteur:
         match step.kind:
             case Kind.KILL:
                 self._kill(member)
-                self._later(step.seconds, crew.start)
+                self._later(step.seconds, crew.fill)
             case Kind.STOP:
                 crew.stop(member)
-                self._later(step.seconds, crew.start)
+                self._later(step.seconds, crew.fill)
             case Kind.FREEZE | Kind.DOZE:
                 crew.freeze(member)
                 self._later(step.seconds, lambda: crew.thaw(member))

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from chaos import resources, schedule
+from chaos import crew, resources, schedule
+from chaos.crew import Crew
 from chaos.lineage import LineageChecker
 from chaos.outcome import Options, Outcome
 from chaos.resources import Sample
@@ -140,6 +141,38 @@ def test_a_checkpoint_that_is_taken_back_too_early_is_found() -> None:
     topic.checkpoint("shard", 10)
     topic.take_back("shard")
     assert topic.checker.finish() == ["the checkpoint of shard is taken back before its end"]
+
+
+# The crew
+
+
+class Idle:
+    """A worker that does nothing."""
+
+    pid = 1
+
+    def __init__(self, *_: object, **__: object) -> None:
+        """Begin to do nothing."""
+
+    def kill(self) -> None:
+        """End."""
+
+
+def test_a_crew_keeps_its_size_whoever_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "WorkerProcess", Idle)
+    workers = Crew(tmp_path / "pipeline.yaml", tmp_path, 3)
+    workers.fill()
+    assert [member.is_veteran for member in workers.members] == [True, False, False]
+    extra = workers.start_extra()
+    assert len(workers.members) == 4
+    workers.kill(extra)
+    workers.fill()
+    assert len(workers.members) == 3
+    workers.start_extra()
+    workers.kill(workers.victims()[0])
+    workers.fill()
+    assert len(workers.members) == 4
+    assert sum(member.is_veteran for member in workers.members) == 1
 
 
 # Resources
