@@ -29,15 +29,16 @@ ONCE_BROKEN: dict[int, str] = {
 """Seeds that broke a promise once, and what it was."""
 
 FOUND_BY: dict[str, int] = {
-    "answers_to_given_up_reads_taken": 167,
-    "commit_that_was_sent_twice_trusted": 179,
-    "empty_page_taken_for_the_present_end": 1501,
-    "gap_ignored": 31,
-    "iterator_used_again_after_its_expiry": 3,
-    "sequence_forgotten_at_an_accepted_gap": 223,
-    "shard_closed_when_its_end_was_read": 278,
-    "stale_incarnation_accepted": 67,
-    "tombstone_too_early": 49,
+    "answers_to_given_up_reads_taken": 175,
+    "commit_that_was_sent_twice_trusted": 42,
+    "empty_page_taken_for_the_present_end": 718,
+    "iterator_used_again_after_its_expiry": 594,
+    "late_shard_counted_from_now": 77,
+    "sequence_forgotten_at_an_accepted_gap": 202,
+    "sequence_numbers_compared_as_text": 32,
+    "shard_closed_when_its_end_was_read": 196,
+    "stale_incarnation_accepted": 114,
+    "tombstone_too_early": 44,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 MOST_SEEDS = 1_000
