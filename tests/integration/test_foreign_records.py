@@ -37,7 +37,7 @@ def write(kafka: dict[str, str], topic: str, partition: int, key: bytes, value: 
 
 def refusal_of(worker: LoggedWorker) -> str:
     """Give the one sentence with which a worker ended, on account of the world."""
-    assert worker.wait() == 3
+    assert worker.wait(60) == 3
     (sentence,) = worker.lines
     assert not [line for line in worker.logged_by("tailrace.worker") if "exception" in line]
     return sentence

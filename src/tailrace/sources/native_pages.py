@@ -12,7 +12,7 @@ import msgspec
 from tailrace.core.change import Headers, Message
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
-from tailrace.sources.stream_record import decode_page, decode_record, source_page
+from tailrace.sources.stream_record import PAGE_RECORDS_MAX, decode_page, decode_record, source_page
 
 if TYPE_CHECKING:
     from tailrace_native import Transcoder  # an optional package
@@ -59,6 +59,8 @@ class NativeDecoder:
         if page is None:
             return decode_page(body, shard=shard, table=table, region=region)
         columns, next_iterator = page
+        if len(columns[0]) > PAGE_RECORDS_MAX:
+            return decode_page(body, shard=shard, table=table, region=region)  # which refuses it
         headers = self._headers
         records: list[SourceRecord] = []
         previous_sequence = ""

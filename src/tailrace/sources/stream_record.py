@@ -20,7 +20,7 @@ _RECORDS_MAX: Final = 1000
 """GetRecords never gives more records than this."""
 _FULL_BYTES: Final = 900_000
 """An answer of this size met the limit of about 1 MB: the next record did not fit."""
-_PAGE_RECORDS_MAX: Final = 10_000
+PAGE_RECORDS_MAX: Final = 10_000
 """More than GetRecords ever gives, and the most of a Lambda event; each record costs memory, however small."""
 _SEQUENCE_DIGITS_MAX: Final = 40
 _CREATED_MS_MAX: Final = (2**63 - 1) // 1_000_000
@@ -115,8 +115,8 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         page = _open_page(body)
     except (ValueError, RecursionError) as error:
         raise _broken_page(shard, table, f"cannot be parsed: {excerpt(str(error))}") from error
-    if len(page.records) > _PAGE_RECORDS_MAX:
-        raise _broken_page(shard, table, f"has more than {_PAGE_RECORDS_MAX} records")
+    if len(page.records) > PAGE_RECORDS_MAX:
+        raise _broken_page(shard, table, f"has more than {PAGE_RECORDS_MAX} records")
     records: list[SourceRecord] = []
     sequence = ""
     for view in page.records:

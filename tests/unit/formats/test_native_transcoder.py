@@ -273,3 +273,9 @@ def test_a_transcoder_that_fails_costs_time_only(caplog: pytest.LogCaptureFixtur
 def test_a_format_that_there_is_not_is_refused(options: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=re.compile("avro|float")):
         tailrace_native.Transcoder(**options, pipeline="shop", version="1")
+
+
+def test_a_page_of_more_records_than_can_be_is_refused_before_they_take_memory() -> None:
+    body = b'{"Records":[' + b"{}," * 10_000 + b"{}]}"
+    assert_same(body, "debezium", "exact")
+    assert "has more than 10000 records" in str(published(decoder("debezium", "exact"), body, "debezium", "exact"))
