@@ -102,7 +102,7 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
-            with _fatal_errors():
+            with self._fatal_errors():
                 self._producer.begin_transaction()
                 self._produce_all(transaction, deadline_s)
                 if not self._failures:
@@ -131,8 +131,26 @@ class LaneProducer:
 
     def _take_reports(self) -> None:
         """Take in the delivery reports that are there. Once an error is fatal, the client raises it here as well."""
-        with contextlib.suppress(KafkaException), _fatal_errors():
+        with contextlib.suppress(KafkaException), self._fatal_errors():
             self._producer.poll(0)
+
+    @contextlib.contextmanager
+    def _fatal_errors(self) -> Iterator[None]:
+        """Raise a fatal error as itself.
+
+        The client raises it while it serves callbacks; when delivery reports follow in the same call, it goes on with
+        the exception set, or loses it, and Python makes a SystemError of that. The next poll raises a lost one again.
+        """
+        try:
+            yield
+        except SystemError as error:
+            if isinstance(error.__cause__, KafkaException):
+                raise error.__cause__ from None
+            try:
+                self._producer.poll(0)
+            except KafkaException as fatal:
+                raise fatal from None
+            raise
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
         """Hand every record to librdkafka; stops early once one has failed."""
@@ -314,21 +332,6 @@ class LaneProducer:
             return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
         return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
-
-
-@contextlib.contextmanager
-def _fatal_errors() -> Iterator[None]:
-    """Raise a fatal error as itself.
-
-    The client raises it while it serves callbacks; when delivery reports follow in the same call, it goes on with the
-    exception set, and Python makes a SystemError of it.
-    """
-    try:
-        yield
-    except SystemError as error:
-        if isinstance(error.__cause__, KafkaException):
-            raise error.__cause__ from None
-        raise
 
 
 class _BufferFullError(Exception):

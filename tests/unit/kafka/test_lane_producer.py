@@ -59,6 +59,23 @@ def test_a_fatal_error_that_comes_with_delivery_reports_is_told_as_itself(client
     lane.close()
 
 
+def test_a_fatal_error_that_the_client_lost_is_raised_again_by_its_next_poll(client: Client) -> None:
+    def lost_its_error() -> None:
+        raise SystemError("returned NULL without setting an exception")
+
+    def fenced() -> None:
+        raise KafkaException(KafkaError(KafkaError._FENCED))
+
+    def flush() -> None:
+        client.calls["poll"] = fenced
+        lost_its_error()
+
+    client.calls["flush"] = flush
+    lost = producer().commit(TRANSACTION)
+    assert isinstance(lost, ProducerLost)
+    assert lost.fenced
+
+
 def test_another_error_of_the_interpreter_stays_what_it_is(client: Client) -> None:
     def fail() -> None:
         raise SystemError
