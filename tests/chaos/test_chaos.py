@@ -27,6 +27,7 @@ STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026"
 OPTIONS = Options(seed=7, changes=2, kills=1, seconds=60, workers=4, items=1)
 
 
+@pytest.mark.timeout(600)  # a busy machine takes long to start brokers and workers
 def test_a_short_run_keeps_every_promise() -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "chaos", "--seed", "1", "--minutes", MINUTES, "--json"],
