@@ -139,18 +139,17 @@ class LaneProducer:
         """Raise a fatal error as itself.
 
         The client raises it while it serves callbacks; when delivery reports follow in the same call, it goes on with
-        the exception set, or loses it, and Python makes a SystemError of that. The next poll raises a lost one again.
+        the exception set, or loses it, and Python makes a SystemError of that. A lost one is asked for again: no
+        transaction begins after it.
         """
         try:
             yield
         except SystemError as error:
             if isinstance(error.__cause__, KafkaException):
                 raise error.__cause__ from None
-            try:
-                self._producer.poll(0)
-            except KafkaException as fatal:
-                raise fatal from None
-            raise
+            with contextlib.suppress(SystemError):
+                self._producer.begin_transaction()
+            raise KafkaException(KafkaError(KafkaError._FATAL, f"the client lost its error: {error}")) from error
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
         """Hand every record to librdkafka; stops early once one has failed."""

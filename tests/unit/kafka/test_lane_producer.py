@@ -59,15 +59,16 @@ def test_a_fatal_error_that_comes_with_delivery_reports_is_told_as_itself(client
     lane.close()
 
 
-def test_a_fatal_error_that_the_client_lost_is_raised_again_by_its_next_poll(client: Client) -> None:
-    def lost_its_error() -> None:
-        raise SystemError("returned NULL without setting an exception")
+def lost_its_error() -> None:
+    raise SystemError("returned NULL without setting an exception")
 
-    def fenced() -> None:
-        raise KafkaException(KafkaError(KafkaError._FENCED))
 
+def test_a_fatal_error_that_the_client_lost_is_asked_for_again(client: Client) -> None:
     def flush() -> None:
-        client.calls["poll"] = fenced
+        def fenced() -> None:
+            raise KafkaException(KafkaError(KafkaError._FENCED))
+
+        client.calls["begin_transaction"] = fenced
         lost_its_error()
 
     client.calls["flush"] = flush
@@ -76,13 +77,12 @@ def test_a_fatal_error_that_the_client_lost_is_raised_again_by_its_next_poll(cli
     assert lost.fenced
 
 
-def test_another_error_of_the_interpreter_stays_what_it_is(client: Client) -> None:
-    def fail() -> None:
-        raise SystemError
-
-    client.calls["flush"] = fail
-    with pytest.raises(SystemError):
-        producer().commit(TRANSACTION)
+def test_an_error_that_the_client_lost_for_good_costs_the_producer(client: Client) -> None:
+    client.calls["flush"] = lost_its_error
+    lost = producer().commit(TRANSACTION)
+    assert isinstance(lost, ProducerLost)
+    assert not lost.fenced
+    assert "the client lost its error" in lost.reason
 
 
 @pytest.mark.parametrize(
