@@ -44,6 +44,8 @@ _BACKOFF_JITTER = 0.2
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
+_ANY_PARTITION = -1
+"""Let the partitioner choose."""
 _SOMEWHERE = -1
 """The `record` of a place in a page that is not known yet."""
 _CHECKPOINTS = -1
@@ -185,7 +187,7 @@ class LaneProducer:
                     record.topic,
                     record.value,
                     record.key,
-                    record.partition,
+                    _ANY_PARTITION,
                     note,
                     timestamp=record.timestamp_ms,
                     headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
@@ -217,7 +219,6 @@ class LaneProducer:
                 record.topic,
                 value=record.value,
                 key=record.key,
-                partition=record.partition,
                 on_delivery=partial(self._note, place),
                 timestamp=record.timestamp_ms,
                 headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
