@@ -119,7 +119,10 @@ def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions:
 
 
 def config(admin: Admin, user: Mapping[str, str], name: str) -> dict[str, str]:
-    """Give a topic's properties; none when this principal may not see them. Raises WorldError."""
+    """Give a topic's properties; none when this principal may not see them. Raises WorldError.
+
+    None, too, while the broker that answers does not know the topic: metadata may lag behind for a moment.
+    """
     return _config(admin, user, ConfigResource(ConfigResource.Type.TOPIC, name), f"the topic {name}")
 
 
@@ -132,7 +135,7 @@ def _config(admin: Admin, user: Mapping[str, str], resource: ConfigResource, wha
     try:
         entries = admin.describe_configs([resource], request_timeout=clients.REQUEST_TIMEOUT_S)[resource].result()
     except KafkaException as error:
-        if clients.is_denial(error.args[0]):
+        if clients.is_denial(error.args[0]) or error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return {}
         raise clients.world_error(error, f"reading the settings of {what}", user) from error
     return {entry.name: entry.value for entry in entries.values() if entry.value is not None}
