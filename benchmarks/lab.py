@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from benchmarks.measure import on_core
@@ -71,7 +72,11 @@ class Lab:
         """Delete topics, so that a run does not fill the disk."""
         names = [name for name in self._admin.list_topics(timeout=10).topics if name.startswith(prefix)]
         for deleted in self._admin.delete_topics(names).values() if names else ():
-            deleted.result()
+            try:
+                deleted.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # gone already: a listing may lag behind
+                    raise
 
     def bytes_of(self, topic: str) -> int:
         """Say how many bytes the broker's log holds of a topic."""
