@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
@@ -16,6 +16,7 @@ from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 
 _RECORDS_MAX = 10_000
+_POLL_S = 0.5
 _LOOK_AHEAD_S = 60.0
 _LOOK_AHEAD_POLL_S = 0.5
 _FATAL = {
@@ -185,6 +186,22 @@ class Follower:
         followed = (self._followed(partition, key, message) for (partition, key), message in last.items())
         return [record for record in followed if record is not None]
 
+    def read_until(
+        self,
+        condition: Callable[[], bool],
+        take: Callable[[int, TopicKey, TopicRecord | None], None],
+        timeout_s: float,
+    ) -> bool:
+        """Hand every record to `take` until `condition` holds; tells whether it did in time. Raises as `poll` does."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            for followed in self.poll(min(_POLL_S, left_s)):
+                take(*followed)
+        return True
+
     def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed | None:
         offset, value = message.offset() or 0, _bytes(message.value())
         try:
@@ -226,16 +243,12 @@ def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s
     follower = Follower(user, pipeline, range(lane_count), to_end=True)
     view = View(lane_count)
     try:
-        deadline_s = time.monotonic() + timeout_s
-        while not follower.has_reached_end:
-            for partition, key, record in follower.poll(0.5):
-                view.apply(partition, key, record)
-            if time.monotonic() > deadline_s:
-                unread = ", ".join(map(str, sorted(follower.unread)))
-                raise WorldError(
-                    f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
-                    hint=f"check that its partitions have leaders, above all {unread}",
-                )
+        if not follower.read_until(lambda: follower.has_reached_end, view.apply, timeout_s):
+            unread = ", ".join(map(str, sorted(follower.unread)))
+            raise WorldError(
+                f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
+                hint=f"check that its partitions have leaders, above all {unread}",
+            )
     finally:
         follower.close()
     check_relaned(pipeline, view)

@@ -148,10 +148,11 @@ class Function:
 
     def _catch_up(self, command: CatchUp, timeout_s: float) -> None:
         self._follower.follow([command.lane])
-        deadline_s = time.monotonic() + min(timeout_s, CATCH_UP_TIMEOUT_S)
-        while self._view.deliveries.get(command.shard) != command.taken and time.monotonic() < deadline_s:
-            for partition, key, record in self._follower.poll(0.2):
-                self._view.apply(partition, key, record)
+        self._follower.read_until(
+            lambda: self._view.deliveries.get(command.shard) == command.taken,
+            self._view.apply,
+            min(timeout_s, CATCH_UP_TIMEOUT_S),
+        )
         checkpoint_topic.check_relaned(self._pipeline.name, self._view)
 
 
@@ -177,19 +178,20 @@ class _Shard:
             while True:
                 left_s = remaining_s() - RESERVE_S
                 if left_s <= 0:
-                    self._close(self.delivery.abandon())
+                    self.close()
                     return Failure("the invocation's time is up")
                 command = steps.send(self._carry_out(command, left_s))
         except StopIteration as end:
             failure: Failure | None = end.value
             return failure
         except BaseException:
-            self._close(self.delivery.abandon())
+            self.close()
             raise
 
     def close(self) -> None:
-        """Drop the producer."""
-        self._close(self.delivery.abandon())
+        """Drop the producer; the shard is taken anew by the next delivery."""
+        self.delivery.abandon()
+        self._drop_producer()
 
     def _carry_out(self, command: Command, timeout_s: float) -> Event | None:
         match command:
@@ -203,10 +205,10 @@ class _Shard:
             case CatchUp():
                 self._catch_up(command, timeout_s)
             case CloseProducer():
-                self._close(command)
+                self._drop_producer()
         return None
 
-    def _close(self, _command: CloseProducer) -> None:
+    def _drop_producer(self) -> None:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close()

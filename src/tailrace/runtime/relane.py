@@ -114,18 +114,17 @@ class _Records:
 
     def read_until(self, condition: Callable[[], bool]) -> None:
         """Read on until `condition` holds. Raises WorldError when it does not in time."""
-        deadline_s = time.monotonic() + READ_TIMEOUT_S
-        while not condition():
-            for partition, key, record in self._follower.poll(0.5):
-                if record is None:
-                    self.of[partition].pop(key, None)
-                else:
-                    self.of[partition][key] = record
-            if time.monotonic() > deadline_s:
-                raise WorldError(f"{self._topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
+        if not self._follower.read_until(condition, self._take, READ_TIMEOUT_S):
+            raise WorldError(f"{self._topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
 
     def close(self) -> None:
         self._follower.close()
+
+    def _take(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
+        if record is None:
+            self.of[partition].pop(key, None)
+        else:
+            self.of[partition][key] = record
 
 
 class _Move:

@@ -118,10 +118,6 @@ class _Switch:
             raise WorldError(f"the switch of {self._pipeline.name} broke off: {answer.reason}", hint=_AGAIN)
 
     def _follow_until(self, condition: Callable[[], bool]) -> None:
-        deadline_s = time.monotonic() + READ_TIMEOUT_S
-        while not condition():
-            for partition, key, record in self._follower.poll(0.5):
-                self.view.apply(partition, key, record)
-            if time.monotonic() > deadline_s:
-                topic = self._pipeline.checkpoints_topic
-                raise WorldError(f"{topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
+        if not self._follower.read_until(condition, self.view.apply, READ_TIMEOUT_S):
+            topic = self._pipeline.checkpoints_topic
+            raise WorldError(f"{topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
