@@ -222,7 +222,8 @@ class Batch(Part):
     linger_ms: Annotated[int, duration("0ms", "10s")] = Field(
         default=as_written("50ms"),
         alias="linger",
-        description="Longest wait of a change for others to share its transaction.",
+        description="Longest wait of a change for others to share its transaction; ten times that while full pages "
+        "say that the lane's shards are behind.",
     )
 
 

@@ -54,6 +54,8 @@ LISTER_LANE = 0
 """The owner of this lane lists tables and shards for the whole pipeline."""
 
 
+_LINGERS_BEHIND = 10
+"""So many times the linger may the changes of shards that are behind wait for more to share their transaction."""
 _WAITED_TOO_LONG = "it waited to be read longer than the stream keeps changes"
 _CHECKPOINT_STATES: dict[Phase, ShardState] = {
     Phase.DRAINED: "ended",
@@ -221,6 +223,7 @@ class Lane:
             return
         if self._has_call_under_way():
             self.state = LaneState.RELEASING
+            self.waits_for_room_since_ms = None
             return
         holds_producer = self.state in {LaneState.CATCHING_UP, LaneState.ACTIVE}
         self.state = LaneState.RELEASED
@@ -337,13 +340,26 @@ class Lane:
 
     def _is_due(self, now_ms: int) -> bool:
         outbox, options = self.outbox, self._options
-        if not outbox.has_waiting or outbox.oldest_ms is None:
+        due_ms = self._due_ms()
+        if due_ms is None:
             return False
         return (
             outbox.waiting_changes >= options.batch_changes
             or outbox.waiting_bytes >= options.batch_bytes
-            or now_ms >= outbox.oldest_ms + options.linger_ms
+            or now_ms >= due_ms
         )
+
+    def _due_ms(self) -> int | None:
+        """Say when what waits is committed at the latest.
+
+        Full pages say that their shards are behind: their changes are late already, and gain more from sharing a
+        transaction with the page that is being read than from not waiting for it.
+        """
+        outbox = self.outbox
+        if outbox.oldest_ms is None:
+            return None
+        is_behind = outbox.has_only_full_pages and bool(self._reads_under_way)
+        return outbox.oldest_ms + self._options.linger_ms * (_LINGERS_BEHIND if is_behind else 1)
 
     # Reading
 
@@ -458,8 +474,8 @@ class Lane:
                 self._lose(ProducerLost(self.incarnation, fenced=True, reason=reason), commands, now_ms)
         if self.state is LaneState.ACTIVE:
             self._sync(commands, now_ms)
-            self._commit_if_due(commands, now_ms)
             self._read_what_is_due(commands, now_ms)
+            self._commit_if_due(commands, now_ms)
         self.wake_at_ms = self._next_wake_ms(now_ms)
 
     def _sync(self, commands: list[Command], now_ms: int) -> None:
@@ -553,8 +569,9 @@ class Lane:
         reading = self._queue.first()
         if reading is not None and reading.next_read_ms > now_ms:  # else it waits for room, which an answer makes
             times.append(reading.next_read_ms)
-        if self.outbox.oldest_ms is not None and not self.outbox.is_under_way:
-            times.append(self.outbox.oldest_ms + self._options.linger_ms)
+        due_ms = self._due_ms()
+        if due_ms is not None and not self.outbox.is_under_way:
+            times.append(due_ms)
         return min(times, default=None)
 
 

@@ -82,6 +82,11 @@ class Outbox:
         if writes:
             self._note_age(now_ms)
 
+    @property
+    def has_only_full_pages(self) -> bool:
+        """All that waits are pages behind which there is more to read at once."""
+        return not self._waiting_writes and all(entry.page.full for entry in self._waiting)
+
     def cut(self, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
         """Take the next transaction: pages until a bound is met, at least one, and all waiting records."""
         changes = size = 0

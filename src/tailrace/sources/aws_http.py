@@ -83,7 +83,9 @@ class AwsClient:
             "POST", self._url, body=payload, headers=headers, retries=False, redirect=False, preload_content=False
         )
         try:
-            return answer, answer.read(_BODY_BYTES_MAX + 1)
+            # Told how much to read, urllib3 copies the body twice on its way; so only where the answer does not say.
+            stated = answer.length_remaining is not None and answer.length_remaining <= _BODY_BYTES_MAX
+            return answer, answer.read(None if stated else _BODY_BYTES_MAX + 1)
         finally:
             # Read to its end, the connection is free already; else what is left must not be taken for the next answer.
             answer.close()

@@ -121,7 +121,7 @@ def test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the
     lane = taken()
     lane.publish(ELSEWHERE, lineage())
     lane.read(B, page(B, 8, full=True))
-    lane.wait(100)
+    lane.wait(1_000)
     assert lane.is_committing()
     gap = checkpoint("gap", 3)
     lane.publish(ELSEWHERE, gap)

@@ -23,6 +23,7 @@ from support.lanes import (
 from tailrace.core.lane import LaneOptions
 from tailrace.core.lane_messages import Commit, NoticeKind, PageRead, ReadFailed, Tick
 from tailrace.core.pacing import Pacing
+from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import CLOCK_SKEW_MS, Phase
 from tailrace.core.shard import Position, ShardRef
@@ -179,7 +180,7 @@ def test_answers_to_reads_that_were_given_up_are_ignored() -> None:
     lane.read(A, page(A, 1, full=True))
     lane.handle(PageRead(read.incarnation, read.ticket, page(A, 1, 2)))
     lane.handle(ReadFailed(read.incarnation, read.ticket, A, ReadFailure.GONE, "late"))
-    lane.wait(100)
+    lane.wait(1_000)
     assert sequences_in(lane.committed()) == [1]
     assert lane.phase(A) is Phase.READING
 
@@ -231,6 +232,32 @@ def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
     lane.read(A, page(A, 1, full=True))
     assert not lane.is_committing()
     lane.read(A, page(A, 2, full=True))
+    assert lane.is_committing()
+
+
+def test_full_pages_wait_for_the_page_that_is_being_read() -> None:
+    lane = taken(A, B, options=LaneOptions(linger_ms=100))
+    lane.read(A, page(A, 1, full=True))
+    lane.wait(999)
+    assert not lane.is_committing()
+    lane.read(A, page(A, 2, full=True))
+    lane.wait(1)
+    assert sequences_in(lane.committed()) == [1, 2]
+
+
+@pytest.mark.parametrize("last", [page(A, 3), page(B, 3)])
+def test_full_pages_do_not_wait_longer_with_changes_that_may_be_young(last: Page) -> None:
+    lane = taken(A, B, options=LaneOptions(linger_ms=100))
+    lane.read(A, page(A, 1, full=True))
+    lane.wait(100)
+    lane.read(last.shard, last)
+    assert lane.is_committing()
+
+
+def test_full_pages_do_not_wait_longer_when_there_is_no_room_to_read_another() -> None:
+    lane = taken(A, options=LaneOptions(linger_ms=100, buffer_bytes=1))
+    lane.read(A, page(A, 1, full=True))
+    lane.wait(100)
     assert lane.is_committing()
 
 

@@ -140,7 +140,7 @@ def test_a_new_lane_never_takes_an_answer_meant_for_the_one_before() -> None:
 def test_a_lost_lane_drops_all_it_has_read_and_resumes_from_what_is_committed(lane: LaneUnderTest) -> None:
     lane.take()
     lane.read(A, page(A, 1, 2, full=True))
-    lane.wait(100)
+    lane.wait(1_000)
     assert lane.is_committing()
     lane.read(A, page(A, 3, full=True))
     lane.lose()
@@ -201,7 +201,7 @@ def test_a_fenced_lane_waits_to_hear_whether_it_went_to_another_worker(lane: Lan
 def test_release_waits_for_the_producer_call_under_way_only(lane: LaneUnderTest) -> None:
     lane.take()
     lane.read(A, page(A, 1, full=True))
-    lane.wait(100)
+    lane.wait(1_000)
     assert lane.handle(Release()) == []
     assert lane.handle(Committed(lane.lane.incarnation))[-1] == Released()
     assert lane.lane.wake_at_ms is None

@@ -69,7 +69,7 @@ def committing() -> LaneUnderTest:
     """A page is being published, and the shard is being read on."""
     lane = active()
     lane.read(SHARD, page(SHARD, 1, full=True))
-    lane.wait(100)
+    lane.wait(1_000)
     return lane
 
 

@@ -58,3 +58,14 @@ def test_a_lane_that_is_given_back_leaves_its_room() -> None:
     assert room.held_bytes == 4_000
     first.handle(Release())
     assert room.held_bytes == 0
+
+
+def test_a_lane_that_is_being_given_back_waits_for_no_room() -> None:
+    room = Room(5_000)
+    _first, second = lane(1, room), lane(2, room)
+    second.read(next(iter(second.reads)), page(next(iter(second.reads)), 1))
+    second.wait(1_000)
+    assert second.is_committing()
+    assert second.lane.waits_for_room_since_ms is not None
+    second.handle(Release())
+    assert second.lane.waits_for_room_since_ms is None
