@@ -2,26 +2,13 @@
 //!
 //! `MUTATIONS=10000000 cargo test --release` tries so many; the seed is always the same.
 
-use tailrace_transcode::{Format, Numbers, Page, Shard, Transcoder};
+mod whole;
 
-const SHARD: Shard = Shard {
-    table: "orders",
-    region: "eu-west-1",
-    stream_arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000",
-    shard_id: "shardId-1",
-};
+use tailrace_transcode::{Format, Numbers, Transcoder};
 
-const BODY: &str = r#"{"Records":[
-{"eventID":"e1","eventName":"INSERT","eventVersion":"1.1","eventSource":"aws:dynamodb","awsRegion":"eu-west-1","dynamodb":
-{"ApproximateCreationDateTime":1.7145576E9,"Keys":{"id":{"S":"a\"\u00e9\ud83d\ude00"},"sort":{"N":"-1.50"}},"NewImage":
-{"z":{"S":"é😀\\"},"n":{"N":"1E+20"},"b":{"B":"YWI="},"t":{"BOOL":true},"f":{"BOOL":false},"0":{"NULL":true},
-"m":{"M":{"b":{"S":""},"a":{"L":[{"N":"1"},{"M":{}},{"L":[]}]}}},"ss":{"SS":["b","a","\n"]},"ns":{"NS":["3","-1","1.5"]},
-"bs":{"BS":["YQ==","","YWJj"]}},"SequenceNumber":"100000000000000000001","SizeBytes":26,"StreamViewType":"NEW_IMAGE"}},
-{"eventID":"e2","eventName":"REMOVE","dynamodb":{"ApproximateCreationDateTime":1714557600.123,"Keys":{"id":{"B":"YQ=="}},
-"OldImage":{"id":{"B":"YQ=="},"x":{"X":[null,-1.5e3]}},"SequenceNumber":"100000000000000000002",
-"StreamViewType":"OLD_IMAGE"},"userIdentity":{"type":"Service","principalId":"dynamodb.amazonaws.com"}},
-{"eventID":"e3","eventName":"MODIFY","dynamodb":{"Keys":{"id":{"S":"b"}},"SequenceNumber":"100000000000000000003",
-"StreamViewType":"KEYS_ONLY"}}],"NextShardIterator":"next"}"#;
+use crate::whole::{SHARD, check, transcoders};
+
+const BODY: &str = include_str!("pages/page.json");
 
 /// Marsaglia's xorshift: random enough to break things with.
 struct Random(u64);
@@ -62,33 +49,6 @@ impl Random {
                 let to = self.below(body.len());
                 body.splice(to..to, part);
             }
-        }
-    }
-}
-
-fn transcoders() -> Vec<Transcoder> {
-    [Format::Debezium, Format::Item, Format::DynamoDbJson, Format::CloudEvents]
-        .into_iter()
-        .flat_map(|format| {
-            [Numbers::Exact, Numbers::String].map(|numbers| Transcoder::new(format, numbers, "shop", "1"))
-        })
-        .collect()
-}
-
-/// Every place is a place of text, in its order.
-fn check(page: &Page, body: &[u8]) {
-    let body = std::str::from_utf8(body).unwrap();
-    let output = std::str::from_utf8(&page.output).unwrap();
-    let mut end = 0;
-    for record in &page.records {
-        let span = record.span();
-        assert!(end <= span.start && span.start < span.end);
-        end = span.end;
-        let Some(made) = record.made() else { continue };
-        assert!(body[span.clone()].starts_with('{') && body[span.clone()].ends_with('}'));
-        assert!(body[made.sequence.clone()].bytes().all(|digit| digit.is_ascii_digit()));
-        for text in [Some(&made.key), made.value.as_ref()].into_iter().flatten() {
-            assert!(output[text.clone()].starts_with('{') && output[text.clone()].ends_with('}'));
         }
     }
 }

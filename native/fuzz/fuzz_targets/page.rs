@@ -1,0 +1,21 @@
+//! Whatever bytes come as a page: nothing panics, and what comes out is whole.
+
+#![no_main]
+
+#[path = "../../transcode/tests/whole/mod.rs"]
+mod whole;
+
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use tailrace_transcode::Transcoder;
+
+static TRANSCODERS: LazyLock<Vec<Transcoder>> = LazyLock::new(whole::transcoders);
+
+fuzz_target!(|body: &[u8]| {
+    for transcoder in TRANSCODERS.iter() {
+        if let Some(page) = transcoder.page(body, &whole::SHARD, 1) {
+            whole::check(&page, body);
+        }
+    }
+});

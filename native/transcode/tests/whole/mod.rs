@@ -1,0 +1,39 @@
+//! What must hold for whatever comes out of a page, broken or not; shared with `native/fuzz`.
+
+use tailrace_transcode::{Format, Numbers, Page, Shard, Transcoder};
+
+/// Whose page it is.
+pub const SHARD: Shard = Shard {
+    table: "orders",
+    region: "eu-west-1",
+    stream_arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000",
+    shard_id: "shardId-1",
+};
+
+/// One for each format and each way to write numbers.
+pub fn transcoders() -> Vec<Transcoder> {
+    [Format::Debezium, Format::Item, Format::DynamoDbJson, Format::CloudEvents]
+        .into_iter()
+        .flat_map(|format| {
+            [Numbers::Exact, Numbers::String].map(|numbers| Transcoder::new(format, numbers, "shop", "1"))
+        })
+        .collect()
+}
+
+/// Every place is a place of text, in its order.
+pub fn check(page: &Page, body: &[u8]) {
+    let body = std::str::from_utf8(body).unwrap();
+    let output = std::str::from_utf8(&page.output).unwrap();
+    let mut end = 0;
+    for record in &page.records {
+        let span = record.span();
+        assert!(end <= span.start && span.start < span.end);
+        end = span.end;
+        let Some(made) = record.made() else { continue };
+        assert!(body[span.clone()].starts_with('{') && body[span.clone()].ends_with('}'));
+        assert!(body[made.sequence.clone()].bytes().all(|digit| digit.is_ascii_digit()));
+        for text in [Some(&made.key), made.value.as_ref()].into_iter().flatten() {
+            assert!(output[text.clone()].starts_with('{') && output[text.clone()].ends_with('}'));
+        }
+    }
+}
