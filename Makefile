@@ -7,8 +7,8 @@ CODE := src tests tools benchmarks
 READY := $(VENV)/.ready
 NATIVE := $(VENV)/.native
 CRATE := --manifest-path native/Cargo.toml
-# True where the transcoder can be built: there is Rust, and its crates are here or can be fetched.
-HAS_RUST := command -v cargo >/dev/null && cargo fetch --quiet --locked $(CRATE)
+# True where the transcoder can be built: there is Rust, a linker, and its crates are here or can be fetched.
+HAS_RUST := command -v cargo >/dev/null && command -v cc >/dev/null && cargo fetch --quiet --locked $(CRATE)
 
 # The first Python on PATH that is new enough and can make a virtual environment; PYTHON=… chooses another.
 CHECK := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
@@ -44,8 +44,8 @@ $(NATIVE): $(READY) $(wildcard native/*.toml native/Cargo.lock native/src/*.rs n
 		echo "building the native transcoder (about a minute the first time)" >&2; \
 		VIRTUAL_ENV=$(abspath $(VENV)) $(BIN)/maturin develop --quiet --release $(CRATE) && touch $@; \
 	else \
-		echo "no Rust toolchain (cargo), or its crates cannot be fetched: the native transcoder is not built, and" \
-			"Tailrace is pure Python here, which is complete and slower" >&2; \
+		echo "no Rust toolchain (cargo), no linker (cc), or its crates cannot be fetched: the native transcoder is not" \
+			"built, and Tailrace is pure Python here, which is complete and slower" >&2; \
 		$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes tailrace-native 2>/dev/null; \
 	fi
 
@@ -72,7 +72,7 @@ lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/lint-imports
 	@if $(HAS_RUST); then set -x; \
 		cargo fmt $(CRATE) --all --check && cargo clippy --quiet --locked $(CRATE) --workspace --all-targets -- -D warnings; \
-	else echo "native/ is not checked: there is no Rust toolchain (cargo), or its crates cannot be fetched" >&2; fi
+	else echo "native/ is not checked: there is no Rust toolchain (cargo), no linker (cc), or its crates cannot be fetched" >&2; fi
 
 fmt: $(READY)  ## Format the code and mend what can be mended
 	$(BIN)/ruff check --fix $(CODE)

@@ -39,6 +39,7 @@ def simulate(
       tailrace simulate --port 8000 --seed 7
     """
     if context.invoked_subcommand is not None:
+        _refuse_options(context)
         return
     from tailrace.testing import SimulatedDynamoDB
     from tailrace.testing.script_file import load_script
@@ -50,6 +51,16 @@ def simulate(
     with SimulatedDynamoDB(seed=seed, port=port, host=host, script=script) as simulated:
         _show(simulated.endpoint_url, seed, as_json)
         stopped.wait()
+
+
+def _refuse_options(context: typer.Context) -> None:
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if source is not None and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"it is the stand-in's, not that of `{context.invoked_subcommand}`, whose options follow its name",
+                param_hint=option.opts[0],
+            )
 
 
 def _show(endpoint_url: str, seed: int, as_json: bool) -> None:

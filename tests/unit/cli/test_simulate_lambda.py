@@ -56,3 +56,9 @@ def test_an_endpoint_that_does_not_answer_is_told(run: CommandLine, tmp_path: Pa
     code, out, err = simulate(run)
     assert (code, out) == (3, "")
     assert err.startswith("error: DescribeTable at http://127.0.0.1:1 is not answered: ")
+
+
+def test_an_option_of_the_other_stand_in_is_refused_rather_than_passed_over(run: CommandLine) -> None:
+    code, _, err = run("simulate", "--port", "9", "lambda", "m:f", "--table", "orders")
+    assert code == 2
+    assert "--port: it is the stand-in's, not that of `lambda`" in err
