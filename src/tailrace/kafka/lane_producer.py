@@ -44,8 +44,6 @@ _BACKOFF_JITTER = 0.2
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
-_ANY_PARTITION = -1
-"""Let the partitioner choose."""
 _SOMEWHERE = -1
 """The `record` of a place in a page that is not known yet."""
 _CHECKPOINTS = -1
@@ -187,7 +185,7 @@ class LaneProducer:
                     record.topic,
                     record.value,
                     record.key,
-                    _ANY_PARTITION,
+                    record.partition,
                     note,
                     timestamp=record.timestamp_ms,
                     headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
@@ -219,6 +217,7 @@ class LaneProducer:
                 record.topic,
                 value=record.value,
                 key=record.key,
+                partition=record.partition,
                 on_delivery=partial(self._note, place),
                 timestamp=record.timestamp_ms,
                 headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub

@@ -1,0 +1,318 @@
+"""Dead letters published again on a real broker: once, converted as the file says now, however often it breaks off."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from support.checkpoints import stream
+from support.kafka_clients import create_topic, read_committed, set_topic
+from support.names import unique
+from support.pipeline_file import write_file
+from tailrace.config import Pipeline, load
+from tailrace.core.redrive import Selection
+from tailrace.errors import WorldError
+from tailrace.local.kafka import KafkaBroker
+from tailrace.runtime.function import Function
+from tailrace.runtime.record_view import header_texts
+from tailrace.runtime.redrive import redrive
+from tailrace.runtime.republisher import Report
+
+SHARD = "shardId-00000001700000000000-1a2b3c4d"
+FIRST = 10**22
+FUNCTIONS = """\
+from tailrace.transform import Change
+
+def strict(change: Change) -> Change | None:
+    if "poison" in (change.after or {}):
+        raise ValueError("poison")
+    return change
+
+def mended(change: Change) -> Change | None:
+    (change.after or {}).pop("poison", None)
+    return change
+"""
+BREAKING_OFF = """\
+import os, signal, sys
+from pathlib import Path
+from tailrace.config import load
+from tailrace.core.redrive import Selection
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime import redrive
+
+file, moment = sys.argv[1:]
+redrive.BATCH_LETTERS_MAX = 2
+commits = 0
+commit, flush = LaneProducer.commit, LaneProducer._flush
+produce_all = LaneProducer._produce_all
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def counted(self, transaction, timeout_s=1e9):
+    global commits
+    commits += 1
+    if commits == 2 and moment == "before":
+        die()
+    answer = commit(self, transaction, timeout_s)
+    if commits == 2 and moment == "after":
+        die()
+    return answer
+
+def produced(self, transaction, deadline_s):
+    produce_all(self, transaction, deadline_s)
+    if commits == 2 and moment == "within":
+        flush(self, deadline_s)
+        die()
+
+LaneProducer.commit, LaneProducer._produce_all = counted, produced
+redrive.redrive(load(Path(file)).pipeline, Selection())
+"""
+
+
+def record(number: int, *, item: str | None = None, table: str = "orders", size: int = 0, **attributes: str) -> Any:
+    """Change number `number`, of an item of its own unless one is named."""
+    keys = {"id": {"S": item or f"item-{number}"}}
+    image = {**keys, "n": {"N": str(number)}, **{name: {"S": value} for name, value in attributes.items()}}
+    return {
+        "eventID": f"{number:032x}",
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "us-east-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_700_000_000 + number,
+            "Keys": keys,
+            "NewImage": {**image, "body": {"S": "x" * size}} if size else image,
+            "SequenceNumber": str(FIRST + number),
+            "SizeBytes": 20,
+            "StreamViewType": "NEW_AND_OLD_IMAGES",
+        },
+        "eventSourceARN": stream(table),
+    }
+
+
+def event(*records: Any) -> dict[str, Any]:
+    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:15:00Z"}
+    return {
+        "Records": list(records),
+        "shardId": SHARD,
+        "eventSourceARN": records[0]["eventSourceARN"],
+        "window": window,
+        "state": {},
+        "isFinalInvokeForWindow": False,
+        "isWindowTerminatedEarly": False,
+    }
+
+
+class Shop:
+    """A pipeline whose function meets poison, and its file once it is mended."""
+
+    def __init__(self, kafka: dict[str, str], folder: Path, **settings: Any) -> None:
+        self._kafka, self._folder, self._settings = kafka, folder, settings
+        self.name = unique("redrive")
+        module = self._module = unique("functions").replace("-", "_")
+        (folder / f"{module}.py").write_text(FUNCTIONS)
+        self.poisoned = load(self._file("strict"), with_functions=True).pipeline
+        self.mended_file = self._file("mended")
+        self.mended: Pipeline = load(self.mended_file, with_functions=True).pipeline
+
+    def _file(self, function: str) -> Path:
+        folder = self._folder / function
+        folder.mkdir()
+        (folder / f"{self._module}.py").write_text(FUNCTIONS)
+        options = {"tables": ["orders", "users"], "lanes": 2, "topics": {"partitions": 1}, **self._settings}
+        return write_file(folder, self._kafka, self.name, transform=f"{self._module}:{function}", **options)
+
+    def publish(self, *events: Any) -> None:
+        """Publish as the poisoned file says."""
+        with closing(Function(self.poisoned, unique("sandbox"))) as function:
+            for each in events:
+                assert function.handle(each, lambda: 60.0)["batchItemFailures"] == []
+
+    def redrive(self, pipeline: Pipeline | None = None, selection: Selection | None = None, **options: Any) -> Report:
+        return redrive(pipeline or self.mended, selection or Selection(), **options)
+
+    def values(self, table: str = "orders") -> list[Any]:
+        """The `n` of what is published, in the order of the topic."""
+        found = read_committed(self._kafka, self.mended.topic_of(table))
+        return [json.loads(message.value() or b"null") for message in found]
+
+    def numbers(self, table: str = "orders") -> list[int]:
+        return [value["after"]["n"] if "after" in value else value["n"] for value in self.values(table)]
+
+    def letters(self) -> list[dict[str, str]]:
+        found = read_committed(self._kafka, self.mended.dead_letters_topic)
+        return [header_texts(message.headers()) for message in found]
+
+
+@pytest.fixture
+def shop(kafka: KafkaBroker, tmp_path: Path) -> Callable[..., Shop]:
+    count = iter(range(9))
+
+    def make(**settings: Any) -> Shop:
+        folder = tmp_path / f"shop-{next(count)}"
+        folder.mkdir()
+        return Shop(kafka.client_properties(), folder, **settings)
+
+    return make
+
+
+def outcomes(report: Report) -> list[tuple[int, str]]:
+    return [(int(one.sequence) - FIRST, one.outcome) for one in report.changes]
+
+
+def test_a_dead_letter_is_published_once_when_the_file_is_mended(shop: Callable[..., Shop]) -> None:
+    pipeline = shop()
+    pipeline.publish(event(record(1), record(2, poison="yes"), record(3)))
+    assert pipeline.numbers() == [1, 3]
+
+    still = pipeline.redrive(pipeline.poisoned)
+    assert outcomes(still) == [(2, "failed")]
+    assert still.changes[0].stage == "TRANSFORMATION"
+    assert not still.is_whole
+    assert len(pipeline.letters()) == 1, "it is not written twice"
+
+    dry = pipeline.redrive(dry_run=True)
+    assert outcomes(dry) == [(2, "published")]
+    assert pipeline.numbers() == [1, 3]
+
+    done = pipeline.redrive()
+    assert outcomes(done) == [(2, "published")]
+    assert done.is_whole
+    assert pipeline.numbers() == [1, 3, 2]
+    assert "poison" not in pipeline.values()[-1]["after"]
+    message = read_committed(dict(pipeline.mended.kafka), pipeline.mended.topic_of("orders"))[-1]
+    told = header_texts(message.headers())
+    assert told["tailrace.redriven"] == "true"
+    assert (told["tailrace.stream"], told["tailrace.shard"]) == (stream("orders"), SHARD)
+    assert message.timestamp()[1] == (1_700_000_000 + 2) * 1000
+
+    assert pipeline.redrive().changes == []
+    assert pipeline.numbers() == [1, 3, 2]
+
+
+def test_only_what_is_chosen_is_published(shop: Callable[..., Shop]) -> None:
+    pipeline = shop()
+    pipeline.publish(
+        event(record(1, poison="yes"), record(2, poison="yes")), event(record(3, table="users", poison="yes"))
+    )
+    assert outcomes(pipeline.redrive(selection=Selection(tables=("users",)))) == [(3, "published")]
+    assert outcomes(pipeline.redrive(selection=Selection(reason="no such reason"))) == []
+    until_ms = (1_700_000_000 + 2) * 1000
+    assert outcomes(pipeline.redrive(selection=Selection(reason="valueerror", until_ms=until_ms))) == [(1, "published")]
+    assert outcomes(pipeline.redrive()) == [(2, "published")]
+    assert (pipeline.numbers(), pipeline.numbers("users")) == ([1, 2], [3])
+
+
+@pytest.mark.parametrize("format_name", ["debezium", "item", "cloudevents", "dynamodb-json"])
+def test_a_change_is_left_out_when_a_newer_one_of_its_key_is_published(
+    shop: Callable[..., Shop], format_name: str
+) -> None:
+    pipeline = shop(format=format_name)
+    pipeline.publish(
+        event(
+            record(1, item="a", poison="yes"), record(2, item="b"), record(3, item="a"), record(4, item="b", poison="x")
+        )
+    )
+    report = pipeline.redrive()
+    assert outcomes(report) == [(1, "superseded"), (4, "published")]
+    assert report.is_whole
+    assert outcomes(pipeline.redrive(dry_run=True)) == [(1, "superseded")]
+    assert outcomes(pipeline.redrive(skip_superseded=False)) == [(1, "published")]
+    assert pipeline.redrive(skip_superseded=False).changes == []
+    assert len(pipeline.values()) == 4
+
+
+def test_dead_letters_of_one_item_are_published_in_order_even_when_their_times_are_the_same(
+    shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = shop(format="item")
+    records = [record(number, item="a", poison="yes") for number in range(1, 5)]
+    for each in records:
+        each["dynamodb"]["ApproximateCreationDateTime"] = 1_700_000_000
+    pipeline.publish(event(*records))
+    monkeypatch.setattr("tailrace.runtime.redrive.BATCH_LETTERS_MAX", 1)
+    assert outcomes(pipeline.redrive()) == [(number, "published") for number in range(1, 5)]
+    assert pipeline.numbers() == [1, 2, 3, 4]
+
+
+def test_a_record_that_is_still_too_large_stays_and_all_others_go(shop: Callable[..., Shop]) -> None:
+    pipeline = shop()
+    kafka = dict(pipeline.mended.kafka)
+    topic = create_topic(kafka, pipeline.mended.topic_of("orders"), config={"max.message.bytes": "100000"})
+    pipeline.publish(event(record(1, size=150_000), record(2, size=300_000), record(3, poison="yes"), record(4)))
+    assert pipeline.numbers() == [4]
+
+    set_topic(kafka, topic, "max.message.bytes", "200000")
+    report = pipeline.redrive()
+    assert sorted(outcomes(report)) == [(1, "published"), (2, "failed"), (3, "published")]
+    assert not report.is_whole
+    assert sorted(pipeline.numbers()) == [1, 3, 4]
+    set_topic(kafka, topic, "max.message.bytes", "400000")
+    assert outcomes(pipeline.redrive()) == [(2, "published")]
+    assert sorted(pipeline.numbers()) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("moment", ["before", "within", "after"])
+def test_a_redrive_that_is_killed_goes_on_without_a_repeat(shop: Callable[..., Shop], moment: str) -> None:
+    pipeline = shop()
+    pipeline.publish(event(*(record(number, poison="yes") for number in range(1, 8))))
+    command = [sys.executable, "-c", BREAKING_OFF, str(pipeline.mended_file), moment]
+    killed = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    left = {"before": 5, "within": 5, "after": 3}[moment]
+    report = pipeline.redrive()
+    assert len(report.changes) == left
+    assert pipeline.numbers() == list(range(1, 8))
+    assert pipeline.redrive().changes == []
+
+
+def test_a_redrive_that_another_one_overtakes_ends(shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = shop()
+    pipeline.publish(event(*(record(number, poison="yes") for number in range(1, 5))))
+    monkeypatch.setattr("tailrace.runtime.redrive.BATCH_LETTERS_MAX", 2)
+    overtaken: list[Report] = []
+
+    def overtake(done: int, _count: int) -> None:
+        if done == 3 and not overtaken:
+            overtaken.append(pipeline.redrive())
+
+    with pytest.raises(WorldError, match="another redrive"):
+        pipeline.redrive(progress=overtake)
+    assert outcomes(overtaken[0]) == [(3, "published"), (4, "published")]
+    assert pipeline.numbers() == [1, 2, 3, 4]
+
+
+def test_a_pipeline_without_dead_letters_has_nothing_to_publish_again(shop: Callable[..., Shop]) -> None:
+    pipeline = shop()
+    assert pipeline.redrive() == Report(pipeline.name, dry_run=False)
+
+
+def test_the_dead_letters_of_another_pipeline_are_left_alone(shop: Callable[..., Shop]) -> None:
+    shared = unique("dead-letters")
+    pipeline, other = shop(dead_letters=shared), shop(dead_letters=shared)
+    pipeline.publish(event(record(1, poison="yes")))
+    other.publish(event(record(2, poison="yes")))
+    assert outcomes(pipeline.redrive()) == [(1, "published")]
+    assert outcomes(other.redrive()) == [(2, "published")]
+
+
+def test_a_record_that_nothing_can_be_made_of_stays_a_dead_letter(shop: Callable[..., Shop]) -> None:
+    pipeline = shop()
+    broken = record(1)
+    del broken["dynamodb"]["Keys"]
+    pipeline.publish(event(broken, record(2)))
+    report = pipeline.redrive()
+    assert outcomes(report) == [(1, "failed")]
+    assert "cannot be understood" in report.changes[0].reason
+    assert msgspec.json.encode(report)
