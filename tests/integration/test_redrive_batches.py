@@ -6,27 +6,28 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from typing import Any
 from xml.sax.saxutils import escape
 
-import msgspec
 import pytest
 
 from support.fake_aws import Answer, FakeAws, ok
-from support.kafka_clients import create_topic, read_committed
+from support.kafka_clients import create_topic
 from support.names import unique
 from support.pipeline_file import write_file
+from support.publishing import publish, put, read_all
 from tailrace.config import Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
-from tailrace.core.shard import Position
+from tailrace.core.shard import Position, ShardRef
+from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.workload import connect
-from tailrace.runtime.function import Function
 from tailrace.runtime.redrive import redrive
 from tailrace.runtime.redrive_batches import redrive_batches
-from tailrace.runtime.republisher import Report
+from tailrace.runtime.republisher import LOSSES_MAX, Report
 from tailrace.sources.failure_messages import Bucket, FailureMessage, Queue
 from tailrace.testing import SimulatedDynamoDB
 from tailrace.testing.actions import parse_script
@@ -35,7 +36,6 @@ from tailrace.testing.event_source.records import Record, Span, WindowPart, make
 from tailrace.testing.streams_client import StreamsClient
 
 ONE_SHARD = {"settings": {"shards": 1, "listing_lag_calls": 0, "describe_stream_per_second": 0}}
-FORMATS = ["debezium", "item", "cloudevents", "dynamodb-json"]
 
 
 class Given:
@@ -53,7 +53,7 @@ class Given:
 
 
 class Table:
-    """The table `orders` on the stand-in, one shard, and the Lambda function of a pipeline over it."""
+    """The table `orders` on the stand-in, one shard, and a pipeline over it."""
 
     def __init__(self, kafka: dict[str, str], folder: Path, simulated: SimulatedDynamoDB, **settings: Any) -> None:
         self._simulated = simulated
@@ -67,7 +67,8 @@ class Table:
         )
         self._streams = StreamsClient(endpoint_url=simulated.endpoint_url)
         self.stream = self._streams.stream_arn("orders")
-        (self._shard,) = (shard.shard_id for shard in self._streams.shards(self.stream))
+        (shard_id,) = (shard.shard_id for shard in self._streams.shards(self.stream))
+        self.shard = ShardRef(self.stream, shard_id)
         source = {"endpoint_url": simulated.endpoint_url}
         options = {"lanes": 2, "topics": {"partitions": 1}, **settings}
         self.kafka = kafka
@@ -76,30 +77,29 @@ class Table:
 
     def put(self, *numbers: int, item: str | None = None, size: int = 0) -> None:
         for number in numbers:
-            image = {"id": {"S": item or f"item-{number}"}, "n": {"N": str(number)}, "body": {"S": "x" * size}}
+            body = Random(number).randbytes(size // 2).hex()  # it does not compress
+            image = {"id": {"S": item or f"item-{number}"}, "n": {"N": str(number)}, "body": {"S": body}}
             self._client.put_item(TableName="orders", Item=image)
 
     def delete(self, item: str) -> None:
         self._client.delete_item(TableName="orders", Key={"id": {"S": item}})
 
     def records(self) -> list[Record]:
-        iterator = self._streams.iterator(self.stream, self._shard, Position("TRIM_HORIZON"))
+        iterator = self._streams.iterator(*self.shard, Position("TRIM_HORIZON"))
         records, _ = self._streams.records(iterator)
         return [parse_record(record, self.stream, 0) for record in records]
 
     def event(self, records: Sequence[Record]) -> bytes:
         window = WindowPart(Span(0, 900_000), b"{}", is_final=False, is_early=False)
-        return make_event(records, window, self._shard, self.stream)
+        return make_event(records, window, self.shard.shard_id, self.stream)
 
     def publish(self, records: Sequence[Record]) -> None:
-        with closing(Function(self.pipeline, unique("sandbox"))) as function:
-            answer = function.handle(msgspec.json.decode(self.event(records)), lambda: 60.0)
-        assert answer["batchItemFailures"] == []
+        publish(self.pipeline, self.shard, self.event(records))
 
     def message(self, records: Sequence[Record], *, with_payload: bool = False) -> bytes:
         discarded = Discarded(records, "RetryAttemptsExhausted", 3, True, unique("request"), self.event(records))
         make = failure_object if with_payload else failure_message
-        return make(discarded, self._shard, self.stream, "arn:aws:lambda:us-east-1:000000000000:function:f", 0)
+        return make(discarded, self.shard.shard_id, self.stream, "arn:aws:lambda:us-east-1:000000000000:function:f", 0)
 
     def trim(self) -> None:
         self._simulated.act("trim", table="orders")
@@ -111,7 +111,7 @@ class Table:
 
     def published(self) -> list[Any]:
         """The numbers of what is published, in order; None for a null value."""
-        found = [message.value() for message in read_committed(self.kafka, self.pipeline.topic_of("orders"))]
+        found = [message.value() for message in read_all(self.pipeline, self.pipeline.topic_of("orders"))]
         return [None if value is None else _number(json.loads(value)) for value in found]
 
 
@@ -135,7 +135,7 @@ def counts(report: Report) -> dict[str, int]:
     return {outcome: outcomes.count(outcome) for outcome in outcomes}
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("format_name", ["debezium", "item", "cloudevents", "dynamodb-json"])
 def test_what_is_missing_of_a_discarded_batch_is_published_once(table: Callable[..., Table], format_name: str) -> None:
     orders = table(format=format_name)
     orders.put(1, 2, 3, 4, 5)
@@ -151,68 +151,76 @@ def test_what_is_missing_of_a_discarded_batch_is_published_once(table: Callable[
     report, taken_away = orders.redrive(message)
     assert counts(report) == {"present": 1, "published": 4}
     assert (report.is_whole, taken_away) == (True, [0])
-    deleted = [None] if format_name == "item" else [2, None]
-    assert orders.published() == [1, 2, 3, 4, 5, *deleted]
+    all_of_it = [1, 2, 3, 4, 5, *([None] if format_name == "item" else [2, None])]
+    assert orders.published() == all_of_it
 
     again, taken_away = orders.redrive(message)
-    assert counts(again) == {"present": 5}
-    assert taken_away == [0]
-    assert orders.published() == [1, 2, 3, 4, 5, *deleted]
+    assert (counts(again), taken_away) == ({"present": 5}, [0])
+    assert orders.published() == all_of_it
 
-
-@pytest.mark.parametrize("format_name", FORMATS)
-def test_a_change_with_a_newer_one_of_its_key_is_left_out_and_its_message_stays(
-    table: Callable[..., Table], format_name: str
-) -> None:
-    orders = table(format=format_name)
-    orders.put(1, item="a")
-    orders.put(2, item="b")
-    orders.put(3, item="a")
-    records = orders.records()
+    orders.put(6, item="a")
+    orders.put(7, item="b")
+    orders.put(8, item="a")
+    records = orders.records()[6:]
     orders.publish(records[2:])
     message = orders.message(records[:2])
     report, taken_away = orders.redrive(message)
-    assert (counts(report), taken_away) == ({"superseded": 1, "published": 1}, [])
+    assert (counts(report), taken_away) == ({"superseded": 1, "published": 1}, []), "item a has a newer change"
     report, taken_away = orders.redrive(message, skip_superseded=False)
     assert (counts(report), taken_away) == ({"published": 1, "present": 1}, [0])
-    assert orders.published() == [3, 2, 1]
+    assert orders.published() == [*all_of_it, 8, 7, 6]
 
 
 def test_what_is_trimmed_is_told_with_its_range_and_its_message_stays(table: Callable[..., Table]) -> None:
     orders = table()
-    orders.put(1, 2)
+    orders.put(1, 2, 3)
     old = orders.records()
     orders.publish(old[:1])
     orders.trim()
-    orders.put(3)
-    message = orders.message([*old, *orders.records()])
-    report, taken_away = orders.redrive(message)
+    orders.put(4)
+    young = orders.records()
+    report, taken_away = orders.redrive(orders.message([*old[:2], *young]))
     assert counts(report) == {"published": 1}
     (sentence,) = report.lost
-    assert "1 changes" in sentence
-    assert f"from sequence number {old[0].sequence} up to, not with, {orders.records()[0].sequence}" in sentence
+    assert "1 change from" in sentence
+    assert f"from sequence number {old[0].sequence} up to, not with, {young[0].sequence}" in sentence
     assert (report.is_whole, taken_away) == (False, [])
-    assert orders.published() == [1, 3]
+    assert orders.published() == [1, 4]
+
+    report, taken_away = orders.redrive(orders.message(old[:1]))
+    assert (report.lost, report.is_whole, taken_away) == ([], True, [0]), "the topic has all that is trimmed"
+    report, _ = orders.redrive(orders.message(old[1:], with_payload=True))
+    assert (counts(report), report.is_whole) == ({"published": 2}, True), "the message has all that is trimmed"
+    assert orders.published() == [1, 4, 2, 3]
 
 
-def test_nothing_is_lost_when_the_topic_has_all_that_is_trimmed(table: Callable[..., Table]) -> None:
+def test_a_dead_letter_without_its_record_is_read_again_from_the_stream(table: Callable[..., Table]) -> None:
     orders = table()
     orders.put(1, 2)
-    old = orders.records()
-    orders.publish(old)
+    first, second = orders.records()
+    topic = orders.pipeline.dead_letters_topic
+    for each in (first, second):
+        letter = dead_letter(
+            topic,
+            pipeline=orders.pipeline.name,
+            table="orders",
+            shard=orders.shard,
+            sequence=str(each.sequence),
+            created_ms=1000,
+            key=None,
+            raw=None,
+            intended_topic=orders.pipeline.topic_of("orders"),
+            stage="PRODUCE",
+            exception="RecordTooLargeException",
+            message=f"too large: {each.sequence}",
+        )
+        put(orders.pipeline, "orders", letter)
+    assert counts(redrive(orders.pipeline, Selection(reason=str(first.sequence)))) == {"published": 1}
     orders.trim()
-    report, taken_away = orders.redrive(orders.message(old))
-    assert (report.lost, report.is_whole, taken_away) == ([], True, [0])
-
-
-def test_an_object_that_holds_the_event_needs_no_stream(table: Callable[..., Table]) -> None:
-    orders = table()
-    orders.put(1, 2)
-    old = orders.records()
-    orders.trim()
-    report, _ = orders.redrive(orders.message(old, with_payload=True))
-    assert (counts(report), report.is_whole) == ({"published": 2}, True)
-    assert orders.published() == [1, 2]
+    report = redrive(orders.pipeline, Selection())
+    assert (counts(report), report.is_whole) == ({"lost": 1}, False)
+    assert (report.changes[0].stage, "no longer has it" in report.changes[0].reason) == ("", True)
+    assert orders.published() == [1]
 
 
 def test_what_cannot_be_published_becomes_a_dead_letter_once(table: Callable[..., Table]) -> None:
@@ -228,10 +236,9 @@ def test_what_cannot_be_published_becomes_a_dead_letter_once(table: Callable[...
     assert taken_away == [0]
     again, _ = orders.redrive(message)
     assert counts(again) == {"present": 3}
-    assert len(read_committed(orders.kafka, orders.pipeline.dead_letters_topic)) == 2
+    assert len(read_all(orders.pipeline, orders.pipeline.dead_letters_topic)) == 2
     assert orders.published() == [0]
-    letters = redrive(orders.pipeline, Selection())
-    assert counts(letters) == {"failed": 2}
+    assert counts(redrive(orders.pipeline, Selection())) == {"failed": 2}
 
 
 def test_a_commit_whose_answer_is_lost_repeats_nothing(
@@ -257,7 +264,7 @@ def test_a_redrive_whose_every_commit_is_slow_ends(
     table: Callable[..., Table], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     orders = table()
-    orders.put(*range(6))
+    orders.put(*range(LOSSES_MAX + 2))
     monkeypatch.setattr("tailrace.runtime.redrive_batches.TRANSACTION_RECORDS_MAX", 1)
     commit, used = LaneProducer.commit, set[int]()
 
@@ -270,8 +277,8 @@ def test_a_redrive_whose_every_commit_is_slow_ends(
 
     monkeypatch.setattr(LaneProducer, "commit", slow)
     report, _ = orders.redrive(orders.message(orders.records()))
-    assert counts(report) == {"published": 6}
-    assert orders.published() == list(range(6))
+    assert counts(report) == {"published": LOSSES_MAX + 2}
+    assert orders.published() == list(range(LOSSES_MAX + 2))
 
 
 def test_a_message_that_comes_twice_and_batches_out_of_order_repeat_nothing(table: Callable[..., Table]) -> None:
@@ -286,29 +293,19 @@ def test_a_message_that_comes_twice_and_batches_out_of_order_repeat_nothing(tabl
     assert orders.published() == [0, 1, 2, 3]
 
 
-def test_messages_that_are_none_are_left_alone_and_the_others_are_not(table: Callable[..., Table]) -> None:
-    orders = table()
-    orders.put(1)
-    other = orders.message(orders.records()).replace(b":table/orders/", b":table/others/")
-    report, taken_away = orders.redrive(b"{}", other, orders.message(orders.records()))
-    assert len(report.refused) == 2
-    assert "DDBStreamBatchInfo" in report.refused[0]
-    assert "others" in report.refused[1]
-    assert (counts(report), taken_away) == ({"published": 1}, [2])
-
-
 @pytest.fixture
 def fake() -> Iterator[FakeAws]:
     with closing(FakeAws()) as server:
         yield server
 
 
-def test_messages_of_a_queue_are_deleted_when_their_changes_are_published(
+def test_messages_of_a_queue_are_deleted_when_their_changes_are_published_and_others_are_left_alone(
     table: Callable[..., Table], fake: FakeAws
 ) -> None:
     orders = table()
     orders.put(1)
-    bodies = {"good": orders.message(orders.records()).decode(), "bad": "{}"}
+    message = orders.message(orders.records()).decode()
+    bodies = {"good": message, "other": message.replace(":table/orders/", ":table/others/"), "bad": "{}"}
     received = [{"MessageId": name, "ReceiptHandle": f"r-{name}", "Body": body} for name, body in bodies.items()]
     fake.answers("ReceiveMessage", ok(Messages=received), ok(Messages=received[1:]))
     fake.answers("DeleteMessage", ok())
@@ -316,7 +313,9 @@ def test_messages_of_a_queue_are_deleted_when_their_changes_are_published(
     queue = Queue(url, region="us-east-1", profile=None)
     report = redrive_batches(orders.pipeline, queue, Selection())
     assert orders.published() == [1]
-    assert len(report.refused) == 1
+    other, bad = report.refused
+    assert "others" in other
+    assert "DDBStreamBatchInfo" in bad
     assert fake.operations() == ["ReceiveMessage", "DeleteMessage", "ReceiveMessage"]
     assert fake.asked[1].fields == {"QueueUrl": url, "ReceiptHandle": "r-good"}
 

@@ -20,7 +20,7 @@ def values(messages: Iterable[Message]) -> list[str]:
     return [str((message.value() or b"").decode()) for message in messages]
 
 
-def test_what_an_open_transaction_hides_is_waited_for_when_all_must_be_seen(kafka: KafkaBroker) -> None:
+def test_what_an_open_transaction_hides_is_waited_for(kafka: KafkaBroker) -> None:
     properties = kafka.client_properties()
     topic = create_topic(properties)
     produce(properties, topic, b"before")
@@ -29,16 +29,14 @@ def test_what_an_open_transaction_hides_is_waited_for_when_all_must_be_seen(kafk
     producer.produce(topic, b"open")
     producer.flush()
     produce(properties, topic, b"behind")
-    with TopicReader(properties, topic) as reader, TopicReader(properties, topic) as other:
-        assert values(reader.read(whole=False)) == ["before"]
-        assert values(reader.read(whole=False)) == []
+    with TopicReader(properties, topic) as reader:
         seen: list[str] = []
 
-        def read_whole() -> None:
-            for message in other.read(whole=True):
+        def read() -> None:
+            for message in reader.read():
                 seen.extend(values([message]))
 
-        waiting = threading.Thread(target=read_whole)
+        waiting = threading.Thread(target=read)
         waiting.start()
         wait_for("what is not hidden", lambda: seen == ["before"])
         waiting.join(1)
@@ -46,8 +44,7 @@ def test_what_an_open_transaction_hides_is_waited_for_when_all_must_be_seen(kafk
         producer.commit_transaction()
         waiting.join(30)
         assert seen == ["before", "open", "behind"]
-        assert values(reader.read(whole=True)) == ["open", "behind"]
-        assert values(reader.read(whole=True)) == []
+        assert values(reader.read()) == []
 
 
 def test_an_aborted_transaction_at_the_end_is_no_obstacle(kafka: KafkaBroker) -> None:
@@ -59,9 +56,9 @@ def test_an_aborted_transaction_at_the_end_is_no_obstacle(kafka: KafkaBroker) ->
     producer.flush()
     producer.abort_transaction()
     with TopicReader(properties, topic) as reader:
-        assert values(reader.read(whole=True)) == []
+        assert values(reader.read()) == []
         produce(properties, topic, b"later")
-        assert values(reader.read(whole=True)) == ["later"]
+        assert values(reader.read()) == ["later"]
 
 
 def test_it_begins_before_the_first_record_that_is_young_enough(kafka: KafkaBroker) -> None:
@@ -72,11 +69,11 @@ def test_it_begins_before_the_first_record_that_is_young_enough(kafka: KafkaBrok
         producer.produce(topic, f"{time_ms}", timestamp=time_ms)
     producer.flush()
     with TopicReader(properties, topic, 5_000) as reader:
-        assert values(reader.read(whole=True)) == ["9000", "2000"]
+        assert values(reader.read()) == ["9000", "2000"]
     with TopicReader(properties, topic, 10_000) as reader:
-        assert values(reader.read(whole=True)) == []
+        assert values(reader.read()) == []
         produce(properties, topic, b"new")
-        assert values(reader.read(whole=True)) == ["new"]
+        assert values(reader.read()) == ["new"]
 
 
 def test_single_records_are_read_again(kafka: KafkaBroker) -> None:
@@ -92,4 +89,4 @@ def test_single_records_are_read_again(kafka: KafkaBroker) -> None:
 
 def test_a_topic_that_is_not_there_is_told(kafka: KafkaBroker) -> None:
     with TopicReader(kafka.client_properties(), unique("none")) as reader, pytest.raises(WorldError, match="failed"):
-        list(reader.read(whole=True))
+        list(reader.read())

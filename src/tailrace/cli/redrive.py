@@ -175,7 +175,7 @@ def _lines(report: Report, *, verbose: bool) -> Iterator[str]:
             said = f": {excerpt(one.reason)}" if one.reason else ""
             yield f"{one.table} {one.sequence} {_WORDS[one.outcome][report.dry_run]}{said}"
     groups = Counter(
-        (one.table, one.outcome, ", ".join(word for word in (one.stage, one.exception) if word))
+        (one.table, one.outcome, ", ".join(word for word in (one.stage, one.exception) if word) or excerpt(one.reason))
         for one in report.changes
     )
     for (table, outcome, why), count in sorted(groups.items()):

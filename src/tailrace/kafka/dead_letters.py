@@ -16,6 +16,7 @@ from tailrace.core.redrive import DeadLetter, Place
 from tailrace.core.shard import ShardRef
 
 CONNECTOR_CLASS = "tailrace"
+RECORD_TOO_LARGE = "org.apache.kafka.common.errors.RecordTooLargeException"
 REDRIVEN_OFFSET = "tailrace.redriven.offset"
 """Header of a redriven mark: the offset of the dead letter, in the mark's own partition."""
 

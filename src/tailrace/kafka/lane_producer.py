@@ -25,7 +25,7 @@ from tailrace.core.checkpoint import encode_key, encode_record
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.kafka import clients, topics
-from tailrace.kafka.dead_letters import dead_letter
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
@@ -316,7 +316,7 @@ class LaneProducer:
             raw=None if mark.bare else bytes(record.raw),
             intended_topic=record.topic,
             stage="PRODUCE",
-            exception="org.apache.kafka.common.errors.RecordTooLargeException",
+            exception=RECORD_TOO_LARGE,
             message=mark.reason,
         )
 

@@ -1,4 +1,4 @@
-"""Reads a topic once, committed records only, up to its end; and reads single records of it again."""
+"""Reads a topic up to its end, past transactions that are open; and reads single records of it again."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ class TopicReader:
         self._consumer = clients.consumer(user, dict(_OWN))
         self._observer = clients.consumer(user, {**_OWN, "isolation.level": "read_uncommitted"})
 
-    def read(self, *, whole: bool) -> Iterator[Message]:
-        """Give the committed records up to the present end.
+    def read(self) -> Iterator[Message]:
+        """Give the committed records up to the high watermark of now.
 
-        `whole` waits for transactions that are open now, so that nothing that was committed before this call is left
-        out: an older transaction that is still open hides it. Raises `WorldError`.
+        It waits for transactions that are open now: what was committed before this call may stand behind one, and
+        Kafka answers a commit before it marks its records as committed. Raises `WorldError`.
         """
         try:
-            yield from self._read(whole)
+            yield from self._read()
         except KafkaException as error:
             raise clients.world_error(error, f"reading {self._topic}", self._user) from error
 
@@ -59,8 +59,8 @@ class TopicReader:
     def __exit__(self, *_failure: object) -> None:
         self.close()
 
-    def _read(self, whole: bool) -> Iterator[Message]:
-        ends = {each: self._end(self._observer if whole else self._consumer, each) for each in self._partitions()}
+    def _read(self) -> Iterator[Message]:
+        ends = {each: self._end(self._observer, each) for each in self._partitions()}
         self._begin([partition for partition in ends if partition not in self._next])
         unread = {partition for partition, end in ends.items() if self._next[partition] < end}
         heard_s = time.monotonic()

@@ -20,7 +20,7 @@ from tailrace.core.ports import ReadError, ShardReader, SourcePage
 from tailrace.core.redrive import DeadLetter, Pending, Published, Selection
 from tailrace.errors import WorldError
 from tailrace.kafka import dead_letters
-from tailrace.kafka.dead_letters import redriven_mark
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, redriven_mark
 from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.runtime.pipeline import make_source
 from tailrace.runtime.republisher import (
@@ -65,11 +65,10 @@ def redrive(
         topic = pipeline.dead_letters_topic
         if not republisher.existing([topic]):
             return report
+        if not dry_run:
+            republisher.fence()  # before the first look: ends what a redrive that was killed left open
         letters = opened.enter_context(_Letters(pipeline, selection))
-        letters.read(whole=False)
-        if not dry_run and letters.pending.in_order():
-            republisher.fence()
-            letters.read(whole=True)
+        letters.read()
         run = _Redrive(republisher, letters, skip_superseded, report, progress)
         opened.callback(run.close)
         run.run(dry_run=dry_run)
@@ -90,9 +89,9 @@ class _Letters:
     def __exit__(self, *_failure: object) -> None:
         self._reader.close()
 
-    def read(self, *, whole: bool) -> None:
-        """Take in what came since the last call."""
-        for message in self._reader.read(whole=whole):
+    def read(self) -> None:
+        """Take in what was committed since the last call."""
+        for message in self._reader.read():
             found = dead_letters.read(message, self._pipeline.name)
             if found is not None:
                 self.pending.add(found)
@@ -104,8 +103,8 @@ class _Letters:
         return [found[letter.place].value() if letter.place in found else None for letter in letters]
 
 
-class _Unusable(msgspec.Struct, frozen=True):
-    """A dead letter of which nothing can be made."""
+class _Verdict(msgspec.Struct, frozen=True):
+    """What becomes of a dead letter and why, as `Redriven` tells it."""
 
     outcome: Outcome
     reason: str
@@ -152,7 +151,7 @@ class _Redrive:
                         self._republisher.ensure_topics(letter.table)
         with TopicsOfChanges(self._republisher, self._published.topics, since_ms) as topics:
             if dry_run:
-                topics.read(compare(self._published, self._republisher.pipeline), whole=False)
+                topics.read(compare(self._published, self._republisher.pipeline))
                 for batch in batches:
                     self._decide(batch)
             else:
@@ -161,7 +160,7 @@ class _Redrive:
     def _publish_all(self, batches: deque[list[DeadLetter]], topics: TopicsOfChanges) -> None:
         losses = 0
         while batches:
-            topics.read(compare(self._published, self._republisher.pipeline), whole=True)
+            topics.read(compare(self._published, self._republisher.pipeline))
             batch = batches.popleft()
             told = len(self._report.changes)
             pages = self._decide(batch)
@@ -172,14 +171,14 @@ class _Redrive:
             except NotPublishedError as error:
                 del self._report.changes[told:]
                 self._republisher.fence()
-                self._letters.read(whole=True)
+                self._letters.read()
                 if error.too_large and len(batch) == 1:
-                    self._note(batch[0], "failed", stage="PRODUCE", reason=error.too_large[0].reason)
+                    self._note(batch[0], _Verdict("failed", error.too_large[0].reason, "PRODUCE", RECORD_TOO_LARGE))
                     continue
                 left = [letter for letter in batch if letter in self._letters.pending]
                 for letter in batch:
                     if letter not in self._letters.pending:
-                        self._note(letter, "published")
+                        self._note(letter, _as_it_was(letter, "published"))
                 if error.too_large:
                     batches.extendleft([letter] for letter in reversed(left))
                     continue
@@ -195,13 +194,13 @@ class _Redrive:
         """Note what becomes of each dead letter of a batch; give what there is to publish for it, marks included."""
         pages: list[Page] = []
         for letter, made in zip(batch, self._convert(batch), strict=True):
-            if isinstance(made, _Unusable):
-                self._note_unusable(letter, made)
+            if isinstance(made, _Verdict):
+                self._note(letter, made)
                 continue
             missing = [each for each in made.records if not self._published.holds(letter.shard, each)]
             outcome: Outcome = "published" if missing else "present" if made.records else "dropped"
             if self._skip_superseded and any(self._published.has_newer(letter.shard, each) for each in missing):
-                self._note(letter, "superseded")
+                self._note(letter, _as_it_was(letter, "superseded"))
                 continue
             mark = redriven_mark(
                 self._republisher.pipeline.dead_letters_topic,
@@ -211,24 +210,24 @@ class _Redrive:
                 now_ms=time.time_ns() // 1_000_000,
             )
             pages.append(msgspec.structs.replace(made, records=[*missing, mark]))
-            self._note(letter, outcome)
+            self._note(letter, _as_it_was(letter, outcome))
         return tuple(pages)
 
-    def _convert(self, batch: list[DeadLetter]) -> list[Page | _Unusable]:
+    def _convert(self, batch: list[DeadLetter]) -> list[Page | _Verdict]:
         return [self._made(*one) for one in zip(batch, self._letters.raws(batch), strict=True)]
 
-    def _made(self, letter: DeadLetter, raw: bytes | None) -> Page | _Unusable:
+    def _made(self, letter: DeadLetter, raw: bytes | None) -> Page | _Verdict:
         try:
             source = self._read_again(letter) if raw is None else self._decoded(letter, raw)
             if source is None:
-                return _Unusable("lost", "the record itself is not kept here, and the stream no longer has it")
+                return _Verdict("lost", "the record itself is not kept here, and the stream no longer has it")
             converted = self._republisher.convert(letter.shard, source)
         except (ReadError, WorldError) as error:
-            return _Unusable("failed", str(error))
+            return _Verdict("failed", str(error))
         if converted.letter is None:
             return converted.page
         told = converted.letter
-        return _Unusable("failed", told[REASON], told[STAGE], told[EXCEPTION])
+        return _Verdict("failed", told[REASON], told[STAGE], told[EXCEPTION])
 
     def _decoded(self, letter: DeadLetter, raw: bytes) -> SourcePage:
         return self._republisher.decode(letter.shard, b'{"Records":[%b]}' % raw)
@@ -242,23 +241,23 @@ class _Redrive:
             return None
         return SourcePage(found.records, next_iterator=None, size_bytes=len(bytes(found.records[0].raw)), full=False)
 
-    def _note(
-        self, letter: DeadLetter, outcome: Outcome, *, stage: str = "", exception: str = "", reason: str = ""
-    ) -> None:
+    def _note(self, letter: DeadLetter, verdict: _Verdict) -> None:
         self._report.changes.append(
             Redriven(
                 table=letter.table,
                 shard=letter.shard.shard_id,
                 sequence=letter.sequence,
-                outcome=outcome,
-                stage=stage or letter.stage,
-                exception=exception or letter.exception,
-                reason=reason or letter.message,
+                outcome=verdict.outcome,
+                stage=verdict.stage,
+                exception=verdict.exception,
+                reason=verdict.reason,
                 partition=letter.place.partition,
                 offset=letter.place.offset,
             )
         )
         self._progress(len(self._report.changes), self._count)
 
-    def _note_unusable(self, letter: DeadLetter, why: _Unusable) -> None:
-        self._note(letter, why.outcome, stage=why.stage, exception=why.exception, reason=why.reason)
+
+def _as_it_was(letter: DeadLetter, outcome: Outcome) -> _Verdict:
+    """Tell of a dead letter that did not fail anew: why it had failed."""
+    return _Verdict(outcome, letter.message, letter.stage, letter.exception)

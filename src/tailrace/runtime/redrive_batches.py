@@ -19,6 +19,7 @@ from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, WorldError
 from tailrace.kafka import dead_letters
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.runtime.pipeline import make_source
 from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.republisher import (
@@ -202,7 +203,7 @@ class _Run:
         with TopicsOfChanges(self._republisher, sorted(topics), since_ms) as reading:
             for batch in batches:
                 # What the batch before has published counts: a queue may give a message twice.
-                reading.read(visit, whole=not self._report.dry_run)
+                reading.read(visit)
                 batch.is_done = True
                 for shard, sequence in set_aside:
                     if shard == batch.batch.shard and int(batch.batch.first) <= sequence <= int(batch.batch.last):
@@ -247,7 +248,8 @@ class _Run:
             return None
         marked = refused.apply(msgspec.structs.replace(page, records=records), stop=False)
         if marked.set_aside:
-            self._note(page, "failed", stage="PRODUCE", reason=next(iter(marked.set_aside.values())).reason)
+            reason = next(iter(marked.set_aside.values())).reason
+            self._note(page, "failed", stage="PRODUCE", exception=RECORD_TOO_LARGE, reason=reason)
         else:
             self._note(page, "published")
         return marked
@@ -272,8 +274,9 @@ class _Run:
         kept = [int(page.last_sequence or 0) for page in each.pages]
         end = f"up to, not with, {min(kept)}" if kept else f"to {batch.last}"
         unsure = "" if self._pipeline.format != "item" else ", unless the topic has them: the format item does not tell"
+        counted = f"{count} {'change' if count == 1 else 'changes'}"
         self._report.lost.append(
-            f"table {batch.table}, shard {batch.shard.shard_id}: {count} changes from sequence number {batch.first} "
+            f"table {batch.table}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "
             f"{end} cannot be read any more{unsure}; DynamoDB keeps changes for 24 hours ({each.message.name})"
         )
 

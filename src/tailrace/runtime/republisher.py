@@ -58,7 +58,8 @@ class Redriven(msgspec.Struct, frozen=True):
     sequence: str
     outcome: Outcome
     stage: str = ""
-    """Of a dead letter, where it had failed; of one that fails anew, where it does now. Connect's name."""
+    """Of a dead letter, where it had failed; of one that fails anew, where it does now. Connect's name; empty when its
+    record cannot be read again."""
     exception: str = ""
     reason: str = ""
     partition: int | None = None
@@ -196,10 +197,10 @@ class TopicsOfChanges:
         for reader in self._readers.values():
             reader.close()
 
-    def read(self, visit: Callable[[str, Message], None], *, whole: bool) -> None:
-        """Show `visit` what came since the last call. `whole`: see `TopicReader.read`."""
+    def read(self, visit: Callable[[str, Message], None]) -> None:
+        """Show `visit` what was committed since the last call."""
         for topic, reader in self._readers.items():
-            for message in reader.read(whole=whole):
+            for message in reader.read():
                 visit(topic, message)
 
 
