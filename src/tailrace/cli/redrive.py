@@ -81,6 +81,7 @@ def redrive(
       tailrace redrive pipeline.yaml --from-file failed.jsonl
     """
     from tailrace.core.redrive import Selection
+    from tailrace.errors import printable
 
     selection = Selection(
         tables=tuple(table or ()),
@@ -97,7 +98,7 @@ def redrive(
         raise typer.BadParameter("--reason, --stage, --since and --until choose dead letters, not on-failure messages")
     with ended_by_signals(EXIT_INTERRUPTED):
         report = _redrive(pipeline, messages, selection, dry_run=dry_run, skip_superseded=skip_superseded)
-    typer.echo(_json(report) if as_json else "\n".join(_lines(report, verbose=verbose)))
+    typer.echo(_json(report) if as_json else "\n".join(map(printable, _lines(report, verbose=verbose))))
     if not report.is_whole:
         raise typer.Exit(EXIT_NOT_ALL)
 

@@ -44,7 +44,7 @@ def source_position(value: bytes) -> SourcePosition | None:
     for read in _READERS:
         try:
             return read(value)
-        except (ValueError, RecursionError):
+        except (ValueError, OverflowError, RecursionError):
             continue
     return None
 

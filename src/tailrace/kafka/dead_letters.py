@@ -9,6 +9,8 @@ behind it: Kafka deletes from the front, so retention never takes the mark and l
 
 from __future__ import annotations
 
+import re
+
 from confluent_kafka import Message
 
 from tailrace.core.page import Outgoing
@@ -19,6 +21,9 @@ CONNECTOR_CLASS = "tailrace"
 RECORD_TOO_LARGE = "org.apache.kafka.common.errors.RecordTooLargeException"
 REDRIVEN_OFFSET = "tailrace.redriven.offset"
 """Header of a redriven mark: the offset of the dead letter, in the mark's own partition."""
+SEQUENCE = re.compile(r"[0-9]{1,40}")
+"""What the header `tailrace.sequence` holds: a sequence number."""
+_OFFSET = re.compile(r"[0-9]{1,19}")
 
 
 def dead_letter(
@@ -85,10 +90,10 @@ def read(message: Message, pipeline: str) -> DeadLetter | Place | None:
     """Read a record of the topic: a dead letter, the place that a mark names, None for what is not the pipeline's."""
     place = Place(message.partition() or 0, message.offset() or 0)
     headers = _texts(message)
-    if (offset := headers.get(REDRIVEN_OFFSET, "")).isdigit():
+    if _OFFSET.fullmatch(offset := headers.get(REDRIVEN_OFFSET, "")):
         return Place(place.partition, int(offset))
     sequence = headers.get("tailrace.sequence", "")
-    if headers.get("__connect.errors.connector.name") != pipeline or not sequence.isdigit():
+    if headers.get("__connect.errors.connector.name") != pipeline or not SEQUENCE.fullmatch(sequence):
         return None
     value = message.value()
     return DeadLetter(

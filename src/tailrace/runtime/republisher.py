@@ -23,6 +23,7 @@ from tailrace.errors import WorldError
 from tailrace.formats import tombstone_after_delete
 from tailrace.formats.position import source_position
 from tailrace.kafka import clients
+from tailrace.kafka.dead_letters import SEQUENCE
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
@@ -219,9 +220,9 @@ def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message]
 def position_of(message: Message) -> SourcePosition | None:
     """Tell which change a record is of: a redriven one says it in its headers, others in the value, or not at all."""
     headers = header_texts(message.headers())
-    if REDRIVEN[0] in headers and (sequence := headers.get("tailrace.sequence", "")).isdigit():
-        created_ms = message.timestamp()[1]
-        return SourcePosition(headers["tailrace.stream"], headers["tailrace.shard"], int(sequence), created_ms)
+    if REDRIVEN[0] in headers and SEQUENCE.fullmatch(sequence := headers.get("tailrace.sequence", "")):
+        stream, shard = headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")
+        return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
     value = _bytes(message.value())
     return None if value is None else source_position(value)
 

@@ -38,9 +38,13 @@ class _Info(msgspec.Struct):
     shard_id: str = msgspec.field(name="shardId")
     first: _Sequence = msgspec.field(name="startSequenceNumber")
     last: _Sequence = msgspec.field(name="endSequenceNumber")
-    created: datetime = msgspec.field(name="approximateArrivalOfFirstRecord")
-    count: int = msgspec.field(name="batchSize")
+    created: Annotated[datetime, Meta(tz=True)] = msgspec.field(name="approximateArrivalOfFirstRecord")
+    count: Annotated[int, Meta(ge=1)] = msgspec.field(name="batchSize")
     stream_arn: str = msgspec.field(name="streamArn")
+
+    def __post_init__(self) -> None:
+        if int(self.first) > int(self.last):
+            raise ValueError(f"its range is from {self.first} back to {self.last}")
 
 
 class _Message(msgspec.Struct):

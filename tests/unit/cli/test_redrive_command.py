@@ -18,6 +18,7 @@ CHANGES = [
     Redriven("orders", "s", "2", "published", "TRANSFORMATION", "RecordError", "none"),
     Redriven("users", "s", "3", "superseded", "PRODUCE", "TooLarge", "too large"),
 ]
+LOST = Redriven("users", "s", "4", "lost", reason="the stream no longer has it")
 
 
 @pytest.fixture
@@ -63,7 +64,12 @@ def test_it_counts_by_table_and_reason(file: Path, asked: dict[str, Any], tailra
         "table users: 1 left out: a newer change of the key is published (PRODUCE, TooLarge)",
     ]
     assert (done.code, done.err) == (0, "")
-    asked["report"].dry_run = True
+    asked["report"].changes.append(LOST)
+    asked["report"].refused.append("s3://\x1b is none")
+    told = tailrace("redrive", file)
+    assert told.out.splitlines()[1] == "table users: 1 lost (the stream no longer has it)"
+    assert told.out.splitlines()[-1] == "left alone: s3://\\x1b is none"
+    asked["report"] = Report("shop", dry_run=True, changes=list(CHANGES))
     verbose = tailrace("redrive", file, "--dry-run", "--verbose").out.splitlines()
     assert verbose[0] == "orders 1 would be published: no \\x1b total"
     assert verbose[3] == "table orders: 2 would be published (TRANSFORMATION, RecordError)"

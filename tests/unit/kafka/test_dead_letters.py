@@ -72,8 +72,12 @@ def test_a_mark_names_its_dead_letter_and_goes_to_the_same_partition() -> None:
     [
         letter(pipeline="another"),
         letter(sequence="none"),
+        letter(sequence="²"),
+        letter(sequence="9" * 5000),
         Outgoing("letters", None, b"{}", None, 0, "", b""),
         Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"x")], 0, "", b""),
+        Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"9" * 5000)], 0, "", b""),
+        Outgoing("letters", None, b"{}", [("tailrace.sequence", b"\xff")], 0, "", b""),
     ],
 )
 def test_what_is_not_the_pipelines_is_nothing(record: Outgoing) -> None:

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
 
+from support.fuzz import broken, examples, refusal_of
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError
 from tailrace.sources.failure_message import DiscardedBatch, read_message
@@ -54,6 +56,8 @@ def test_the_message_that_aws_documents_is_understood() -> None:
         {"DDBStreamBatchInfo": None},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"startSequenceNumber": "-1"}},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"endSequenceNumber": "1" * 41}},
+        {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"endSequenceNumber": "7"}},
+        {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"batchSize": 0}},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"streamArn": "arn:aws:kinesis:x"}},
     ],
 )
@@ -62,6 +66,12 @@ def test_what_is_none_is_told_in_one_sentence_with_its_place(change: dict[str, A
         read_message(json.dumps(DOCUMENTED | change), "x")
     with pytest.raises(FileError):
         read_message(b"\xff{", "x")
+
+
+@given(content=broken(DOCUMENTED | {"payload": "{}"}))
+@examples(300)
+def test_any_message_is_understood_or_told(content: bytes) -> None:
+    refusal_of(lambda: read_message(content, "x"), FileError)
 
 
 def test_a_file_holds_one_message_or_one_a_line(tmp_path: Any) -> None:
