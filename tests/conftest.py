@@ -15,8 +15,11 @@ from tailrace.local.service import free_ports
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[KafkaBroker]:
-    """One broker for all tests: use topics, groups and transactional ids of your own, and do not stop it."""
-    with KafkaBroker(proxy_port=free_ports(1)[0]) as broker:
+    """One broker for all tests: use topics, groups and transactional ids of your own, and do not stop it.
+
+    It keeps every record: tests write changes of long ago, which retention would delete in the middle of one.
+    """
+    with KafkaBroker(proxy_port=free_ports(1)[0], properties={"log.retention.ms": "-1"}) as broker:
         yield broker
 
 

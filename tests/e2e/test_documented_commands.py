@@ -12,23 +12,25 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+import boto3
 import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from support.checkpoints import birth, checkpoint, lineage, shard, write_topic
 from support.checkpoints import table as table_record
+from support.fake_aws import FakeAws, ok
 from support.kafka_clients import read_committed
 from support.names import unique
 from support.waiting import wait_for
 from tailrace.cli.main import app
 from tailrace.local.artifacts import cache_dir
-from tailrace.local.dynamodb import CREDENTIALS, DynamoDBLocal
+from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
 
@@ -169,6 +171,33 @@ class Shop:
     def put_file(self, name: str, content: str) -> None:
         """Put a file where the commands are run."""
         (self._folder / name).write_text(content)
+
+    def on_failure_message(self) -> dict[str, Any]:
+        """What Lambda would send of the first change of the orders."""
+        streams = boto3.client(
+            "dynamodbstreams",
+            endpoint_url=self._client.meta.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        arn = self._client.describe_table(TableName=self.orders)["Table"]["LatestStreamArn"]
+        (shard,) = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+        start = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "TRIM_HORIZON"}
+        iterator = streams.get_shard_iterator(**start)["ShardIterator"]
+        change = streams.get_records(ShardIterator=iterator)["Records"][0]["dynamodb"]
+        time = change["ApproximateCreationDateTime"].isoformat()
+        return {
+            "DDBStreamBatchInfo": {
+                "shardId": shard["ShardId"],
+                "startSequenceNumber": change["SequenceNumber"],
+                "endSequenceNumber": change["SequenceNumber"],
+                "approximateArrivalOfFirstRecord": time,
+                "approximateArrivalOfLastRecord": time,
+                "batchSize": 1,
+                "streamArn": arn,
+            }
+        }
 
     def published(self) -> int:
         """Count the committed changes of the orders; their topic has the default number of partitions."""
@@ -350,6 +379,23 @@ def runs_a_function(shop: Shop, line: str) -> None:
         assert "0 failed" in running.out.splitlines()[-1]
 
 
+def redrives_from_a_file(shop: Shop, line: str) -> None:
+    """It reads the batch again from the stream, and finds that the topic has it."""
+    shop.put_file("failed.jsonl", json.dumps(shop.on_failure_message()) + "\n")
+    ends(shop, line, saying=f"table {shop.orders}: 1 in the topics already\n")
+
+
+def redrives_from_a_queue(shop: Shop, line: str) -> None:
+    """It deletes the message of a batch that the topic has."""
+    message = {"MessageId": "m", "ReceiptHandle": "r", "Body": json.dumps(shop.on_failure_message())}
+    with closing(FakeAws()) as queue:
+        queue.answers("ReceiveMessage", ok(Messages=[message]), ok(Messages=[]))
+        queue.answers("DeleteMessage", ok())
+        line = line.replace("https://sqs.us-east-1.amazonaws.com", queue.url)
+        ends(shop, line, saying=f"table {shop.orders}: 1 in the topics already\n")
+        assert queue.operations() == ["ReceiveMessage", "DeleteMessage", "ReceiveMessage"]
+
+
 Scenario = tuple[str, Callable[[Shop, str], None]]
 """The fixture that gives the shop, and what must come of the command line there."""
 
@@ -373,6 +419,16 @@ HOW: dict[str, Scenario] = {
     "tailrace tail shop.orders --bootstrap localhost:9092 --from beginning --json": (
         "streaming_shop",
         partial(follows, until=signal.SIGINT),
+    ),
+    "tailrace redrive pipeline.yaml": ("streaming_shop", partial(ends, saying="there is nothing to publish again\n")),
+    "tailrace redrive pipeline.yaml --table orders --dry-run": (
+        "streaming_shop",
+        partial(ends, saying="there is nothing to publish again\n"),
+    ),
+    "tailrace redrive pipeline.yaml --from-file failed.jsonl": ("streaming_shop", redrives_from_a_file),
+    "tailrace redrive pipeline.yaml --from-sqs https://sqs.us-east-1.amazonaws.com/123456789012/failed": (
+        "streaming_shop",
+        redrives_from_a_queue,
     ),
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
     "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),

@@ -11,6 +11,8 @@ from support.bench import Bench
 from support.kafka_clients import TIMEOUT_S, client, create_topic, set_topic
 from support.names import unique
 from support.waiting import wait_for
+from tailrace.kafka import clients, topics
+from tailrace.local.kafka import KafkaBroker
 
 
 def test_a_pipeline_without_its_checkpoint_topic_begins_anew(bench: Callable[..., Bench]) -> None:
@@ -78,3 +80,8 @@ def test_two_pipelines_with_one_topic_publish_every_change_twice(bench: Callable
     pipeline.stop_workers()
     verdict = pipeline.verdict()
     assert (verdict.found, verdict.lost) == (80, 0)
+
+
+def test_a_topic_that_the_broker_does_not_know_yet_has_no_settings(kafka: KafkaBroker) -> None:
+    properties = kafka.client_properties()
+    assert topics.config(clients.admin(properties), properties, unique("none")) == {}

@@ -17,6 +17,7 @@ from tailrace.cli import (
     local,
     package,
     plan,
+    redrive,
     relane,
     run,
     schema,
@@ -66,6 +67,7 @@ app.command()(validate.validate)
 app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
+app.command()(redrive.redrive)
 app.command()(accept_gap.accept_gap)
 app.command()(relane.relane)
 app.command()(switch.switch)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tailrace.runtime.record_view import RecordView
 
 _OPS = {"c": {"c", "upsert"}, "u": {"u", "upsert"}, "d": {"d"}, "r": {"r"}}
-_COLOURS = {"c": 32, "u": 33, "upsert": 33, "d": 31, "r": 34, "dead-letter": 35, "tombstone": 2, "?": 2}
+_COLOURS = {"c": 32, "u": 33, "upsert": 33, "d": 31, "r": 34, "dead-letter": 35, "redriven": 35, "tombstone": 2, "?": 2}
 
 
 class From(StrEnum):

@@ -21,6 +21,8 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
     sequence: str
     raw: SupportsBytes
     """The source's record as read: copied, or a part of the page's body, which `Page.size_bytes` counts."""
+    partition: int = -1
+    """The topic's partition; -1 leaves it to the key."""
 
 
 class SetAside(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-PositionKind = Literal["TRIM_HORIZON", "LATEST", "AFTER_SEQUENCE_NUMBER"]
+PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
 
 
 class ShardRef(NamedTuple):
@@ -17,7 +17,7 @@ class ShardRef(NamedTuple):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where to start reading a shard: AWS's ShardIteratorType and, for AFTER_SEQUENCE_NUMBER, the number.
+    """Where to start reading a shard: AWS's ShardIteratorType and, at or after a sequence number, the number.
 
     `since_ms` drops changes created before it: how `start: latest` stays true after a restart that found
     no sequence number to resume from.

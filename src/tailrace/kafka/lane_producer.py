@@ -25,7 +25,7 @@ from tailrace.core.checkpoint import encode_key, encode_record
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.kafka import clients, topics
-from tailrace.kafka.dead_letters import dead_letter
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
@@ -44,8 +44,6 @@ _BACKOFF_JITTER = 0.2
 
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
-_ANY_PARTITION = -1
-"""Let the partitioner choose."""
 _SOMEWHERE = -1
 """The `record` of a place in a page that is not known yet."""
 _CHECKPOINTS = -1
@@ -187,7 +185,7 @@ class LaneProducer:
                     record.topic,
                     record.value,
                     record.key,
-                    _ANY_PARTITION,
+                    record.partition,
                     note,
                     timestamp=record.timestamp_ms,
                     headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
@@ -219,6 +217,7 @@ class LaneProducer:
                 record.topic,
                 value=record.value,
                 key=record.key,
+                partition=record.partition,
                 on_delivery=partial(self._note, place),
                 timestamp=record.timestamp_ms,
                 headers=record.headers,  # type: ignore[arg-type]  # list is invariant in the client's stub
@@ -317,7 +316,7 @@ class LaneProducer:
             raw=None if mark.bare else bytes(record.raw),
             intended_topic=record.topic,
             stage="PRODUCE",
-            exception="org.apache.kafka.common.errors.RecordTooLargeException",
+            exception=RECORD_TOO_LARGE,
             message=mark.reason,
         )
 

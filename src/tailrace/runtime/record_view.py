@@ -10,10 +10,12 @@ import msgspec
 
 from tailrace.core.ports import ReadError
 from tailrace.errors import printable
+from tailrace.kafka.dead_letters import REDRIVEN_OFFSET
 from tailrace.sources import stream_arn
 
-ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "?"]
-"""A change's op; `upsert` where the format item does not tell `c` from `u`; `?` for a record that is no change."""
+ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "redriven", "?"]
+"""A change's op; `upsert` where the format item does not tell `c` from `u`; `redriven` for the mark of a dead letter
+that was published again; `?` for a record that is no change."""
 
 _Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]] | None
 
@@ -82,6 +84,8 @@ def view(key: bytes | None, value: bytes | None, headers: dict[str, str], *, nul
     if _REASON in headers:
         table = headers.get("tailrace.table")
         return RecordView("dead-letter", table, key_text, as_text(value), reason=headers[_REASON])
+    if REDRIVEN_OFFSET in headers:
+        return RecordView("redriven", headers.get("tailrace.table"), key_text, "")
     if value is None:
         return RecordView("d" if null_is_delete else "tombstone", None, key_text, "")
     for read in _READERS:

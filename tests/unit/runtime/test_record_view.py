@@ -67,6 +67,13 @@ def test_a_dead_letter_tells_its_reason() -> None:
     )
 
 
+def test_the_mark_of_a_redriven_dead_letter_is_no_tombstone() -> None:
+    headers = {"tailrace.redriven.offset": "7", "tailrace.table": "orders"}
+    assert view(b"redriven-0-7", None, headers, null_is_delete=True) == RecordView(
+        "redriven", "orders", "redriven-0-7", ""
+    )
+
+
 def test_control_characters_do_not_reach_the_terminal() -> None:
     assert as_text(b"a\x1b[31m\r\n\xff\xc2\x9b") == "a\\x1b[31m\\r\\n\\xff\\x9b"
 

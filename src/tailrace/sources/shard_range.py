@@ -1,0 +1,82 @@
+"""Reads a range of a shard again, by sequence numbers, as far as DynamoDB still keeps it."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from tailrace.core.ports import ReadError, ReadFailure, ShardReader, SourceRecord
+from tailrace.core.shard import Position, ShardRef
+from tailrace.errors import WorldError
+
+_ATTEMPTS_MAX = 6
+_BACKOFF_S = 0.2
+_EMPTY_PAGES_MAX = 50
+"""So many empty pages in a row are the end of a shard that is still open: one or some prove nothing."""
+_PASSING = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
+
+
+class ShardRange(msgspec.Struct, frozen=True):
+    """What was found of a range; `whole` false when it begins before what the stream still keeps."""
+
+    records: list[SourceRecord]
+    whole: bool
+
+
+def read_range(
+    reader: ShardReader, shard: ShardRef, first: str, last: str, sleep: Callable[[float], None] = time.sleep
+) -> ShardRange:
+    """Read the records from `first` to `last`, both included. Raises WorldError when the stream cannot be read."""
+    try:
+        return ShardRange(
+            _read(reader, shard, Position("AT_SEQUENCE_NUMBER", first), first, last, sleep=sleep), whole=True
+        )
+    except ReadError as error:
+        if error.failure is ReadFailure.GONE:
+            return ShardRange([], whole=False)
+        if error.failure is not ReadFailure.TRIMMED:
+            raise WorldError(error.message, hint=error.hint) from error
+    try:
+        return ShardRange(_read(reader, shard, Position("TRIM_HORIZON"), first, last, sleep=sleep), whole=False)
+    except ReadError as error:
+        if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:
+            return ShardRange([], whole=False)
+        raise WorldError(error.message, hint=error.hint) from error
+
+
+def _read(
+    reader: ShardReader, shard: ShardRef, position: Position, first: str, last: str, *, sleep: Callable[[float], None]
+) -> list[SourceRecord]:
+    found: list[SourceRecord] = []
+    iterator: str | None = None
+    failures = empty_pages = 0
+    while empty_pages < _EMPTY_PAGES_MAX:
+        try:
+            page = reader.read(shard, position, iterator)
+        except ReadError as error:
+            failures += 1
+            if error.failure is ReadFailure.EXPIRED and iterator is not None:
+                iterator = None
+            elif error.failure not in _PASSING or failures == _ATTEMPTS_MAX:
+                raise
+            else:
+                sleep(random.uniform(0, _BACKOFF_S * 2**failures))
+            continue
+        failures = 0
+        empty_pages = 0 if page.records else empty_pages + 1
+        found += [each for each in page.records if int(first) <= int(each.sequence) <= int(last)]
+        if page.records:
+            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].sequence)
+        if page.next_iterator is None or (page.records and int(page.records[-1].sequence) >= int(last)):
+            return found
+        iterator = page.next_iterator
+    if position.kind == "AT_SEQUENCE_NUMBER" or (found and int(found[-1].sequence) < int(last)):
+        raise ReadError(
+            f"shard {shard.shard_id} gave {_EMPTY_PAGES_MAX} empty pages before sequence number {last}",
+            ReadFailure.UNAVAILABLE,
+            hint="try again",
+        )
+    return found

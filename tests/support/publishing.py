@@ -1,0 +1,43 @@
+"""Publishes what a pipeline makes of the source's records, as its workers do, dead letters among it; no checkpoints."""
+
+from __future__ import annotations
+
+import time
+
+from confluent_kafka import Message, Producer
+
+from support.kafka_clients import TIMEOUT_S, client
+from tailrace.config import Pipeline
+from tailrace.core.page import Outgoing
+from tailrace.core.shard import ShardRef
+from tailrace.kafka import clients, topics
+from tailrace.kafka.topic_reader import TopicReader
+from tailrace.runtime.pipeline import dead_letters_topic, make_converter, table_topics
+from tailrace.runtime.transformations import Transformations
+from tailrace.sources.stream_arn import parse
+from tailrace.sources.stream_record import decode_page
+
+
+def publish(pipeline: Pipeline, shard: ShardRef, body: bytes) -> None:
+    """Publish the records of an answer of GetRecords or a Lambda event."""
+    table, region = parse(shard.stream_arn)
+    source = decode_page(body, shard=shard, table=table, region=region)
+    page = make_converter(pipeline, Transformations(pipeline)).convert(shard, source, time.time_ns())
+    put(pipeline, table, *page.records)
+
+
+def put(pipeline: Pipeline, table: str, *records: Outgoing) -> None:
+    """Write records; makes the topics of the table and of the dead letters if they are missing."""
+    specs = [*table_topics(pipeline, table), dead_letters_topic(pipeline)]
+    topics.ensure(clients.admin(pipeline.kafka), pipeline.kafka, specs)
+    producer = Producer(client(dict(pipeline.kafka)))
+    for each in records:
+        headers: dict[str, str | bytes | None] = dict(each.headers or [])
+        producer.produce(each.topic, each.value, each.key, timestamp=each.timestamp_ms, headers=headers)
+    assert producer.flush(TIMEOUT_S) == 0
+
+
+def read_all(pipeline: Pipeline, topic: str) -> list[Message]:
+    """All that is committed to a topic. A commit is answered before it shows to others: this waits for it."""
+    with TopicReader(pipeline.kafka, topic) as reader:
+        return list(reader.read())

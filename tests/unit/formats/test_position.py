@@ -1,0 +1,64 @@
+"""Each format's records tell their change, but for `item`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.fuzz import broken, examples
+from tailrace.core.change import Change, Op
+from tailrace.core.redrive import SourcePosition
+from tailrace.formats import FORMATS, FormatName, make_format
+from tailrace.formats.position import source_position
+
+STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
+SEQUENCE = "100000000000000000000123"
+
+
+def written(name: FormatName, op: Op) -> bytes | None:
+    """What a format makes of a change."""
+    image = b'{"id":{"S":"a"},"source":{"S":"x"},"sequence":{"S":"5"}}'
+    change = Change(
+        op=op,
+        table="orders",
+        keys=b'{"id":{"S":"a"}}',
+        before=None if op == "c" else image,
+        after=None if op == "d" else image,
+        created_ms=1_700_000_000_000,
+        event_id="e",
+        sequence=SEQUENCE,
+        shard_id="shard-1",
+        stream_arn=STREAM,
+        region="us-east-1",
+        view_type="NEW_AND_OLD_IMAGES",
+    )
+    return make_format(name, pipeline="shop", numbers="exact").encode(change, 0).value
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("op", ["c", "u", "d"])
+def test_the_position_is_read_from_what_the_format_writes(name: FormatName, op: Op) -> None:
+    value = written(name, op)
+    shard = "shard-1" if name == "debezium" else None
+    expected = SourcePosition(STREAM, shard, int(SEQUENCE), 1_700_000_000_000) if name != "item" else None
+    assert (None if value is None else source_position(value)) == expected
+
+
+ENDLESS = b'{"eventSourceARN":"a","dynamodb":{"SequenceNumber":"1","ApproximateCreationDateTime":1e308}}'
+
+
+@pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b'{"source":{}}', b"[" * 5000, ENDLESS])
+def test_what_tells_nothing_is_none(value: bytes) -> None:
+    assert source_position(value) is None
+
+
+@given(data=st.data())
+@examples(300)
+def test_any_value_tells_a_position_or_nothing(data: Any) -> None:
+    document = json.loads(written(data.draw(st.sampled_from(FORMATS)), "u") or b"")
+    found = source_position(data.draw(broken(document)))
+    assert found is None or isinstance(found.sequence + found.created_ms, int)
