@@ -11,6 +11,7 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
+from confluent_kafka import KafkaException, Producer
 
 from support.fake_aws import Answer, FakeAws, ok
 from support.kafka_clients import create_topic
@@ -25,6 +26,7 @@ from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.workload import connect
+from tailrace.runtime.pipeline import shard_suffix
 from tailrace.runtime.redrive import redrive
 from tailrace.runtime.redrive_batches import redrive_batches
 from tailrace.runtime.republisher import LOSSES_MAX, Report
@@ -279,6 +281,22 @@ def test_a_redrive_whose_every_commit_is_slow_ends(
     report, _ = orders.redrive(orders.message(orders.records()))
     assert counts(report) == {"published": LOSSES_MAX + 2}
     assert orders.published() == list(range(LOSSES_MAX + 2))
+
+
+def test_a_function_that_was_frozen_before_its_commit_can_no_longer_make_it(table: Callable[..., Table]) -> None:
+    orders = table()
+    orders.put(1, 2)
+    frozen = Producer({**orders.kafka, "transactional.id": f"{orders.pipeline.name}.{shard_suffix(orders.shard)}"})
+    orders.publish([])  # so that the topic is there
+    frozen.init_transactions()
+    frozen.begin_transaction()
+    frozen.produce(orders.pipeline.topic_of("orders"), json.dumps({"n": 1}).encode())
+    frozen.flush()
+    report, _ = orders.redrive(orders.message(orders.records()))
+    assert [change.outcome for change in report.changes] == ["published", "published"]
+    with pytest.raises(KafkaException):
+        frozen.commit_transaction()
+    assert orders.published() == [1, 2]
 
 
 def test_a_message_that_comes_twice_and_batches_out_of_order_repeat_nothing(table: Callable[..., Table]) -> None:

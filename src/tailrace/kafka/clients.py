@@ -94,8 +94,7 @@ _HINTS = {
     ),
     KafkaError.GROUP_AUTHORIZATION_FAILED: "grant the principal Read on the consumer group named like the pipeline",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
-        "grant the principal Write and Describe on the transactional ids <name>.lane-*, "
-        "and to redrive on <name>.redrive"
+        "grant the principal Write and Describe on the transactional ids that begin with <name>."
     ),
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: (
         "grant the principal IdempotentWrite, and Create if topics are to be made, on the cluster"

@@ -121,9 +121,11 @@ class _Run:
         batches = [batch for batch in map(self._read, group) if batch is not None]
         if not batches:
             return
-        if not (self._report.dry_run or self._is_fenced):
-            self._republisher.fence()
-            self._is_fenced = True
+        if not self._report.dry_run:
+            if not self._is_fenced:
+                self._republisher.fence()
+                self._is_fenced = True
+            self._republisher.fence_shards({batch.batch.shard for batch in batches})
         batches.sort(key=lambda each: (each.batch.created_ms, int(each.batch.first)))  # a queue keeps no order
         told = len(self._report.changes)
         refused, losses = RefusedRecords(), 0

@@ -27,7 +27,7 @@ from tailrace.kafka.dead_letters import SEQUENCE
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
-from tailrace.runtime.pipeline import dead_letters_topic, make_converter, make_producer, servable_topics
+from tailrace.runtime.pipeline import dead_letters_topic, make_converter, make_producer, servable_topics, shard_suffix
 from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.stream_arn import parse
@@ -153,11 +153,23 @@ class Republisher:
     def fence(self) -> None:
         """Fence every other redrive of the pipeline, and end what it left open. Raises WorldError."""
         self._drop()
-        producer = self._producer = make_producer(self.pipeline, SUFFIX)
+        self._producer = self._open(SUFFIX)
+
+    def fence_shards(self, shards: Iterable[ShardRef]) -> None:
+        """Fence the functions that serve `shards`: what a frozen one left open is never committed. Raises WorldError.
+
+        One that works on a later batch just now has it delivered again.
+        """
+        for shard in shards:
+            self._open(shard_suffix(shard)).close()
+
+    def _open(self, suffix: str) -> LaneProducer:
+        producer = make_producer(self.pipeline, suffix)
         answer = producer.open(OPEN_TIMEOUT_S)
         if isinstance(answer, ProducerLost):
-            self._drop()
+            producer.close()
             raise WorldError(f"the redrive of {self.pipeline.name} cannot begin: {answer.reason}", hint=AGAIN)
+        return producer
 
     def commit(self, pages: tuple[Page, ...]) -> None:
         """Publish pages in one transaction.
