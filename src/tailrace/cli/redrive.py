@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from tailrace.config import Pipeline
@@ -140,7 +140,6 @@ def _redrive(
     from tailrace.runtime.redrive import redrive
     from tailrace.runtime.redrive_batches import redrive_batches
 
-    is_told = sys.stderr.isatty()
     try:
         if messages is None:
             return redrive(
@@ -148,7 +147,7 @@ def _redrive(
                 selection,
                 dry_run=dry_run,
                 skip_superseded=skip_superseded,
-                progress=lambda done, count: _tell(f"{done} of {count} dead letters", is_told),
+                progress=lambda done, count: show_progress(f"{done} of {count} dead letters"),
             )
         return redrive_batches(
             pipeline,
@@ -156,16 +155,10 @@ def _redrive(
             selection,
             dry_run=dry_run,
             skip_superseded=skip_superseded,
-            progress=lambda done: _tell(f"{done} messages", is_told),
+            progress=lambda done: show_progress(f"{done} messages"),
         )
     finally:
-        _tell("", is_told)
-
-
-def _tell(text: str, is_told: bool) -> None:
-    if is_told:
-        sys.stderr.write(f"\r\x1b[K{text}")
-        sys.stderr.flush()
+        show_progress("")
 
 
 def _lines(report: Report, *, verbose: bool) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.progress import show_progress
 
 
 def relane(
@@ -32,7 +32,7 @@ def relane(
 
     pipeline = load(file).pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
-        done = runtime.relane(pipeline, _tell if sys.stderr.isatty() else _say_nothing)
+        done = runtime.relane(pipeline, _tell)
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
     elif done.lanes_before == done.lanes:
@@ -43,9 +43,4 @@ def relane(
 
 
 def _tell(lane: int, count: int) -> None:
-    sys.stderr.write(f"\rmoving lane {lane} of {count}" if lane else "\r\x1b[K")
-    sys.stderr.flush()
-
-
-def _say_nothing(_lane: int, _count: int) -> None:
-    pass
+    show_progress(f"moving lane {lane} of {count}" if lane else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.progress import show_progress
 
 
 class Target(StrEnum):
@@ -40,7 +40,7 @@ def switch(
 
     pipeline = load(file).pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
-        done = runtime.switch(pipeline, to.value, _tell if sys.stderr.isatty() else _say_nothing)
+        done = runtime.switch(pipeline, to.value, _tell)
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
     elif done.before == done.method:
@@ -50,9 +50,4 @@ def switch(
 
 
 def _tell(fenced: int, count: int) -> None:
-    sys.stderr.write(f"\rfencing {fenced} of {count}" if fenced < count else "\r\x1b[K")
-    sys.stderr.flush()
-
-
-def _say_nothing(_fenced: int, _count: int) -> None:
-    pass
+    show_progress(f"fencing {fenced} of {count}" if fenced < count else "")
