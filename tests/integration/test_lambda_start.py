@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,20 @@ from support.pipeline_file import write_file
 from support.proxy import KafkaProxy
 from support.restored_sandboxes import invoke_restored
 from tailrace.config import load
+from tailrace.core.lane_messages import ProducerOpened
 from tailrace.kafka.checkpoint_topic import read_view
 from tailrace.local.kafka import KafkaBroker
+from tailrace.runtime.function import Function
+from tailrace.runtime.pipeline import make_producer
 from tailrace.testing.event_source import Answered, Errored
-from tailrace.testing.function import Function, load_code
+from tailrace.testing.function import Function as DeployedFunction
+from tailrace.testing.function import load_code
 
 LANES = 4
+SECOND_TRY_S = 0.45
+"""librdkafka tries again after half a second what it could not do without a connection or a leader."""
+TRIES = 8
+"""A busy machine may be slower than that by itself, but not always."""
 
 
 def test_sandboxes_of_one_snapshot_do_not_take_each_other_for_the_same(kafka: KafkaBroker, tmp_path: Path) -> None:
@@ -45,6 +56,27 @@ def test_sandboxes_of_one_snapshot_do_not_take_each_other_for_the_same(kafka: Ka
     assert {shard.shard_id for shard in taken} == {SHARD, *(f"function-{owner}" for owner in owners)}
 
 
+def test_a_sandbox_does_not_wait_for_librdkafkas_second_try(kafka: KafkaBroker, tmp_path: Path) -> None:
+    file = write_file(tmp_path, kafka.client_properties(), unique("function"), format="item", lanes=LANES)
+    pipeline = load(file).pipeline
+    Function(pipeline, "first").close()
+
+    def takes_less(work: Callable[[], object]) -> bool:
+        began_s = time.monotonic()
+        work()
+        return time.monotonic() - began_s < SECOND_TRY_S
+
+    def take_a_shard() -> None:
+        with closing(make_producer(pipeline, "shard-1")) as producer:
+            assert isinstance(producer.open(10), ProducerOpened)
+
+    def read_checkpoints() -> None:
+        read_view(pipeline.kafka, pipeline.name, LANES)
+
+    for work in (take_a_shard, read_checkpoints):
+        assert any(takes_less(work) for _ in range(TRIES)), work
+
+
 def test_a_kafka_that_does_not_answer_is_told_by_the_first_invocation_and_the_next_goes_on(
     kafka: KafkaBroker, kafka_proxy: KafkaProxy, tmp_path: Path
 ) -> None:
@@ -54,7 +86,7 @@ def test_a_kafka_that_does_not_answer_is_told_by_the_first_invocation_and_the_ne
     environment = {"TAILRACE_PIPELINE": str(file), "PYTHONPATH": str(Path(tailrace.__file__).parents[1])}
     code = load_code("tailrace.lambda_handler:handler", None, tmp_path)
     kafka_proxy.black_hole()
-    with Function(code, environment=environment, timeout_s=4) as function:
+    with DeployedFunction(code, environment=environment, timeout_s=4) as function:
         outcome = function.invoke(json.dumps(event(1)).encode())
         assert isinstance(outcome, Errored)
         assert outcome.error_type == "UnreachableError"

@@ -145,6 +145,7 @@ class Follower:
         new = sorted(set(lanes) - self._lanes)
         self._lanes.update(new)
         if new:
+            clients.learn_leaders(self._consumer, self._topic)
             self._consumer.incremental_assign([TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new])
 
     @property

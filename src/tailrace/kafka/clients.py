@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -18,6 +19,8 @@ logger = logging.getLogger("tailrace.kafka")
 
 REQUEST_TIMEOUT_S = 15.0
 """How long a call that a person waits for may take."""
+LEADERS_TIMEOUT_S = 1.0
+"""How long a new client may take to learn leaders: they are no condition, so it is not waited for longer."""
 
 
 class Admin(AdminClient):
@@ -59,6 +62,16 @@ def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:
     except KafkaException as error:
         client.poll(0)
         raise world_error(error, "asking Kafka for its topics", user, client.last_error) from error
+
+
+def learn_leaders(client: Producer | Consumer, topic: str) -> None:
+    """Let a new client connect and learn a topic's leaders before it needs them.
+
+    librdkafka looks for a coordinator, and for where a partition begins, only with a connection and a leader; without,
+    it tries again after half a second. If Kafka does not answer, that is told by the call that follows.
+    """
+    with contextlib.suppress(KafkaException):
+        client.list_topics(topic, timeout=LEADERS_TIMEOUT_S)
 
 
 def world_error(
