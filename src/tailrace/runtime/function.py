@@ -98,8 +98,12 @@ class Function:
         self._follower.close()
 
     def _claim(self, timeout_s: float) -> None:
+        """Claim a pipeline in which nobody ever worked; refuse one that another method publishes.
+
+        Lane 0 tells: a worker takes it before any other, a switch marks every lane. The others may be large.
+        """
         pipeline = self._pipeline
-        view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, pipeline.lanes, timeout_s)
+        view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, pipeline.lanes, timeout_s, lanes=[0])
         if view.is_new:
             switch.switch(pipeline, "lambda")
         else:
