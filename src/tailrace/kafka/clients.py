@@ -68,10 +68,12 @@ def learn_leaders(client: Producer | Consumer, topic: str) -> None:
     """Let a new client connect and learn a topic's leaders before it needs them.
 
     librdkafka looks for a coordinator, and for where a partition begins, only with a connection and a leader; without,
-    it tries again after half a second. If Kafka does not answer, that is told by the call that follows.
+    it tries again after half a second. The first answer comes from a bootstrap server, whose connection it then gives up
+    for the broker's own: the second answer waits for that. If Kafka does not answer, the call that follows tells it.
     """
     with contextlib.suppress(KafkaException):
-        client.list_topics(topic, timeout=LEADERS_TIMEOUT_S)
+        for _ in range(2):
+            client.list_topics(topic, timeout=LEADERS_TIMEOUT_S)
 
 
 def world_error(
