@@ -68,7 +68,7 @@ def learn_leaders(client: Producer | Consumer, topic: str) -> None:
     """Let a new client connect and learn a topic's leaders before it needs them.
 
     librdkafka looks for a coordinator, and for where a partition begins, only with a connection and a leader; without,
-    it tries again after half a second. The first answer comes from a bootstrap server, whose connection it then gives up
+    it tries again after half a second. The first answer comes from a bootstrap server, whose connection it then leaves
     for the broker's own: the second answer waits for that. If Kafka does not answer, the call that follows tells it.
     """
     with contextlib.suppress(KafkaException):
