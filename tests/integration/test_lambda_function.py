@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -161,9 +161,10 @@ def test_only_the_method_that_is_active_publishes(pipeline: Pipeline, sandbox: C
     function.handle(event(1), plenty)
     done = switch(pipeline, "worker")
     assert (done.before, done.method, done.fenced) == ("lambda", "worker", LANES + 1)
+    with suppress(WorldError):  # after a commit that was slow it takes the shard anew at once
+        assert function.handle(event(2), plenty) == whole(failed_at=2), "it finds itself fenced"
     with pytest.raises(WorldError, match="tailrace switch FILE --to lambda"):
-        for _ in range(2):  # it finds itself fenced; after a commit that was slow it takes the shard anew at once
-            assert function.handle(event(2), plenty) == whole(failed_at=2)
+        function.handle(event(2), plenty)
     with pytest.raises(WorldError, match="served by the method worker"):
         sandbox()
     assert published(pipeline) == [1]
