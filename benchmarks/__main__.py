@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.lab import Lab, Table
-from benchmarks.parts import page_to_commit, resources, transactions, worker
+from benchmarks.parts import function, page_to_commit, resources, transactions, worker
 
 PARTS: dict[str, Callable[[Lab], Table]] = {
     "page": page_to_commit.against_naive,
@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "start": resources.start,
     "memory": resources.memory,
     "idle": resources.idle,
+    "lambda": function.batches,
 }
 
 

@@ -1,11 +1,12 @@
 """The AWS Lambda function: its handler is `tailrace.lambda_handler.handler`, `TAILRACE_PIPELINE` names its pipeline.
 
-What is costly is made once, while the sandbox starts, and kept for all its invocations.
+Code and settings are loaded while the sandbox starts; what is reached for is made by the first invocation, and kept.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cache
 from typing import Any, Protocol
 
 from tailrace.runtime import logs
@@ -27,9 +28,19 @@ class Context(Protocol):
 
 _loaded = load_pipeline(os.environ)
 logs.configure(os.environ.get("TAILRACE_LOG_LEVEL", "info"), _loaded.secrets.redact, as_json=True)
-_function = Function(_loaded.pipeline, new_owner())
+
+
+@cache
+def _function() -> Function:
+    """Give what serves this sandbox: made by its first invocation, or by the next one when that failed.
+
+    Not at its start: with SnapStart many sandboxes are copies of one that has started, and must share neither its name
+    nor a client of Kafka with its connections and random numbers. And a start that takes 10 s, less than a Kafka that
+    does not answer is waited for, is broken off by Lambda and tells nobody why.
+    """
+    return Function(_loaded.pipeline, new_owner())
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:
     """Publish one batch; see `Function.handle`."""
-    return _function.handle(event, lambda: context.get_remaining_time_in_millis() / 1000)
+    return _function().handle(event, lambda: context.get_remaining_time_in_millis() / 1000)

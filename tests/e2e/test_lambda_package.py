@@ -15,6 +15,7 @@ from typing import get_args
 import pytest
 
 from support.cli import CommandLine
+from tailrace import __version__
 from tailrace.deploy import wheels
 from tailrace.deploy.package import FUNCTION_ZIP, build, layer_zip
 from tailrace.deploy.target import Architecture, Python, Target
@@ -30,6 +31,7 @@ PIPELINE = """\
 name: shop
 kafka: {bootstrap.servers: "127.0.0.1:1"}
 source: {type: dynamodb-streams, tables: [orders]}
+lambda: {timeout: 1s}
 """
 
 RUN = """
@@ -37,11 +39,11 @@ import json, sys, time
 sys.dont_write_bytecode = True
 sys.path[:0] = sys.argv[1:]
 start = time.perf_counter()
-import tailrace.runtime.function, tailrace.runtime.worker
+import tailrace.lambda_handler
 from tailrace.errors import WorldError
 took_s = time.perf_counter() - start
 try:
-    import tailrace.lambda_handler
+    tailrace.lambda_handler.handler({"Records": []}, None)
 except WorldError as error:
     told = str(error)
 files = sorted(f for m in list(sys.modules.values()) if (f := getattr(m, "__file__", None)))
@@ -108,12 +110,18 @@ def _runs(command: str) -> bool:
         return False
 
 
-def test_a_package_runs_with_nothing_but_itself(pipeline: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("transcoder", ["pure", "native"])
+def test_a_package_runs_with_nothing_but_itself(
+    transcoder: str, pipeline: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    native = request.getfixturevalue("native_wheel").parent if transcoder == "native" else None
     command, version = python_for_layer()
     target = Target(HERE, version) if version else Target(HERE)
     if version is None:  # none of Lambda's Pythons is here: the layer is built for the one that is
         target = Target(HERE, PYTHON_HERE)  # type: ignore[arg-type] # a Python that Lambda's users cannot ask for
-    build(target, tmp_path, pipeline=pipeline)
+    built = build(target, tmp_path, pipeline=pipeline, native=native)
+    assert built.layer.zipped_bytes < LAYER_MAX_BYTES
+    assert built.unzipped_bytes < UNZIPPED_MAX_BYTES
     for name in (FUNCTION_ZIP, layer_zip(target)):
         with zipfile.ZipFile(tmp_path / name) as opened:
             opened.extractall(tmp_path / "run")
@@ -127,6 +135,10 @@ def test_a_package_runs_with_nothing_but_itself(pipeline: Path, tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (
+        [line["transcoder"] for line in logged if line["event"] == "transcoder"] == [transcoder] == [built.transcoder]
+    )
     told = json.loads(done.stdout)
     print(f"Python {target.python}: imports took {told['took_s']:.2f} s")
     assert re.match(
@@ -135,6 +147,17 @@ def test_a_package_runs_with_nothing_but_itself(pipeline: Path, tmp_path: Path) 
     foreign = [name for name in told["files"] if name.startswith((str(ROOT), sys.prefix + os.sep + "lib"))]
     assert foreign == []
     assert [name for name in told["files"] if "site-packages" in name] == []
+
+
+def test_a_native_wheel_that_does_not_fit_is_refused(
+    pipeline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("tailrace.deploy.wheels._download", lambda *_: None)
+    (tmp_path / "tailrace_native-0.0.1-cp311-abi3-manylinux_2_34_aarch64.whl").touch()
+    (tmp_path / f"tailrace_native-{__version__}-cp311-abi3-manylinux_2_34_x86_64.whl").touch()
+    outcome = CommandLine(capsys)("package", "lambda", pipeline, "--native", tmp_path, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert f"it holds no wheel of tailrace-native {__version__} for Python 3.13 on arm64; build one" in outcome.err
 
 
 def test_what_is_included_lies_beside_the_function(pipeline: Path, tmp_path: Path, wheelless: None) -> None:
@@ -181,7 +204,7 @@ def test_a_module_that_the_pipeline_transforms_with_must_be_included(
 @pytest.fixture
 def wheelless(monkeypatch: pytest.MonkeyPatch) -> None:
     """Packages without dependencies: nothing is fetched."""
-    monkeypatch.setattr("tailrace.deploy.package.layer_files", lambda _target, *, whole_sdk: {})
+    monkeypatch.setattr("tailrace.deploy.package.layer_files", lambda _target, **_: {})
 
 
 def pins(file: Path) -> dict[str, str]:

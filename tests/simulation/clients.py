@@ -149,6 +149,9 @@ class ModelProducer:
         self._failed: KafkaError | None = None
         self._buffer_stays_full = False
 
+    def list_topics(self, _topic: str, *, timeout: float) -> None:
+        """Learn nothing: a model has no leaders to look for."""
+
     def init_transactions(self, timeout_s: float) -> None:
         try:
             self.epoch = self._network.call(
@@ -306,6 +309,9 @@ class ModelConsumer:
         self._translate = translate
         self._offsets: dict[Partition, int] = {}
         self._fetched: list[Fetched] = []
+
+    def list_topics(self, _topic: str, *, timeout: float) -> None:
+        """Learn nothing: a model has no leaders to look for."""
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._offsets |= {(each.topic, each.partition): 0 for each in partitions}

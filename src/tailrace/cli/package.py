@@ -57,6 +57,16 @@ def package_lambda(
     whole_sdk: Annotated[
         bool, typer.Option("--whole-sdk", help="Leave boto3 and every service of AWS in, for modules of yours.")
     ] = False,
+    native: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+            help="A folder of wheels, to take tailrace-native from; without it, the function is pure Python.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Build the zip, the layer and the Dockerfile that AWS Lambda runs.
@@ -80,7 +90,7 @@ def package_lambda(
     if architecture is None:
         architecture = Architecture(loaded.pipeline.function.architecture) if loaded else Architecture.ARM64
     target = Target(architecture.value, python.value)
-    built = build(target, output, pipeline=file, include=include or [], whole_sdk=whole_sdk)
+    built = build(target, output, pipeline=file, include=include or [], whole_sdk=whole_sdk, native=native)
     typer.echo(msgspec.json.encode(built).decode() if as_json else "\n".join(_lines(built)))
 
 
@@ -113,6 +123,7 @@ def _lines(built: Package) -> Iterator[str]:
         sizes = f"{_megabytes(part.zipped_bytes)} zipped, {_megabytes(part.unzipped_bytes)} unzipped"
         yield f"  {name:<10}  {part.file}: {sizes}"
     yield f"  dockerfile  {built.dockerfile}"
+    yield f"  transcoder  {'native' if built.transcoder == 'native' else 'pure Python (--native DIR makes it native)'}"
     yield (
         f"  of Lambda's limits: {built.layer.zipped_bytes / UPLOAD_MAX_BYTES:.0%} of 50 MB zipped, "
         f"{built.unzipped_bytes / UNZIPPED_MAX_BYTES:.0%} of 250 MB unzipped"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -58,6 +58,7 @@ class Package(msgspec.Struct, frozen=True):
 
     architecture: str
     python: str
+    transcoder: Literal["native", "pure"]
     function: Part
     layer: Part
     dockerfile: str
@@ -74,15 +75,22 @@ def layer_zip(target: Target) -> str:
 
 
 def build(
-    target: Target, output: Path, *, pipeline: Path | None = None, include: Sequence[Path] = (), whole_sdk: bool = False
+    target: Target,
+    output: Path,
+    *,
+    pipeline: Path | None = None,
+    include: Sequence[Path] = (),
+    whole_sdk: bool = False,
+    native: Path | None = None,
 ) -> Package:
     """Build the package for a target into the folder `output`, which is made.
 
-    `include` are files and folders that the function finds beside it, by their own names. Raises `FileError` for what
-    cannot be packed, `WorldError` when the dependencies cannot be had or the package is too large for Lambda.
+    `include` are files and folders that the function finds beside it, by their own names; `native` is a folder with a
+    wheel of the native transcoder. Raises `FileError` for what cannot be packed, `WorldError` when the dependencies
+    cannot be had or the package is too large for Lambda.
     """
     function_files = _function_files(pipeline, include)
-    dependencies = layer_files(target, whole_sdk=whole_sdk)
+    dependencies = layer_files(target, whole_sdk=whole_sdk, native=native)
     try:
         output.mkdir(parents=True, exist_ok=True)
         function = _write(output / FUNCTION_ZIP, function_files)
@@ -93,7 +101,8 @@ def build(
         raise WorldError(
             f"cannot write to {output}: {error.strerror}", hint="give another folder as --output"
         ) from error
-    package = Package(target.architecture, target.python, function, layer, str(dockerfile))
+    transcoder: Literal["native", "pure"] = "pure" if native is None else "native"
+    package = Package(target.architecture, target.python, transcoder, function, layer, str(dockerfile))
     if package.unzipped_bytes > UNZIPPED_MAX_BYTES:
         raise WorldError(
             f"the package has {package.unzipped_bytes / 1e6:.0f} MB unzipped, and Lambda takes 250 MB",

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tailrace import __version__
 from tailrace.deploy.target import Target
-from tailrace.errors import WorldError, printable
+from tailrace.errors import FileError, WorldError, printable
 
 REQUIREMENTS: Final = Path(__file__).with_name("requirements.txt")
 """Every package with its version and its hashes; `make lock` writes it."""
+NATIVE: Final = "tailrace-native"
 
 _SERVICES: Final = frozenset(
     {"dynamodb", "dynamodbstreams", "s3", "secretsmanager", "signin", "ssm", "sso", "sso-oidc", "sts"}
@@ -29,13 +31,16 @@ _SCHEME: Final = re.compile(r"^[^/]+\.data/(?:pure|plat)lib/")
 """Where a wheel keeps what belongs beside its packages."""
 
 
-def layer_files(target: Target, *, whole_sdk: bool) -> dict[str, bytes]:
+def layer_files(target: Target, *, whole_sdk: bool, native: Path | None = None) -> dict[str, bytes]:
     """Download the wheels of a target, and give what the function needs of them, by its path in the layer.
 
-    `whole_sdk` leaves boto3 and every service of AWS in. Raises `WorldError` when the wheels cannot be had.
+    `whole_sdk` leaves boto3 and every service of AWS in; `native` is a folder with a wheel of the native transcoder,
+    to be put in too. Raises `WorldError` when the wheels cannot be had, `FileError` when none in `native` fits.
     """
     with tempfile.TemporaryDirectory() as folder:
         _download(target, Path(folder))
+        if native is not None:
+            _take_native(target, Path(folder), native)
         return {
             f"python/{name}": content
             for wheel in sorted(Path(folder).glob("*.whl"))
@@ -61,20 +66,40 @@ def _is_needed(name: str, *, whole_sdk: bool) -> bool:
 
 
 def _download(target: Target, folder: Path) -> None:
-    """Let pip fetch each wheel and check its hash. It needs no machine or Python of the target's kind."""
+    """Let pip fetch each wheel and check its hash."""
     if importlib.util.find_spec("pip") is None:
         raise WorldError("pip, which fetches the layer's packages, is not installed", hint="python -m ensurepip")
-    platforms = [argument for platform in target.platforms for argument in ("--platform", platform)]
-    command = [
-        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-        *("--require-hashes", "--no-deps", "--only-binary=:all:", "--implementation", "cp"),
-        *("--python-version", target.python, *platforms, "--dest", str(folder), "--requirement", str(REQUIREMENTS)),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = printable(errors[0] if errors else done.stderr.strip()[-300:])
+    if why := _pip_download(target, folder, "--require-hashes", "--requirement", str(REQUIREMENTS)):
         raise WorldError(
             f"the layer's packages for Python {target.python} on {target.architecture} cannot be fetched: {why}",
             hint="check that pip reaches its package index from here: pip download six",
         )
+
+
+def _take_native(target: Target, folder: Path, wheels: Path) -> None:
+    """Let pip find the wheel that fits the target: of our own version, since another may make other bytes."""
+    wanted = f"{NATIVE}=={__version__}"
+    if _pip_download(target, folder, "--no-index", "--find-links", str(wheels), wanted):
+        raise FileError(
+            f"it holds no wheel of {NATIVE} {__version__} for Python {target.python} on {target.architecture}",
+            file=str(wheels),
+            hint="build one on such a Linux (maturin build --release in native/), or leave --native out: pure Python",
+        )
+
+
+def _pip_download(target: Target, folder: Path, *what: str) -> str:
+    """Let pip put the target's wheels into a folder; gives why it could not, empty when it did.
+
+    It needs no machine or Python of the target's kind.
+    """
+    platforms = [argument for platform in target.platforms for argument in ("--platform", platform)]
+    command = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *("--no-deps", "--only-binary=:all:", "--implementation", "cp", "--python-version", target.python),
+        *(*platforms, "--dest", str(folder), *what),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return ""
+    errors = [line.removeprefix("ERROR: ") for line in done.stderr.splitlines() if line.startswith("ERROR: ")]
+    return printable(errors[0] if errors else done.stderr.strip()[-300:] or "pip does not say why")

@@ -145,6 +145,7 @@ class Follower:
         new = sorted(set(lanes) - self._lanes)
         self._lanes.update(new)
         if new:
+            clients.learn_leaders(self._consumer, self._topic)
             self._consumer.incremental_assign([TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new])
 
     @property
@@ -235,12 +236,18 @@ class Follower:
         self._consumer.close()
 
 
-def read_view(user: Mapping[str, str], pipeline: str, lane_count: int, timeout_s: float = 30.0) -> View:
-    """Read the topic once, up to its present end.
+def read_view(
+    user: Mapping[str, str],
+    pipeline: str,
+    lane_count: int,
+    timeout_s: float = 30.0,
+    lanes: Iterable[int] | None = None,
+) -> View:
+    """Read the topic once, up to its present end; all of it, or only some lanes.
 
     Raises WorldError when that takes longer than `timeout_s`, or a relane is unfinished.
     """
-    follower = Follower(user, pipeline, range(lane_count), to_end=True)
+    follower = Follower(user, pipeline, range(lane_count) if lanes is None else lanes, to_end=True)
     view = View(lane_count)
     try:
         if not follower.read_until(lambda: follower.has_reached_end, view.apply, timeout_s):

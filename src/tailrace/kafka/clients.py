@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -17,12 +19,18 @@ logger = logging.getLogger("tailrace.kafka")
 
 REQUEST_TIMEOUT_S = 15.0
 """How long a call that a person waits for may take."""
+LEADERS_TIMEOUT_S = 1.0
+"""How long a new client may take to learn leaders: they are no condition, so it is not waited for longer."""
 
 
 class Admin(AdminClient):
-    """An admin client that remembers why it could not reach a broker: the calls that fail of it do not tell."""
+    """An admin client that remembers why it could not reach a broker: the calls that fail of it do not tell.
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    `timeout_s` is how long its calls may take.
+    """
+
+    def __init__(self, config: Mapping[str, Any], timeout_s: float) -> None:
+        self.timeout_s = timeout_s
         self.last_error: KafkaError | None = None
         observed: dict[str, Any] = {**config, "error_cb": self._note}
         super().__init__(observed, logger=logger)
@@ -42,18 +50,30 @@ def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
     return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
 
 
-def admin(user: Mapping[str, str]) -> Admin:
-    """Make an admin client."""
-    return Admin({**_OBSERVED, **properties.for_admin(user)})
+def admin(user: Mapping[str, str], timeout_s: float = math.inf) -> Admin:
+    """Make an admin client, whose calls take no longer than `timeout_s`, or `REQUEST_TIMEOUT_S`."""
+    return Admin({**_OBSERVED, **properties.for_admin(user)}, min(timeout_s, REQUEST_TIMEOUT_S))
 
 
 def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:
     """Ask for the cluster's brokers and topics. Raises WorldError that says why Kafka cannot be reached."""
     try:
-        return client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        return client.list_topics(timeout=client.timeout_s)
     except KafkaException as error:
         client.poll(0)
         raise world_error(error, "asking Kafka for its topics", user, client.last_error) from error
+
+
+def learn_leaders(client: Producer | Consumer, topic: str) -> None:
+    """Let a new client connect and learn a topic's leaders before it needs them.
+
+    librdkafka looks for a coordinator, and for where a partition begins, only with a connection and a leader; without,
+    it tries again after half a second. The first answer comes from a bootstrap server, whose connection it then leaves
+    for the broker's own: the second answer waits for that. If Kafka does not answer, the call that follows tells it.
+    """
+    with contextlib.suppress(KafkaException):
+        for _ in range(2):
+            client.list_topics(topic, timeout=LEADERS_TIMEOUT_S)
 
 
 def world_error(

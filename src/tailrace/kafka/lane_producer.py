@@ -89,6 +89,7 @@ class LaneProducer:
 
     def open(self, timeout_s: float) -> ProducerOpened | ProducerLost:
         """Fence whoever had the lane and end what it left open (`init_transactions`)."""
+        clients.learn_leaders(self._producer, self._checkpoint_topic)
         try:
             self._producer.init_transactions(timeout_s)
         except KafkaException as error:

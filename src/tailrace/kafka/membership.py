@@ -103,7 +103,7 @@ class Group(msgspec.Struct, frozen=True):
 def describe(user: Mapping[str, str], pipeline: str) -> Group:
     """Describe the group. Raises WorldError."""
     admin = clients.admin(user)  # kept until the answer is there: without its client a future never ends
-    future = admin.describe_consumer_groups([pipeline], request_timeout=clients.REQUEST_TIMEOUT_S)
+    future = admin.describe_consumer_groups([pipeline], request_timeout=admin.timeout_s)
     try:
         description = future[pipeline].result()
     except Exception as error:

@@ -113,7 +113,7 @@ def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions:
     """Raise a topic's number of partitions. Raises WorldError."""
     new = NewPartitions(name, partitions)
     try:
-        admin.create_partitions([new], request_timeout=clients.REQUEST_TIMEOUT_S)[name].result()
+        admin.create_partitions([new], request_timeout=admin.timeout_s)[name].result()
     except KafkaException as error:
         raise clients.world_error(error, f"adding partitions to {name}", user) from error
 
@@ -133,7 +133,7 @@ def broker_config(admin: Admin, user: Mapping[str, str], broker: int) -> dict[st
 
 def _config(admin: Admin, user: Mapping[str, str], resource: ConfigResource, what: str) -> dict[str, str]:
     try:
-        entries = admin.describe_configs([resource], request_timeout=clients.REQUEST_TIMEOUT_S)[resource].result()
+        entries = admin.describe_configs([resource], request_timeout=admin.timeout_s)[resource].result()
     except KafkaException as error:
         if clients.is_denial(error.args[0]) or error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return {}
@@ -147,7 +147,7 @@ def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> s
     futures = admin.describe_topics(
         TopicCollection(list(names)),
         include_authorized_operations=True,
-        request_timeout=clients.REQUEST_TIMEOUT_S,
+        request_timeout=admin.timeout_s,
     )
     return {name for name, future in futures.items() if not _may_write(future)}
 
@@ -161,9 +161,7 @@ def _may_write(future: Future[Any]) -> bool:
 
 
 def _make(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec], brokers: int) -> None:
-    futures = admin.create_topics(
-        [_new_topic(spec, brokers) for spec in specs], request_timeout=clients.REQUEST_TIMEOUT_S
-    )
+    futures = admin.create_topics([_new_topic(spec, brokers) for spec in specs], request_timeout=admin.timeout_s)
     for name, future in futures.items():
         _await_made(name, future, user)
 

@@ -43,6 +43,8 @@ SHARDS_MAX: Final = 16
 """Shards whose producers are kept: one sandbox serves many shards in its life, one at a time."""
 RESERVE_S: Final = 1.0
 """What is left of an invocation's time when nothing new is begun: enough to give up and answer."""
+PATIENCE_S: Final = 30.0
+"""How long the first answers of Kafka are waited for; or half of an invocation's time: enough is left to tell of it."""
 CATCH_UP_TIMEOUT_S: Final = 10.0
 """A taken record that does not show for so long is hidden by another's: the batch is given back."""
 
@@ -58,12 +60,15 @@ class Function:
         self._pipeline = pipeline
         self._owner = owner
         self._shards_max = shards_max
-        admin = clients.admin(pipeline.kafka)
-        prepare_topics(pipeline, admin)
-        self._claim()
+        transcoder = choose()
+        logger.info("transcoder", extra={"transcoder": transcoder.name, "why": transcoder.why})
         transformations = Transformations(pipeline)
-        self._decode = choose().decoder(pipeline, transformations.of)
+        self._decode = transcoder.decoder(pipeline, transformations.of)
         self._converter = make_converter(pipeline, transformations)
+        patience_s = min(PATIENCE_S, pipeline.function.timeout_ms / 2000)
+        admin = clients.admin(pipeline.kafka, patience_s)
+        prepare_topics(pipeline, admin)
+        self._claim(patience_s)
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
@@ -92,9 +97,13 @@ class Function:
             self._shards.popitem()[1].close()
         self._follower.close()
 
-    def _claim(self) -> None:
+    def _claim(self, timeout_s: float) -> None:
+        """Claim a pipeline in which nobody ever worked; refuse one that another method publishes.
+
+        Lane 0 tells: a worker takes it before any other, a switch marks every lane. The others may be large.
+        """
         pipeline = self._pipeline
-        view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, pipeline.lanes)
+        view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, pipeline.lanes, timeout_s, lanes=[0])
         if view.is_new:
             switch.switch(pipeline, "lambda")
         else:

@@ -18,6 +18,8 @@ from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
 class FakeAdmin:
     """Makes every topic."""
 
+    timeout_s = 1.0
+
     def __init__(self) -> None:
         self.made: list[str] = []
 
