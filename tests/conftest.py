@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -14,6 +15,11 @@ from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
 
 _TOLD = "told"
+
+
+def pytest_configure() -> None:
+    """Tests interrupt processes, which would ignore that if this one did, as in a shell's background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
