@@ -52,8 +52,9 @@ $(NATIVE): $(READY) $(wildcard native/*.toml native/Cargo.lock native/src/*.rs n
 demo: $(READY)  ## See it work: Kafka, DynamoDB Local, two workers, one of them killed, and the verdict
 	@$(BIN)/tailrace demo
 
+# Two at once, as most tests wait most of the time: each process has services of its own, and a file's tests stay together.
 test: $(READY) $(NATIVE)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # make soak CHANGES=1000000 KILLS=200, make soak HOURS=1, make soak SEED=7 MINUTES=5: what is not given follows from the rest.
 soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGES, KILLS, MINUTES or HOURS, WORKERS, ITEMS

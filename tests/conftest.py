@@ -1,8 +1,10 @@
-"""The services that tests share, started when the first test asks for them."""
+"""The services that tests share, started when the first test asks for them; what tests measured, told at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import boto3
@@ -11,6 +13,13 @@ import pytest
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
+
+_TOLD = "told"
+
+
+def pytest_configure() -> None:
+    """Tests interrupt processes, which would ignore that if this one did, as in a shell's background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +51,17 @@ def dynamodb_client(dynamodb: DynamoDBLocal) -> Iterator[Any]:
     )
     yield client
     client.close()
+
+
+@pytest.fixture
+def tell(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Lets a test tell people what it measured, whichever process it runs in."""
+    return partial(record_property, _TOLD)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    if told := [text for report in reports for name, text in report.user_properties if name == _TOLD]:
+        terminalreporter.section("measured")
+        for text in told:
+            terminalreporter.write_line(str(text))

@@ -41,7 +41,7 @@ def memory(lab: Lab) -> Table:
     """Measure memory under full load with 1, 100 and 1,000 shards, and while the broker stands still."""
     rows: list[list[Cell]] = []
     figures: dict[str, float] = {}
-    shards_tried = (1, 100) if lab.quick else _SHARDS
+    shards_tried = lab.some(_SHARDS)
     for shards in shards_tried:
         with lab.pages(Stream(shards=shards)) as server:
             pipeline = Pipeline(lab, server, topics={"properties": {"retention.bytes": str(1 << 26)}})
@@ -63,7 +63,7 @@ def memory(lab: Lab) -> Table:
 def idle(lab: Lab) -> Table:
     """Measure what shards without changes cost a worker."""
     rows: list[list[Cell]] = []
-    for shards in (1, 10) if lab.quick else _SHARDS:
+    for shards in lab.some(_SHARDS):
         with (
             lab.pages(Stream(shards=shards, records=0)) as server,
             on_core(MEASURED_CORE),

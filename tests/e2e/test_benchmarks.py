@@ -19,7 +19,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="the CPU time of a worker is read from /proc")
-@pytest.mark.timeout(900)  # some fifteen workers start, one after the other
+@pytest.mark.timeout(900)  # some ten workers start, one after the other
 def test_every_part_runs() -> None:
     ended = bench("--quick")
     assert ended.returncode == 0, ended.stdout + ended.stderr

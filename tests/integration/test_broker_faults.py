@@ -19,16 +19,16 @@ _PRODUCER_REFUSED = {47, 48, 90}
 
 
 def test_the_broker_is_killed_and_then_restarted(bench: Callable[..., Bench], own_kafka: KafkaBroker) -> None:
-    pipeline = bench(on=own_kafka.client_properties(), rate=200, tuning=_QUICK)
+    pipeline = bench(on=own_kafka.client_properties(), tuning=_QUICK)
     with pipeline.workload:
         pipeline.worker()
         pipeline.worker()
         pipeline.wait_published(100)
         own_kafka.kill()
         own_kafka.start()
-        pipeline.wait_published(300, timeout_s=60)
+        pipeline.wait_published(300)
         own_kafka.restart()
-        pipeline.wait_published(300, timeout_s=60)
+        pipeline.wait_published(300)
     pipeline.settle()
 
 
@@ -118,5 +118,5 @@ def test_connections_that_break_hang_and_crawl(
         kafka_proxy.black_hole()
         time.sleep(7)  # longer than transactions and the group wait for an answer
         kafka_proxy.pass_again()
-        pipeline.wait_published(200, timeout_s=60)
+        pipeline.wait_published(200)
     pipeline.settle()

@@ -30,12 +30,12 @@ def test_everything_is_published_once_and_in_order_whatever_becomes_of_sandboxes
         pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=60)
         with LambdaPipeline(pipeline, tmp_path, simulated.endpoint_url, hostility=HOSTILE) as function:
             with pipeline.workload:
-                pipeline.wait_published(50, timeout_s=60)
+                pipeline.wait_published(50)
                 for _ in range(4):
                     function.kill_one()
-                    pipeline.wait_published(50, timeout_s=60)
+                    pipeline.wait_published(50)
                     function.freeze_one(3)
-                    pipeline.wait_published(50, timeout_s=60)
+                    pipeline.wait_published(50)
             pipeline.settle(timeout_s=120)
             assert function.function.cold_starts > 4
 
@@ -51,15 +51,15 @@ def test_a_pipeline_moves_from_workers_to_lambda_and_back_with_both_running_by_m
             pipeline.workload,
             LambdaPipeline(pipeline, tmp_path, simulated.endpoint_url, hostility=Hostility()),
         ):
-            pipeline.wait_published(100, timeout_s=60)
+            pipeline.wait_published(100)
 
             switch(settings, "lambda")
             assert worker.wait() == 3
             assert any("so the worker may not publish" in line for line in worker.lines)
-            pipeline.wait_published(100, timeout_s=90)
+            pipeline.wait_published(100)
             assert pipeline.view().shards == {}, "Lambda keeps no lineage"
 
             switch(settings, "worker")
             pipeline.worker()
-            pipeline.wait_published(100, timeout_s=60)
-        pipeline.settle(timeout_s=90)
+            pipeline.wait_published(100)
+        pipeline.settle()

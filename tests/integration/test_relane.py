@@ -298,7 +298,7 @@ def test_a_worker_that_slept_through_a_relane_stops_when_it_wakes_and_spoils_not
         sleeper = pipeline.worker()
         pipeline.wait_published(100)
         sleeper.freeze()
-        wait_for("the group forgets the sleeper", lambda: run("relane", more).code == 0, 30)
+        wait_for("the group forgets the sleeper", lambda: run("relane", more).code == 0)
         pipeline.worker(more)
         pipeline.wait_published(100)
         sleeper.thaw()

@@ -19,7 +19,7 @@ LATEST = {"start": "latest"}
 
 
 def wait_for_checkpoints(pipeline: Bench) -> None:
-    wait_for("every shard is being read", lambda: len(pipeline.view().checkpoints) == len(pipeline.tables), 30)
+    wait_for("every shard is being read", lambda: len(pipeline.view().checkpoints) == len(pipeline.tables))
 
 
 def test_an_endpoint_that_fails_hangs_and_throttles(bench: Callable[..., Bench], dynamodb: DynamoDBLocal) -> None:
@@ -36,9 +36,8 @@ def test_an_endpoint_that_fails_hangs_and_throttles(bench: Callable[..., Bench],
                     == set(FAULTS)
                     and any(fault == "hang" for _, fault in endpoint.counts)
                 ),
-                40,
             )
-            pipeline.wait_published(200, timeout_s=60)
+            pipeline.wait_published(200)
             endpoint.rate = 0.0
         pipeline.settle()
     assert worker.logged("read failed")
@@ -62,7 +61,7 @@ def test_latest_publishes_the_changes_made_after_the_start_and_no_restart_loses_
     pipeline.workload.run(60)
     pipeline.worker(file)
     made = pipeline.workload.history[60:]
-    wait_for("what was made meanwhile is published", lambda: not check(made, read(pipeline)).lost, 30)
+    wait_for("what was made meanwhile is published", lambda: not check(made, read(pipeline)).lost)
     pipeline.stop_workers()
     verdict = check(made, read(pipeline))
     assert verdict.good, verdict

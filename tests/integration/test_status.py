@@ -150,7 +150,7 @@ def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(
     pipeline = bench(tables=3)
     with pipeline.workload:
         worker = pipeline.worker()
-        pipeline.wait_published(50)
+        wait_for("a change of each table is published", lambda: _published(pipeline) == set(pipeline.tables))
         status = run("status", pipeline.file, "--json").json()
     (owner,) = status["workers"]
     assert owner.split(":")[1] == str(worker.pid)
@@ -164,3 +164,8 @@ def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(
     assert f"workers: {owner}" in run("status", pipeline.file).out
     pipeline.settle()
     wait_for("the group is empty", lambda: not run("status", pipeline.file, "--json").json()["workers"])
+
+
+def _published(pipeline: Bench) -> set[str]:
+    """Give the tables of which a checkpoint tells that a change is published."""
+    return {checkpoint.table for checkpoint in pipeline.view().checkpoints.values() if checkpoint.sequence}

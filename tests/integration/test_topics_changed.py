@@ -26,7 +26,7 @@ def test_a_pipeline_without_its_checkpoint_topic_begins_anew(bench: Callable[...
     admin.delete_topics([pipeline.checkpoints_topic])[pipeline.checkpoints_topic].result(TIMEOUT_S)
     wait_for("it is gone", lambda: pipeline.checkpoints_topic not in pipeline.existing_topics())
     pipeline.worker()
-    wait_for("all that the streams still hold is published again", lambda: pipeline.verdict().repeated == 40, 60)
+    wait_for("all that the streams still hold is published again", lambda: pipeline.verdict().repeated == 40)
     pipeline.stop_workers()
 
 

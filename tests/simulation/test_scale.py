@@ -27,7 +27,7 @@ def scale() -> Iterator[Scale]:
 
 @pytest.mark.timeout(600)
 def test_new_shards_of_500_tables_are_soon_read_within_the_limit_of_describe_stream(
-    scale: Scale, capsys: pytest.CaptureFixture[str]
+    scale: Scale, tell: Callable[[str], None]
 ) -> None:
     rng = random.Random(1)
     told = [f"{sum(SIZES):,} open shards of {len(SIZES)} tables, time from a shard's making until it is first read:"]
@@ -68,8 +68,7 @@ def test_new_shards_of_500_tables_are_soon_read_within_the_limit_of_describe_str
     new = play("one more table", one_more_table)
     most = scale.most_described_in_a_second()
     told.append(f"  at most {most} DescribeStream in a second, of {ACCOUNT_LIMIT}")
-    with capsys.disabled():
-        print("", *told, sep="\n")
+    tell("\n".join(told))
 
     assert most <= DESCRIBE_STREAM_PER_SECOND <= ACCOUNT_LIMIT / 2
     assert scale.throttled == 0

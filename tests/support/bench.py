@@ -52,7 +52,7 @@ class Bench:
         through: Mapping[str, str] | None = None,
         endpoint_of_workers: str | None = None,
         items: int = 60,
-        rate: float | None = 400,
+        rate: float | None = 200,
         seed: int = 1,
         tuning: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
@@ -148,7 +148,7 @@ class Bench:
             counts = [list(owners.values()).count(pid) for pid in set(owners.values())]
             return len(owners) == LANES and len(counts) == workers and max(counts) - min(counts) <= 1
 
-        wait_for(f"{LANES} lanes shared by {workers} workers", shared, 30)
+        wait_for(f"{LANES} lanes shared by {workers} workers", shared)
 
     def lane_of(self, table: str) -> int:
         """Give the lane of a table's only shard."""
@@ -156,7 +156,7 @@ class Bench:
 
     def shard_of(self, table: str) -> ShardRef:
         """Give the only shard of a table's present stream."""
-        wait_for(f"table {table} is known", lambda: bool(self._shards_of(table)), 30)
+        wait_for(f"table {table} is known", lambda: bool(self._shards_of(table)))
         (shard,) = self._shards_of(table)
         return shard
 
@@ -189,22 +189,22 @@ class Bench:
         found = read_committed(self.kafka, self.topics)
         return check(list(self.workload.history), found)
 
-    def wait_published(self, more: int, timeout_s: float = 30.0) -> None:
+    def wait_published(self, more: int, timeout_s: float = 90.0) -> None:
         """Return once `more` changes than now are committed."""
         goal = self.verdict().found + more
         deadline_s = time.monotonic() + timeout_s
         while (found := self.verdict().found) < goal:
-            assert time.monotonic() < deadline_s, f"{found} of {goal}; workers: {[w.tail() for w in self.running()]}"
+            assert time.monotonic() < deadline_s, f"{found} of {goal}; workers: {[w.tail() for w in self.workers]}"
             time.sleep(_POLL_S)
 
-    def wait_complete(self, timeout_s: float = 45.0) -> None:
+    def wait_complete(self, timeout_s: float = 90.0) -> None:
         """Return once everything written is committed."""
         deadline_s = time.monotonic() + timeout_s
         while (verdict := self.verdict()).lost:
-            assert time.monotonic() < deadline_s, f"{verdict}; workers: {[w.tail() for w in self.running()]}"
+            assert time.monotonic() < deadline_s, f"{verdict}; workers: {[w.tail() for w in self.workers]}"
             time.sleep(_POLL_S)
 
-    def settle(self, timeout_s: float = 45.0) -> Verdict:
+    def settle(self, timeout_s: float = 90.0) -> Verdict:
         """Wait until everything written is committed, stop the workers, and demand a spotless verdict."""
         self.wait_complete(timeout_s)
         self.stop_workers()

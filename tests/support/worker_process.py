@@ -15,7 +15,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.waiting import wait_for
+from support.waiting import TIMEOUT_S, wait_for
 
 STOP_TIMEOUT_S = 10.0
 """What `tailrace run` promises: SIGTERM ends it within so long."""
@@ -52,7 +52,7 @@ class LoggedWorker:
             if line["event"] == event and all(line.get(name) == value for name, value in fields.items())
         ]
 
-    def wait_logged(self, event: str, *, count: int = 1, timeout_s: float = 30.0, **fields: object) -> None:
+    def wait_logged(self, event: str, *, count: int = 1, timeout_s: float = TIMEOUT_S, **fields: object) -> None:
         """Return once the event was logged `count` times."""
         try:
             wait_for(f"{count} times {event!r} {fields}", lambda: len(self.logged(event, **fields)) >= count, timeout_s)
@@ -73,7 +73,8 @@ class LoggedWorker:
 
     def tail(self) -> str:
         """Give the end of the log, to be shown when a test fails."""
-        return " | ".join([json.dumps(line) for line in self._log[-8:]] + self.lines[-5:])
+        ended = [] if self.exit_code is None else [f"ended with {self.exit_code}"]
+        return " | ".join([json.dumps(line) for line in self._log[-8:]] + self.lines[-5:] + ended)
 
     def unready(self) -> str:
         """Give what `/readyz` says is not ready; nothing when it is."""
