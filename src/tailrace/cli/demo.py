@@ -80,8 +80,7 @@ def demo(
             else:
                 show_verdict(result)
             if keep:
-                typer.echo(how_to_play(result), err=as_json)
-                _wait_for_interrupt()
+                _stay_up(how_to_play(result), err=as_json)
         except KeyboardInterrupt:
             _begin_to_end()
             raise
@@ -150,8 +149,10 @@ def _begin_to_end() -> None:
     sys.stderr.write("ending the workers and services\n")
 
 
-def _wait_for_interrupt() -> None:
+def _stay_up(told: str, *, err: bool) -> None:
+    """Tell how to play until Ctrl-C, which ends it well as soon as anything is told."""
     with contextlib.suppress(KeyboardInterrupt):
+        typer.echo(told, err=err)
         while True:
             time.sleep(1)
     _begin_to_end()
