@@ -5,6 +5,9 @@ from typing import final
 __version__: str
 """It goes with the Tailrace of the same version: they make the same bytes."""
 
+def crc32(data: bytes, /) -> int:
+    """Give what `zlib.crc32` gives."""
+
 @final
 class Transcoder:
     """Converts the pages of one pipeline. Safe for many threads; it works with the interpreter lock released."""

@@ -86,10 +86,18 @@ fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bo
     PyString::from_bytes(py, &text[span.clone()])
 }
 
+/// Gives what `zlib.crc32` gives, several times faster: of a page's bytes that is worth a twentieth of the whole way.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+fn crc32(py: Python<'_>, data: &Bound<'_, PyBytes>) -> u32 {
+    let bytes = data.as_bytes();
+    py.detach(|| crc32fast::hash(bytes))
+}
+
 #[pymodule]
 mod tailrace_native {
     #[pymodule_export]
-    use super::Transcoder;
+    use super::{Transcoder, crc32};
 
     /// It goes with the Tailrace of the same version: they make the same bytes.
     #[pymodule_export]

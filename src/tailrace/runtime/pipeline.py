@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -24,6 +25,7 @@ from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
 from tailrace.runtime.transcoder import choose
 from tailrace.runtime.transformations import Transformations
+from tailrace.sources.aws_http import Crc32
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.sources.stream_arn import table_of
@@ -36,7 +38,7 @@ CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
 
 
-def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page) -> DynamoDBStreams:
+def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page, crc32: Crc32 = zlib.crc32) -> DynamoDBStreams:
     """Make the reader and lister of a pipeline. Raises WorldError for credentials or a region that are not there."""
     source = pipeline.source
     session = AwsSession(
@@ -51,6 +53,7 @@ def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page) -> Dynamo
     return DynamoDBStreams(
         session,
         decode=decode,
+        crc32=crc32,
         readers=source.readers,
         describe_stream_per_second=source.discovery.describe_stream_per_second,
     )
@@ -165,7 +168,9 @@ class PipelineParts:
         )
         self.transcoder = choose()
         self._transformations = Transformations(pipeline)
-        self._source = make_source(pipeline, self.transcoder.decoder(pipeline, self._transformations.of))
+        self._source = make_source(
+            pipeline, self.transcoder.decoder(pipeline, self._transformations.of), self.transcoder.crc32
+        )
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
         self.converter = make_converter(pipeline, self._transformations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Final, Literal, NamedTuple
@@ -13,6 +14,7 @@ from tailrace.config import Pipeline
 from tailrace.core.ports import PageDecoder, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.sources.aws_http import Crc32
 from tailrace.sources.native_pages import NativeDecoder
 from tailrace.sources.stream_record import decode_page
 
@@ -26,6 +28,11 @@ class Transcoder(NamedTuple):
     name: Literal["native", "pure"]
     why: str
     module: ModuleType | None = None
+
+    @property
+    def crc32(self) -> Crc32:
+        """What checks the bytes of a page."""
+        return zlib.crc32 if self.module is None else self.module.crc32
 
     def decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> PageDecoder:
         """Make what decodes the pages of a pipeline; `transformation_of` gives a table's transformation."""

@@ -8,6 +8,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Low
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ from tailrace import __version__
 from tailrace.sources.aws_errors import Subject, broken, refused, unanswered
 from tailrace.sources.aws_session import AwsSession
 
+Crc32 = Callable[[bytes], int]
+"""Checks DynamoDB's `x-amz-crc32`."""
 _SIGNING_NAME: Final = "dynamodb"
 """DynamoDB and its streams sign under one name."""
 _BODY_BYTES_MAX: Final = 32 << 20
@@ -54,13 +57,16 @@ def open_pool(
 class AwsClient:
     """Calls the operations of one service. Safe to use from many threads at once."""
 
-    def __init__(self, session: AwsSession, pool: PoolManager, endpoint: str, target: str) -> None:
+    def __init__(
+        self, session: AwsSession, pool: PoolManager, endpoint: str, target: str, crc32: Crc32 = zlib.crc32
+    ) -> None:
         """Take the service's address and its target prefix (`DynamoDB_20120810`)."""
         self._session = session
         self._pool = pool
         self._url = endpoint if urlsplit(endpoint).path else f"{endpoint}/"
         self._host = urlsplit(endpoint).netloc
         self._target = target
+        self._crc32 = crc32
 
     def call(self, operation: str, payload: bytes, subject: Subject) -> bytes:
         """Send one request, once, and give the body of its answer. Raises `ReadError` about `subject`."""
@@ -71,7 +77,7 @@ class AwsClient:
             raise unanswered(operation, subject, self._host, error) from error
         if len(body) > _BODY_BYTES_MAX:
             raise broken(operation, subject, f"it is larger than {_BODY_BYTES_MAX >> 20} MiB")
-        if not _is_whole(answer, body):
+        if not self._is_whole(answer, body):
             raise broken(operation, subject, "its checksum (x-amz-crc32) is wrong")
         if answer.status != 200:
             raise refused(operation, subject, answer.status, answer.headers, body)
@@ -84,8 +90,9 @@ class AwsClient:
         )
         try:
             # Told how much to read, urllib3 copies the body twice on its way; so only where the answer does not say.
-            stated = answer.length_remaining is not None and answer.length_remaining <= _BODY_BYTES_MAX
-            return answer, answer.read(None if stated else _BODY_BYTES_MAX + 1)
+            size = None if "content-encoding" in answer.headers else answer.length_remaining
+            is_stated = size is not None and size <= _BODY_BYTES_MAX
+            return answer, answer.read(None if is_stated else _BODY_BYTES_MAX + 1)
         finally:
             # Read to its end, the connection is free already; else what is left must not be taken for the next answer.
             answer.close()
@@ -101,10 +108,9 @@ class AwsClient:
         SigV4Auth(self._session.credentials(), _SIGNING_NAME, self._session.region).add_auth(request)
         return dict(request.headers.items()) | _UNSIGNED_HEADERS
 
-
-def _is_whole(answer: BaseHTTPResponse, body: bytes) -> bool:
-    """Check DynamoDB's checksum. It says nothing when there is none, or when a proxy packed the body."""
-    checksum = answer.headers.get("x-amz-crc32")
-    if checksum is None or "content-encoding" in answer.headers:
-        return True
-    return checksum == str(zlib.crc32(body))
+    def _is_whole(self, answer: BaseHTTPResponse, body: bytes) -> bool:
+        """Check DynamoDB's checksum. It says nothing when there is none, or when a proxy packed the body."""
+        checksum = answer.headers.get("x-amz-crc32")
+        if checksum is None or "content-encoding" in answer.headers:
+            return True
+        return checksum == str(self._crc32(body))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import random
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
@@ -29,7 +30,7 @@ from tailrace.core.ports import (
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
-from tailrace.sources.aws_http import AwsClient, open_pool
+from tailrace.sources.aws_http import AwsClient, Crc32, open_pool
 from tailrace.sources.aws_session import AwsSession
 from tailrace.sources.pace import Pace
 from tailrace.sources.stream_arn import is_stream_of
@@ -144,6 +145,7 @@ class DynamoDBStreams(ShardReader, Lister):
         session: AwsSession,
         *,
         decode: PageDecoder = decode_page,
+        crc32: Crc32 = zlib.crc32,
         readers: int = 16,
         connect_timeout_s: float = 3,
         read_timeout_s: float = 10,
@@ -163,7 +165,7 @@ class DynamoDBStreams(ShardReader, Lister):
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )
-        self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810")
+        self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810", crc32)
         self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
         self._decode = decode
         self._region = session.region

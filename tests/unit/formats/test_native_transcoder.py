@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -279,3 +280,8 @@ def test_a_page_of_more_records_than_can_be_is_refused_before_they_take_memory()
     body = b'{"Records":[' + b"{}," * 10_000 + b"{}]}"
     assert_same(body, "debezium", "exact")
     assert "has more than 10000 records" in str(published(decoder("debezium", "exact"), body, "debezium", "exact"))
+
+
+@given(st.binary(max_size=1_000))
+def test_the_checksum_is_that_of_zlib(data: bytes) -> None:
+    assert tailrace_native.crc32(data) == zlib.crc32(data)
