@@ -124,7 +124,12 @@ def test_a_table_that_stands_at_a_gap_goes_on_without_a_restart(run: CommandLine
         began_ms = int(time.time() * 1000)
         pipeline.worker()
         ref_of_other = pipeline.shard_of(other)
-        wait_for("the other goes on", lambda: pipeline.view().checkpoints[ref_of_other].at_ms > began_ms)
+
+        def other_goes_on() -> bool:
+            found = pipeline.view().checkpoints.get(ref_of_other)
+            return found is not None and found.at_ms > began_ms
+
+        wait_for("the other goes on", other_goes_on)
         assert pipeline.view().checkpoints[ref].state == "gap"
         assert run("accept-gap", pipeline.file, "--table", stopped, "--yes").code == 0
         wait_for("the table goes on", lambda: pipeline.view().checkpoints[ref].state == "open")

@@ -227,7 +227,12 @@ def test_with_errors_fail_a_record_that_cannot_be_converted_stops_its_shard(
         pipeline.workload.run(60)
         pipeline.wait_complete()
         put(pipeline, bad, "bad", 10)
-        wait_for("the shard says so", lambda: pipeline.view().checkpoints[pipeline.shard_of(bad)].state == "failed")
+
+        def is_told() -> bool:
+            found = pipeline.view().checkpoints.get(pipeline.shard_of(bad))
+            return found is not None and found.state == "failed"
+
+        wait_for("the shard says so", is_told)
         pipeline.workload.run(60)
         kept = 60 + sum(change.table == other for change in pipeline.workload.history[60:])
         wait_for("the other table goes on", lambda: pipeline.verdict().found == kept)
