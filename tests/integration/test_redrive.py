@@ -16,9 +16,11 @@ import pytest
 
 from support.checkpoints import stream
 from support.kafka_clients import create_topic, set_topic
+from support.lambda_batches import FIRST, FIRST_S, SHARD, of_stream, windowed
 from support.names import unique
 from support.pipeline_file import write_file
 from support.publishing import publish, read_all
+from support.stream_records import stream_record
 from tailrace.config import Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
@@ -31,9 +33,6 @@ from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.redrive import redrive
 from tailrace.runtime.republisher import Report
 
-SHARD = "shardId-00000001700000000000-1a2b3c4d"
-FIRST = 10**22
-FIRST_S = 1_700_000_000
 FUNCTIONS = """\
 from tailrace.transform import Change
 
@@ -88,35 +87,14 @@ def record(number: int, *, item: str | None = None, table: str = "orders", size:
     """Change number `number`, of an item of its own unless one is named; `size` characters do not compress."""
     keys = {"id": {"S": item or f"item-{number}"}}
     image = {**keys, "n": {"N": str(number)}, **{name: {"S": value} for name, value in attributes.items()}}
-    return {
-        "eventID": f"{number:032x}",
-        "eventName": "INSERT",
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "us-east-1",
-        "dynamodb": {
-            "ApproximateCreationDateTime": FIRST_S + number,
-            "Keys": keys,
-            "NewImage": {**image, "body": {"S": Random(number).randbytes(size // 2).hex()}} if size else image,
-            "SequenceNumber": str(FIRST + number),
-            "SizeBytes": 20,
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-        },
-        "eventSourceARN": stream(table),
-    }
+    if size:
+        image["body"] = {"S": Random(number).randbytes(size // 2).hex()}
+    made = stream_record(number, sequence=FIRST + number, created_s=FIRST_S + number, keys=keys, image=image)
+    return of_stream(made, stream(table))
 
 
 def event(*records: Any) -> dict[str, Any]:
-    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:15:00Z"}
-    return {
-        "Records": list(records),
-        "shardId": SHARD,
-        "eventSourceARN": records[0]["eventSourceARN"],
-        "window": window,
-        "state": {},
-        "isFinalInvokeForWindow": False,
-        "isWindowTerminatedEarly": False,
-    }
+    return windowed(list(records), records[0]["eventSourceARN"])
 
 
 class Shop:

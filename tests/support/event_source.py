@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from support.stream_records import stream_record
 from tailrace.core.shard import ListedShard
 from tailrace.testing.event_source import (
     Answered,
@@ -35,21 +36,8 @@ def sequence(number: int) -> str:
 
 def record(number: int, created_ms: int = START_MS, key: str = "a", **more: Any) -> dict[str, Any]:
     """One record of GetRecords; its sequence number counts."""
-    return {
-        "eventID": f"{number:032x}",
-        "eventName": "INSERT",
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "us-east-1",
-        "dynamodb": {
-            "ApproximateCreationDateTime": created_ms / 1000,
-            "Keys": {"id": {"S": key}},
-            "SequenceNumber": sequence(number),
-            "SizeBytes": 3,
-            "StreamViewType": "KEYS_ONLY",
-        },
-        **more,
-    }
+    made = stream_record(number, sequence=int(sequence(number)), created_s=created_ms / 1000, keys={"id": {"S": key}})
+    return made | more
 
 
 def numbers(event: dict[str, Any]) -> list[int]:

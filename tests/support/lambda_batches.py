@@ -5,42 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 from support.checkpoints import stream
+from support.stream_records import stream_record
 
 SHARD = "shardId-00000001700000000000-1a2b3c4d"
 FIRST = 10**22
 """The sequence number before the first."""
+FIRST_S = 1_700_000_000
 
 
-def record(number: int, *, arn: str = stream()) -> dict[str, Any]:
+def record(number: int) -> dict[str, Any]:
     """Change number `number` of one item."""
-    return {
-        "eventID": f"{number:032x}",
-        "eventName": "INSERT",
-        "eventVersion": "1.1",
-        "eventSource": "aws:dynamodb",
-        "awsRegion": "us-east-1",
-        "dynamodb": {
-            "ApproximateCreationDateTime": 1_700_000_000 + number,
-            "Keys": {"id": {"S": "a"}},
-            "NewImage": {"id": {"S": "a"}, "n": {"N": str(number)}},
-            "SequenceNumber": str(FIRST + number),
-            "SizeBytes": 20,
-            "StreamViewType": "NEW_AND_OLD_IMAGES",
-        },
-        "eventSourceARN": arn,
-    }
+    keys = {"id": {"S": "a"}}
+    return of_stream(
+        stream_record(
+            number,
+            sequence=FIRST + number,
+            created_s=FIRST_S + number,
+            keys=keys,
+            image={**keys, "n": {"N": str(number)}},
+        ),
+        stream(),
+    )
+
+
+def of_stream(record: dict[str, Any], arn: str) -> dict[str, Any]:
+    """The record as Lambda's events hold it."""
+    return record | {"eventSourceARN": arn}
 
 
 def event(*numbers: int, shard: str | None = SHARD) -> dict[str, Any]:
     """A batch of one shard, in a tumbling window when it names the shard."""
     records = [record(number) for number in numbers]
-    if shard is None:
-        return {"Records": records}
+    return {"Records": records} if shard is None else windowed(records, stream(), shard)
+
+
+def windowed(records: list[dict[str, Any]], arn: str, shard: str = SHARD) -> dict[str, Any]:
+    """A batch of records in a tumbling window."""
     window = {"start": "2026-01-01T00:00:00Z", "end": "2026-01-01T00:15:00Z"}
     return {
         "Records": records,
         "shardId": shard,
-        "eventSourceARN": stream(),
+        "eventSourceARN": arn,
         "window": window,
         "state": {},
         "isFinalInvokeForWindow": False,
