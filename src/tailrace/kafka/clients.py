@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -50,8 +49,8 @@ def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
     return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
 
 
-def admin(user: Mapping[str, str], timeout_s: float = math.inf) -> Admin:
-    """Make an admin client, whose calls take no longer than `timeout_s`, or `REQUEST_TIMEOUT_S`."""
+def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admin:
+    """Make an admin client, whose calls take no longer than `timeout_s`, nor than `REQUEST_TIMEOUT_S`."""
     return Admin({**_OBSERVED, **properties.for_admin(user)}, min(timeout_s, REQUEST_TIMEOUT_S))
 
 
