@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -17,7 +19,7 @@ from tailrace.core.checkpoint import CheckpointKey, encode_key, encode_record
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.kafka.checkpoint_topic import Follower, read_view
 from tailrace.local.kafka import KafkaBroker
 
 
@@ -115,6 +117,33 @@ FOREIGN = [
     (b'["taken"]', b"\xff"),
     (b'["checkpoint","arn","shard"]', b"[" * 100_000),
 ]
+
+
+def test_a_foreign_record_is_told_of_soon_in_a_lane_that_is_written_to_all_the_time(
+    topic: tuple[dict[str, str], str],
+) -> None:
+    kafka, name = topic
+    write(kafka, f"{name}.checkpoints", 1, b"hello", b"world")
+    done = threading.Event()
+
+    def write_on() -> None:
+        producer = Producer({**client(kafka), "linger.ms": 0})
+        while not done.wait(0.05):
+            producer.produce(f"{name}.checkpoints", None, encode_key(CheckpointKey("arn", "busy")), 1)
+            assert producer.flush(TIMEOUT_S) == 0
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    follower = Follower(kafka, name, [1])
+    begun_s = time.monotonic()
+    try:
+        with pytest.raises(WorldError, match=r"^the record at "):
+            follower.read_until(lambda: False, lambda *_: None, TIMEOUT_S)
+        assert time.monotonic() - begun_s < 15
+    finally:
+        done.set()
+        writer.join()
+        follower.close()
 
 
 @pytest.mark.parametrize(("key", "value"), FOREIGN)

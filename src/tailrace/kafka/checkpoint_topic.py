@@ -19,6 +19,9 @@ _RECORDS_MAX = 10_000
 _POLL_S = 0.5
 _LOOK_AHEAD_S = 60.0
 _LOOK_AHEAD_POLL_S = 0.5
+_MEETS_ENDS = {"fetch.wait.max.ms": 0}
+"""An end is only met by a fetch that finds nothing. One that waits for data, as they do, never does in a lane that is
+written to all the time."""
 _FATAL = {
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError._UNKNOWN_TOPIC,
@@ -120,11 +123,7 @@ class Follower:
     """Reads partitions from the beginning, committed records only, in the order of each partition."""
 
     def __init__(self, user: Mapping[str, str], pipeline: str, lanes: Iterable[int], *, to_end: bool = False) -> None:
-        """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`.
-
-        An end is only met by a fetch that finds nothing. One that waits for data, as they do, never does in a lane
-        that is written to all the time.
-        """
+        """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`."""
         self._user = user
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
@@ -135,7 +134,7 @@ class Follower:
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
-            **({"fetch.wait.max.ms": 0} if to_end else {}),
+            **(_MEETS_ENDS if to_end else {}),
         }
         self._consumer = clients.consumer(user, self._properties)
         self.follow(lanes)
@@ -216,7 +215,7 @@ class Follower:
 
     def _is_replaced(self, partition: int, key: bytes | None, offset: int) -> bool:
         """Read on to the partition's end: tell whether a later record has this key."""
-        consumer = clients.consumer(self._user, self._properties)
+        consumer = clients.consumer(self._user, self._properties | _MEETS_ENDS)
         deadline_s = time.monotonic() + _LOOK_AHEAD_S
         try:
             consumer.assign([TopicPartition(self._topic, partition, offset + 1)])
