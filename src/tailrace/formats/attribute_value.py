@@ -39,7 +39,7 @@ def to_json(image: bytes, numbers: Numbers) -> bytes:
     """
     item = parse(image)
     try:
-        return _encode(_TRANSCODERS[numbers].map(item, 1))
+        return _encode(_TRANSCODERS[numbers].map(item, 0))
     except Refusal as refusal:
         raise refusal.error() from None
 
@@ -52,8 +52,8 @@ def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, 
     old_item = parse(_encode(changed)) if changed else {}
     convert = _TRANSCODERS[numbers].map
     try:
-        convert(item, 1)
-        convert(old_item, 1)
+        convert(item, 0)
+        convert(old_item, 0)
     except Refusal as refusal:
         raise refusal.error() from None
     old_item = item | old_item
@@ -136,9 +136,14 @@ def _value_of(text: str) -> int | Decimal:
 
 def strings(tag: str, value: Any) -> list[str]:
     """Give the members of a set as DynamoDB JSON has them, or raise `Refusal`."""
-    if value.__class__ is list and set(map(type, value)) <= {str}:
-        members: list[str] = value
-        return members
+    if value.__class__ is list:
+        try:
+            "".join(value)  # the quickest way to look at the type of each
+        except TypeError:
+            pass
+        else:
+            members: list[str] = value
+            return members
     raise _wrong_type(tag, "an array of strings")
 
 
@@ -178,7 +183,7 @@ class Transcoder:
             "B": _b,
             "BOOL": _bool,
             "NULL": _null,
-            "M": self._m,
+            "M": self.map,
             "L": self._l,
             "SS": _ss,
             "NS": self._ns,
@@ -188,9 +193,13 @@ class Transcoder:
 
     # `map` and `_l` do the same for each value; a function shared by them would cost a tenth of the whole.
 
-    def map(self, attributes: dict[str, Any], level: int) -> dict[str, Any]:
-        """Convert the attributes of an item or map; `level` is theirs."""
-        check_level(level, attributes)
+    def map(self, attributes: Any, level: int) -> dict[str, Any]:
+        """Convert the attributes of an item, which is on level 0, or of a map on its own level."""
+        if attributes.__class__ is not dict:
+            raise _wrong_type("M", "an object")
+        level += 1
+        if level > _LEVELS_MAX:
+            check_level(level, attributes)
         converters = self._converters
         name = ""
         try:
@@ -205,16 +214,12 @@ class Transcoder:
             raise _unknown_type().inside(name) from None
         return attributes
 
-    def _m(self, value: Any, level: int) -> object:
-        if value.__class__ is not dict:
-            raise _wrong_type("M", "an object")
-        return self.map(value, level + 1)
-
     def _l(self, value: Any, level: int) -> object:
         if value.__class__ is not list:
             raise _wrong_type("L", "an array")
         level += 1
-        check_level(level, value)
+        if level > _LEVELS_MAX:
+            check_level(level, value)
         converters = self._converters
         index = 0
         try:

@@ -14,7 +14,7 @@ from tailrace.formats.refusal import Refusal
 Numbers = Literal["exact", "string"]
 """How numbers are written: as JSON numbers with every digit, or as JSON strings."""
 
-_is_json_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?").fullmatch
+_is_json_number = re.compile(r"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+").fullmatch
 _is_number = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?").fullmatch
 _SHORT_DIGITS: Final = 19
 """Fewer decimal digits than this always fit in 64 bits."""

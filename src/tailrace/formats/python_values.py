@@ -28,7 +28,7 @@ def to_python(image: bytes) -> dict[str, Any]:
     """Give the item of a DynamoDB JSON object. Raises `RecordError` naming the attribute."""
     item = parse(image)
     try:
-        return _TRANSCODER.map(item, 1)
+        return _TRANSCODER.map(item, 0)
     except Refusal as refusal:
         raise refusal.error() from None
 
