@@ -35,7 +35,8 @@ class SetAside(msgspec.Struct, frozen=True):
 class Page(msgspec.Struct, frozen=True):
     """What one read of a shard gave. `next_iterator` None means the shard's end.
 
-    `change_count` counts the changes read, `dropped_count` those of them that a transformation dropped.
+    `change_count` counts the changes read, `dropped_count` those of them that a transformation dropped, `native_count`
+    those that the native transcoder converted.
     `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
     converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place; the records
     of `alone` are sent each in a batch of its own.
@@ -52,6 +53,7 @@ class Page(msgspec.Struct, frozen=True):
     next_iterator: str | None
     full: bool = False
     dropped_count: int = 0
+    native_count: int = 0
     stop: str | None = None
     set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
     alone: frozenset[int] = frozenset()

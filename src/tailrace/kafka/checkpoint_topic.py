@@ -137,6 +137,7 @@ class Follower:
             **(_MEETS_ENDS if to_end else {}),
         }
         self._consumer = clients.consumer(user, self._properties)
+        clients.learn_leaders(self._consumer, self._topic)
         self.follow(lanes)
 
     def follow(self, lanes: Iterable[int]) -> None:
@@ -144,7 +145,6 @@ class Follower:
         new = sorted(set(lanes) - self._lanes)
         self._lanes.update(new)
         if new:
-            clients.learn_leaders(self._consumer, self._topic)
             self._consumer.incremental_assign([TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new])
 
     @property

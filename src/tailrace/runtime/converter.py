@@ -73,6 +73,7 @@ class Converter:
             next_iterator=source.next_iterator,
             full=source.full,
             dropped_count=dropped_count,
+            native_count=sum(record.message is not None for record in published),
             stop=stop,
         )
 

@@ -57,6 +57,9 @@ class Metrics:
         self._reads = self._counter(
             "tailrace_reads", "GetRecords calls by result: changes, empty, or why they failed.", ["table", "result"]
         )
+        self._changes_read = self._counter(
+            "tailrace_changes_read", "Changes read, by the transcoder that converted them.", ["table", "transcoder"]
+        )
         self._read_seconds = Histogram(
             "tailrace_read_duration_seconds",
             "Time to read and convert one page.",
@@ -81,6 +84,10 @@ class Metrics:
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """A page was read and converted."""
         self._reads.labels(page.table, "changes" if page.change_count else "empty").inc()
+        by_transcoder = {"native": page.native_count, "pure": page.change_count - page.native_count}
+        for transcoder, count in by_transcoder.items():
+            if count:
+                self._changes_read.labels(page.table, transcoder).inc(count)
         self._read_seconds.observe(seconds)
 
     def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:

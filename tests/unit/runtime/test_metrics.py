@@ -26,6 +26,18 @@ def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
     assert counted == {"published": 2, "dropped": 4}
 
 
+def test_changes_read_are_counted_by_what_converted_them() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="native")
+    metrics.page_read(SHARD, msgspec.structs.replace(page(SHARD, 1, 2, 3), native_count=2), 0.1)
+    counted = {
+        transcoder: metrics.registry.get_sample_value(
+            "tailrace_changes_read_total", {"table": "orders", "transcoder": transcoder}
+        )
+        for transcoder in ("native", "pure")
+    }
+    assert counted == {"native": 2, "pure": 1}
+
+
 def test_a_read_that_failed_is_counted_even_when_its_stream_can_be_none() -> None:
     metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
     for stream in ("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/1", "arn:aws:s3:::bucket"):
