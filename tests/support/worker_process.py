@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.waiting import TIMEOUT_S, wait_for
+from tailrace.local.service import hold
 
 STOP_TIMEOUT_S = 10.0
 """What `tailrace run` promises: SIGTERM ends it within so long."""
@@ -104,7 +105,7 @@ class LoggedWorker:
 
     def freeze(self) -> None:
         """Hold it with SIGSTOP."""
-        os.kill(self.pid, signal.SIGSTOP)
+        hold(self.pid)
 
     def thaw(self) -> None:
         """Let it go on."""

@@ -55,6 +55,13 @@ def free_ports(count: int) -> list[int]:
         return ports
 
 
+def hold(pid: int) -> None:
+    """Stop a child of this process with SIGSTOP, and return once it stands: a busy one goes on behind the signal."""
+    os.kill(pid, signal.SIGSTOP)
+    with contextlib.suppress(ChildProcessError):  # it has ended meanwhile
+        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+
+
 class JavaService(ABC):
     """One server process with its folder and log; a context manager that starts and closes it.
 
@@ -145,7 +152,7 @@ class JavaService(ABC):
 
     def freeze(self) -> None:
         """Hold it with SIGSTOP: connections stay open, nothing answers."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        hold(self.pid)
 
     def resume(self) -> None:
         """Let a frozen service go on."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from tailrace.local.dynamodb import CREDENTIALS
-from tailrace.local.service import Watchdog, free_ports, start_watched
+from tailrace.local.service import Watchdog, free_ports, hold, start_watched
 
 STOP_TIMEOUT_S = 10.0
 """How long a worker may take to end after SIGTERM."""
@@ -93,7 +93,7 @@ class WorkerProcess:
 
     def freeze(self) -> None:
         """Hold it with SIGSTOP."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        hold(self.pid)
 
     def thaw(self) -> None:
         """Let it go on."""
