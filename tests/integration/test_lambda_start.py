@@ -81,12 +81,12 @@ def test_a_kafka_that_does_not_answer_is_told_by_the_first_invocation_and_the_ne
     kafka: KafkaBroker, kafka_proxy: KafkaProxy, tmp_path: Path
 ) -> None:
     properties = kafka.client_properties() | {"bootstrap.servers": kafka.proxied_bootstrap_servers}
-    settings: dict[str, Any] = {"format": "item", "lanes": LANES, "lambda": {"timeout": "4s"}}
+    settings: dict[str, Any] = {"format": "item", "lanes": LANES, "lambda": {"timeout": "10s"}}
     file = write_file(tmp_path, properties, unique("function"), **settings)
     environment = {"TAILRACE_PIPELINE": str(file), "PYTHONPATH": str(Path(tailrace.__file__).parents[1])}
     code = load_code("tailrace.lambda_handler:handler", None, tmp_path)
     kafka_proxy.black_hole()
-    with DeployedFunction(code, environment=environment, timeout_s=4) as function:
+    with DeployedFunction(code, environment=environment, timeout_s=10) as function:
         outcome = function.invoke(json.dumps(event(1)).encode())
         assert isinstance(outcome, Errored)
         assert outcome.error_type == "UnreachableError"
