@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import random
 import shutil
@@ -41,6 +42,9 @@ QUICK_START = (
 # Below the range that systems take the ports of outgoing connections from (32768 on Linux, 49152 on macOS): there a
 # client that keeps trying a stopped server could be given the server's own port.
 _PORTS = range(20_000, 32_000)
+# One after the other: what a client still tries to reach does not soon belong to another server. From a port of its own
+# on: two processes that look for one at once seldom find the same.
+_candidates = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
 def free_ports(count: int) -> list[int]:
@@ -50,7 +54,7 @@ def free_ports(count: int) -> list[int]:
         while len(ports) < count:
             probe = held.enter_context(socket.socket())
             with contextlib.suppress(OSError):
-                probe.bind(("127.0.0.1", random.choice(_PORTS)))
+                probe.bind(("127.0.0.1", next(_candidates)))
                 ports.append(probe.getsockname()[1])
         return ports
 
