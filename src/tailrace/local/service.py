@@ -62,8 +62,9 @@ def free_ports(count: int) -> list[int]:
 def hold(pid: int) -> None:
     """Stop a child of this process with SIGSTOP, and return once it stands: a busy one goes on behind the signal."""
     os.kill(pid, signal.SIGSTOP)
-    with contextlib.suppress(ChildProcessError):  # it has ended meanwhile
-        os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
+        with contextlib.suppress(ChildProcessError):  # it has ended meanwhile
+            os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 class JavaService(ABC):
