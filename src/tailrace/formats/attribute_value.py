@@ -198,8 +198,7 @@ class Transcoder:
         if attributes.__class__ is not dict:
             raise _wrong_type("M", "an object")
         level += 1
-        if level > _LEVELS_MAX:
-            check_level(level, attributes)
+        check_level(level, attributes)
         converters = self._converters
         name = ""
         try:
@@ -218,8 +217,7 @@ class Transcoder:
         if value.__class__ is not list:
             raise _wrong_type("L", "an array")
         level += 1
-        if level > _LEVELS_MAX:
-            check_level(level, value)
+        check_level(level, value)
         converters = self._converters
         index = 0
         try:

@@ -45,7 +45,7 @@ class Converter:
         transformation = self._transformation_of(table)
         records: list[Outgoing] = []
         published: list[SourceRecord] = []
-        dropped_count = 0
+        dropped_count = native_count = 0
         stop = None
         for record in source.records:
             # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
@@ -58,6 +58,7 @@ class Converter:
                     stop = f"{error} (sequence number {record.sequence})"
                     break
                 records.append(self._dead_letter(shard, table, record, topic, error))
+            native_count += record.message is not None
             published.append(record)
         last = published[-1] if published else None
         size = source.size_bytes + sum(len(record.value) for record in records if record.value is not None)
@@ -73,7 +74,7 @@ class Converter:
             next_iterator=source.next_iterator,
             full=source.full,
             dropped_count=dropped_count,
-            native_count=sum(record.message is not None for record in published),
+            native_count=native_count,
             stop=stop,
         )
 
