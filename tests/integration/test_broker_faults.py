@@ -47,7 +47,7 @@ def test_sigterm_ends_a_worker_in_time_and_a_second_one_at_once_although_the_bro
         hasty.wait_logged("lanes assigned", count=assigned + 1)
         assert hasty.exit_code is None
         hasty.terminate()
-        assert hasty.wait(3.0) == -signal.SIGTERM
+        assert hasty.wait(1.0) == -signal.SIGTERM
         assert patient.wait() == 0
         own_kafka.resume()
         pipeline.worker()
