@@ -89,7 +89,7 @@ def record(number: int, *, item: str | None = None, table: str = "orders", size:
     image = {**keys, "n": {"N": str(number)}, **{name: {"S": value} for name, value in attributes.items()}}
     if size:
         image["body"] = {"S": Random(number).randbytes(size // 2).hex()}
-    made = stream_record(number, sequence=FIRST + number, created_s=FIRST_S + number, keys=keys, image=image)
+    made = stream_record(number, sequence=str(FIRST + number), created_s=FIRST_S + number, keys=keys, image=image)
     return of_stream(made, stream(table))
 
 

@@ -36,7 +36,7 @@ def sequence(number: int) -> str:
 
 def record(number: int, created_ms: int = START_MS, key: str = "a", **more: Any) -> dict[str, Any]:
     """One record of GetRecords; its sequence number counts."""
-    made = stream_record(number, sequence=int(sequence(number)), created_s=created_ms / 1000, keys={"id": {"S": key}})
+    made = stream_record(number, sequence=sequence(number), created_s=created_ms / 1000, keys={"id": {"S": key}})
     return made | more
 
 

@@ -19,7 +19,7 @@ def record(number: int) -> dict[str, Any]:
     return of_stream(
         stream_record(
             number,
-            sequence=FIRST + number,
+            sequence=str(FIRST + number),
             created_s=FIRST_S + number,
             keys=keys,
             image={**keys, "n": {"N": str(number)}},

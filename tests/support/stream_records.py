@@ -6,7 +6,7 @@ from typing import Any
 
 
 def stream_record(
-    number: int, *, sequence: int, created_s: float, keys: dict[str, Any], image: dict[str, Any] | None = None
+    number: int, *, sequence: str, created_s: float, keys: dict[str, Any], image: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """An insert, event number `number`; without `image` the stream shows keys only."""
     images = {} if image is None else {"NewImage": image}
@@ -20,7 +20,7 @@ def stream_record(
             "ApproximateCreationDateTime": created_s,
             "Keys": keys,
             **images,
-            "SequenceNumber": str(sequence),
+            "SequenceNumber": sequence,
             "SizeBytes": 20,
             "StreamViewType": "KEYS_ONLY" if image is None else "NEW_AND_OLD_IMAGES",
         },
