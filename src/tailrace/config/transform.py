@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from functools import partial
 from typing import Annotated, Any, Final
 
 from pydantic import (
@@ -32,9 +33,9 @@ _LANGUAGE: Final = (
 )
 
 
-def _expression(value: str) -> str:
+def _expression(value: str, *, is_condition: bool = False) -> str:
     try:
-        Expression(value)
+        Expression(value, is_condition=is_condition)
     except ValueError as error:
         raise InvalidError(f"{quoted(value)}: {error}", _LANGUAGE) from None
     return value
@@ -76,6 +77,7 @@ def _as_steps(value: Any) -> Any:
 
 
 ExpressionText = Annotated[Text, AfterValidator(_expression)]
+ConditionText = Annotated[Text, AfterValidator(partial(_expression, is_condition=True))]
 PathText = Annotated[Text, AfterValidator(_path)]
 Paths = Annotated[tuple[PathText, ...], Field(min_length=1), BeforeValidator(as_tuple)]
 FunctionName = Annotated[
@@ -136,7 +138,7 @@ class Step(Part):
     changes_keys: Flag = Field(
         default=False, description="Whether the function may change key attributes, which decide the partition."
     )
-    filter: ExpressionText | None = Field(
+    filter: ConditionText | None = Field(
         default=None,
         description="JMESPath expression over the change; a change for which it is not true is dropped.",
         examples=["item.status != 'draft'"],

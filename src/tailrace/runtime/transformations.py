@@ -60,7 +60,7 @@ def _step(step: StepOfFile) -> Step:  # noqa: PLR0911 - one for each action
         except functions.FunctionError as error:
             raise WorldError(error.message, hint=error.hint) from error
     if step.filter is not None:
-        return Filter(Expression(step.filter))
+        return Filter(Expression(step.filter, is_condition=True))
     if step.include is not None:
         return Include(_paths(step.include))
     if step.exclude is not None:

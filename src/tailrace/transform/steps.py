@@ -8,7 +8,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Context, Decimal, DivisionByZero, Inexact, InvalidOperation, localcontext
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Final, NamedTuple, get_args
@@ -22,6 +22,8 @@ from tailrace.transform.expression import STAGE, Expression, text_of
 from tailrace.transform.paths import REMOVED, Path
 
 _OPS: Final = get_args(Op)
+_EXACT: Final = Context(prec=38, traps=[DivisionByZero, Inexact, InvalidOperation])
+"""What a function calculates in: DynamoDB's 38 digits, and nothing is rounded without a word."""
 
 
 class Draft(NamedTuple):
@@ -121,7 +123,13 @@ class Call(Step):
         """Call it, and check what it gives."""
         before, keys = origin(draft.change), dict(draft.change.keys)
         try:
-            result: Any = self.function(draft.change)
+            with localcontext(_EXACT):
+                result: Any = self.function(draft.change)
+        except Inexact as error:
+            raise self._error(
+                f"made a number that {_EXACT.prec} digits do not hold{_place_of(error)}",
+                "to round on purpose, calculate inside `with decimal.localcontext(decimal.Context(prec=38)):`",
+            ) from None
         except (Exception, SystemExit) as error:
             raise self._error(f"raised {_told(error)}") from None
         made = [] if result is None else list(result) if isinstance(result, list | tuple) else [result]
@@ -323,10 +331,14 @@ def _is_number(value: object) -> bool:
 def _told(error: BaseException) -> str:
     """Give an exception in a line, with the last line of the function's own file that it came through."""
     text = " ".join(str(error).split())
-    told = f"{type(error).__name__}{f': {text}' if text else ''}"
+    return f"{type(error).__name__}{f': {text}' if text else ''}{_place_of(error)}"
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the last line of the function's own file that an exception came through, in brackets."""
     frames = list(traceback.walk_tb(error.__traceback__))[1:]
     if not frames:
-        return told
+        return ""
     file = frames[0][0].f_code.co_filename
     line = [number for frame, number in frames if frame.f_code.co_filename == file][-1]
-    return f"{told} ({PurePath(file).name}:{line})"
+    return f" ({PurePath(file).name}:{line})"

@@ -91,7 +91,7 @@ CASES = [
     ),
     ("a step that is text", "  - redact", "8: transform[0]: must be a mapping, not `redact`"),
     ("no action", "  - tables: [orders]", f"8: transform[0]: does nothing; {ONE_OF}"),
-    ("two actions", "  - {filter: op, exclude: [a]}", f"8: transform[0]: has filter and exclude; {ONE_OF}"),
+    ("two actions", "  - {filter: item.a, exclude: [a]}", f"8: transform[0]: has filter and exclude; {ONE_OF}"),
     (
         "unknown action",
         "  - {fliter: op}",
@@ -164,12 +164,12 @@ CASES = [
     ),
     (
         "unknown table",
-        "  - {tables: [order], filter: op}",
+        "  - {tables: [order], filter: item.a}",
         "8: transform[0].tables[0]: `order` is no table of the pipeline; did you mean `orders`?",
     ),
     (
         "keys without a function",
-        "  - {filter: op, changes_keys: true}",
+        "  - {filter: item.a, changes_keys: true}",
         "8: transform[0]: has `changes_keys` without a function; leave it out",
     ),
     (

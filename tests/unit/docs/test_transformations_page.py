@@ -9,7 +9,8 @@ import pytest
 
 from support.cli import CommandLine
 from tailrace.config.transform import ACTIONS, Hash, Mask, Route, Step
-from tailrace.transform.expression import ROOT, Expression
+from tailrace.transform.expression import Expression
+from tailrace.transform.expression_checks import ROOT
 
 PAGE = (Path(__file__).parents[3] / "docs" / "transformations.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", PAGE, flags=re.MULTILINE))

@@ -23,6 +23,7 @@ CHANGE = Change(
         "status": "paid",
         "total": Decimal("0.1"),
         "big": Decimal(BIG),
+        "price": Decimal("12345678901234567.25"),
         "lines": [{"price": Decimal("1.5")}, {"price": Decimal(2)}],
         "prices": [Decimal("1.5"), Decimal("2.00")],
         "tags": {"b", "a"},
@@ -60,10 +61,10 @@ DELETE = Change("d", "orders", {"id": "a"}, before={"id": "a", "status": "old"})
         ("!(after.no)", True),
         ("type(after.total)", "number"),
         ("to_string(after.total)", "0.1"),
-        ("to_number('0.10')", Decimal("0.10")),
-        ("to_number('x')", None),
-        ("to_number('1e999999999')", None),
-        ("to_number('NaN')", None),
+        ("[op, to_number('0.10')][1]", Decimal("0.10")),
+        ("[op, to_number('x')][1]", None),
+        ("[op, to_number('1e999999999')][1]", None),
+        ("[op, to_number('NaN')][1]", None),
     ],
 )
 def test_an_expression_has_its_value(text: str, value: object) -> None:
@@ -82,6 +83,10 @@ def test_an_expression_has_its_value(text: str, value: object) -> None:
         "avg(after.prices) == `1.75`",
         "ceil(after.total) == `1`",
         "to_number('0.1') == after.total",
+        "after.price == `12345678901234567.25`",
+        "after.price > `12345678901234567.24`",
+        "after.price < `1.234567890123456726e16`",
+        "contains(`[12345678901234567.25]`, after.price)",
     ],
 )
 def test_numbers_are_exact(text: str) -> None:
@@ -124,6 +129,8 @@ def test_truth_is_that_of_jmespath(text: str, is_true: bool) -> None:
         ("!item.hidden", "`!a.b` would be read as `(!a).b`: write `!(a.b)`"),
         ("op == 'c' && !item.hidden", "write `!(a.b)`"),
         ("length(keys, item.x[?y].z | status)", "length() takes 1 values, not 2"),
+        ("item.total > `NaN`", "it cannot be parsed: NaN is not a number"),
+        ("item.total > `1e99999999999999999999`", "it cannot be parsed: a number in it is out of range"),
     ],
 )
 def test_a_mistake_is_found_before_anything_runs(text: str, sentence: str) -> None:
@@ -132,10 +139,91 @@ def test_a_mistake_is_found_before_anything_runs(text: str, sentence: str) -> No
     assert sentence in str(error.value)
 
 
-@pytest.mark.parametrize("text", ["contains(after.nowhere, 'a')", "after.status > `5`", "sum(after.lines)"])
-def test_a_function_that_does_not_fit_is_an_error_of_the_record_without_its_data(text: str) -> None:
+NOTHING = "looks at nothing of the change, so its result is always the same: 'x' in single quotes is a text"
+OPS = "op is 'c' (create), 'u' (update), 'd' (delete) or 'r' (read by a snapshot)"
+SAME = f"a condition on op has the same result for every change: {OPS}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("'a' == 'b'", NOTHING),
+        ("`false`", NOTHING),
+        ("'item.x' == 'y'", NOTHING),
+        ("item.a && 'item.x' == 'y'", NOTHING),
+        ("item.a || 'item.x'", NOTHING),
+        ("!('item.x')", NOTHING),
+        ("contains('item.tags', 'vip')", NOTHING),
+        ("item.a && starts_with('item.x', 'y')", NOTHING),
+        ("item.lines[?'price' == `2`]", NOTHING),
+        ("length(item.lines[?'price']) > `1`", NOTHING),
+        ("'a' > `1`", NOTHING),
+        ("op", SAME),
+        ("op == 'INSERT'", SAME),
+        ("'INSERT' == op", SAME),
+        ("op != 'REMOVE'", SAME),
+        ("op == `1`", SAME),
+        ("op == 'C'", SAME),
+        ("item.a && (op == 'c' || op == 'MODIFY')", SAME),
+        ("contains('INSERT', op)", SAME),
+        ("contains(op, 'INSERT')", SAME),
+        ("starts_with(op, 'INS')", SAME),
+        ("contains(['INSERT', 'MODIFY'], op)", SAME),
+        ("contains(['c', 'MODIFY'], op)", f"op is never 'MODIFY': {OPS}"),
+        ('contains(`["c", "MODIFY"]`, op)', f"op is never 'MODIFY': {OPS}"),
+        ("expired == 'true'", "a condition on expired has the same result for every change: expired is `true` or `fal"),
+    ],
+)
+def test_a_condition_with_one_result_for_every_change_is_refused(text: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the sentence is compared below
+        Expression(text, is_condition=True)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "op == 'c'",
+        "op != 'd'",
+        "contains(['c', 'u'], op)",
+        "contains('cu', op)",
+        "!(expired)",
+        "expired && op == 'd'",
+        "expired == `true`",
+        "(item.status || 'new') == 'new'",
+        "item.list[?op == 'INSERT']",
+        "item.list[?@ == 'INSERT']",
+        "length(item.list | [?op == 'INSERT']) > `0`",
+        "item.total > to_number('5')",
+        "item.op == 'INSERT'",
+        "contains(['a', 'b'], item.status)",
+    ],
+)
+def test_a_condition_that_varies_is_taken(text: str) -> None:
+    Expression(text, is_condition=True)
+
+
+@pytest.mark.parametrize("text", ["op == 'd' && 'deleted' || 'kept'", "item.type || 'other'", "op"])
+def test_a_value_may_be_chosen_among_constants(text: str) -> None:
+    Expression(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "contains(after.nowhere, 'a')",
+            "contains() does not take a value of type null; look first whether it is there",
+        ),
+        ("after.status > `5`", "`>` compares a string with a number; look at its type first"),
+        ("`5` <= after.status", "`<=` compares a string with a number"),
+        ("sum(after.lines)", "sum() does not take a value of type"),
+    ],
+)
+def test_a_function_that_does_not_fit_is_an_error_of_the_record_without_its_data(text: str, words: str) -> None:
     with pytest.raises(RecordError) as error:
         Expression(text).value(CHANGE)
+    assert words in str(error.value)
     assert error.value.stage == "TRANSFORMATION"
     assert text in str(error.value)
     assert "paid" not in str(error.value)
@@ -143,7 +231,7 @@ def test_a_function_that_does_not_fit_is_an_error_of_the_record_without_its_data
 
 def test_data_of_odd_kinds_is_an_error_of_the_record() -> None:
     odd = Change("c", "orders", {"id": "a"}, after={"a": {"x", 1}})
-    with pytest.raises(RecordError):
+    with pytest.raises(RecordError, match="a set holds values of several types"):
         Expression("after.a").value(odd)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from decimal import Decimal
+from decimal import Context, Decimal, localcontext
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,44 @@ def test_a_change_that_passes_through_is_published_byte_for_byte(format_name: An
         for one in (change(op), change(op, view_type="KEYS_ONLY")) if format_name != "item" else (change(op),):
             (same,) = made(one, call(lambda given: given))
             assert encode(same, NOW_NS) == encode(one, NOW_NS)
+
+
+LONGEST = Decimal("0.12345678901234567890123456789012345678")
+"""A number with as many digits as DynamoDB takes."""
+
+
+def calculates(calculate: Callable[[Decimal], Any]) -> Call:
+    def function(one: Change) -> Change:
+        assert one.after is not None
+        return replace(one, after={**one.after, "total": calculate(one.after["total"])})
+
+    return call(function)
+
+
+def test_it_calculates_with_all_digits_that_dynamodb_has() -> None:
+    (one,) = made(change("c", after={**ITEM, "total": {"N": str(LONGEST)}}), calculates(lambda total: total * 2))
+    assert image(one.after)["total"] == {"N": "0.24691357802469135780246913578024691356"}
+
+
+@pytest.mark.parametrize(
+    "calculate", [lambda total: total + 1, lambda total: total / 7, lambda total: total.quantize(Decimal("0.01"))]
+)
+def test_what_would_be_rounded_is_refused(calculate: Callable[[Decimal], Any]) -> None:
+    with pytest.raises(RecordError) as error:
+        made(change("c", after={**ITEM, "total": {"N": str(LONGEST)}}), calculates(calculate))
+    assert re.search(
+        r"the function shop:f made a number that 38 digits do not hold \(test_functions\.py:\d+\); to round on",
+        str(error.value),
+    )
+
+
+def test_it_may_round_on_purpose() -> None:
+    def rounded(total: Decimal) -> Decimal:
+        with localcontext(Context(prec=38)):
+            return (total / 3).quantize(Decimal("0.01"))
+
+    (one,) = made(change("c", after={**ITEM, "total": {"N": "10"}}), calculates(rounded))
+    assert image(one.after)["total"] == {"N": "3.33"}
 
 
 def test_it_may_change_items_and_op() -> None:
