@@ -79,11 +79,24 @@ class LoggedWorker:
 
     def unready(self) -> str:
         """Give what `/readyz` says is not ready; nothing when it is."""
+        return self._fault("/readyz")
+
+    def unhealthy(self) -> str:
+        """Give what `/healthz` says is not healthy; nothing when it is."""
+        return self._fault("/healthz")
+
+    @property
+    def metrics_port(self) -> int:
+        """Its metrics port, once it serves."""
         self.wait_logged("serving metrics")
         port = self.logged("serving metrics")[0]["port"]
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        assert isinstance(port, int)
+        return port
+
+    def _fault(self, path: str) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.metrics_port, timeout=10)
         try:
-            connection.request("GET", "/readyz")
+            connection.request("GET", path)
             answer = connection.getresponse()
             said = answer.read().decode()
             return "" if answer.status == 200 else said.strip()
@@ -92,9 +105,7 @@ class LoggedWorker:
 
     def metric(self, name: str, **labels: str) -> float:
         """Give the sum of a metric's samples that carry these labels."""
-        self.wait_logged("serving metrics")
-        port = self.logged("serving metrics")[0]["port"]
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         return sum(
             sample.value

@@ -69,21 +69,24 @@ def run(
     from tailrace.runtime.health import HealthServer
     from tailrace.runtime.logs import log
     from tailrace.runtime.metrics import Metrics
+    from tailrace.runtime.watch import Watch
     from tailrace.runtime.worker import Worker
     from tailrace.sources.stream_arn import table_of
 
     log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
-    metrics.watch(worker.report)
+    metrics.watch(worker.report, worker.now_ms, worker.vitals)
+    watch = Watch(worker, metrics, parts)
     if metrics_port is not None:
         server = HealthServer(
-            metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=worker.unready_why
+            metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=watch.unready_why
         )
         log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):
         parts.prepare()
     _stop_on_signals(worker)
+    watch.start()
     worker.run()
 
 

@@ -13,7 +13,7 @@ last outcome is unknown is closed and the lane is taken anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Literal
 
@@ -41,7 +41,7 @@ from tailrace.core.lane_messages import (
 )
 from tailrace.core.outbox import Outbox
 from tailrace.core.pacing import Backoff, Pacing
-from tailrace.core.page import Page
+from tailrace.core.page import Page, empty_page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.read_queue import ReadQueue
 from tailrace.core.reading import Phase, Reading
@@ -114,10 +114,12 @@ class Lane:
         incarnations: Iterator[int],
         jitter: Callable[[], float],
         room: Room | None = None,
+        known_until_ms: Mapping[ShardRef, int] | None = None,
     ) -> None:
         """Make a lane that is not taken. `incarnations` never gives a number twice in the life of `owner`.
 
-        `room` is what it shares with the worker's other lanes.
+        `room` is what it shares with the worker's other lanes, `known_until_ms` what `published_until_ms` returned when
+        this worker last had the lane.
         """
         self.number = number
         self.owner = owner
@@ -142,6 +144,8 @@ class Lane:
         self._tickets = 0
         self._reads_under_way: set[int] = set()
         """Tickets without an answer. Those that were given up count too: their pages may be on their way."""
+        self._known_until_ms = dict(known_until_ms or {})
+        """What `published_until_ms` returned before the lane was lost: it stays true, and lag grows from it."""
         self._losses = 0
         self._refused = RefusedRecords()
         self._refused_topics: dict[ShardRef, tuple[int, int]] = {}
@@ -188,24 +192,21 @@ class Lane:
         """This worker lists tables and shards now."""
         return self.number == LISTER_LANE and self.state is LaneState.ACTIVE
 
-    def published_sequence(self, shard: ShardRef) -> str | None:
-        """Give the last sequence number of `shard` that is surely published."""
-        checkpoint = self._committed.get(shard)
-        return checkpoint.sequence if checkpoint is not None else None
+    def published_until_ms(self, shard: ShardRef) -> int | None:
+        """Return until when all changes of `shard` are surely published; None when that is not known.
 
-    def lag_ms(self, shard: ShardRef, now_ms: int) -> int | None:
-        """Say how far the published changes of `shard` are behind `now_ms`; None when that is not known.
-
-        A shard that was read to its present end, all of it published, is behind by the time since that read.
+        It is the creation time of the last published change, or when the shard was last read to its present end.
         """
         known_ms = []
+        if shard in self._known_until_ms:
+            known_ms.append(self._known_until_ms[shard])
         checkpoint = self._committed.get(shard)
         if checkpoint is not None and checkpoint.created_ms is not None:
             known_ms.append(checkpoint.created_ms)
         reading = self.readings.get(shard)
         if reading is not None and reading.caught_up_ms is not None and not self.outbox.holds(shard):
             known_ms.append(reading.caught_up_ms)
-        return max(0, now_ms - max(known_ms)) if known_ms else None
+        return max(known_ms, default=None)
 
     # Taking and losing
 
@@ -277,6 +278,10 @@ class Lane:
 
     def _forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
+        for shard in self.readings:
+            until_ms = self.published_until_ms(shard)
+            if until_ms is not None:
+                self._known_until_ms[shard] = until_ms
         self.readings.clear()
         self._queue.clear()
         self._reads_under_way.clear()
@@ -433,7 +438,7 @@ class Lane:
 
     def _end_without_reading(self, reading: Reading, why: str, commands: list[Command], now_ms: int) -> None:
         reading.phase = Phase.DRAINED
-        self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
+        self._publish_up_to(empty_page(reading.shard, reading.record.table), reading, now_ms, at_ms=reading.read_ms)
         self._notice(commands, NoticeKind.SHARD_SKIPPED, reading.shard, why)
 
     def _stop(
@@ -448,7 +453,9 @@ class Lane:
     ) -> None:
         """Stop a shard (after a last page) and say so in its checkpoint; a committed gap stops the whole table."""
         reading.phase = phase
-        self._publish_up_to(after or _empty_page(reading), reading, now_ms, at_ms=now_ms, detail=why)
+        self._publish_up_to(
+            after or empty_page(reading.shard, reading.record.table), reading, now_ms, at_ms=now_ms, detail=why
+        )
         kind = NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED
         self._notice(commands, kind, reading.shard, why)
 
@@ -491,6 +498,7 @@ class Lane:
         for shard in self.readings.keys() - known:
             del self.readings[shard]
             self._committed.pop(shard, None)
+            self._known_until_ms.pop(shard, None)
         concerned = [r for r in self.readings.values() if tables_changed or r.phase is Phase.WAITING]
         for table, readings in _by_table(concerned).items():
             stopped = self._view.is_stopped(table)
@@ -516,7 +524,7 @@ class Lane:
     def _begin(self, reading: Reading, commands: list[Command], now_ms: int) -> None:
         if reading.record.start == "END" and not reading.begun:
             reading.phase = Phase.DRAINED
-            self._publish_up_to(_empty_page(reading), reading, now_ms, at_ms=reading.read_ms)
+            self._publish_up_to(empty_page(reading.shard, reading.record.table), reading, now_ms, at_ms=reading.read_ms)
             return
         if not reading.begun:
             reading.read_ms = reading.open_ms = self._view.unread_since_ms(reading.shard)
@@ -573,21 +581,6 @@ class Lane:
         if due_ms is not None and not self.outbox.is_under_way:
             times.append(due_ms)
         return min(times, default=None)
-
-
-def _empty_page(reading: Reading) -> Page:
-    """Give a page without records: it only carries a checkpoint."""
-    return Page(
-        shard=reading.shard,
-        table=reading.record.table,
-        records=[],
-        change_count=0,
-        size_bytes=0,
-        first_sequence=None,
-        last_sequence=None,
-        last_created_ms=None,
-        next_iterator=None,
-    )
 
 
 def _by_table(readings: Iterable[Reading]) -> dict[str, list[Reading]]:

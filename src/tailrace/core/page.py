@@ -88,3 +88,18 @@ class Page(msgspec.Struct, frozen=True):
             first_sequence=kept[0].sequence if kept else None,
             last_sequence=self.last_sequence if advanced else sequence,
         )
+
+
+def empty_page(shard: ShardRef, table: str) -> Page:
+    """Return a page without records: it only carries a checkpoint."""
+    return Page(
+        shard=shard,
+        table=table,
+        records=[],
+        change_count=0,
+        size_bytes=0,
+        first_sequence=None,
+        last_sequence=None,
+        last_created_ms=None,
+        next_iterator=None,
+    )

@@ -63,6 +63,16 @@ def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:
         raise world_error(error, "asking Kafka for its topics", user, client.last_error) from error
 
 
+def ping(client: Admin, user: Mapping[str, str], timeout_s: float) -> None:
+    """Ask the cluster for its description, which needs no right. Raises WorldError that says why it did not answer."""
+    try:
+        client.describe_cluster(request_timeout=timeout_s).result()
+    except KafkaException as error:
+        client.poll(0)
+        raise world_error(error, "asking Kafka whether it is there", user, client.last_error) from error
+    client.last_error = None
+
+
 def learn_leaders(client: Producer | Consumer, topic: str) -> None:
     """Let a new client connect and learn a topic's leaders before it needs them.
 

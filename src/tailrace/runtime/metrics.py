@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter as Counts
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -16,6 +16,7 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
+from tailrace.runtime.vitals import Vitals
 
 logger = logging.getLogger("tailrace.worker")
 
@@ -68,14 +69,23 @@ class Metrics:
         )
         self._lanes_lost = self._counter("tailrace_lanes_lost", "Times that a lane's producer had to be given up.", [])
         self._gaps = self._counter("tailrace_gaps", "Gaps: changes that were lost before anyone read them.", ["table"])
+        self._totals: Counts[str] = Counts()
+        self._told: Counts[str] = Counts()
+        """What `counts_since_last` has returned of them."""
         self._info = {"version": __version__, "pipeline": pipeline, "transcoder": transcoder}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def watch(self, reports: Callable[[], list[LaneReport]]) -> None:
-        """Let the gauges show what `reports` gives at each scrape."""
-        self.registry.register(_Gauges(self._info, reports))
+    def watch(self, reports: Callable[[], list[LaneReport]], now_ms: Callable[[], int], vitals: Vitals) -> None:
+        """Let the gauges show what `reports` and `vitals` say at each scrape."""
+        self.registry.register(_Gauges(self._info, self._table_of, reports, now_ms, vitals))
+
+    def counts_since_last(self) -> Counts[str]:
+        """Return how many changes and dead letters were published since this was last asked."""
+        total = self._totals.copy()
+        since, self._told = total - self._told, total
+        return since
 
     def assigned(self, lanes: list[int]) -> None:
         """The lanes of this worker are now these."""
@@ -105,12 +115,14 @@ class Metrics:
         self._commit_seconds.observe(seconds)
         for page in transaction.pages:
             self._changes.labels(page.table).inc(page.change_count - page.dropped_count)
+            self._totals["changes"] += page.change_count - page.dropped_count
             if page.dropped_count:
                 self._dropped.labels(page.table).inc(page.dropped_count)
             self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
             letters = sum(record.topic == self._dead_letters_topic for record in page.records) + len(page.set_aside)
             if letters:
                 self._dead_letters.labels(page.table).inc(letters)
+                self._totals["dead letters"] += letters
 
     def notice(self, lane: int, notice: Notice) -> None:
         """A lane has something to tell."""
@@ -126,9 +138,19 @@ class Metrics:
 class _Gauges(Collector):
     """What holds at the moment of the scrape."""
 
-    def __init__(self, info: dict[str, str], reports: Callable[[], list[LaneReport]]) -> None:
+    def __init__(
+        self,
+        info: dict[str, str],
+        table_of: Callable[[str], str],
+        reports: Callable[[], list[LaneReport]],
+        now_ms: Callable[[], int],
+        vitals: Vitals,
+    ) -> None:
         self._info = info
+        self._table_of = table_of
         self._reports = reports
+        self._now_ms = now_ms
+        self._vitals = vitals
 
     def describe(self) -> list[Metric]:
         """Name nothing before the worker runs."""
@@ -151,18 +173,44 @@ class _Gauges(Collector):
         lag = GaugeMetricFamily(
             "tailrace_lag_seconds", "How far the published changes of the slowest shard are behind.", labels=["table"]
         )
-        for table, lag_ms in _lags(reports).items():
+        for table, lag_ms in lags_ms(reports, self._now_ms()).items():
             lag.add_metric([table], lag_ms / 1000)
         yield lag
         buffered = GaugeMetricFamily("tailrace_buffered_bytes", "Bytes of the pages read and not yet committed.")
         buffered.add_metric([], sum(report.buffered_bytes for report in reports))
         yield buffered
+        yield from self._vital_signs()
+
+    def _vital_signs(self) -> Iterator[Metric]:
+        vitals = self._vitals
+        for name, text, value in (
+            ("kafka_up", "1 while Kafka answers, 0 while it does not.", vitals.kafka_fault is None),
+            (
+                "last_read_timestamp_seconds",
+                "When a read last succeeded; the start before the first.",
+                vitals.last_read_s,
+            ),
+            (
+                "last_commit_timestamp_seconds",
+                "When a transaction was last committed, or the start.",
+                vitals.last_commit_s,
+            ),
+        ):
+            yield GaugeMetricFamily(f"tailrace_{name}", text, value=value)
+        overdue = GaugeMetricFamily(
+            "tailrace_reads_overdue", "Reads that have taken too long so far.", labels=["table"]
+        )
+        for table, count in Counts(self._table_of(read.shard.stream_arn) for read in vitals.overdue()).items():
+            overdue.add_metric([table], count)
+        yield overdue
 
 
-def _lags(reports: list[LaneReport]) -> dict[str, int]:
+def lags_ms(reports: Iterable[LaneReport], now_ms: int) -> dict[str, int]:
+    """Return how far the slowest shard of each table is behind the source."""
     lags: dict[str, int] = {}
     for report in reports:
         for shard in report.shards:
-            if shard.phase != "ended" and shard.lag_ms is not None:
-                lags[shard.table] = max(lags.get(shard.table, 0), shard.lag_ms)
+            lag_ms = shard.lag_ms(now_ms)
+            if lag_ms is not None:
+                lags[shard.table] = max(lags.get(shard.table, 0), lag_ms)
     return lags

@@ -181,6 +181,17 @@ class PipelineParts:
         """Make the pipeline's own topics, or check them. Raises WorldError."""
         prepare_topics(self.pipeline, self._admin)
 
+    def ping_kafka(self, timeout_s: float) -> None:
+        """Ask Kafka whether it is there. Raises WorldError that says why it is not."""
+        clients.ping(self._admin, self.pipeline.kafka, timeout_s)
+
+    def topics_of(self, table: str) -> list[str]:
+        """Return the topics that a table's changes may go to; none when the table can have none."""
+        try:
+            return list(self.pipeline.topics_of(table))
+        except InvalidError:
+            return []
+
     def prepare_table(self, stream: TableStream) -> None:
         """Make a table's topics, and check that it can be served.
 

@@ -60,6 +60,7 @@ from tailrace.runtime.lane_runner import LaneRunner
 from tailrace.runtime.lister import ListerLoop
 from tailrace.runtime.observer import Observer
 from tailrace.runtime.threads import Pool, start_thread
+from tailrace.runtime.vitals import Vitals
 
 logger = logging.getLogger("tailrace.worker")
 
@@ -120,6 +121,7 @@ class Worker:
         """Milliseconds since the epoch."""
         self.view = View(parts.lane_count)
         """Only the engine's thread may look at it; others `ask`."""
+        self.vitals = Vitals()
         self._parts = parts
         self._observer = observer
         self._inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
@@ -134,6 +136,8 @@ class Worker:
         self._releasing: list[tuple[set[int], threading.Event]] = []
         self._assigned_again: set[int] = set()
         """Lanes that came back while their last transaction before was still under way."""
+        self._lost: dict[int, LaneReport] = {}
+        """What is known of the lanes that Kafka took from this worker, until it hears from the group again."""
         self._commit_started_s: dict[int, tuple[float, Transaction]] = {}
         self._joined = threading.Event()
         self._stopping = threading.Event()
@@ -184,8 +188,9 @@ class Worker:
     def report(self) -> list[LaneReport]:
         """Describe this worker's lanes. Raises TimeoutError when the engine does not answer: it is not healthy."""
 
-        def reports(_view: View) -> list[LaneReport]:
-            return [report(lane, self.now_ms()) for lane in self._lanes.values()]
+        def reports(view: View) -> list[LaneReport]:
+            mine = {number: report(lane, view) for number, lane in self._lanes.items()}
+            return list((self._lost | mine).values())
 
         return self.ask(reports).result(timeout=REPORT_TIMEOUT_S)
 
@@ -249,6 +254,7 @@ class Worker:
     def _handle(self, lane: Lane, event: Event) -> None:
         if isinstance(event, Committed) and lane.number in self._commit_started_s:
             started_s, transaction = self._commit_started_s.pop(lane.number)
+            self.vitals.committed()
             self._observer.committed(transaction, time.monotonic() - started_s, self.now_ms())
         for command in lane.handle(event, self.now_ms()):
             self._carry_out(lane, command)
@@ -281,6 +287,7 @@ class Worker:
             start_thread("lister", self._lister.run)
 
     def _assigned(self, lanes: list[int]) -> None:
+        lost, self._lost = self._lost, {}
         for number in lanes:
             if self._stopping.is_set():
                 continue
@@ -296,8 +303,10 @@ class Worker:
                 incarnations=self._incarnations,
                 jitter=self._random.random,
                 room=self._room,
+                known_until_ms=_known_until_ms(lost.get(number)),
             )
             self._handle(self._lanes[number], ViewChanged())
+        self._lost = {number: lost[number] for number in self._assigned_again if number in lost}
         self._observer.assigned(sorted(self._lanes))
 
     def _release(self, lanes: set[int], done: threading.Event | None = None) -> None:
@@ -311,6 +320,13 @@ class Worker:
             else:
                 self._handle(lane, Release())
         self._observer.assigned(sorted(self._lanes))
+
+    def _lose(self, lanes: list[int]) -> None:
+        """Release lanes that Kafka took away; what is known of them stays in the report."""
+        self._lost |= {
+            number: report(self._lanes[number], self.view).lost() for number in lanes if number in self._lanes
+        }
+        self._release(set(lanes))
 
     def _released(self, number: int) -> None:
         lane = self._lanes.pop(number, None)
@@ -356,17 +372,22 @@ class Worker:
         """Read and convert one page (a reader's thread)."""
         started_s = time.monotonic()
         shard = read.shard
+        under_way = self.vitals.read_began(shard)
         try:
             source = self._parts.reader.read(shard, read.position, read.iterator)
+            under_way.converting = True
             page = self._parts.converter.convert(shard, source, time.time_ns())
         except ReadError as error:
+            self.vitals.read_failed(error.failure, str(error))
             self._observer.read_failed(shard, error.failure, time.monotonic() - started_s)
             self._tell(lane, ReadFailed(read.incarnation, read.ticket, shard, error.failure, str(error)))
         except Exception as error:
+            self.vitals.read_ended()
             logger.exception("reading shard %s failed; this is a defect of Tailrace", shard.shard_id)
             reason = f"{type(error).__name__}: {error}"
             self._tell(lane, ReadFailed(read.incarnation, read.ticket, shard, ReadFailure.UNAVAILABLE, reason))
         else:
+            self.vitals.read_succeeded()
             self._observer.page_read(shard, page, time.monotonic() - started_s)
             self._tell(lane, PageRead(read.incarnation, read.ticket, page))
 
@@ -407,4 +428,9 @@ class Worker:
         done.wait(RELEASE_TIMEOUT_S)
 
     def _on_lost(self, lanes: list[int]) -> None:
-        self._inbox.put(partial(self._release, set(lanes)))
+        self._inbox.put(partial(self._lose, lanes))
+
+
+def _known_until_ms(lost: LaneReport | None) -> dict[ShardRef, int]:
+    shards = lost.shards if lost is not None else ()
+    return {each.shard: each.published_until_ms for each in shards if each.published_until_ms is not None}

@@ -191,7 +191,7 @@ def test_any_history_of_records_is_followed_without_an_error(history: list[Any])
             if lane.state in {LaneState.TAKING, LaneState.ACTIVE}:
                 lane.handle(Committed(lane.incarnation), NOW_MS)
             lane.handle(Tick(), NOW_MS + 1000)
-            msgspec.json.encode(report(lane, NOW_MS))
+            msgspec.json.encode(report(lane, view))
         for current in (True, False):
             reconcile(view, "orders", listed, whole=current, current=current, start="LATEST", gone=[], now_ms=NOW_MS)
         reconcile_table(view, TableStream("orders", STREAMS[0], "KEYS_ONLY"), "orders", NOW_MS)

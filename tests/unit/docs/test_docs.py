@@ -17,6 +17,7 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Phase
 from tailrace.runtime.metrics import Metrics
+from tailrace.runtime.vitals import Vitals
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -24,7 +25,7 @@ DOCS = ROOT / "docs"
 
 def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
-    registered.watch(lambda: [LaneReport(0, "active", 0, ())])
+    registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals())
     return list(registered.registry.collect())
 
 
@@ -34,9 +35,17 @@ def test_every_metric_is_documented_by_the_name_that_prometheus_sees(metric: Met
     assert f"| `{name}` | {metric.type} |" in (DOCS / "metrics.md").read_text()
 
 
+def names_of_metrics() -> set[str]:
+    return {metric.name + "_total" if metric.type == "counter" else metric.name for metric in metrics()}
+
+
 def test_no_metric_is_documented_that_is_not_there() -> None:
     documented = set(re.findall(r"^\| `(tailrace_\w+)`", (DOCS / "metrics.md").read_text(), re.MULTILINE))
-    assert documented == {m.name + "_total" if m.type == "counter" else m.name for m in metrics()}
+    assert documented == names_of_metrics()
+
+
+def test_the_alert_rules_name_only_metrics_that_there_are() -> None:
+    assert set(re.findall(r"tailrace_\w+", (DOCS / "alerts.yaml").read_text())) <= names_of_metrics()
 
 
 @pytest.mark.parametrize(

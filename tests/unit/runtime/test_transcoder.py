@@ -17,6 +17,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.runtime.metrics import Metrics
 from tailrace.runtime.transcoder import choose
+from tailrace.runtime.vitals import Vitals
 from tailrace.sources.stream_record import decode_page
 
 ROOT = Path(__file__).parents[3]
@@ -111,7 +112,7 @@ def test_the_command_and_the_metric_say_which_is_in_use(
     code, out, _ = CommandLine(capsys)("version")
     assert (code, out.splitlines()[-1]) == (0, "transcoder  pure: TAILRACE_NATIVE is off")
     metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
-    metrics.watch(list)
+    metrics.watch(list, lambda: 0, Vitals())
     assert metrics.registry.get_sample_value(
         "tailrace_info", {"version": __version__, "pipeline": "shop", "transcoder": "pure"}
     )
