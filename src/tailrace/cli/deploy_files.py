@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, keep_secrets
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 from tailrace.cli.package import Python
 from tailrace.errors import WorldError
 
@@ -59,8 +59,6 @@ def deploy_files_lambda(
     Example:
       tailrace deploy-files lambda pipeline.yaml --format sam
     """
-    from tailrace.config import load_without_secrets
-
     try:
         from tailrace.deploy.deployment import describe
         from tailrace.deploy.files import write_files
@@ -69,7 +67,7 @@ def deploy_files_lambda(
             raise
         raise WorldError("jinja2 is not installed", hint="pip install 'tailrace[deploy]'") from error
 
-    loaded = keep_secrets(load_without_secrets(file))
+    loaded = load(file, with_secrets=False)
     streams = _look_up(loaded) if lookup else None
     deployment = describe(loaded, python.value, location, streams)
     written = write_files(deployment, form.value, output)

@@ -38,14 +38,14 @@ class Edge:
 edge = Edge()
 
 
-def load(file: Path, *, with_functions: bool = False) -> LoadedPipeline:
+def load(file: Path, *, with_functions: bool = False, with_secrets: bool = True) -> LoadedPipeline:
     """Load a command's pipeline file; from here on the edge knows its secrets. Raises `FileErrors`.
 
-    `with_functions` imports the functions of its transformation too.
+    `with_functions` imports the functions of its transformation too; `with_secrets` asks AWS for its secrets.
     """
     from tailrace import config
 
-    return keep_secrets(config.load(file, with_functions=with_functions))
+    return keep_secrets(config.load(file, with_functions=with_functions, with_secrets=with_secrets))
 
 
 def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:

@@ -80,11 +80,11 @@ def package_lambda(
     """
     import msgspec
 
-    from tailrace.config import load_without_secrets
+    from tailrace.config import load
     from tailrace.deploy.package import build
     from tailrace.deploy.target import Target
 
-    loaded = load_without_secrets(file) if file else None
+    loaded = load(file, with_secrets=False) if file else None
     if loaded:
         _check_included(loaded, {path.name for path in include or []})
     if architecture is None:

@@ -46,12 +46,15 @@ def transform(
     Example:
       tailrace transform pipeline.yaml --sample event.json
     """
+    from tailrace.config.interpolate import UNREAD_SECRET
     from tailrace.runtime.sample import try_sample
 
-    pipeline = load(file, with_functions=True).pipeline
+    pipeline = load(file, with_functions=True, with_secrets=False).pipeline
     content, name = _content(sample)
     tried = list(try_sample(pipeline, content, table=table, file=name, now_ns=time.time_ns()))
     typer.echo(_json(tried) if as_json else "\n".join(_lines(tried)))
+    if any(step.hash and UNREAD_SECRET in step.hash.key.get_secret_value() for step in pipeline.transform):
+        typer.echo("note: secrets are not read here, so `hash` shows other values than `tailrace run`", err=True)
     if any(one.outcome in {"dead-letter", "stopped"} for one in tried):
         raise typer.Exit(EXIT_NOT_ALL)
 

@@ -28,7 +28,7 @@ def validate(
     from tailrace.config import FileErrors
 
     try:
-        pipeline = load(file, with_functions=True).pipeline
+        pipeline = load(file, with_functions=True, with_secrets=False).pipeline
     except FileErrors as errors:
         if not as_json:
             raise

@@ -2,7 +2,7 @@
 
 from tailrace.config.document import Reference
 from tailrace.config.function import LambdaFunction
-from tailrace.config.load import LoadedPipeline, from_flags, load, load_text, load_without_secrets
+from tailrace.config.load import LoadedPipeline, from_flags, load, load_text
 from tailrace.config.model import Batch, Discovery, KafkaProperties, Pipeline, Poll, Source, Topics
 from tailrace.config.problem import FileErrors
 from tailrace.config.schema import json_schema
@@ -25,5 +25,4 @@ __all__ = [
     "json_schema",
     "load",
     "load_text",
-    "load_without_secrets",
 ]

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from tailrace.config.interpolate import UNREAD_SECRET
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
 from tailrace.config.transform import Route
@@ -26,7 +27,12 @@ def of_kafka(values: Mapping[str, object]) -> Iterator[Finding]:
     yield from findings
     if findings:
         return
-    for fault in properties.faults({name: str(value) for name, value in values.items()}):
+    unread = {name for name, value in values.items() if UNREAD_SECRET in str(value)}
+    is_key_unread = any(name.startswith("ssl.") for name in unread)  # librdkafka tries keys and passwords together
+    known = {name: str(value) for name, value in values.items() if not (is_key_unread and name.startswith("ssl."))}
+    for fault in properties.faults(known):
+        if fault.name in unread:
+            continue
         path = ("kafka", fault.name) if fault.name else ("kafka",)
         yield path, f"librdkafka refuses it: {fault.reason}", _mend(fault.reason)
 
@@ -153,14 +159,24 @@ def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> 
                 yield path, wrong, "items of different tables can have one key: give another topic"
 
 
-def of_functions(pipeline: Pipeline) -> Iterator[Finding]:
+def named_functions(transform: object) -> dict[Path, str]:
+    """Return the functions that the `transform` key names, by their paths, whatever else is wrong in the file."""
+    steps = transform if isinstance(transform, list) else [{"function": transform}]
+    names = {index: step.get("function") for index, step in enumerate(steps) if isinstance(step, Mapping)}
+    return {
+        ("transform", index, "function"): name
+        for index, name in names.items()
+        if isinstance(name, str) and re.match(functions.NAME_PATTERN, name)
+    }
+
+
+def of_functions(named: Mapping[Path, str]) -> Iterator[Finding]:
     """Import the functions of the steps, and check that they are there."""
-    for index, step in enumerate(pipeline.transform):
-        if step.function is not None:
-            try:
-                functions.find(step.function)
-            except functions.FunctionError as error:
-                yield ("transform", index, "function"), error.message, error.hint
+    for path, name in named.items():
+        try:
+            functions.find(name)
+        except functions.FunctionError as error:
+            yield path, error.message, error.hint
 
 
 def _is_pattern(table: str) -> bool:

@@ -12,7 +12,12 @@ from tailrace.config.problem import InvalidError
 from tailrace.errors import excerpt
 
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file|secret):([^}]*)\}|)")
+_SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@:!-]{1,2048}(#.+)?")
+"""A name or ARN of Secrets Manager, and the key inside its JSON object."""
 _FILE_BYTES_MAX = 1 << 20
+
+UNREAD_SECRET = "secret-that-is-not-read-here"
+"""Stands for a secret where only the shape of the file matters. As long as any key asks for."""
 
 LookUp = Callable[[str, str, Path], str]
 """Gives what a reference stands for, by its kind and name; relative paths start at the folder."""
@@ -47,6 +52,17 @@ def interpolate(text: str, folder: Path, look_up: LookUp) -> str:
     interpolated = Interpolated(filled)
     interpolated.pieces = tuple(pieces)
     return interpolated
+
+
+def look_up_without_secrets(kind: str, name: str, folder: Path) -> str:
+    """Give what a reference stands for, a stand-in for a secret: AWS is not asked. Raises `InvalidError`."""
+    if kind != "secret":
+        return look_up(kind, name, folder)
+    if not _SECRET_NAME.fullmatch(name):
+        raise InvalidError(
+            f"names no secret: {excerpt(name)}", "write `${secret:NAME}`, or `${secret:NAME#KEY}` for one of its keys"
+        )
+    return UNREAD_SECRET
 
 
 def look_up(kind: str, name: str, folder: Path) -> str:

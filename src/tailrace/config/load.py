@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from tailrace.config import checks
 from tailrace.config.document import Document, Reference, read, read_text
 from tailrace.config.explain import explain
-from tailrace.config.interpolate import look_up
+from tailrace.config.interpolate import look_up, look_up_without_secrets
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
@@ -64,24 +64,14 @@ class LoadedPipeline:
             raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint) from error
 
 
-def load(path: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
-    """Load a pipeline file without connecting to anything. Raises `FileErrors` with all that is wrong in it.
+def load(path: FilePath, *, with_functions: bool = False, with_secrets: bool = True) -> LoadedPipeline:
+    """Load a pipeline file. Raises `FileErrors` with all that is wrong in it.
 
     `with_functions` imports the user's functions too, which whoever only looks at a pipeline does not need.
+    `with_secrets` asks AWS for each `${secret:…}`. Without it nothing is connected to, and `UNREAD_SECRET` stands in
+    its place: enough to check the file and to try its transformation, not to reach Kafka.
     """
-    return _read(read(path), with_functions=with_functions)
-
-
-def load_without_secrets(path: FilePath) -> LoadedPipeline:
-    """Load a pipeline file whose secrets need not be had here: `${secret:…}` gets another text in its place.
-
-    Its Kafka properties are of no use. Raises `FileErrors`.
-    """
-    return _read(read(path, _without_secrets), with_functions=False)
-
-
-def _without_secrets(kind: str, name: str, folder: FilePath) -> str:
-    return "stand-in" if kind == "secret" else look_up(kind, name, folder)
+    return _read(read(path, look_up if with_secrets else look_up_without_secrets), with_functions=with_functions)
 
 
 def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
@@ -173,8 +163,9 @@ def _add_findings(document: Document, data: dict[str, Any], *, with_functions: b
     else:
         for finding in checks.of_pipeline(pipeline):
             document.add(*finding)
-        if any(step.function for step in pipeline.transform):
-            functions.search_in(document.folder)
-        if with_functions:
-            for finding in checks.of_functions(pipeline):
-                document.add(*finding)
+    named = checks.named_functions(data.get("transform"))
+    if named:
+        functions.search_in(document.folder)
+    if with_functions:
+        for finding in checks.of_functions(named):
+            document.add(*finding)

@@ -171,3 +171,29 @@ def test_no_secret_leaves_the_text_as_it_is() -> None:
 )
 def test_secrets_are_known_by_the_name_of_their_key(key: str, secret: bool) -> None:
     assert is_secret(key) is secret
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "ssl.ca.pem: ${secret:kafka#ca}",
+        "ssl.certificate.pem: ${secret:kafka#certificate}\n  ssl.key.pem: ${secret:kafka#key}",
+        "ssl.key.password: ${secret:arn:aws:secretsmanager:us-east-1:123456789012:secret:prod/kafka-AbCdEf#password}",
+        "security.protocol: ${secret:kafka#protocol}",
+    ],
+)
+def test_a_secret_that_is_not_read_is_not_checked_for_what_it_holds(lines: str, tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(kafka(lines))
+    assert load(path, with_secrets=False).pipeline.name == "shop"
+
+
+def test_a_reference_that_can_name_no_secret_is_a_mistake_without_asking_aws(tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(kafka("sasl.password: ${secret:prod kafka}"))
+    with pytest.raises(FileErrors) as error:
+        load(path, with_secrets=False)
+    assert str(error.value) == (
+        f"{path}:4: kafka.sasl.password: names no secret: prod kafka; "
+        "write `${secret:NAME}`, or `${secret:NAME#KEY}` for one of its keys"
+    )

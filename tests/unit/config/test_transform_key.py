@@ -199,3 +199,20 @@ def test_a_table_that_a_pattern_brings_has_one_route_too(tmp_path: Path) -> None
     assert pipeline.topics_of("log-us") == ("new.log-us",)
     with pytest.raises(InvalidError, match="table log-eu has 2 routes in `transform`"):
         pipeline.topics_of("log-eu")
+
+
+def test_a_module_that_is_not_there_is_told_of_with_the_other_mistakes(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        GOOD.replace("tables: [orders, users]", "tables: []")
+        + f"  - function: {unique('nowhere')}:f\n  - function: json:nope\n  - filter: 'item.'\nlanes: 0\n"
+    )
+    with pytest.raises(FileErrors) as error:
+        load(file, with_functions=True)
+    assert [found.path for found in error.value.errors] == [
+        "source.tables",
+        "transform[0].function",
+        "transform[1].function",
+        "transform[2].filter",
+        "lanes",
+    ]

@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from support.cli import CommandLine, Outcome
-from tailrace.config import LambdaFunction, load_without_secrets
+from tailrace.config import LambdaFunction, load
 from tailrace.deploy.deployment import Deployment, describe
 from tailrace.deploy.rights import statements
 from tailrace.errors import FileError
@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> CommandLine:
 
 def described(file: Path, content: str, location: str | None = None) -> Deployment:
     file.write_text(content)
-    return describe(load_without_secrets(file), "3.13", location, None)
+    return describe(load(file, with_secrets=False), "3.13", location, None)
 
 
 def rights(deployment: Deployment) -> dict[str, tuple[tuple[str, ...], tuple[str, ...]]]:
