@@ -74,7 +74,7 @@ impl Envelopes {
         if fields.expired {
             out.extend_from_slice(b",\"ttl\":true");
         }
-        images.write_missing(out);
+        out.extend_from_slice(images.notes);
         out.push(b'}');
         plain_member(b"op", op_letter(fields.op), out);
         out.extend_from_slice(&self.tail);
@@ -108,7 +108,7 @@ impl Envelopes {
         out.extend_from_slice(images.after);
         out.extend_from_slice(b",\"keys\":");
         out.extend_from_slice(&converted.key);
-        images.write_missing(out);
+        out.extend_from_slice(images.notes);
         if fields.expired {
             out.extend_from_slice(b",\"ttl\":true");
         }
@@ -172,15 +172,14 @@ pub fn connector_fields(version: &str, pipeline: &str) -> Vec<u8> {
 struct Images<'a> {
     before: &'a [u8],
     after: &'a [u8],
-    missing: &'static [u8],
+    /// Members with a comma before each: which image is null although there was one, which holds the key alone.
+    notes: &'static [u8],
 }
 
 impl<'a> Images<'a> {
     fn of(op: Op, converted: &'a Converted) -> Self {
         const NULL: &[u8] = b"null";
         let (before, after) = (&converted.before, &converted.after);
-        let before_missing = op != Op::Create && !before.is_there;
-        let after_missing = op != Op::Delete && !after.is_there;
         Self {
             before: match op {
                 Op::Create => NULL,
@@ -193,19 +192,13 @@ impl<'a> Images<'a> {
                 _ if after.is_there => &after.json,
                 _ => &converted.key,
             },
-            missing: match (before_missing, after_missing) {
-                (false, false) => b"",
-                (true, false) => b"[\"before\"]",
-                (false, true) => b"[\"after\"]",
-                (true, true) => b"[\"before\",\"after\"]",
+            notes: match (op, before.is_there, after.is_there) {
+                (Op::Delete, false, _) => b",\"keys_only\":[\"before\"]",
+                (Op::Update, false, false) => b",\"missing\":[\"before\"],\"keys_only\":[\"after\"]",
+                (Op::Update, false, true) => b",\"missing\":[\"before\"]",
+                (Op::Create | Op::Update, _, false) => b",\"keys_only\":[\"after\"]",
+                _ => b"",
             },
-        }
-    }
-
-    fn write_missing(&self, out: &mut Vec<u8>) {
-        if !self.missing.is_empty() {
-            out.extend_from_slice(b",\"missing\":");
-            out.extend_from_slice(self.missing);
         }
     }
 }

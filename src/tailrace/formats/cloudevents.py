@@ -29,7 +29,8 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CloudEventsFormat:
-    """Makes an event whose `data` holds `before`, `after` and `keys`, and `missing` and `ttl` when they apply.
+    """Makes an event whose `data` holds `before`, `after` and `keys`, and notes on them if they apply:
+    `missing` and `keys_only` (`formats/images.py`), and `ttl`.
 
     `sequence` is the sequence number padded to 40 digits, since the extension asks for an order by text.
     """
@@ -42,16 +43,9 @@ class CloudEventsFormat:
         """Give the event; `time` is when the change was made, and absent when the source does not say."""
         del now_ns  # CloudEvents has no processing time
         key = message_key(change.keys, self._numbers)
-        before, after, missing = images(change, key, self._numbers)
-        data: dict[str, object] = {
-            "before": msgspec.Raw(before),
-            "after": msgspec.Raw(after),
-            "keys": msgspec.Raw(key),
-        }
-        if missing:
-            data["missing"] = missing
-        if change.expired:
-            data["ttl"] = True
+        before, after, notes = images(change, key, self._numbers)
+        expired = b',"ttl":true' if change.expired else b""
+        data = b'{"before":%b,"after":%b,"keys":%b%b%b}' % (before, after, key, notes, expired)
         key_text = key.decode()
         event: dict[str, object] = {
             "specversion": "1.0",
@@ -66,7 +60,7 @@ class CloudEventsFormat:
             "datacontenttype": "application/json",
             "partitionkey": key_text,
             "sequence": change.sequence.zfill(_SEQUENCE_DIGITS),
-            "data": data,
+            "data": msgspec.Raw(data),
         }
         return Message(key, _encode(event), HEADERS)
 

@@ -21,8 +21,8 @@ _encode = msgspec.json.Encoder().encode
 class DebeziumFormat:
     """Makes `before`, `after`, `source`, `op`, `ts_*` and `transaction` (always null).
 
-    Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing`
-    (`before`, `after`) when the stream's view type leaves out an image that the change has.
+    Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing` and
+    `keys_only` (`formats/images.py`) when the stream's view type leaves out an image that the change has.
     """
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
@@ -33,7 +33,7 @@ class DebeziumFormat:
     def encode(self, change: Change, now_ns: int) -> Message:
         """Give the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
         key = message_key(change.keys, self._numbers)
-        before, after, missing = images(change, key, self._numbers)
+        before, after, notes = images(change, key, self._numbers)
         shard_fields = _shard_fields(change.stream_arn, change.table, change.shard_id, change.region, change.view_type)
         # Joined from pieces that are JSON already: encoding the whole as objects would parse the images again.
         value = (
@@ -49,7 +49,7 @@ class DebeziumFormat:
             _encode(change.event_id),
             _times(change.created_ms * 1_000_000),
             b',"ttl":true' if change.expired else b"",
-            b',"missing":' + _encode(missing) if missing else b"",
+            notes,
             change.op.encode(),
             _times(now_ns),
         )

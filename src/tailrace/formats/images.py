@@ -12,34 +12,43 @@ _NULL: Final = b"null"
 
 
 class Images(NamedTuple):
-    """JSON texts of the item before and after a change, and the names of those that the stream left out."""
+    """JSON texts of the item before and after a change, and what to know of an image that the stream left out."""
 
     before: bytes
     after: bytes
-    missing: tuple[str, ...]
+    notes: bytes
+    """Members of a JSON object, each with a comma before it, or nothing.
+
+    `missing` names an image that is null although the item was there, `keys_only` one that holds the key attributes
+    alone.
+    """
+
+
+_COMPLETE: Final = b""
+_BEFORE_MISSING: Final = b',"missing":["before"]'
+_BEFORE_KEYS_ONLY: Final = b',"keys_only":["before"]'
+_AFTER_KEYS_ONLY: Final = b',"keys_only":["after"]'
 
 
 def images(change: Change, key: bytes, numbers: Numbers) -> Images:
     """Give both images as plain JSON; `key` is the message key, which stands in for an image that is missing.
 
     A delete shows at least the key attributes before it, as PostgreSQL's REPLICA IDENTITY DEFAULT does; any other
-    change shows at least those after it, since null would read as a delete. Only an update's missing
+    change shows at least those after it, since consumers take null for a delete. Only an update's missing
     old image is null. Raises `RecordError`.
     """
+    if change.op == "d":
+        if change.before is None:
+            return Images(key, _NULL, _BEFORE_KEYS_ONLY)
+        return Images(to_json(change.before, numbers), _NULL, _COMPLETE)
     if change.op == "u" and change.before is not None and change.after is not None:
-        return Images(*to_json_both(change.before, change.after, numbers), ())
-    before = after = _NULL
-    missing: tuple[str, ...] = ()
-    if change.op in {"u", "d"}:
-        if change.before is not None:
+        return Images(*to_json_both(change.before, change.after, numbers), _COMPLETE)
+    before, notes = _NULL, _COMPLETE
+    if change.op == "u":
+        if change.before is None:
+            notes = _BEFORE_MISSING
+        else:
             before = to_json(change.before, numbers)
-        else:
-            missing = ("before",)
-            before = key if change.op == "d" else _NULL
-    if change.op != "d":
-        if change.after is not None:
-            after = to_json(change.after, numbers)
-        else:
-            missing = (*missing, "after")
-            after = key
-    return Images(before, after, missing)
+    if change.after is None:
+        return Images(before, key, notes + _AFTER_KEYS_ONLY)
+    return Images(before, to_json(change.after, numbers), notes)
