@@ -4,6 +4,7 @@ TailraceError
 ├── FileError      the pipeline file is wrong (exit code 2)
 ├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
 │   ├── UnreachableError     a service did not answer, or not well: asking again may help
+│   ├── UnderSwitchError     the pipeline is being switched to another method, for the moment or because that broke off
 │   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
 └── RecordError    one record cannot be converted or published; it becomes a dead letter
 """
@@ -68,6 +69,10 @@ class WorldError(TailraceError):
 
 class UnreachableError(WorldError):
     """A service did not answer, or not well: nothing is known of what was asked, and asking again may help."""
+
+
+class UnderSwitchError(WorldError):
+    """The pipeline's method is being switched: who publishes is known only once that has ended."""
 
 
 class FormatVersionError(WorldError):

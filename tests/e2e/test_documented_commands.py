@@ -433,7 +433,10 @@ HOW: dict[str, Scenario] = {
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
     "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),
     "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
-    "tailrace switch pipeline.yaml --to lambda": ("stopped_shop", partial(ends, saying="is served by lambda now")),
+    "tailrace switch pipeline.yaml --to lambda --yes": (
+        "stopped_shop",
+        partial(ends, saying="is served by lambda now"),
+    ),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
     "tailrace simulate lambda my_function:handler --table orders --endpoint-url http://localhost:8000": (

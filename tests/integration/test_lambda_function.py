@@ -11,12 +11,13 @@ import pytest
 
 from support.checkpoints import stream
 from support.kafka_clients import read_committed
-from support.lambda_batches import FIRST, SHARD, event, whole
+from support.lambda_batches import FIRST, SHARD, event, of_stream, record, whole, windowed
 from support.names import unique
 from support.pipeline_file import write_file
 from tailrace.config import LambdaFunction, Pipeline, load
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import read_view
 from tailrace.local.kafka import KafkaBroker
 from tailrace.runtime.function import Function
@@ -171,3 +172,21 @@ def test_only_the_method_that_is_active_publishes(pipeline: Pipeline, sandbox: C
     switch(pipeline, "lambda")
     assert function.handle(event(2), plenty) == whole()
     assert published(pipeline) == [1, 2]
+
+
+def test_a_record_that_a_batch_holds_twice_is_published_once(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    function = sandbox()
+    assert function.handle(event(1, 1, 2, 3, 3), plenty) == whole()
+    assert function.handle(event(4, 4, shard=None), plenty) == {"batchItemFailures": []}
+    assert published(pipeline) == [1, 2, 3, 4]
+
+
+def test_a_table_that_the_file_does_not_name_fails_its_invocation_and_makes_no_topic(
+    pipeline: Pipeline, sandbox: Callable[..., Function]
+) -> None:
+    batch = windowed([of_stream(record(1), stream("other"))], stream("other"))
+    with pytest.raises(WorldError, match="the event is of table other, which the pipeline file does not name"):
+        sandbox().handle(batch, plenty)
+    assert pipeline.topic_of("other") not in clients.metadata(clients.admin(pipeline.kafka), pipeline.kafka).topics

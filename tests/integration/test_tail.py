@@ -164,6 +164,7 @@ def test_filters(filters: list[str], expected: list[str], kafka: KafkaBroker, st
 def test_a_pipelines_topics_are_followed_as_they_appear(kafka: KafkaBroker, start: Start, tmp_path: Path) -> None:
     name = unique("shop")
     orders = create(kafka, f"{name}.orders")
+    checkpoints = create(kafka, f"{name}.checkpoints")
     shown = start(pipeline_file(tmp_path, kafka, name))
     assert shown.stdout
     out = shown.stdout
@@ -173,7 +174,7 @@ def test_a_pipelines_topics_are_followed_as_they_appear(kafka: KafkaBroker, star
         return bool(select.select([out], [], [], 0)[0])
 
     wait_for("the first change", follows)
-    publish(kafka, create(kafka, f"{name}.checkpoints"), change("c", "not a change", "checkpoints"))
+    publish(kafka, checkpoints, change("c", "not a change", "checkpoints"))
     publish(kafka, create(kafka, f"{name}-other.users"), change("c", "not ours", "others"))
     publish(kafka, create(kafka, f"{name}.users"), change("c", "b", "users"))
     tables = set()
@@ -202,6 +203,7 @@ def test_from_the_end_only_what_comes_is_shown(kafka: KafkaBroker, start: Start)
 
 def test_a_dead_letter_is_shown_with_its_reason(kafka: KafkaBroker, start: Start, tmp_path: Path) -> None:
     name = unique("shop")
+    create(kafka, f"{name}.checkpoints")
     topic = create(kafka, f"{name}.dead-letters")
     producer = transactional_producer(kafka.client_properties())
     producer.begin_transaction()

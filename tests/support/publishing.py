@@ -12,7 +12,7 @@ from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
 from tailrace.kafka import clients, topics
 from tailrace.kafka.topic_reader import TopicReader
-from tailrace.runtime.pipeline import dead_letters_topic, make_converter, table_topics
+from tailrace.runtime.pipeline import make_converter, prepare_topics, table_topics
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.stream_arn import parse
 from tailrace.sources.stream_record import decode_page
@@ -28,8 +28,9 @@ def publish(pipeline: Pipeline, shard: ShardRef, body: bytes) -> None:
 
 def put(pipeline: Pipeline, table: str, *records: Outgoing) -> None:
     """Write records; makes the topics of the table and of the dead letters if they are missing."""
-    specs = [*table_topics(pipeline, table), dead_letters_topic(pipeline)]
-    topics.ensure(clients.admin(pipeline.kafka), pipeline.kafka, specs)
+    admin = clients.admin(pipeline.kafka)
+    prepare_topics(pipeline, admin)
+    topics.ensure(admin, pipeline.kafka, table_topics(pipeline, table))
     producer = Producer(client(dict(pipeline.kafka)))
     for each in records:
         headers: dict[str, str | bytes | None] = dict(each.headers or [])

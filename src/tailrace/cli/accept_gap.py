@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tailrace.cli.confirm import confirm
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
-
-EXIT_NO = 1
-"""The exit code when the answer is no."""
 
 
 def accept_gap(
@@ -40,21 +37,11 @@ def accept_gap(
         gaps = runtime.find_gaps(pipeline, table)
     for loss in gaps.losses:
         typer.echo(f"lost: {loss.words} ({loss.detail})" if loss.detail else f"lost: {loss.words}", err=True)
-    if not yes:
-        if not sys.stdin.isatty():
-            raise typer.BadParameter("nobody can be asked here; add --yes to accept the loss", param_hint="--yes")
-        if not _agrees(f"Let table {table} go on without these changes?"):
-            typer.echo("nothing was accepted", err=True)
-            raise typer.Exit(EXIT_NO)
+    question = f"Let table {table} go on without these changes?"
+    confirm(question, yes=yes, to="accept the loss", otherwise="nothing was accepted")
     with ended_by_signals(EXIT_INTERRUPTED):
         runtime.accept(pipeline, gaps)
     if as_json:
         typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
     else:
         typer.echo(f"accepted: table {table} goes on; `tailrace status {file}` shows it")
-
-
-def _agrees(question: str) -> bool:
-    """Ask on stderr, so that stdout holds the outcome alone; no answer is a no."""
-    typer.echo(f"{question} [y/N]: ", nl=False, err=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}

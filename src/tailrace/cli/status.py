@@ -95,12 +95,15 @@ def _style(line: str) -> str:
 def lines(status: Status) -> Iterator[str]:
     """Write a status for people, a line for each table and shard."""
     workers = ", ".join(status.workers) or "none"
-    yield f"pipeline {status.pipeline}: {status.lanes} lanes, workers: {workers}"
+    method = {"worker": "", "lambda": "served by Lambda, ", "none": "being switched to another method, "}[status.method]
+    yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}"
+    if status.method == "none":
+        yield "! nobody publishes until the switch has ended; if it broke off, run `tailrace switch` again"
     if status.untaken:
         lanes = ", ".join(map(str, status.untaken))
         yield f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
     if not status.tables:
-        yield "no table was listed yet"
+        yield "no table was listed yet" if status.method == "worker" else "nothing was published yet"
     for table in status.tables:
         yield ""
         yield from _table_lines(table)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tailrace.cli.confirm import confirm
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 from tailrace.cli.progress import show_progress
+
+if TYPE_CHECKING:
+    from tailrace.core.checkpoint import Method
 
 
 class Target(StrEnum):
@@ -23,12 +27,14 @@ def switch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
     to: Annotated[Target, typer.Option(help="Who is to publish from now on.", show_default=False)],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
 ) -> None:
     """Change the method that publishes a pipeline: its workers, or its Lambda function.
 
     Both may be running: the one that is not to publish is fenced, and refuses from then on. The other goes on where
     it stopped: no loss, no repeat, no new snapshot. If it breaks off, nobody publishes until it has been run again.
+    Asks before it is done; `--yes` leaves out the question, and is needed where nobody can answer it.
 
     \b
     Example:
@@ -40,6 +46,12 @@ def switch(
 
     pipeline = load(file).pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
+        before = runtime.method_of(pipeline)
+    if before != to.value:
+        typer.echo(_effect(pipeline.name, before), err=True)
+        question = f"Let {to.value} publish the pipeline {pipeline.name} from now on?"
+        confirm(question, yes=yes, to="switch", otherwise="nothing was switched")
+    with ended_by_signals(EXIT_INTERRUPTED):
         done = runtime.switch(pipeline, to.value, _tell)
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
@@ -47,6 +59,12 @@ def switch(
         typer.echo(f"pipeline {done.pipeline} is served by {done.method} already: there is nothing to do")
     else:
         typer.echo(f"pipeline {done.pipeline} is served by {done.method} now; {done.fenced} producers were fenced")
+
+
+def _effect(name: str, before: Method) -> str:
+    if before == "none":
+        return f"a switch of pipeline {name} is under way or broke off: nobody publishes it"
+    return f"pipeline {name} is served by {before}, which is fenced and refuses to publish from then on"
 
 
 def _tell(fenced: int, count: int) -> None:

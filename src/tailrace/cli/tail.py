@@ -78,7 +78,7 @@ def tail(
     wanted = _Filter(table, key, _ops(op))
     try:
         with ended_by_signals(0):
-            _run(_target(what, bootstrap), wanted, start, limit, _json_line if as_json else _Text())
+            _run(_target(what, bootstrap, table), wanted, start, limit, _json_line if as_json else _Text())
     except BrokenPipeError:
         # Whoever read the output has gone; what is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,7 +97,8 @@ class _Target:
     """Whether a null value is a delete (format item) or a tombstone; None when the topic must show it."""
 
 
-def _target(what: str, bootstrap: str | None) -> _Target:
+def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
+    from tailrace.runtime import existing
     from tailrace.runtime.tail import require_topic, tables_by_topic
 
     if bootstrap is not None:
@@ -107,6 +108,7 @@ def _target(what: str, bootstrap: str | None) -> _Target:
     if not (Path(what).exists() or what.endswith((".yaml", ".yml")) or "/" in what):
         raise FileError(f"there is no file {what}", hint="if it is a topic, add --bootstrap host:port")
     pipeline = load(Path(what)).pipeline
+    existing.require(pipeline, [table] if table else [])
     also = frozenset({pipeline.dead_letters_topic})
     return _Target(pipeline.kafka, tables_by_topic(pipeline), also, pipeline.format == "item")
 

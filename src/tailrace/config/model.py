@@ -186,6 +186,11 @@ class Source(Part):
     )
     discovery: Discovery = Field(default=as_written({}), description="How tables and shards are listed.")
 
+    @property
+    def named_tables(self) -> tuple[str, ...]:
+        """The entries of `tables` that are names, not patterns, and are not left out."""
+        return tuple(each for each in self.tables if not set("*?") & set(each) and self.wants(each))
+
     def wants(self, table: str) -> bool:
         """Tell whether `tables` matches `table` and `exclude` does not."""
         return _matches(table, self.tables) and not _matches(table, self.exclude)

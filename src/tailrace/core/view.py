@@ -125,6 +125,11 @@ class View:
         """A relane changed the number of lanes, or has begun to: nobody may work with this view."""
         return any(record.lanes != self.lane_count for record in self.pipelines.values())
 
+    @property
+    def table_names(self) -> set[str]:
+        """The tables that the pipeline has: those listed by a worker, and those of which Lambda published a change."""
+        return {*self.tables, *(checkpoint.table for checkpoint in self.checkpoints.values())}
+
     def shows(self, write: Write) -> bool:
         """Tell whether the view holds what `write` says, for the records that the lister writes."""
         match write.key:

@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Messag
 
 from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
 from tailrace.core.view import View
-from tailrace.errors import FormatVersionError, WorldError
+from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
@@ -101,9 +101,9 @@ def check_method(pipeline: str, method: Method, mine: Method) -> None:
     if method == mine:
         return
     if method == "none":
-        raise WorldError(
+        raise UnderSwitchError(
             f"the pipeline {pipeline} is being switched to another method, so the {mine} may not publish",
-            hint="if `tailrace switch` broke off, run it again",
+            hint="`tailrace status FILE` shows which method publishes once it has ended; if it broke off, run it again",
         )
     raise WorldError(
         f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",

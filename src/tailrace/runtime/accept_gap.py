@@ -14,6 +14,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
+from tailrace.runtime import existing
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -39,9 +40,7 @@ class Gaps(msgspec.Struct, frozen=True):
 
 def find_gaps(pipeline: Pipeline, table: str) -> Gaps:
     """Read which gaps a table has. Raises WorldError when it has none, or the pipeline does not know it."""
-    admin = clients.admin(pipeline.kafka)
-    lanes = checkpoint_topic.existing_lanes(admin, pipeline.kafka, pipeline.name)
-    view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, lanes)
+    view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, existing.lanes_of(pipeline))
     return gaps_of(view, table, time.time_ns() // 1_000_000)
 
 
@@ -50,13 +49,11 @@ def gaps_of(view: View, table: str, now_ms: int) -> Gaps:
 
     The acceptance names all of the table's gaps, since it takes the place of an earlier one.
     """
-    if table not in view.tables:
-        known = ", ".join(sorted(view.tables)) or "none yet"
-        raise WorldError(f"the pipeline has no table {table}", hint=f"its tables are: {known}")
-    record, accepted = view.tables[table], view.accepted.get(table)
-    next_stream = record.next_stream_arn if record.state == "gap" else None
+    existing.require_tables(view, [table])
+    record, accepted = view.tables.get(table), view.accepted.get(table)
+    next_stream = record.next_stream_arn if record is not None and record.state == "gap" else None
     losses: list[Loss] = []
-    if next_stream is not None and (accepted is None or accepted.stream_arn != next_stream):
+    if record is not None and next_stream is not None and (accepted is None or accepted.stream_arn != next_stream):
         words = f"what was changed in table {table} between the end of the stream {record.stream_arn} and {next_stream}"
         losses.append(Loss(record.stream_arn or "", None, None, record.detail or "", words))
     standing: list[tuple[ShardRef, int]] = []

@@ -18,9 +18,10 @@ from tailrace.config import Pipeline
 from tailrace.core.delivery import CatchUp, Failure, ShardDelivery
 from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
 from tailrace.core.page import Page
-from tailrace.core.ports import SourcePage
+from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef, is_after
 from tailrace.core.view import View
+from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
@@ -111,9 +112,14 @@ class Function:
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; gives the sequence number of its first record that is not published."""
+        if not self._pipeline.source.wants(batch.table):
+            raise WorldError(
+                f"the event is of table {batch.table}, which the pipeline file does not name",
+                hint="name it in source.tables, or remove the event source mapping of its stream",
+            )
         for spec in servable_topics(self._pipeline, batch.table):
             self._topics.ensure(spec)
-        source = self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region)
+        source = _once(self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region))
         shard = self._shard(batch)
         pages = self._pages(batch.shard, source)
         failure = shard.publish(pages, remaining_s)
@@ -221,6 +227,14 @@ class _Shard:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close()
+
+
+def _once(source: SourcePage) -> SourcePage:
+    """Return the batch without the records that it holds already: a sequence number is one change of a shard."""
+    records: dict[str, SourceRecord] = {}
+    for record in source.records:
+        records.setdefault(record.sequence, record)
+    return msgspec.structs.replace(source, records=list(records.values()))
 
 
 def _first_after(source: SourcePage, sequence: str | None) -> str | None:

@@ -22,6 +22,7 @@ from tailrace.errors import WorldError
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, redriven_mark
 from tailrace.kafka.topic_reader import TopicReader, fetch
+from tailrace.runtime import existing
 from tailrace.runtime.pipeline import make_source
 from tailrace.runtime.republisher import (
     AGAIN,
@@ -59,6 +60,7 @@ def redrive(
     `progress(done, count)` is told of dead letters. Raises WorldError when it breaks off: what was published by then is
     remembered.
     """
+    existing.require(pipeline, selection.tables)
     report = Report(pipeline.name, dry_run)
     with ExitStack() as opened:
         republisher = opened.enter_context(Republisher(pipeline))

@@ -20,6 +20,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, WorldError
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
+from tailrace.runtime import existing
 from tailrace.runtime.pipeline import make_source
 from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.republisher import (
@@ -62,6 +63,7 @@ def redrive_batches(
     A message is taken away once all of its changes are published, set aside or dropped. Of `selection` only the
     tables count. `progress(done)` is told of messages. Raises WorldError when it breaks off; run again, it goes on.
     """
+    existing.require(pipeline, selection.tables)
     report = Report(pipeline.name, dry_run)
     source = make_source(pipeline)
     done = 0

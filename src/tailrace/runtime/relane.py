@@ -34,9 +34,10 @@ from tailrace.core.lane import LISTER_LANE
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic, clients, membership, topics
+from tailrace.kafka import clients, membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime import existing
 from tailrace.runtime.pipeline import lane_suffix, make_producer
 from tailrace.runtime.worker import new_owner
 
@@ -61,8 +62,7 @@ def relane(pipeline: Pipeline, progress: Callable[[int, int], None] = lambda lan
     `progress(lane, count)` is told of each of the `count` lanes before it is moved. Raises WorldError when the
     pipeline does not exist, has workers, or has more lanes already, and for whatever fails on the way.
     """
-    admin = clients.admin(pipeline.kafka)
-    partitions = checkpoint_topic.existing_lanes(admin, pipeline.kafka, pipeline.name)
+    partitions = existing.lanes_of(pipeline)
     if pipeline.lanes < partitions:
         raise WorldError(
             f"the file asks for {pipeline.lanes} lanes, but {pipeline.checkpoints_topic} has {partitions}, "
@@ -80,7 +80,9 @@ def relane(pipeline: Pipeline, progress: Callable[[int, int], None] = lambda lan
         if before == pipeline.lanes:
             return Relaned(pipeline.name, before, before, 0)
         if pipeline.lanes > partitions:
-            topics.add_partitions(admin, pipeline.kafka, pipeline.checkpoints_topic, pipeline.lanes)
+            topics.add_partitions(
+                clients.admin(pipeline.kafka), pipeline.kafka, pipeline.checkpoints_topic, pipeline.lanes
+            )
             _wait_for_partitions(pipeline)
         return Relaned(pipeline.name, before, pipeline.lanes, _Move(pipeline, records).run(progress))
 
@@ -202,8 +204,7 @@ def _wait_for_partitions(pipeline: Pipeline) -> None:
     """Wait until the brokers tell of the new partitions; a new client each time, so that nothing is remembered."""
     deadline_s = time.monotonic() + METADATA_TIMEOUT_S
     while True:
-        admin = clients.admin(pipeline.kafka)
-        if checkpoint_topic.existing_lanes(admin, pipeline.kafka, pipeline.name) >= pipeline.lanes:
+        if existing.lanes_of(pipeline) >= pipeline.lanes:
             return
         if time.monotonic() > deadline_s:
             raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", hint=_AGAIN)

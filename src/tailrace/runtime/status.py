@@ -10,12 +10,13 @@ import msgspec
 
 from tailrace.config import LoadedPipeline
 from tailrace.core.change import ViewType
-from tailrace.core.checkpoint import ShardRecord, TableState
+from tailrace.core.checkpoint import Method, TableState
 from tailrace.core.lane import LISTER_LANE
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
-from tailrace.kafka import checkpoint_topic, clients, membership
+from tailrace.kafka import checkpoint_topic, membership
 from tailrace.kafka.membership import Group
+from tailrace.runtime import existing
 
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
 STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
@@ -64,18 +65,20 @@ class Status(msgspec.Struct, frozen=True):
     tables: tuple[TableStatus, ...]
     untaken: tuple[int, ...] = ()
     """Lanes with work whose owner in the group has not taken them: so for seconds after a rebalance, no longer."""
+    method: Method = "worker"
+    """Which method publishes; `none` in the midst of a switch."""
 
 
 def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
     """Read how a pipeline stands. Raises WorldError when it does not exist yet."""
     pipeline = loaded.pipeline
     with loaded.telling("kafka", "bootstrap.servers"):
-        lanes = checkpoint_topic.existing_lanes(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
+        lanes = existing.lanes_of(pipeline)
     view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, lanes)
     group = membership.describe(pipeline.kafka, pipeline.name)
     now_ms = time.time_ns() // 1_000_000
     tables = tables_of(view, group, now_ms, file=loaded.file, with_ended=with_ended)
-    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken_lanes(view, group))
+    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken_lanes(view, group), view.method)
 
 
 def untaken_lanes(view: View, group: Group) -> tuple[int, ...]:
@@ -90,10 +93,11 @@ def untaken_lanes(view: View, group: Group) -> tuple[int, ...]:
 
 def tables_of(view: View, group: Group, now_ms: int, *, file: str, with_ended: bool) -> tuple[TableStatus, ...]:
     """Describe the tables of a view, by name."""
-    shards: dict[str, list[ShardStatus]] = {table: [] for table in view.tables}
-    stopped = {table for table in view.tables if view.is_stopped(table)}
-    for shard, record in view.shards.items():
-        status = _shard(view, group, shard, record, now_ms, table_stopped=record.table in stopped)
+    shards: dict[str, list[ShardStatus]] = {table: [] for table in view.table_names}
+    stopped = {table for table in shards if view.is_stopped(table)}
+    for shard in view.shards.keys() | view.checkpoints.keys():  # Lambda keeps checkpoints, and no lineage
+        record = view.shards.get(shard) or view.checkpoints[shard]
+        status = _shard(view, group, shard, now_ms, table_stopped=record.table in stopped)
         shards.setdefault(record.table, []).append(status)
     return tuple(_table(view, table, shards[table], file=file, with_ended=with_ended) for table in sorted(shards))
 
@@ -121,9 +125,7 @@ def _worst_first(shard: ShardStatus) -> tuple[bool, float, str]:
     return shard.lag_s is None, -(shard.lag_s or 0.0), shard.shard
 
 
-def _shard(
-    view: View, group: Group, shard: ShardRef, record: ShardRecord, now_ms: int, *, table_stopped: bool
-) -> ShardStatus:
+def _shard(view: View, group: Group, shard: ShardRef, now_ms: int, *, table_stopped: bool) -> ShardStatus:
     checkpoint = view.checkpoints.get(shard)
     state = _state(view, shard, table_stopped=table_stopped)
     lag_s = None
@@ -134,7 +136,9 @@ def _shard(
     if checkpoint is not None and view.is_accepted(shard, checkpoint):
         detail = "its gap is accepted"
     elif state == "waiting" and not view.may_begin(shard):
-        detail = "for the ends of " + ", ".join(parent.shard_id for parent in record.parents if not view.ended(parent))
+        detail = "for the ends of " + ", ".join(
+            parent.shard_id for parent in view.shards[shard].parents if not view.ended(parent)
+        )
     return ShardStatus(
         shard=shard.shard_id,
         stream_arn=shard.stream_arn,
@@ -143,9 +147,17 @@ def _shard(
         lag_s=lag_s,
         checkpoint_ms=checkpoint.at_ms if checkpoint else None,
         lane=lane,
-        owner=group.owners.get(lane),
+        owner=_owner(view, group, shard, lane),
         detail=detail,
     )
+
+
+def _owner(view: View, group: Group, shard: ShardRef, lane: int) -> str | None:
+    """Return the worker that has the shard's lane, or the sandbox of the Lambda function that served it last."""
+    if view.method_of(lane) != "lambda":
+        return group.owners.get(lane)
+    delivery = view.deliveries.get(shard)
+    return delivery.owner if delivery is not None else None
 
 
 def _state(view: View, shard: ShardRef, *, table_stopped: bool) -> State:

@@ -23,9 +23,10 @@ from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.shard import lane_of
 from tailrace.core.view import View
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.runtime import existing
 from tailrace.runtime.pipeline import lane_suffix, make_producer, shard_suffix
 
 OPEN_TIMEOUT_S = 30.0
@@ -45,6 +46,12 @@ class Switched(msgspec.Struct, frozen=True):
     """Lanes and shards whose producers were fenced."""
 
 
+def method_of(pipeline: Pipeline) -> Method:
+    """Return the method that publishes a pipeline; `none` in the midst of a switch. Raises WorldError as `switch`."""
+    with closing(_Switch(pipeline, existing.lanes_of(pipeline))) as looked_at:
+        return looked_at.method
+
+
 def switch(
     pipeline: Pipeline, to: Method, progress: Callable[[int, int], None] = lambda fenced, count: None
 ) -> Switched:
@@ -52,7 +59,7 @@ def switch(
 
     Raises WorldError when the pipeline does not exist, when another switch is under way, and for whatever fails.
     """
-    lanes = checkpoint_topic.existing_lanes(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
+    lanes = existing.lanes_of(pipeline)
     with closing(_Switch(pipeline, lanes)) as under_way:
         before = under_way.method
         if before == to and not under_way.view.is_new:

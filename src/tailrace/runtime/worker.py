@@ -49,7 +49,7 @@ from tailrace.core.ports import ReadError, ReadFailure, ShardReader
 from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
-from tailrace.errors import WorldError
+from tailrace.errors import UnderSwitchError, WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Followed, Follower
 from tailrace.kafka.lane_producer import LaneProducer
@@ -223,7 +223,8 @@ class Worker:
                 if release_deadline_s is None:
                     release_deadline_s = time.monotonic() + RELEASE_TIMEOUT_S
                     self._release(set(self._lanes))
-                if not self._lanes or time.monotonic() > release_deadline_s:
+                is_late = time.monotonic() > release_deadline_s
+                if is_late or not (self._lanes or isinstance(self._fatal, UnderSwitchError)):
                     return
 
     def _seconds_to_wake(self) -> float:
@@ -362,8 +363,12 @@ class Worker:
             self._lister.shard_ended(shard)
 
     def _fail(self, error: Exception) -> None:
-        """Stop for good: without the group or the checkpoint topic the worker would only seem to work."""
-        self._fatal = self._fatal or error
+        """Stop for good: without the group or the checkpoint topic the worker would only seem to work.
+
+        A switch is told once more when it has ended while the lanes are released: then it is known who publishes.
+        """
+        if self._fatal is None or isinstance(self._fatal, UnderSwitchError):
+            self._fatal = error
         self.stop()
 
     # Other threads

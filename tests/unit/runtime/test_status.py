@@ -6,7 +6,16 @@ import pytest
 
 from support.checkpoints import BORN_MS, checkpoint, lineage, shard, stream, table, view_of
 from tailrace.cli.status import lines
-from tailrace.core.checkpoint import AcceptKey, GapAccepted, Taken, TakenKey, Write
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    DeliveryKey,
+    GapAccepted,
+    MethodKey,
+    MethodRecord,
+    Taken,
+    TakenKey,
+    Write,
+)
 from tailrace.core.shard import lane_of
 from tailrace.kafka.membership import Group
 from tailrace.runtime.status import Status, TableStatus, tables_of, untaken_lanes
@@ -152,3 +161,24 @@ def test_lanes_whose_owner_has_not_taken_them_are_named() -> None:
 def test_the_stream_of_a_table_is_told() -> None:
     (found,) = status(table())
     assert (found.stream_arn, found.view_type) == (stream(), "NEW_AND_OLD_IMAGES")
+
+
+def test_a_pipeline_that_lambda_serves_shows_its_shards_and_says_so() -> None:
+    """Lambda keeps checkpoints, and neither tables nor lineage."""
+    lane = lane_of(shard(1), LANES)
+    served = MethodRecord(method="lambda", nonce="n", at_ms=BORN_MS)
+    (found,) = status(
+        *(Write(each, MethodKey(), served) for each in range(LANES)),
+        checkpoint(shard(1), LANES, sequence="17", created_ms=NOW_MS - 500),
+        Write(lane, DeliveryKey(*shard(1)), Taken(owner="sandbox", nonce="n", at_ms=BORN_MS)),
+    )
+    assert (found.table, found.state, found.shards_by_state) == ("orders", "streaming", {"open": 1})
+    assert (found.shards[0].sequence, found.shards[0].owner) == ("17", "sandbox")
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (found,), method="lambda")))
+    assert text[0] == "pipeline shop: 4 lanes, served by Lambda, workers: none"
+
+
+def test_a_switch_that_is_under_way_is_told() -> None:
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (), method="none")))
+    assert text[0] == "pipeline shop: 4 lanes, being switched to another method, workers: none"
+    assert text[1].startswith("! nobody publishes until the switch has ended")
