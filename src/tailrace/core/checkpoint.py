@@ -82,6 +82,8 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
     open_ms: Milliseconds | None = None
     """When the shard was last known to be open: its children's changes are younger. None: of an earlier version."""
+    behind: bool = False
+    """The last page was full: there was more to read at once."""
 
 
 class Taken(Record, frozen=True, kw_only=True):

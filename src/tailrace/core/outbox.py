@@ -144,6 +144,7 @@ class Outbox:
                 detail=entry.detail,
                 trimmed=entry.trimmed,
                 open_ms=entry.open_ms,
+                behind=entry.page.full,
             )
             for entry in self._under_way
         }

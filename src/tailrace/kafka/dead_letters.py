@@ -19,6 +19,8 @@ from tailrace.core.shard import ShardRef
 
 CONNECTOR_CLASS = "tailrace"
 RECORD_TOO_LARGE = "org.apache.kafka.common.errors.RecordTooLargeException"
+STAGE = "__connect.errors.stage"
+EXCEPTION = "__connect.errors.exception.class.name"
 REDRIVEN_OFFSET = "tailrace.redriven.offset"
 """Header of a redriven mark: the offset of the dead letter, in the mark's own partition."""
 SEQUENCE = re.compile(r"[0-9]{1,40}")
@@ -46,9 +48,9 @@ def dead_letter(
         "__connect.errors.topic": intended_topic,
         "__connect.errors.connector.name": pipeline,
         "__connect.errors.task.id": "0",
-        "__connect.errors.stage": stage,
+        STAGE: stage,
         "__connect.errors.class.name": CONNECTOR_CLASS,
-        "__connect.errors.exception.class.name": exception,
+        EXCEPTION: exception,
         "__connect.errors.exception.message": message,
         "tailrace.table": table,
         "tailrace.stream": shard.stream_arn,
@@ -102,8 +104,8 @@ def read(message: Message, pipeline: str) -> DeadLetter | Place | None:
         shard=ShardRef(headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")),
         sequence=sequence,
         created_ms=message.timestamp()[1],
-        stage=headers.get("__connect.errors.stage", ""),
-        exception=headers.get("__connect.errors.exception.class.name", ""),
+        stage=headers.get(STAGE, ""),
+        exception=headers.get(EXCEPTION, ""),
         message=headers.get("__connect.errors.exception.message", ""),
         size_bytes=0 if value is None else len(value),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
 
@@ -13,12 +14,16 @@ from prometheus_client.registry import Collector
 from tailrace import __version__
 from tailrace.core.lane_messages import Notice, NoticeKind, Transaction
 from tailrace.core.lane_report import LaneReport
-from tailrace.core.page import Page
+from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
+from tailrace.kafka.dead_letters import EXCEPTION, RECORD_TOO_LARGE, STAGE
 from tailrace.runtime.vitals import Vitals
 
 logger = logging.getLogger("tailrace.worker")
+
+REPEAT_S = 30.0
+"""A table's dead letters are logged no more often."""
 
 _LEVELS = {
     NoticeKind.GAP: logging.ERROR,
@@ -72,6 +77,8 @@ class Metrics:
         self._totals: Counts[str] = Counts()
         self._told: Counts[str] = Counts()
         """What `counts_since_last` has returned of them."""
+        self._unlogged_letters: dict[str, tuple[int, float]] = {}
+        """Of each table the dead letters that were not logged yet, and when some last were."""
         self._info = {"version": __version__, "pipeline": pipeline, "transcoder": transcoder}
 
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
@@ -119,10 +126,32 @@ class Metrics:
             if page.dropped_count:
                 self._dropped.labels(page.table).inc(page.dropped_count)
             self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
-            letters = sum(record.topic == self._dead_letters_topic for record in page.records) + len(page.set_aside)
-            if letters:
-                self._dead_letters.labels(page.table).inc(letters)
-                self._totals["dead letters"] += letters
+            letters = [record for record in page.records if record.topic == self._dead_letters_topic]
+            count = len(letters) + len(page.set_aside)
+            if count:
+                self._dead_letters.labels(page.table).inc(count)
+                self._totals["dead letters"] += count
+                self._log_dead_letters(page, count, letters)
+
+    def _log_dead_letters(self, page: Page, count: int, letters: list[Outgoing]) -> None:
+        """Log a table's dead letters, at once and then all that came meanwhile at most every `REPEAT_S`."""
+        unlogged, logged_s = self._unlogged_letters.get(page.table, (0, -REPEAT_S))
+        now_s = time.monotonic()
+        if now_s - logged_s < REPEAT_S:
+            self._unlogged_letters[page.table] = unlogged + count, logged_s
+            return
+        self._unlogged_letters[page.table] = 0, now_s
+        last = dict(letters[-1].headers or ()) if letters else {}
+        extra = {
+            "table": page.table,
+            "shard": page.shard.shard_id,
+            "count": unlogged + count,
+            "topic": self._dead_letters_topic,
+            "stage": last.get(STAGE, b"PRODUCE").decode(),
+            "exception": last.get(EXCEPTION, RECORD_TOO_LARGE.encode()).decode(),
+            "detail": "`tailrace redrive FILE --dry-run` shows the reasons, and what would become of each now",
+        }
+        logger.warning("dead letters", extra=extra)
 
     def notice(self, lane: int, notice: Notice) -> None:
         """A lane has something to tell."""

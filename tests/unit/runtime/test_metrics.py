@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
+import pytest
 
 from support.lanes import page, shards_of_lane
 from tailrace.core.lane_messages import Transaction
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
-from tailrace.runtime.metrics import Metrics
+from tailrace.kafka.dead_letters import dead_letter
+from tailrace.runtime.metrics import REPEAT_S, Metrics
 from tailrace.sources.stream_arn import table_of
 
 SHARD = next(shards_of_lane(1))
@@ -45,3 +49,35 @@ def test_a_read_that_failed_is_counted_even_when_its_stream_can_be_none() -> Non
     for table in ("orders", ""):
         labels = {"table": table, "result": "gone"}
         assert metrics.registry.get_sample_value("tailrace_reads_total", labels) == 1
+
+
+def test_dead_letters_are_logged_at_once_and_what_follows_them_together(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("tailrace.runtime.metrics.time", SimpleNamespace(monotonic=lambda: now_s))
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
+    letter = dead_letter(
+        "shop.dead-letters",
+        pipeline="shop",
+        table="orders",
+        shard=SHARD,
+        sequence="1",
+        created_ms=0,
+        key=None,
+        raw=b"{}",
+        intended_topic="shop.orders",
+        stage="TRANSFORMATION",
+        exception="TransformError",
+        message="mask: 4111111111111111",
+    )
+    some = msgspec.structs.replace(page(SHARD, 1), records=[letter])
+    metrics.committed(Transaction((some,), ()), 0.1, 0)
+    metrics.committed(Transaction((some, some), ()), 0.1, 0)
+    now_s += REPEAT_S
+    metrics.committed(Transaction((some,), ()), 0.1, 0)
+    logged = [(line.message, vars(line)["count"], vars(line)["stage"]) for line in caplog.records]
+    assert logged == [("dead letters", 1, "TRANSFORMATION"), ("dead letters", 3, "TRANSFORMATION")]
+    assert "4111" not in str([vars(line) for line in caplog.records]), "no item data"
+    assert metrics.counts_since_last() == {"changes": 4, "dead letters": 4}
+    assert not metrics.counts_since_last()
