@@ -15,13 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from support.bench import LANES, Bench
 from support.checkpoints import birth, checkpoint, lineage, shard, table, write_topic
 from support.cli import CommandLine
+from support.kafka_clients import client, create_topic
 from support.names import unique
 from support.pipeline_file import write_file
-from support.waiting import wait_for
+from support.waiting import TIMEOUT_S, wait_for
 from tailrace.core.shard import lane_of
 from tailrace.local.kafka import KafkaBroker
 
@@ -70,12 +72,43 @@ def test_shards_without_a_worker_are_shown_with_nobody_as_owner(
     assert orders["shards_by_state"] == {"open": 1, "ended": 1}
     (only,) = orders["shards"]
     assert (only["shard"], only["sequence"], only["owner"]) == (shard(1).shard_id, "17", None)
-    assert 90 <= only["lag_s"] < 150
+    assert 90 <= only["last_change_s"] < 150
+    assert only["lag_s"] is None, "it is read to its end, and quiet"
     assert only["lane"] == lane_of(shard(1), 4)
     code, text, _ = run("status", file, "--all")
     assert code == 0
     assert [line.split()[1] for line in text.splitlines() if line.startswith("  shardId")] == ["open", "ended"]
     assert text.count("nobody") == 2
+
+
+def test_a_pipeline_without_a_file_is_found_by_its_name_and_its_gap_accepted(
+    run: CommandLine, file: Path, kafka: KafkaBroker
+) -> None:
+    servers, name = kafka.client_properties()["bootstrap.servers"], name_of(file)
+    gap = checkpoint(shard(1), 4, state="gap", detail="its position is trimmed")
+    write_topic(kafka.client_properties(), name, 4, [birth(4), table(), lineage(shard(1), 4), gap])
+    flags = ("--name", name, "--bootstrap", servers)
+    code, text, _ = run("status", *flags)
+    assert code == 0
+    assert "table orders  stopped by a gap" in text
+    mend = next(line for line in text.splitlines() if "tailrace accept-gap" in line)
+    assert run(*mend.split("then: tailrace ")[1].split(), "--yes").code == 0
+    assert "stopped" not in run("status", *flags).out
+    code, out, err = run("status", file, "--name", name)
+    assert (code, out, err) == (2, "", "error: a file excludes --name and --bootstrap: it says them\n")
+    code, out, err = run("status")
+    assert (code, out) == (2, "")
+    assert err == "error: give a pipeline file, or the --name and --bootstrap of a run without one\n"
+
+
+def test_dead_letters_are_told_until_they_expire(run: CommandLine, file: Path, kafka: KafkaBroker) -> None:
+    write_topic(kafka.client_properties(), name_of(file), 4, [birth(4), table()])
+    assert run("status", file, "--json").json()["dead_letters_at_most"] == 0
+    producer = Producer(client(kafka.client_properties()))
+    producer.produce(create_topic(kafka.client_properties(), f"{name_of(file)}.dead-letters"), b"{}")
+    assert producer.flush(TIMEOUT_S) == 0
+    assert run("status", file, "--json").json()["dead_letters_at_most"] == 1
+    assert "! there are dead letters, 1 at most; `tailrace redrive FILE --dry-run`" in run("status", file).out
 
 
 def test_an_unfinished_relane_is_told_instead_of_a_wrong_picture(
@@ -160,7 +193,7 @@ def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(
         (only,) = each["shards"]
         assert (each["state"], only["state"], only["owner"]) == ("streaming", "open", owner)
         assert int(only["sequence"]) > 0
-        assert 0 <= each["max_lag_s"] < 90  # DynamoDB Local rounds creation times down to the minute
+        assert 0 <= each["last_change_s"] < 90  # DynamoDB Local rounds creation times down to the minute
     assert f"workers: {owner}" in run("status", pipeline.file).out
     pipeline.settle()
     wait_for("the group is empty", lambda: not run("status", pipeline.file, "--json").json()["workers"])

@@ -8,13 +8,17 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
 
 
 def accept_gap(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
     table: Annotated[str, typer.Option(help="The table whose gaps are accepted.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is lost as one line of JSON.")] = False,
 ) -> None:
@@ -32,7 +36,8 @@ def accept_gap(
 
     from tailrace.runtime import accept_gap as runtime
 
-    pipeline = load(file).pipeline
+    loaded = load_existing(file, name, bootstrap)
+    pipeline = loaded.pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
         gaps = runtime.find_gaps(pipeline, table)
     for loss in gaps.losses:
@@ -44,4 +49,4 @@ def accept_gap(
     if as_json:
         typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
     else:
-        typer.echo(f"accepted: table {table} goes on; `tailrace status {file}` shows it")
+        typer.echo(f"accepted: table {table} goes on; `tailrace status {loaded.argument}` shows it")

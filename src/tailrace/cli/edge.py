@@ -48,6 +48,24 @@ def load(file: Path, *, with_functions: bool = False, with_secrets: bool = True)
     return keep_secrets(config.load(file, with_functions=with_functions, with_secrets=with_secrets))
 
 
+def load_existing(
+    file: Path | None, name: str | None, bootstrap: str | None, *, with_functions: bool = False
+) -> LoadedPipeline:
+    """Load a pipeline by its file, or find one that runs without a file by the flags that it was run with.
+
+    Of that one the tables are not known. Raises `FileErrors`.
+    """
+    if file is not None:
+        if name or bootstrap:
+            raise FileError("a file excludes --name and --bootstrap: it says them")
+        return load(file, with_functions=with_functions)
+    if not name or not bootstrap:
+        raise FileError("give a pipeline file, or the --name and --bootstrap of a run without one")
+    from tailrace.config import from_flags
+
+    return keep_secrets(from_flags(["*"], bootstrap, name=name))
+
+
 def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
     """Let the edge know the secrets of a pipeline that was made in another way."""
     edge.redact = loaded.secrets.redact

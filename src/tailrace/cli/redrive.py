@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
 from tailrace.cli.progress import show_progress
 
 if TYPE_CHECKING:
@@ -34,8 +34,12 @@ _WORDS = {
 
 
 def redrive(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
+    name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
+    ] = None,
     table: Annotated[
         list[str] | None, typer.Option(help="Only this table; * and ? stand for others.", show_default=False)
     ] = None,
@@ -92,7 +96,7 @@ def redrive(
     )
     if sum(each is not None for each in (from_sqs, from_s3, from_file)) > 1:
         raise typer.BadParameter("give one of --from-sqs, --from-s3 and --from-file")
-    pipeline = load(file, with_functions=True).pipeline
+    pipeline = load_existing(file, name, bootstrap, with_functions=True).pipeline
     messages = _messages(pipeline, from_sqs, from_s3, from_file)
     if messages is not None and selection != Selection(tables=selection.tables):
         raise typer.BadParameter("--reason, --stage, --since and --until choose dead letters, not on-failure messages")

@@ -14,18 +14,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
 
 if TYPE_CHECKING:
     from tailrace.runtime.status import ShardStatus, Status, TableStatus
 
 WATCH_S = 2.0
-_COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "paused": "yellow"}
+_COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "stopped": "red", "paused": "yellow"}
 
 
 def status(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
+    name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
+    bootstrap: Annotated[
+        str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
+    ] = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")
     ] = False,
@@ -34,19 +38,20 @@ def status(
 ) -> None:
     """Show where each table and shard stands.
 
-    State, lag, last sequence number, time of the last checkpoint, and lane with its owner. The lag is now minus
-    the creation time of the last published change: it grows while a table is quiet, too. Shards with the largest
-    lag come first; those that have ended are only counted. What stands still is told with its mend.
+    State, lag, age and sequence number of the last published change, time of the last checkpoint, and lane with its
+    owner. A lag is shown only of shards that had more to read when they last published, and they come first. Those
+    that have ended are only counted. What stands still is shown with why, and what to do.
 
     \b
     Example:
       tailrace status pipeline.yaml --watch
+      tailrace status --name tailrace --bootstrap localhost:9092
     """
     import msgspec
 
     from tailrace.runtime.status import read_status
 
-    loaded = load(file)
+    loaded = load_existing(file, name, bootstrap)
 
     def read() -> Status:
         return read_status(loaded, with_ended=all_shards)
@@ -102,6 +107,9 @@ def lines(status: Status) -> Iterator[str]:
     if status.untaken:
         lanes = ", ".join(map(str, status.untaken))
         yield f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
+    if status.dead_letters_at_most:
+        count = status.dead_letters_at_most
+        yield f"! there are dead letters, {count} at most; `tailrace redrive FILE --dry-run` counts them by reason"
     if not status.tables:
         yield "no table was listed yet" if status.method == "worker" else "nothing was published yet"
     for table in status.tables:
@@ -111,7 +119,9 @@ def lines(status: Status) -> Iterator[str]:
 
 def _table_lines(table: TableStatus) -> Iterator[str]:
     counts = ", ".join(f"{count} {state}" for state, count in table.shards_by_state.items()) or "none"
-    yield f"table {table.table}  {table.state}  shards: {counts}  max lag: {_seconds(table.max_lag_s)}"
+    state = "stopped by a gap" if table.state == "gap" else table.state
+    lag = "" if table.max_lag_s is None else f"  behind: {_seconds(table.max_lag_s)}"
+    yield f"table {table.table}  {state}  shards: {counts}  last change: {_ago(table.last_change_s)}{lag}"
     if table.detail:
         yield f"  ! {table.detail}"
     for shard in table.shards:
@@ -121,7 +131,7 @@ def _table_lines(table: TableStatus) -> Iterator[str]:
         yield f"  ! {table.mend}"
     if table.shards:
         rows = [
-            ("SHARD", "STATE", "LAG", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),
+            ("SHARD", "STATE", "LAG", "LAST CHANGE", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),
             *map(_row, table.shards),
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -134,11 +144,16 @@ def _row(shard: ShardStatus) -> tuple[str, ...]:
         shard.shard,
         shard.state,
         _seconds(shard.lag_s),
+        _ago(shard.last_change_s),
         shard.sequence or "-",
         f"{datetime.fromtimestamp(shard.checkpoint_ms / 1000).astimezone():%H:%M:%S}" if shard.checkpoint_ms else "-",
         str(shard.lane),
         shard.owner or "nobody",
     )
+
+
+def _ago(age_s: float | None) -> str:
+    return "-" if age_s is None else f"{age_s:.1f} s ago"
 
 
 def _seconds(lag_s: float | None) -> str:

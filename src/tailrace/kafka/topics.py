@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
@@ -58,6 +58,21 @@ def describe(admin: Admin, user: Mapping[str, str]) -> Cluster:
         for name, topic in metadata.topics.items()
     }
     return Cluster(str(metadata.cluster_id), len(metadata.brokers), min(metadata.brokers), states)
+
+
+def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
+    """Return how many offsets a topic holds, those of transaction markers too; 0 when there is no such topic."""
+    state = describe(admin, user).topics.get(name)
+    partitions = [TopicPartition(name, number) for number in range(state.partitions)] if state is not None else []
+    held = 0
+    try:
+        for spec, sign in ((OffsetSpec.earliest(), -1), (OffsetSpec.latest(), 1)):  # type: ignore[no-untyped-call]
+            asked = dict.fromkeys(partitions, spec)
+            futures = admin.list_offsets(asked, request_timeout=admin.timeout_s) if asked else {}
+            held += sign * sum(future.result().offset for future in futures.values())
+    except KafkaException as error:
+        raise clients.world_error(error, f"asking for the offsets of {name}", user) from error
+    return held
 
 
 def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:

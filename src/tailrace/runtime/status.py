@@ -14,7 +14,7 @@ from tailrace.core.checkpoint import Method, TableState
 from tailrace.core.lane import LISTER_LANE
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
-from tailrace.kafka import checkpoint_topic, membership
+from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.runtime import existing
 
@@ -31,8 +31,10 @@ class ShardStatus(msgspec.Struct, frozen=True):
     state: State
     sequence: str | None
     """Last published sequence number."""
+    last_change_s: float | None
+    """Age of the last published change; None without one."""
     lag_s: float | None
-    """Now minus the creation time of the last published change; None without one, and once the shard has ended."""
+    """How far it is behind the source: of one that had more to read when it last published, else it is not known."""
     checkpoint_ms: int | None
     """When its last checkpoint was made, milliseconds since the epoch."""
     lane: int
@@ -51,7 +53,10 @@ class TableStatus(msgspec.Struct, frozen=True):
     mend: str | None
     """What the operator can do, when the table or one of its shards stands still."""
     shards_by_state: dict[str, int]
+    last_change_s: float | None
+    """Age of the last published change; None without one."""
     max_lag_s: float | None
+    """The largest lag that is known of a shard."""
     shards: tuple[ShardStatus, ...]
 
 
@@ -65,6 +70,8 @@ class Status(msgspec.Struct, frozen=True):
     tables: tuple[TableStatus, ...]
     untaken: tuple[int, ...] = ()
     """Lanes with work whose owner in the group has not taken them: so for seconds after a rebalance, no longer."""
+    dead_letters_at_most: int = 0
+    """Records and transaction markers in the dead-letter topic: what was redriven is among them until it expires."""
     method: Method = "worker"
     """Which method publishes; `none` in the midst of a switch."""
 
@@ -74,11 +81,13 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
     pipeline = loaded.pipeline
     with loaded.telling("kafka", "bootstrap.servers"):
         lanes = existing.lanes_of(pipeline)
+        dead_letters = topics.offsets_held(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.dead_letters_topic)
     view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, lanes)
     group = membership.describe(pipeline.kafka, pipeline.name)
     now_ms = time.time_ns() // 1_000_000
-    tables = tables_of(view, group, now_ms, file=loaded.file, with_ended=with_ended)
-    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken_lanes(view, group), view.method)
+    tables = tables_of(view, group, now_ms, argument=loaded.argument, with_ended=with_ended)
+    untaken = untaken_lanes(view, group)
+    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken, dead_letters, view.method)
 
 
 def untaken_lanes(view: View, group: Group) -> tuple[int, ...]:
@@ -91,46 +100,53 @@ def untaken_lanes(view: View, group: Group) -> tuple[int, ...]:
     )
 
 
-def tables_of(view: View, group: Group, now_ms: int, *, file: str, with_ended: bool) -> tuple[TableStatus, ...]:
-    """Describe the tables of a view, by name."""
+def tables_of(view: View, group: Group, now_ms: int, *, argument: str, with_ended: bool) -> tuple[TableStatus, ...]:
+    """Describe the tables of a view, by name; `argument` is how a command is told of the pipeline."""
     shards: dict[str, list[ShardStatus]] = {table: [] for table in view.table_names}
     stopped = {table for table in shards if view.is_stopped(table)}
     for shard in view.shards.keys() | view.checkpoints.keys():  # Lambda keeps checkpoints, and no lineage
         record = view.shards.get(shard) or view.checkpoints[shard]
         status = _shard(view, group, shard, now_ms, table_stopped=record.table in stopped)
         shards.setdefault(record.table, []).append(status)
-    return tuple(_table(view, table, shards[table], file=file, with_ended=with_ended) for table in sorted(shards))
+    return tuple(
+        _table(view, table, shards[table], argument=argument, with_ended=with_ended) for table in sorted(shards)
+    )
 
 
-def _table(view: View, table: str, shards: list[ShardStatus], *, file: str, with_ended: bool) -> TableStatus:
+def _table(view: View, table: str, shards: list[ShardStatus], *, argument: str, with_ended: bool) -> TableStatus:
     record = view.tables.get(table)
     counts = Counter(shard.state for shard in shards)
     state: TableState = record.state if record else "streaming"
+    if state == "streaming" and counts["gap"]:
+        state = "gap"  # of one shard, it stops the whole table
     shown = [shard for shard in shards if with_ended or shard.state != "ended"]
     lags = [shard.lag_s for shard in shards if shard.lag_s is not None]
+    ages = [shard.last_change_s for shard in shards if shard.last_change_s is not None]
     return TableStatus(
         table=table,
         state=state,
         stream_arn=record.stream_arn if record else None,
         view_type=record.view_type if record else None,
         detail=record.detail if record else None,
-        mend=_mend(table, state, counts, file),
+        mend=_mend(table, state, counts, argument),
         shards_by_state={each: counts[each] for each in STATES if counts[each]},
+        last_change_s=min(ages, default=None),
         max_lag_s=max(lags, default=None),
         shards=tuple(sorted(shown, key=_worst_first)),
     )
 
 
-def _worst_first(shard: ShardStatus) -> tuple[bool, float, str]:
-    return shard.lag_s is None, -(shard.lag_s or 0.0), shard.shard
+def _worst_first(shard: ShardStatus) -> tuple[float, float, str]:
+    """Those that are behind come first, and then those whose last change is the oldest."""
+    return -(shard.lag_s or 0.0), -(shard.last_change_s or 0.0), shard.shard
 
 
 def _shard(view: View, group: Group, shard: ShardRef, now_ms: int, *, table_stopped: bool) -> ShardStatus:
     checkpoint = view.checkpoints.get(shard)
     state = _state(view, shard, table_stopped=table_stopped)
-    lag_s = None
-    if checkpoint is not None and checkpoint.created_ms is not None and state != "ended":
-        lag_s = max(0, now_ms - checkpoint.created_ms) / 1000
+    last_change_s = None
+    if checkpoint is not None and checkpoint.created_ms is not None:
+        last_change_s = max(0, now_ms - checkpoint.created_ms) / 1000
     lane = lane_of(shard, view.lane_count)
     detail = checkpoint.detail if checkpoint else None
     if checkpoint is not None and view.is_accepted(shard, checkpoint):
@@ -144,7 +160,8 @@ def _shard(view: View, group: Group, shard: ShardRef, now_ms: int, *, table_stop
         stream_arn=shard.stream_arn,
         state=state,
         sequence=checkpoint.sequence if checkpoint else None,
-        lag_s=lag_s,
+        last_change_s=last_change_s,
+        lag_s=last_change_s if state == "open" and checkpoint is not None and checkpoint.behind else None,
         checkpoint_ms=checkpoint.at_ms if checkpoint else None,
         lane=lane,
         owner=_owner(view, group, shard, lane),
@@ -171,9 +188,9 @@ def _state(view: View, shard: ShardRef, *, table_stopped: bool) -> State:
     return "open" if checkpoint is not None and checkpoint.state == "open" else "waiting"
 
 
-def _mend(table: str, state: TableState, counts: Counter[State], file: str) -> str | None:
+def _mend(table: str, state: TableState, counts: Counter[State], argument: str) -> str | None:
     if state == "gap" or counts["gap"]:
-        return f"decide what the loss means, then: tailrace accept-gap {file} --table {table}"
+        return f"decide what the loss means, then: tailrace accept-gap {argument} --table {table}"
     if counts["failed"]:
         return "mend the cause and restart the workers, or set `errors: dead-letter`"
     if state == "off":

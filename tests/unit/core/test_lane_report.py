@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from support.lanes import NOW_MS, LaneUnderTest, lineage, page, shards_of_lane
+from support.lanes import NOW_MS, LaneUnderTest, checkpoints_in, lineage, page, shards_of_lane
 from tailrace.core.lane_report import LOST, NOT_TAKEN, ShardReport, report
 from tailrace.core.shard import ShardRef
 
@@ -80,3 +80,13 @@ def test_a_lane_that_was_never_taken_reports_the_shards_that_the_view_shows(lane
     fresh = LaneUnderTest(number=1, view=lane.view)
     (shard,) = report(fresh.lane, fresh.view).shards
     assert (shard.shard, shard.phase, shard.published_until_ms) == (A, NOT_TAKEN, None)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_a_checkpoint_says_whether_there_was_more_to_read(lane: LaneUnderTest, *, full: bool) -> None:
+    lane.wait(1_000)
+    lane.read(A, page(A, 2, full=full))
+    lane.wait(10_000)
+    checkpoint = checkpoints_in(lane.committed())[A]
+    assert checkpoint is not None
+    assert checkpoint.behind is full

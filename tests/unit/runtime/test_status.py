@@ -26,7 +26,7 @@ NOBODY = Group((), {})
 
 
 def status(*writes: Write, group: Group = NOBODY, with_ended: bool = False) -> tuple[TableStatus, ...]:
-    return tables_of(view_of(LANES, *writes), group, NOW_MS, file="shop.yaml", with_ended=with_ended)
+    return tables_of(view_of(LANES, *writes), group, NOW_MS, argument="shop.yaml", with_ended=with_ended)
 
 
 def state_of_shard(number: int, *writes: Write) -> str:
@@ -61,6 +61,9 @@ def test_a_gap_pauses_the_other_shards_of_its_table_only() -> None:
         checkpoint(shard(1, "users"), LANES, table="users"),
     )
     orders, users = found
+    assert (orders.state, users.state) == ("gap", "streaming")
+    text = list(lines(Status("shop", NOW_MS, LANES, (), found)))
+    assert text[2].startswith("table orders  stopped by a gap  shards: 1 gap, 1 paused, 1 ended")
     assert orders.shards_by_state == {"gap": 1, "paused": 1, "ended": 1}
     assert orders.mend == "decide what the loss means, then: tailrace accept-gap shop.yaml --table orders"
     assert (users.shards_by_state, users.mend) == ({"open": 1}, None)
@@ -79,19 +82,20 @@ def test_an_accepted_gap_pauses_nothing() -> None:
     assert [each.detail for each in found.shards if each.state == "waiting"] == ["its gap is accepted"]
 
 
-def test_the_lag_is_the_age_of_the_last_published_change_and_the_worst_comes_first() -> None:
+def test_only_a_shard_that_had_more_to_read_is_behind_and_it_comes_first() -> None:
+    """The others are read to their end: that their last change is old says that they are quiet."""
     (found,) = status(
         *known(1, 2, 3, 4, 5),
         checkpoint(shard(1), LANES),
-        checkpoint(shard(2), LANES, sequence="1", created_ms=NOW_MS - 500),
+        checkpoint(shard(2), LANES, sequence="1", created_ms=NOW_MS - 500, behind=True),
         checkpoint(shard(3), LANES, sequence="2", created_ms=NOW_MS - 40_000),
         checkpoint(shard(4), LANES, sequence="3", created_ms=NOW_MS + 3_000),
-        checkpoint(shard(5), LANES, state="ended", sequence="4", created_ms=NOW_MS - 50_000),
+        checkpoint(shard(5), LANES, state="ended", sequence="4", created_ms=NOW_MS - 50_000, behind=True),
         with_ended=True,
     )
-    numbered = [(int(each.shard[-1]), each.lag_s) for each in found.shards]
-    assert numbered == [(3, 40.0), (2, 0.5), (4, 0.0), (1, None), (5, None)]
-    assert found.max_lag_s == 40.0
+    numbered = [(int(each.shard[-1]), each.lag_s, each.last_change_s) for each in found.shards]
+    assert numbered == [(2, 0.5, 0.5), (5, None, 50.0), (3, None, 40.0), (1, None, None), (4, None, 0.0)]
+    assert (found.max_lag_s, found.last_change_s) == (0.5, 0.0)
 
 
 def test_ended_shards_are_counted_and_shown_only_when_asked_for() -> None:
@@ -133,11 +137,11 @@ def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> Non
     )
     text = list(lines(Status("shop", NOW_MS, LANES, ("host:1:a",), found)))
     assert text[0] == "pipeline shop: 4 lanes, workers: host:1:a"
-    assert text[2] == "table orders  streaming  shards: 1 failed, 1 open  max lag: 2.0 s"
+    assert text[2] == "table orders  streaming  shards: 1 failed, 1 open  last change: 2.0 s ago"
     assert text[3] == f"  ! {shard(1).shard_id}: too large"
     assert text[4] == "  ! mend the cause and restart the workers, or set `errors: dead-letter`"
-    assert text[5].split() == ["SHARD", "STATE", "LAG", "LAST", "SEQUENCE", "NUMBER", "CHECKPOINT", "LANE", "OWNER"]
-    assert text[6].split()[:5] == [shard(1).shard_id, "failed", "2.0", "s", "17"]
+    assert text[5].split()[:5] == ["SHARD", "STATE", "LAG", "LAST", "CHANGE"]
+    assert text[6].split()[:7] == [shard(1).shard_id, "failed", "-", "2.0", "s", "ago", "17"]
     assert text[7].split()[-1] == "nobody"
     assert len(text) == 8
 
