@@ -148,7 +148,7 @@ class Metrics:
             "count": unlogged + count,
             "topic": self._dead_letters_topic,
             "stage": last.get(STAGE, b"PRODUCE").decode(),
-            "exception": last.get(EXCEPTION, RECORD_TOO_LARGE.encode()).decode(),
+            "error": last.get(EXCEPTION, RECORD_TOO_LARGE.encode()).decode(),
             "detail": "`tailrace redrive FILE --dry-run` shows the reasons, and what would become of each now",
         }
         logger.warning("dead letters", extra=extra)
