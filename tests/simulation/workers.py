@@ -24,7 +24,7 @@ from simulation.group import Group
 from simulation.simulated_time import Action, Host, Process, Schedule
 from simulation.source import Source
 from tailrace.core.change import Change, Message
-from tailrace.core.checkpoint import Start, Write
+from tailrace.core.checkpoint import DefinitionRecord, Start, Write
 from tailrace.core.lane import Lane, LaneOptions
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Page
@@ -276,6 +276,19 @@ class Encoder:
         return Message(change.keys, change.after)
 
 
+def definition(tables: list[str]) -> DefinitionRecord:
+    """The definition of a pipeline of these tables."""
+    return DefinitionRecord(
+        generation=0,
+        tables=tuple(tables),
+        exclude=(),
+        topic=f"{PIPELINE}.{{table}}",
+        routes=(),
+        format="",
+        transform="",
+    )
+
+
 class SimulatedParts:
     """What the worker is built of."""
 
@@ -284,6 +297,7 @@ class SimulatedParts:
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
         self.reader_count = 0
+        self.definition = definition(around.patterns)
         self.reader: ShardReader = around.source.reader
         self.converter = Converter(
             Encoder(),

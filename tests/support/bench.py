@@ -110,9 +110,9 @@ class Bench:
 
     # Workers
 
-    def worker(self, file: Path | None = None, *, ready: bool = True) -> LoggedWorker:
+    def worker(self, file: Path | None = None, *options: str, ready: bool = True) -> LoggedWorker:
         """Start a worker, and wait until it is a member of the group."""
-        worker = LoggedWorker(file or self.file)
+        worker = LoggedWorker(file or self.file, *options)
         self.workers.append(worker)
         if ready:
             worker.wait_logged("lanes assigned")

@@ -25,9 +25,9 @@ STOP_TIMEOUT_S = 10.0
 class LoggedWorker:
     """One `tailrace run`, started at once. `close` kills it whatever its state."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, *options: str) -> None:
         self._process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("tailrace")), "run", str(file), "--metrics-port", "0"],
+            [str(Path(sys.executable).with_name("tailrace")), "run", str(file), "--metrics-port", "0", *options],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from tailrace.runtime.worker import Worker
 
 
-NAME = "tailrace"
-"""The name of a pipeline without a file."""
-
-
 class LogLevel(StrEnum):
     """How much is logged."""
 
@@ -41,7 +37,12 @@ def run(
     bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="Without a file: another endpoint than AWS's.")] = None,
     region: Annotated[str | None, typer.Option(help="Without a file: the AWS region.")] = None,
-    name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=NAME)] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Without a file: the pipeline's name.", show_default="of its tables")
+    ] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Let the file stop or redirect tables that run.")
+    ] = False,
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz here; 0: a free port.")
     ] = None,
@@ -64,8 +65,9 @@ def run(
     share_arenas()
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
-        parts = _parts(loaded, log_level)
+        parts = _parts(loaded, log_level, accept_changes=accept_changes)
 
+    from tailrace.runtime.definition import define
     from tailrace.runtime.health import HealthServer
     from tailrace.runtime.logs import log
     from tailrace.runtime.metrics import Metrics
@@ -85,6 +87,7 @@ def run(
         log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):
         parts.prepare()
+        parts.definition = define(loaded.pipeline, worker.owner, accept_changes=accept_changes)
     _stop_on_signals(worker)
     watch.start()
     worker.run()
@@ -107,10 +110,10 @@ def _loaded(
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags
 
-    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name or NAME))
+    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))
 
 
-def _parts(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
+def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool) -> PipelineParts:
     """Look whether the pipeline can run. Raises WorldError."""
     from tailrace.runtime import logs
     from tailrace.runtime.pipeline import PipelineParts
@@ -119,7 +122,7 @@ def _parts(loaded: LoadedPipeline, log_level: LogLevel) -> PipelineParts:
     logs.configure(log_level, edge.redact)
     with loaded.telling("source"):
         parts = PipelineParts(loaded.pipeline)
-    plan = make_plan(loaded, parts.lister, details=False)
+    plan = make_plan(loaded, parts.lister, details=False, accept_changes=accept_changes)
     refuse(plan)
     for warning in warnings(plan):
         logs.log.warning(warning)

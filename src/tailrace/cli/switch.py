@@ -28,6 +28,9 @@ def switch(
     *,
     to: Annotated[Target, typer.Option(help="Who is to publish from now on.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Let FILE stop or redirect tables that run.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
 ) -> None:
     """Change the method that publishes a pipeline: its workers, or its Lambda function.
@@ -43,6 +46,8 @@ def switch(
     import msgspec
 
     from tailrace.runtime import switch as runtime
+    from tailrace.runtime.definition import define
+    from tailrace.runtime.worker import new_owner
 
     pipeline = load(file).pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
@@ -53,6 +58,8 @@ def switch(
         confirm(question, yes=yes, to="switch", otherwise="nothing was switched")
     with ended_by_signals(EXIT_INTERRUPTED):
         done = runtime.switch(pipeline, to.value, _tell)
+        if accept_changes:
+            define(pipeline, new_owner(), accept_changes=True)
     if as_json:
         typer.echo(msgspec.json.encode(done).decode())
     elif done.before == done.method:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +31,9 @@ _FLAGS: Mapping[Path, str] = {
     ("source", "region"): "--region",
     ("source", "endpoint_url"): "--endpoint-url",
 }
+
+_NAMED_MAX = 40
+"""So many characters of a table are in the name of a pipeline without a file."""
 
 
 @dataclass(frozen=True)
@@ -95,17 +100,18 @@ def from_flags(
     tables: Sequence[str],
     bootstrap: str,
     *,
-    name: str = "tailrace",
+    name: str | None = None,
     endpoint_url: str | None = None,
     region: str | None = None,
 ) -> LoadedPipeline:
     """Make a pipeline without a file, everything else at its default. Raises `FileErrors` that name the flags.
 
-    `name` stays the same from run to run, so that the next one goes on where this one stopped.
+    The name follows from the tables, so that the next run goes on where this one stopped, and a run of other tables is
+    another pipeline.
     """
     given = {key: value for key, value in (("endpoint_url", endpoint_url), ("region", region)) if value is not None}
     data = {
-        "name": name,
+        "name": name or _name_of(tables),
         "kafka": {"bootstrap.servers": bootstrap},
         "source": {"type": "dynamodb-streams", "tables": list(tables)} | given,
     }
@@ -114,6 +120,16 @@ def from_flags(
         return _build(document)
     except FileErrors as errors:
         raise FileErrors(_with_flag(path, error) for path, error in document.problems.items()) from errors
+
+
+def _name_of(tables: Sequence[str]) -> str:
+    """Name a pipeline by its tables, whatever their order: the first, and a digest of all if that is not enough."""
+    names = sorted(set(tables))
+    readable = re.sub(r"[^A-Za-z0-9._-]", "", names[0])[:_NAMED_MAX]
+    if names == [readable]:
+        return f"tailrace-{readable}"
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return f"tailrace-{readable}-{digest}"
 
 
 def _with_flag(path: Path, error: FileError) -> FileError:

@@ -14,6 +14,8 @@ lane n must know of its own shards:
 | `["pipeline"]` elsewhere | `PipelineRecord`: the lane was moved to so many lanes | `tailrace relane` |
 | `["accept", table]` in partition 0 | `GapAccepted` | `tailrace accept-gap` |
 | `["delivery", stream, shard]` | `Taken`: which sandbox of the Lambda function fenced the shard last | the function |
+| `["definition"]` in partition 0 | `DefinitionRecord`: what the pipeline is | a worker or function that starts |
+| `["definer"]` in partition 0 | `Taken`: who fenced the other definers last | the same |
 | `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
 
 Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
@@ -134,7 +136,31 @@ class MethodRecord(Record, frozen=True, kw_only=True):
     at_ms: Milliseconds
 
 
-TopicRecord = ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted | MethodRecord
+class Route(msgspec.Struct, frozen=True):
+    """Topics that the changes of some tables are routed to; no `tables`: those of all."""
+
+    tables: tuple[str, ...]
+    topics: tuple[str, ...]
+
+
+class DefinitionRecord(Record, frozen=True, kw_only=True):
+    """What the pipeline is, as its file says: tables are names and patterns, topics have `{table}` to be filled in."""
+
+    generation: Annotated[int, Meta(ge=0)]
+    """Grows by one with each definition that is recorded."""
+    tables: tuple[str, ...]
+    exclude: tuple[str, ...]
+    topic: str
+    routes: tuple[Route, ...]
+    format: str
+    """The format with its options, in words."""
+    transform: str
+    """Digest of the transformation, without its secrets; empty when there is none."""
+
+
+TopicRecord = (
+    ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted | MethodRecord | DefinitionRecord
+)
 
 
 class ShardKey(msgspec.Struct, frozen=True, array_like=True, tag="shard"):
@@ -186,8 +212,26 @@ class MethodKey(msgspec.Struct, frozen=True, array_like=True, tag="method"):
     """Key of the `MethodRecord`."""
 
 
+class DefinitionKey(msgspec.Struct, frozen=True, array_like=True, tag="definition"):
+    """Key of the `DefinitionRecord`."""
+
+
+class DefinerKey(msgspec.Struct, frozen=True, array_like=True, tag="definer"):
+    """Key of the `Taken` of whoever records a definition."""
+
+
 TopicKey = (
-    ShardKey | CheckpointKey | TakenKey | ListerKey | TableKey | PipelineKey | AcceptKey | DeliveryKey | MethodKey
+    ShardKey
+    | CheckpointKey
+    | TakenKey
+    | ListerKey
+    | TableKey
+    | PipelineKey
+    | AcceptKey
+    | DeliveryKey
+    | MethodKey
+    | DefinitionKey
+    | DefinerKey
 )
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -206,6 +250,8 @@ _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     AcceptKey: GapAccepted,
     DeliveryKey: Taken,
     MethodKey: MethodRecord,
+    DefinitionKey: DefinitionRecord,
+    DefinerKey: Taken,
 }
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 
 import msgspec
 
+from tailrace.core import definition
 from tailrace.core.checkpoint import (
     CheckpointKey,
     DeliveryKey,
@@ -218,11 +219,17 @@ def reconcile_table(view: View, found: TableStream | None, table: str, now_ms: i
 
 
 def leave_out(view: View, wanted: Callable[[str], bool], now_ms: int) -> tuple[Write, ...]:
-    """Give the records that stop the tables which the pipeline file no longer wants."""
+    """Return the records that stop the tables which the pipeline file no longer wants.
+
+    A table that the recorded definition names goes on: the file of a worker that started later names it.
+    """
+    recorded = view.definition
     return tuple(
         Write(0, TableKey(table), msgspec.structs.replace(record, state="left out", at_ms=now_ms, detail=None))
         for table, record in view.tables.items()
-        if record.state != "left out" and not wanted(table)
+        if record.state != "left out"
+        and not wanted(table)
+        and not (recorded is not None and definition.wants(recorded, table))
     )
 
 

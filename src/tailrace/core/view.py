@@ -10,6 +10,9 @@ from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
+    DefinerKey,
+    DefinitionKey,
+    DefinitionRecord,
     DeliveryKey,
     GapAccepted,
     ListerKey,
@@ -49,6 +52,8 @@ class View:
         self.listers: dict[int, Taken] = {}
         self.deliveries: dict[ShardRef, Taken] = {}
         self.methods: dict[int, MethodRecord] = {}
+        self._definitions: dict[int, DefinitionRecord] = {}
+        self._definers: dict[int, Taken] = {}
         self._others: dict[type[TopicKey], dict[Any, Any]] = {
             TakenKey: self.takers,
             ListerKey: self.listers,
@@ -56,6 +61,8 @@ class View:
             AcceptKey: self.accepted,
             MethodKey: self.methods,
             PipelineKey: self.pipelines,
+            DefinitionKey: self._definitions,
+            DefinerKey: self._definers,
         }
         self._tables_version = 0
         self._lane_versions: Counter[int] = Counter()
@@ -104,6 +111,16 @@ class View:
     def pipeline(self) -> PipelineRecord | None:
         """The pipeline's birth."""
         return self.pipelines.get(0)
+
+    @property
+    def definition(self) -> DefinitionRecord | None:
+        """What the pipeline is; None until a first definition is recorded."""
+        return self._definitions.get(0)
+
+    @property
+    def definer(self) -> Taken | None:
+        """Who fenced the other definers last."""
+        return self._definers.get(0)
 
     def method_of(self, lane: int) -> Method:
         """Give the method that may publish to a lane; the workers, as long as nothing else was said."""
@@ -222,6 +239,8 @@ class View:
             records.pop(name, None)
         else:
             records[name] = record
+        if isinstance(key, DefinerKey):
+            return ()
         if isinstance(key, ListerKey):
             return (0,)
         return (partition,) if isinstance(key, TakenKey | DeliveryKey) else None

@@ -27,6 +27,7 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.runtime import switch
+from tailrace.runtime.definition import HOW_FOR_LAMBDA, define
 from tailrace.runtime.pipeline import (
     make_converter,
     make_producer,
@@ -70,6 +71,7 @@ class Function:
         admin = clients.admin(pipeline.kafka, patience_s)
         prepare_topics(pipeline, admin)
         self._claim(patience_s)
+        define(pipeline, owner, accept_changes=False, how=HOW_FOR_LAMBDA)
         self._view = View(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.config.definition import definition_of
 from tailrace.config.problem import InvalidError
 from tailrace.core.checkpoint import Start
 from tailrace.core.lane import LaneOptions
@@ -156,6 +157,7 @@ class PipelineParts:
         self.pipeline = pipeline
         self.name = pipeline.name
         self.lane_count = pipeline.lanes
+        self.definition = definition_of(pipeline)
         self.reader_count = pipeline.source.readers
         self.lane_options = LaneOptions(
             batch_changes=pipeline.batch.changes,

@@ -8,15 +8,17 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from tailrace.config import LoadedPipeline
+from tailrace.config.definition import definition_of
 from tailrace.config.problem import InvalidError
 from tailrace.core.change import ViewType
+from tailrace.core.definition import differences
 from tailrace.core.ports import Lister, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
-from tailrace.runtime import cluster_risks
+from tailrace.runtime import cluster_risks, definition
 from tailrace.runtime import pipeline as wiring
 from tailrace.runtime.transformations import Transformations
 
@@ -115,21 +117,21 @@ def warnings(plan: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -> Plan:
+def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True, accept_changes: bool = False) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
     Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
-    many workers that start at once.
+    many workers that start at once. With `accept_changes`, stopping or redirecting tables that run is no problem.
     """
     pipeline = loaded.pipeline
     admin = clients.admin(pipeline.kafka)
     with loaded.telling("kafka", "bootstrap.servers"):
         cluster = topics.describe(admin, pipeline.kafka)
     members = membership.describe(pipeline.kafka, pipeline.name).members if details else ()
-    planner = _Planner(loaded, lister, admin, cluster, details=details)
+    planner = _Planner(loaded, lister, admin, cluster, details=details, accept_changes=accept_changes)
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
-    problems, unfinished_shards = planner.look_at_lanes(checkpoints)
+    problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
     tables, unmatched = planner.tables()
     more_problems, risks = planner.look_at_broker()
     problems += more_problems
@@ -150,7 +152,7 @@ def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True) -
         tables=tables,
         unfinished_shards=unfinished_shards,
         problems=problems,
-        warnings=(*risks, *unmatched),
+        warnings=(*changes, *risks, *unmatched),
     )
 
 
@@ -158,7 +160,14 @@ class _Planner:
     """Looks at one thing after the other."""
 
     def __init__(
-        self, loaded: LoadedPipeline, lister: Lister, admin: Admin, cluster: Cluster, *, details: bool
+        self,
+        loaded: LoadedPipeline,
+        lister: Lister,
+        admin: Admin,
+        cluster: Cluster,
+        *,
+        details: bool,
+        accept_changes: bool,
     ) -> None:
         self._loaded = loaded
         self._pipeline = loaded.pipeline
@@ -166,6 +175,7 @@ class _Planner:
         self._admin = admin
         self._cluster = cluster
         self._details = details
+        self._accept_changes = accept_changes
         self._is_answered = False
         """The source gave its last question an answer, whichever."""
         self._transformations = Transformations(loaded.pipeline)
@@ -196,11 +206,12 @@ class _Planner:
         problems = (f"{self._loaded.place('kafka', 'transaction.timeout.ms')}: {too_long}",) if too_long else ()
         return problems, cluster_risks.of_broker(config, self._cluster)
 
-    def look_at_lanes(self, checkpoints: TopicPlan) -> tuple[tuple[str, ...], int]:
-        """Give what is wrong with the lanes, and how many shards are not yet published to their end."""
+    def look_at_lanes(self, checkpoints: TopicPlan) -> tuple[tuple[str, ...], tuple[str, ...], int]:
+        """Return what is wrong with the lanes or the file's definition, what of that differs from the one that is
+        recorded, and how many shards are not yet published to their end."""
         pipeline = self._pipeline
         if not checkpoints.exists:
-            return (), 0
+            return (), (), 0
         try:
             with self._loaded.telling("lanes"):
                 checkpoint_topic.check(
@@ -208,9 +219,14 @@ class _Planner:
                 )
             view = checkpoint_topic.read_view(pipeline.kafka, pipeline.name, checkpoints.partitions)
             checkpoint_topic.check_method(pipeline.name, view.method, "worker")
+            mine = definition_of(pipeline)
+            if not self._accept_changes:
+                definition.check(pipeline, view, mine, definition.HOW_FOR_WORKERS)
         except WorldError as error:
-            return (str(error),), 0
-        return (), sum(not view.ended(shard) for shard in view.shards)
+            return (str(error),), (), 0
+        changes = differences(view.definition, mine) if self._details and view.definition is not None else ()
+        changed = tuple(f"the file differs from the pipeline's definition: {change}" for change in changes)
+        return (), changed, sum(not view.ended(shard) for shard in view.shards)
 
     def tables(self) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
         """Give the tables, and a sentence for each entry of `source.tables` that matches none."""

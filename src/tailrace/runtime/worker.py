@@ -24,7 +24,8 @@ from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol, TypeVar
 
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
+from tailrace.core import definition
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, DefinitionRecord, Write
 from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions, LaneState
 from tailrace.core.lane_messages import (
     CloseProducer,
@@ -80,6 +81,8 @@ class Parts(Protocol):
     name: str
     lane_count: int
     lane_options: LaneOptions
+    definition: DefinitionRecord
+    """What this worker takes the pipeline for, as it was recorded at its start."""
     reader_count: int
     reader: ShardReader
     converter: Converter
@@ -143,6 +146,8 @@ class Worker:
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._fatal: Exception | None = None
+        self._told_generation = 0
+        """Of the definition that was last compared with this worker's own."""
 
     # From any thread
 
@@ -352,11 +357,31 @@ class Worker:
             try:
                 checkpoint_topic.check_relaned(self._parts.name, self.view)
                 checkpoint_topic.check_method(self._parts.name, self.view.method, "worker")
+                self._check_definition()
             except WorldError as error:
                 self._fail(error)
                 return
             for lane in list(self._lanes.values()):
                 self._handle(lane, ViewChanged())
+
+    def _check_definition(self) -> None:
+        """Warn of a definition that was recorded later and differs. Raises WorldError when it overrules this worker's.
+
+        It must not go on then: as the lister it would undo what was accepted, and its lanes would publish elsewhere.
+        """
+        mine, recorded = self._parts.definition, self.view.definition
+        if recorded is None or recorded.generation <= mine.generation:
+            return
+        overruled = definition.overruled_by(self.view, recorded, mine)
+        if overruled:
+            raise WorldError(
+                f"the pipeline {self._parts.name} was given another definition: {'; '.join(map(str, overruled))}",
+                hint="start this worker again with the new file",
+            )
+        found = definition.differences(mine, recorded)
+        if found and recorded.generation != self._told_generation:
+            logger.warning("another worker runs with another definition: %s", "; ".join(found))
+        self._told_generation = recorded.generation
 
     def _look_for_children(self, shard: ShardRef) -> None:
         if self._lister is not None and not self.view.children_of(shard):

@@ -251,9 +251,29 @@ def test_a_file_that_cannot_be_used(make: bytes | None, told: str, tmp_path: Pat
 
 def test_without_a_file() -> None:
     pipeline = from_flags(["orders"], "localhost:9092", endpoint_url="http://localhost:8000").pipeline
-    assert (pipeline.name, pipeline.lanes, pipeline.format) == ("tailrace", 16, "debezium")
+    assert (pipeline.name, pipeline.lanes, pipeline.format) == ("tailrace-orders", 16, "debezium")
     assert pipeline.source.endpoint_url == "http://localhost:8000"
-    assert pipeline.topic_of("orders") == "tailrace.orders"
+    assert pipeline.topic_of("orders") == "tailrace-orders.orders"
+
+
+def test_without_a_file_the_name_follows_from_the_tables() -> None:
+    def name(*tables: str) -> str:
+        return from_flags(tables, "localhost:9092").pipeline.name
+
+    assert name("aaa", "bbb") == name("bbb", "aaa")
+    long = "a" * 180
+    distinct = [
+        ("aaa",),
+        ("bbb",),
+        ("aaa", "bbb"),
+        ("aaa", "ccc"),
+        ("aaa-bbb",),
+        ("aaa*",),
+        ("*",),
+        (long,),
+        (f"{long}b",),
+    ]
+    assert len({name(*tables) for tables in distinct}) == len(distinct)
 
 
 def test_without_a_file_the_flags_are_named() -> None:

@@ -1,0 +1,30 @@
+"""What a pipeline file says that its pipeline is, as it is recorded in the checkpoint topic."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from tailrace.config.model import Pipeline
+from tailrace.core.checkpoint import DefinitionRecord, Route
+
+
+def definition_of(pipeline: Pipeline) -> DefinitionRecord:
+    """Return the definition of a pipeline file, not recorded yet (generation 0). Secrets are no part of it."""
+
+    def topic(template: str) -> str:
+        return template.replace("{pipeline}", pipeline.name)
+
+    steps = [step.model_dump(mode="json", exclude_defaults=True) for step in pipeline.transform]
+    return DefinitionRecord(
+        generation=0,
+        tables=pipeline.source.tables,
+        exclude=pipeline.source.exclude,
+        topic=topic(pipeline.topic),
+        routes=tuple(
+            Route(step.tables, tuple(map(topic, step.route.templates))) for step in pipeline.transform if step.route
+        ),
+        format=f"{pipeline.format}, numbers {pipeline.numbers}, {'with' if pipeline.tombstones else 'no'} tombstones",
+        transform=hashlib.sha256(msgspec.json.encode(steps)).hexdigest() if steps else "",
+    )

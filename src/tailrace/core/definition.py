@@ -1,0 +1,123 @@
+"""What a pipeline is, and what another file of its name would change. Pure.
+
+The definition that counts stands in the checkpoint topic (`DefinitionRecord`). A file may add to it at any time. What
+would stop a table that runs, send its changes elsewhere, or start one again that was left out is a `Conflict`: refused
+until an operator accepts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import msgspec
+
+from tailrace.core.checkpoint import DefinitionRecord, TableState
+from tailrace.core.view import View
+
+_RUNNING: frozenset[TableState] = frozenset({"streaming", "gap", "failed"})
+"""Not `off` and `missing`: taking such a table out of the file is what an operator is advised to do."""
+
+
+class Conflict(msgspec.Struct, frozen=True):
+    """What a new definition would do to a table."""
+
+    table: str
+    kind: Literal["stopped", "redirected", "resumed"]
+    before: tuple[str, ...] = ()
+    """The topics that its changes go to."""
+    after: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        match self.kind:
+            case "stopped":
+                return f"table {self.table} would be left out"
+            case "resumed":
+                return f"table {self.table}, which was left out, would be read again"
+            case "redirected":
+                return (
+                    f"the changes of table {self.table} would go to {_list(self.after)} instead of {_list(self.before)}"
+                )
+
+
+def wants(definition: DefinitionRecord, table: str) -> bool:
+    """Tell whether a definition names a table."""
+    return _matches(table, definition.tables) and not _matches(table, definition.exclude)
+
+
+def topics_of(definition: DefinitionRecord, table: str) -> tuple[str, ...]:
+    """Return the topics that a table's changes may go to, by name."""
+    routes = [route for route in definition.routes if not route.tables or _matches(table, route.tables)]
+    templates = {topic for route in routes for topic in route.topics} or {definition.topic}
+    return tuple(sorted(template.replace("{table}", table) for template in templates))
+
+
+def conflicts(view: View, definition: DefinitionRecord) -> tuple[Conflict, ...]:
+    """Return what `definition`, recorded now, would do to the tables that run.
+
+    A table runs when the view shows it so, or when the recorded definition names it and nobody has listed it yet: so
+    two files that start at the same moment do not both count as the first.
+    """
+    recorded = view.definition
+    running = {table for table, record in view.tables.items() if record.state in _RUNNING}
+    found = []
+    if recorded is not None:
+        running |= {table for table in recorded.tables if not _is_pattern(table) and table not in view.tables}
+        running = {table for table in running if wants(recorded, table)}
+        left_out = (table for table, record in view.tables.items() if record.state == "left out")
+        found = [
+            Conflict(table, "resumed") for table in left_out if wants(definition, table) and not wants(recorded, table)
+        ]
+    for table in running:
+        before = topics_of(recorded, table) if recorded is not None else ()
+        after = topics_of(definition, table)
+        if not wants(definition, table):
+            found.append(Conflict(table, "stopped", before))
+        elif before and before != after:
+            found.append(Conflict(table, "redirected", before, after))
+    return tuple(sorted(found, key=lambda conflict: conflict.table))
+
+
+def overruled_by(view: View, recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[Conflict, ...]:
+    """Return what a definition that was recorded after `mine` does otherwise: whoever works by `mine` must stop.
+
+    What it only adds is none, as long as `mine` would send its changes to the same topics.
+    """
+    found = []
+    for table in sorted(view.tables.keys() | {each for each in mine.tables if not _is_pattern(each)}):
+        before, after = topics_of(mine, table), topics_of(recorded, table)
+        if wants(mine, table) and not wants(recorded, table):
+            found.append(Conflict(table, "stopped", before))
+        elif wants(recorded, table) and before != after:
+            found.append(Conflict(table, "redirected", before, after))
+    return tuple(found)
+
+
+def differences(recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[str, ...]:
+    """Return in words what of `mine` differs from the recorded definition; nothing when both say the same."""
+    found = []
+    for words, name in (("source.tables", "tables"), ("source.exclude", "exclude")):
+        before, after = set(getattr(recorded, name)), set(getattr(mine, name))
+        if more := after - before:
+            found.append(f"{words} has {_list(sorted(more))} in addition")
+        if fewer := before - after:
+            found.append(f"{words} lacks {_list(sorted(fewer))}")
+    for words, name in (("topic", "topic"), ("format", "format")):
+        if getattr(recorded, name) != getattr(mine, name):
+            found.append(f"{words} is {getattr(mine, name)} instead of {getattr(recorded, name)}")
+    if recorded.routes != mine.routes or recorded.transform != mine.transform:
+        found.append("transform is another")
+    return tuple(found)
+
+
+def _matches(table: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(table, pattern) for pattern in patterns)
+
+
+def _is_pattern(table: str) -> bool:
+    return bool(set("*?") & set(table))
+
+
+def _list(texts: Iterable[str]) -> str:
+    return ", ".join(texts)

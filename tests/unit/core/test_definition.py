@@ -1,0 +1,81 @@
+"""Which changes of a pipeline's definition conflict with what runs, and who has to stop for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from support.checkpoints import BORN_MS, table, view_of
+from tailrace.core.checkpoint import DefinitionKey, DefinitionRecord, Route, TableState, Write
+from tailrace.core.definition import conflicts, differences, overruled_by
+from tailrace.core.discovery import leave_out
+from tailrace.core.view import View
+
+
+def definition(*tables: str, generation: int = 1, **fields: Any) -> DefinitionRecord:
+    said = {"exclude": (), "topic": "shop.{table}", "routes": (), "format": "debezium", "transform": ""}
+    return DefinitionRecord(generation=generation, tables=tables, **(said | fields))
+
+
+def view(recorded: DefinitionRecord | None, *writes: Write) -> View:
+    return view_of(4, *writes, *([Write(0, DefinitionKey(), recorded)] if recorded else []))
+
+
+def told(recorded: DefinitionRecord | None, mine: DefinitionRecord, *writes: Write) -> list[str]:
+    return [str(conflict) for conflict in conflicts(view(recorded, *writes), mine)]
+
+
+def test_adding_a_table_another_format_or_transformation_are_no_conflicts() -> None:
+    mine = definition("orders", "users", "log-*", format="item", transform="other")
+    assert told(definition("orders"), mine, table("orders")) == []
+    assert differences(definition("orders"), mine) == (
+        "source.tables has log-*, users in addition",
+        "format is item instead of debezium",
+        "transform is another",
+    )
+
+
+def test_a_table_that_runs_is_not_left_out() -> None:
+    assert told(definition("*"), definition("users"), table("orders")) == ["table orders would be left out"]
+    assert told(None, definition("users"), table("orders")) == ["table orders would be left out"]
+
+
+def test_a_table_that_runs_is_not_sent_elsewhere() -> None:
+    routed = definition("orders", routes=(Route(("ord*",), ("shop.a", "shop.b")),))
+    assert told(definition("orders"), routed, table("orders")) == [
+        "the changes of table orders would go to shop.a, shop.b instead of shop.orders"
+    ]
+    assert told(definition("orders"), definition("orders", topic="shop.{table}"), table("orders")) == []
+
+
+@pytest.mark.parametrize("state", ["off", "missing", "left out"])
+def test_a_table_that_does_not_run_may_be_taken_out(state: TableState) -> None:
+    assert told(definition("orders", "users"), definition("users"), table("orders", state=state)) == []
+
+
+def test_a_table_that_was_left_out_is_not_started_again_unasked() -> None:
+    left_out = table("orders", state="left out")
+    assert told(definition("users"), definition("users", "orders"), left_out) == [
+        "table orders, which was left out, would be read again"
+    ]
+
+
+def test_of_two_first_files_the_second_is_refused_although_nothing_was_listed() -> None:
+    assert told(definition("orders"), definition("users")) == ["table orders would be left out"]
+
+
+def test_a_lister_with_an_older_definition_leaves_out_nothing_that_the_newer_one_names() -> None:
+    shown = view(definition("orders", "users", generation=2), table("orders"), table("users"), table("gone"))
+    writes = leave_out(shown, lambda each: each == "orders", BORN_MS)
+    assert [write.key.table for write in writes if hasattr(write.key, "table")] == ["gone"]
+
+
+def test_whoever_is_overruled_stops_and_whoever_lacks_a_table_goes_on() -> None:
+    mine = definition("orders", "users")
+    shown = view(None, table("orders"), table("users", state="left out"))
+    assert overruled_by(shown, definition("orders", "users", "more"), mine) == ()
+    (stopped,) = overruled_by(shown, definition("orders"), mine)
+    assert (stopped.table, stopped.kind) == ("users", "stopped")
+    both = overruled_by(shown, definition("orders", "users", topic="other.{table}"), mine)
+    assert [(each.table, each.kind) for each in both] == [("orders", "redirected"), ("users", "redirected")]
