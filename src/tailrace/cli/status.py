@@ -45,7 +45,7 @@ def status(
     \b
     Example:
       tailrace status pipeline.yaml --watch
-      tailrace status --name tailrace --bootstrap localhost:9092
+      tailrace status --name tailrace-orders --bootstrap localhost:9092
     """
     import msgspec
 
