@@ -15,6 +15,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tailrace.core.lane_report import LOST
 from tailrace.local.dynamodb import CREDENTIALS
 from tailrace.local.service import Watchdog, free_ports, hold, start_watched
 
@@ -131,7 +132,7 @@ def _metrics(text: str) -> WorkerMetrics:
     lanes = samples.get("tailrace_lanes", [])
     shards = samples.get("tailrace_shards", [])
     return WorkerMetrics(
-        lanes=int(sum(count for _, count in lanes)),
+        lanes=int(sum(count for labels, count in lanes if labels["state"] != LOST)),
         active_lanes=int(sum(count for labels, count in lanes if labels["state"] == "active")),
         tables=tuple(sorted({labels["table"] for labels, _ in shards if labels["state"] in _READS})),
         published=int(sum(count for _, count in samples.get("tailrace_changes_published_total", []))),
