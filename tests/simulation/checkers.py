@@ -153,6 +153,10 @@ class Checker:
                 self._see_lineage(ShardRef(stream, shard_id), record)
             case ["checkpoint", stream, shard_id]:
                 self._see_checkpoint(ShardRef(stream, shard_id), record)
+            case ["table", table]:
+                require(
+                    record is None or record["state"] != "left out", f"{table} is left out, and a newer file names it"
+                )
             case ["accept", table]:
                 self._see_acceptance(table, record)
 

@@ -276,10 +276,10 @@ class Encoder:
         return Message(change.keys, change.after)
 
 
-def definition(tables: list[str]) -> DefinitionRecord:
+def definition(tables: list[str], generation: int = 0) -> DefinitionRecord:
     """The definition of a pipeline of these tables."""
     return DefinitionRecord(
-        generation=0,
+        generation=generation,
         tables=tuple(tables),
         exclude=(),
         topic=f"{PIPELINE}.{{table}}",
@@ -292,12 +292,12 @@ def definition(tables: list[str]) -> DefinitionRecord:
 class SimulatedParts:
     """What the worker is built of."""
 
-    def __init__(self, around: Surroundings) -> None:
+    def __init__(self, around: Surroundings, tables: list[str]) -> None:
         self.name = PIPELINE
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
         self.reader_count = 0
-        self.definition = definition(around.patterns)
+        self.definition = definition(tables)
         self.reader: ShardReader = around.source.reader
         self.converter = Converter(
             Encoder(),
@@ -309,6 +309,7 @@ class SimulatedParts:
             errors_fail=around.lane_options.errors_fail,
         )
         self._around = around
+        self._tables = tables
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         return LaneProducer(
@@ -331,8 +332,8 @@ class SimulatedParts:
             engine,
             self._around.source.lister,
             incarnation,
-            table_names=lambda: self._around.patterns,
-            wanted=lambda _table: True,
+            table_names=lambda: self._tables,
+            wanted=self._tables.__contains__,
             start=self._around.start,
             interval_s=LISTER_INTERVAL_S,
             prepare_table=lambda _: None,
@@ -367,8 +368,12 @@ class Observed:
 class SimulatedWorker(Worker):
     """One worker: the product's, driven by simulated time."""
 
-    def __init__(self, host: WorkerHost, around: Surroundings, version: int, *, clock_off_ms: int) -> None:
-        super().__init__(SimulatedParts(around), Observed(around))
+    def __init__(
+        self, host: WorkerHost, around: Surroundings, version: int, *, tables: list[str], clock_off_ms: int
+    ) -> None:
+        """`tables` are those that its file names."""
+        super().__init__(SimulatedParts(around, tables), Observed(around))
+        self.tables = tables
         host.worker = self
         self._host = host
         self.owner = host.name

@@ -20,9 +20,10 @@ from simulation.workers import (
     SimulatedWorker,
     Surroundings,
     WorkerHost,
+    definition,
     simulated_runtime,
 )
-from tailrace.core.checkpoint import AcceptKey, GapAccepted, Start, encode_key, encode_record
+from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record
 from tailrace.core.lane import LaneOptions
 from tailrace.core.pacing import Backoff, Pacing
 
@@ -50,6 +51,7 @@ class World:
         self._group = Group(schedule, rng, faults, LANE_COUNT)
         self.checker = Checker(self._source, checkpoint_topic=CHECKPOINTS, dead_letters_topic=DEAD_LETTERS)
         self._is_mended = False
+        self._is_settling = False
         self._versions = [1, 1]
         """What a worker that starts may write: now, and with the fault of a newer version."""
         self._start: Start = rng.choice(["TRIM_HORIZON", "TRIM_HORIZON", "LATEST"])
@@ -79,6 +81,12 @@ class World:
             )
         self._names = itertools.count(1)
         self._workers: list[SimulatedWorker] = []
+        self._files = random.Random(f"files of {seed}")  # of its own, so that most histories stay what they were
+        self._has_old_files = len(tables) == 2 and self._files.random() < 0.2
+        """Some workers start with an older file, that lacks a table of the recorded definition."""
+        if self._has_old_files:
+            key, record = encode_key(DefinitionKey()), encode_record(definition(tables, generation=1))
+            self._broker.write((CHECKPOINTS, 0), Message(key, record, []))
         for table in tables:
             self._source.add_table(table, [f"{table}/{n}" for n in range(5)], rng.randint(1, 3))
 
@@ -178,7 +186,11 @@ class World:
         host = WorkerHost(f"worker-{next(self._names)}", self._schedule, self._nap_ms)
         clock_off_ms = self._rng.choice([0, self._rng.randint(-2_000, 2_000)])
         self._tell(host.name, f"starts, version {version}, its clock is {clock_off_ms} ms off")
-        self._workers.append(SimulatedWorker(host, self._around, version, clock_off_ms=clock_off_ms))
+        tables = self._around.patterns
+        if self._has_old_files and not self._is_settling and self._files.random() < 0.4:
+            tables = tables[:1]
+            self.coverage.happened("older file")
+        self._workers.append(SimulatedWorker(host, self._around, version, tables=tables, clock_off_ms=clock_off_ms))
 
     def _alive(self) -> list[SimulatedWorker]:
         self._workers = [worker for worker in self._workers if not worker.host.is_dead]
@@ -261,11 +273,12 @@ class World:
         """End the faults, and do what an operator would: mend what stops shards, end workers that cannot go on."""
         self._tell("world", "the faults stop")
         self.faults.stop()
+        self._is_settling = True
         self._broker.refused_topics.clear()
         errors_fail = self._around.lane_options.errors_fail
         self._is_mended = self._source.is_mended = errors_fail
         for worker in self._alive():
-            if errors_fail or worker.version < self._versions[0]:
+            if errors_fail or worker.version < self._versions[0] or worker.tables != self._around.patterns:
                 worker.stop()
             if worker.host.is_asleep:
                 worker.host.wake()
