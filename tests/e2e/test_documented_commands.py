@@ -43,9 +43,12 @@ STOP_TIMEOUT_S = 10.0
 VISIBLE_TIMEOUT_S = 60.0
 
 COVERED = {
-    "make demo": "test_make_runs_the_commands_that_are_tested_elsewhere",
-    "make test": "test_make_runs_the_commands_that_are_tested_elsewhere",
-    "pip install tailrace": "test_package.py installs the wheel",
+    "pip install 'tailrace[local]'": "test_package.py installs the wheel",
+    "pip install 'tailrace[local] @ git+https://github.com/tailrace/tailrace'": "test_package.py installs the source",
+    "tailrace local up --sample": "test_tutorial.py",
+    "tailrace tail pipeline.yaml --from beginning --limit 6": "test_tutorial.py",
+    "tailrace tail pipeline.yaml --from beginning --key mine --limit 1": "test_tutorial.py",
+    "tailrace status pipeline.yaml": "test_tutorial.py",
     "tailrace demo": "test_demo.py",
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",

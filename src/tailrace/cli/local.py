@@ -27,6 +27,12 @@ def up(
     dynamodb_port: Annotated[
         int | None, typer.Option(min=1, max=65535, help="DynamoDB's port.", show_default="a free one")
     ] = None,
+    sample: Annotated[
+        bool,
+        typer.Option(
+            "--sample", help="Also make a table with a few changes, and write pipeline.yaml, which streams it."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Start both services, empty, and leave them running.
@@ -35,6 +41,7 @@ def up(
 
     \b
     Example:
+      tailrace local up --sample
       tailrace local up --kafka-port 9092 --dynamodb-port 8000
     """
     from tailrace.cli.downloads import download_progress
@@ -42,7 +49,11 @@ def up(
 
     with download_progress() as progress:
         services, started = state.up(kafka_port=kafka_port, dynamodb_port=dynamodb_port, progress=progress)
-    _show(services, "started" if started else "already running", as_json)
+    word = "started" if started else "already running"
+    if sample:
+        _make_sample(services, word, as_json)
+    else:
+        _show(services, word, as_json)
 
 
 @app.command()
@@ -72,6 +83,36 @@ def status(as_json: Json = False) -> None:
     _show(state.status(), "running", as_json)
 
 
+def _make_sample(services: state.RunningServices, word: str, as_json: bool) -> None:
+    """Make the sample, and show what to type next."""
+    from tailrace.local import sample
+
+    sample.write_file(sample.pipeline_text(services.bootstrap_servers, services.endpoint_url))
+    seeded = sample.seed(services.endpoint_url)
+    if as_json:
+        _show(services, word, as_json)
+        return
+    typer.echo(
+        f"{word}: Kafka at {services.bootstrap_servers}, DynamoDB Local at {services.endpoint_url}\n"
+        f"wrote {sample.FILE}; table {sample.TABLE} "
+        + (f"has a stream with {sample.CHANGES} changes\n" if seeded else "was there already\n")
+        + "\n"
+        "Next, to stream the table until Ctrl-C:\n"
+        f"  export {_environment()}\n"
+        f"  tailrace run {sample.FILE}\n"
+        "In another terminal, to see what is in Kafka:\n"
+        f"  tailrace tail {sample.FILE} --from beginning\n"
+        "To stop both services and drop their data: tailrace local down"
+    )
+
+
+def _environment() -> str:
+    """Return the variables that AWS clients need here, as a shell takes them."""
+    from tailrace.local.dynamodb import CREDENTIALS
+
+    return " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
+
+
 def _show(services: state.RunningServices | None, word: str, as_json: bool) -> None:
     from tailrace.local.dynamodb import CREDENTIALS
 
@@ -87,16 +128,22 @@ def _show(services: state.RunningServices | None, word: str, as_json: bool) -> N
     elif services is None:
         typer.echo("not running; `tailrace local up` starts it")
     else:
-        environment = " ".join(f"{name}={value}" for name, value in CREDENTIALS.items())
+        from tailrace.local.sample import pipeline_text
+
+        file = pipeline_text(services.bootstrap_servers, services.endpoint_url)
         typer.echo(
             f"{word}\n"
             f"  bootstrap.servers  {services.bootstrap_servers}\n"
             f"  endpoint_url       {services.endpoint_url}\n"
             f"  logs and data      {services.folder}\n"
             "\n"
-            "DynamoDB Local keeps tables in memory and accepts any credentials. To stream a table of it:\n"
-            f"  export {environment}\n"
-            f"  tailrace run --table orders --bootstrap {services.bootstrap_servers} "
-            f"--endpoint-url {services.endpoint_url}\n"
+            "DynamoDB Local keeps tables in memory and accepts any credentials. A pipeline file for a table of it:\n"
+            "\n"
+            f"{file}"
+            "\n"
+            "To stream it:\n"
+            f"  export {_environment()}\n"
+            "  tailrace run pipeline.yaml\n"
+            "A table with a few changes, and this file: tailrace local up --sample\n"
             "To stop: tailrace local down"
         )

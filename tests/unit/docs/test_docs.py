@@ -69,3 +69,33 @@ def test_every_state_notice_and_failure_is_documented(words: list[str | StrEnum]
 def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+LINKS = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+PLACES = ("https://github.com/tailrace/tailrace/blob/main/", "https://raw.githubusercontent.com/tailrace/tailrace/main/")
+
+
+def test_every_link_of_the_readme_is_absolute_as_the_package_page_needs_and_leads_to_a_file() -> None:
+    assert len(LINKS) > 20
+    for link in LINKS:
+        (path,) = (link.removeprefix(place).partition("#")[0] for place in PLACES if link.startswith(place))
+        assert (ROOT / path).is_file(), link
+
+
+@pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *DOCS.glob("*.md")], ids=lambda page: page.name)
+def test_every_anchor_of_a_link_is_a_heading(page: Path) -> None:
+    links = re.findall(r"\]\((?:" + "|".join(map(re.escape, PLACES)) + r")?([^)#:]*)#([^)]+)\)", page.read_text())
+    for target, anchor in links:
+        path = ROOT / target if page.name == "README.md" else page.parent / target if target else page
+        assert anchor in anchors(path), f"{target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS / "index.md").read_text()
+    assert [page.name for page in DOCS.glob("*.md") if page.name != "index.md" and f"({page.name}" not in index] == []
