@@ -72,7 +72,10 @@ def test_every_link_between_pages_leads_somewhere(page: Path) -> None:
 
 
 LINKS = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
-PLACES = ("https://github.com/tailrace/tailrace/blob/main/", "https://raw.githubusercontent.com/tailrace/tailrace/main/")
+PLACES = (
+    "https://github.com/tailrace/tailrace/blob/main/",
+    "https://raw.githubusercontent.com/tailrace/tailrace/main/",
+)
 
 
 def test_every_link_of_the_readme_is_absolute_as_the_package_page_needs_and_leads_to_a_file() -> None:
