@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import msgspec
+import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AclOperation, AdminClient, ResourceType
 from confluent_kafka.cimpl import NewTopic
@@ -34,6 +35,8 @@ LETTER_MAX_BYTES = 340_000
 TOO_LARGE = 300_000
 SORELY_TOO_LARGE = 390_000
 """Too large for a dead letter too."""
+KAFKAS_MAX_BYTES = 1_048_588
+"""What a topic takes that nobody has given a `max.message.bytes`."""
 
 
 def make_topic(pipeline: Bench, topic: str, *, partitions: int, max_bytes: int) -> None:
@@ -49,6 +52,13 @@ def put(pipeline: Bench, table: str, name: str, size: int) -> None:
         "version": {"N": "1"},
         "body": {"S": base64.b64encode(random.Random(name).randbytes(size * 3 // 4)).decode()},
     }
+    pipeline.dynamodb.put_item(TableName=table, Item=item)
+
+
+def put_random(pipeline: Bench, table: str, name: str, number: int, size: int = 400_000) -> None:
+    """Write an item of random bytes: both images of an update of 400,000 are more than a megabyte in JSON."""
+    body = random.Random(f"{name}-{number}").randbytes(size)
+    item = {"id": {"S": name}, "version": {"N": str(number)}, "body": {"B": body}}
     pipeline.dynamodb.put_item(TableName=table, Item=item)
 
 
@@ -104,6 +114,34 @@ def test_records_that_are_too_large_become_dead_letters_and_nothing_else_does(be
         assert bare or b'"x' not in (letter.value() or b"")[:1]
         assert bare or told["tailrace.sequence"].encode() in (letter.value() or b"")
     assert found == expected
+
+
+@pytest.mark.parametrize("codec", ["lz4", "none"])
+def test_records_above_a_megabyte_hold_their_lane_up_for_seconds(bench: Callable[..., Bench], codec: str) -> None:
+    pipeline = bench(tables=2, items=20, tuning={"compression.type": codec}, settings={"lanes": 1})
+    for topic in pipeline.topics:
+        make_topic(pipeline, topic, partitions=1, max_bytes=KAFKAS_MAX_BYTES)
+    large = pipeline.tables[0]
+    worker = pipeline.worker()
+    pipeline.workload.run(30)
+    pipeline.wait_complete()
+    for number in range(16):
+        put_random(pipeline, large, "large", number)
+        pipeline.workload.run(2)
+    put_random(pipeline, large, "other", 0)
+    put_random(pipeline, large, "x", 0, size=10)
+    pipeline.wait_complete(timeout_s=60)
+    wait_for("every large record is a dead letter", lambda: len(letters(pipeline)) >= 15, timeout_s=60)
+    published = read_committed(pipeline.kafka, pipeline.topic(large))
+    assert [name_of(record) for record in published if name_of(record) in {"large", "other", "x"}].count("large") == 1
+    assert {"other", "x"} <= {name_of(record) for record in published}
+    sequences = [int(headers(letter)["tailrace.sequence"]) for letter in letters(pipeline)]
+    assert len(sequences) == 15
+    assert sequences == sorted(sequences)
+    assert len(worker.logged("record set aside", table=large)) == 15
+    if codec == "none":
+        assert worker.logged("lane lost") == [], "what is surely too large is never sent"
+    pipeline.stop_workers()
 
 
 def test_with_errors_fail_only_the_shard_of_the_refused_record_stops(bench: Callable[..., Bench]) -> None:

@@ -26,6 +26,7 @@ from simulation.broker import (
 )
 from simulation.faults import Faults
 from simulation.simulated_time import Host, Killed, Process, sleep
+from tailrace.kafka.topic_limits import size_of
 
 _T = TypeVar("_T")
 
@@ -50,8 +51,15 @@ Translate = Callable[[bytes], bytes]
 class _Delivered:
     """What the client shows of a message in its delivery report."""
 
-    def __init__(self, message: Message) -> None:
+    def __init__(self, place: Partition, message: Message) -> None:
+        self._place = place
         self._message = message
+
+    def topic(self) -> str:
+        return self._place[0]
+
+    def partition(self) -> int:
+        return self._place[1]
 
     def key(self) -> bytes | None:
         return self._message.key
@@ -133,8 +141,9 @@ class ModelProducer:
         faults: Faults,
         checkpoint_topic: str,
         translate: Translate,
+        batch_bytes: int,
     ) -> None:
-        """`translate` makes a checkpoint record's value what this worker's version would write."""
+        """`batch_bytes` is its `batch.size`; `translate` makes a checkpoint record's value what this worker's version would write."""
         self.epoch = -1
         self._broker = broker
         self._network = network
@@ -143,6 +152,7 @@ class ModelProducer:
         self._faults = faults
         self._checkpoint_topic = checkpoint_topic
         self._translate = translate
+        self._batch_bytes = batch_bytes
         self._queue: defaultdict[Partition, list[tuple[Message, OnDelivery]]] = defaultdict(list)
         self._partitions: set[Partition] = set()
         self._fatal: KafkaError | None = None
@@ -194,11 +204,14 @@ class ModelProducer:
         return 0
 
     def flush(self, timeout_s: float) -> int:
+        """Send what is queued; what stays behind a failed batch is waited for in vain."""
         if self._buffer_stays_full:
-            sleep(timeout_s * 1000, "Flush")
+            sleep(max(1.0, timeout_s * 20_000), "Flush")
         else:
             self._send()
-        return 0
+            if self._queue:
+                sleep(max(1.0, timeout_s * 1000), "Flush")
+        return sum(map(len, self._queue.values()))
 
     def commit_transaction(self, timeout_s: float) -> None:
         self.flush(timeout_s)
@@ -228,7 +241,7 @@ class ModelProducer:
         self._queue.clear()
 
     def _send(self) -> None:
-        """Send what is queued, a batch for each partition; after a failure what is left is not sent."""
+        """Send what is queued, batch by batch; after a failure what is left is never sent."""
         epoch = self.epoch
         while self._queue and self._failed is None:
             added = self._queue.keys() - self._partitions
@@ -236,10 +249,9 @@ class ModelProducer:
                 if added:
                     self._network.call("AddPartitions", partial(self._add, epoch, set(added)))
                     self._partitions |= added
-                partition = next(iter(self._queue))
-                batch = [message for message, _ in self._queue[partition]]
+                partition, batch = self._next_batch()
                 self._network.call("Produce", partial(self._produce, epoch, partition, batch))
-                self._queue.pop(partition, None)
+                self._take(len(batch))
             except NotAuthorizedError as error:
                 self._failed = KafkaError(_CODES[type(error)])
             except BrokerError as error:
@@ -247,7 +259,28 @@ class ModelProducer:
                 self._report(KafkaError(_CODES[type(error)]))
             except UnansweredError:
                 self._report(KafkaError(KafkaError._MSG_TIMED_OUT))
-        self._queue.clear()
+
+    def _next_batch(self) -> tuple[Partition, list[Message]]:
+        """As librdkafka does: one record, and more while they are not larger than `batch.size` together."""
+        partition = next(iter(self._queue))
+        batch: list[Message] = []
+        size = 0
+        for message, _ in self._queue[partition]:
+            size += size_of(message.key, message.value, message.headers)
+            if batch and size > self._batch_bytes:
+                break
+            batch.append(message)
+        return partition, batch
+
+    def _take(self, count: int) -> list[tuple[Message, OnDelivery]]:
+        """Take so many messages of the first partition off the queue."""
+        partition = next(iter(self._queue))
+        taken, left = self._queue[partition][:count], self._queue[partition][count:]
+        if left:
+            self._queue[partition] = left
+        else:
+            del self._queue[partition]
+        return taken
 
     def _add(self, epoch: int, partitions: set[Partition]) -> None:
         self._broker.add_partitions(self._id, epoch, partitions)
@@ -258,8 +291,9 @@ class ModelProducer:
     def _report(self, error: KafkaError) -> None:
         """Tell of a batch that failed."""
         self._failed = error
-        for message, on_delivery in self._queue.pop(next(iter(self._queue)), []):
-            on_delivery(error, _Delivered(message))
+        partition, batch = self._next_batch()
+        for message, on_delivery in self._take(len(batch)):
+            on_delivery(error, _Delivered(partition, message))
 
     def _refused(self, error: BrokerError) -> KafkaException:
         refusal = KafkaError(_CODES[type(error)])

@@ -35,11 +35,12 @@ from tailrace.core.outbox import Outbox
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Reading
-from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.refusals import RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 from tailrace.kafka import lane_producer
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.runtime import lister
 from tailrace.runtime.lane_runner import LaneRunner
 
@@ -136,7 +137,7 @@ def page_split_across_commits() -> Iterator[None]:
         if half == 0:
             return transaction
         first = msgspec.structs.replace(entry.page, records=entry.page.records[:half])
-        rest = msgspec.structs.replace(entry.page, records=entry.page.records[half:], set_aside={}, alone=frozenset())
+        rest = msgspec.structs.replace(entry.page, records=entry.page.records[half:], set_aside={})
         outbox._waiting.appendleft(type(entry)(**{**vars(entry), "page": rest}))
         outbox._count(rest, 1)
         outbox._note_age(now_ms)
@@ -272,14 +273,18 @@ def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
         yield
 
 
+replace("every_refused_record_taken_for_too_large", lane_producer._Failure, "size_bytes", 1 << 40)
+replace("batches_never_smaller_after_a_refusal", TopicLimits, "refused", lambda *_: None)
+replace("records_known_to_be_too_large_forgotten", RefusedRecords, "note_marks", lambda *_: [])
+
+
 @mutation
-def every_refused_record_taken_for_too_large() -> Iterator[None]:
-    original = RefusedRecords.note
-
-    def note(refused: RefusedRecords, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
-        return original(refused, page, index, reason, sure=True)
-
-    with patch.object(RefusedRecords, "note", note):
+def refusals_forgotten_behind_a_failed_batch() -> Iterator[None]:
+    """It waits past the first failure, and then only knows that the time ran out."""
+    with (
+        patch.object(LaneProducer, "_check_delivery", lambda _: None),
+        patch.object(LaneProducer, "_refusals", lambda *_: ((), False)),
+    ):
         yield
 
 

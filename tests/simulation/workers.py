@@ -27,13 +27,14 @@ from tailrace.core.change import Change, Message
 from tailrace.core.checkpoint import DefinitionRecord, Start, Write
 from tailrace.core.lane import Lane, LaneOptions
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
-from tailrace.core.page import Page
+from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
 from tailrace.kafka import clients, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.runtime import lane_runner, lister, worker
 from tailrace.runtime.clock import Clock
 from tailrace.runtime.converter import Converter
@@ -66,6 +67,8 @@ class Surroundings(msgspec.Struct):
     """Hears what each host does; None when nobody listens."""
     lane_count: int
     lane_options: LaneOptions
+    too_large: Callable[[str, bytes | None], bool]
+    """What workers know of a record's size before it is sent, by topic and value."""
     start: Start
     patterns: list[str]
 
@@ -289,6 +292,21 @@ def definition(tables: list[str], generation: int = 0) -> DefinitionRecord:
     )
 
 
+class ModelLimits(TopicLimits):
+    """Knows what a broker of the model takes that goes by what a record is, not by its size."""
+
+    def __init__(self, too_large: Callable[[str, bytes | None], bool]) -> None:
+        super().__init__({})
+        self._too_large = too_large
+
+    @property
+    def ordinary_bytes(self) -> int:
+        return 0
+
+    def why_too_large(self, record: Outgoing) -> str | None:
+        return "known to be too large" if self._too_large(record.topic, record.value) else None
+
+
 class SimulatedParts:
     """What the worker is built of."""
 
@@ -299,6 +317,7 @@ class SimulatedParts:
         self.reader_count = 0
         self.definition = definition(tables)
         self.reader: ShardReader = around.source.reader
+        self._limits = ModelLimits(around.too_large)
         self.converter = Converter(
             Encoder(),
             pipeline=PIPELINE,
@@ -307,6 +326,7 @@ class SimulatedParts:
             dead_letters_topic=DEAD_LETTERS,
             tombstones=False,
             errors_fail=around.lane_options.errors_fail,
+            limits=self._limits,
         )
         self._around = around
         self._tables = tables
@@ -319,6 +339,7 @@ class SimulatedParts:
             checkpoint_topic=CHECKPOINTS,
             dead_letters_topic=DEAD_LETTERS,
             properties={"transaction.timeout.ms": "12000"},
+            limits=self._limits,
         )
 
     def follower(self) -> Follower:
@@ -411,6 +432,7 @@ class SimulatedWorker(Worker):
             faults=around.faults,
             checkpoint_topic=CHECKPOINTS,
             translate=self._write_version,
+            batch_bytes=int(own["batch.size"]),
         )
 
     def make_consumer(self) -> ModelConsumer:

@@ -67,6 +67,7 @@ class World:
             tell=self._tell if trace else None,
             lane_count=LANE_COUNT,
             lane_options=_options(errors_fail=rng.random() < 0.25, linger_ms=rng.choice([60, 500])),
+            too_large=self._too_large if rng.random() < 0.5 else lambda *_: False,
             start=self._start,
             patterns=tables,
         )
@@ -228,8 +229,11 @@ class World:
         self._schedule.after(self._rng.randint(3_000, 15_000), lambda: self._broker.refused_topics.discard(topic))
 
     def _refuses(self, topic: str, message: Message) -> bool:
+        return self._too_large(topic, message.value)
+
+    def _too_large(self, topic: str, value: bytes | None) -> bool:
         """Say whether a record is too large; a dead letter's kind is known by its value, too."""
-        words = (message.value or b"").split(b" ")
+        words = (value or b"").split(b" ")
         is_letter = topic == DEAD_LETTERS
         return not self._is_mended and words[-1] in ({b"colossal"} if is_letter else {b"huge", b"colossal"})
 

@@ -120,7 +120,9 @@ class ShardDelivery:
 
     def _marked(self, page: Page) -> Page:
         """Give what of a page is still to be published, with what is known of its records."""
-        return self._refused.apply(page.without_repeats(self.sequence), stop=self._errors_fail)
+        page = page.without_repeats(self.sequence)
+        self._refused.note_marks(page)
+        return self._refused.apply(page, stop=self._errors_fail)
 
     def _checkpoint(self, page: Page, now_ms: int) -> Write:
         checkpoint = Checkpoint(
@@ -170,8 +172,6 @@ class ShardDelivery:
         """Remember which records the broker refused for their size: the next try is another one."""
         sent = self._marked(page)
         learned = [
-            self._refused.note(sent, refusal.record, refusal.reason, sure=refusal.alone)
-            for refusal in lost.refusals
-            if refusal.too_large
+            self._refused.note(sent, refusal.record, refusal.reason) for refusal in lost.refusals if refusal.too_large
         ]
-        return any(one is not Learned.NOTHING for one in learned)
+        return lost.learned or any(one is not Learned.NOTHING for one in learned)

@@ -243,7 +243,7 @@ class Lane:
             self.state = LaneState.RELEASED
             commands.append(Released())
             return
-        has_learned = self._note_refusals(event, commands, now_ms)
+        has_learned = self._note_refusals(event, commands, now_ms) or event.learned
         self._losses += not has_learned
         pause_ms = 0 if has_learned else self._options.retake_backoff.pause_ms(self._losses, self._jitter())
         self._deadline_ms = now_ms + (self._options.fenced_pause_ms if event.fenced else pause_ms)
@@ -260,7 +260,7 @@ class Lane:
             page = self.outbox.page_under_way(refusal.page)
             learned = Learned.NOTHING
             if refusal.too_large:
-                learned = self._refused.note(page, refusal.record, refusal.reason, sure=refusal.alone)
+                learned = self._refused.note(page, refusal.record, refusal.reason)
             if learned is Learned.TOO_LARGE:
                 self._notice(commands, NoticeKind.SET_ASIDE, page.shard, refusal.reason)
             if learned is Learned.NOTHING:
@@ -384,6 +384,8 @@ class Lane:
             detail = f"after {reading.failures} failures"
             self._notice(commands, NoticeKind.READ_RECOVERED, reading.shard, detail)
         page = event.page.without_repeats(reading.sequence)
+        for reason in self._refused.note_marks(page):
+            self._notice(commands, NoticeKind.SET_ASIDE, page.shard, reason)
         page = self._refused.apply(page, stop=self._options.errors_fail)
         closed = bool(self._view.children_of(page.shard))
         reading.took(page, now_ms, self._options.pacing, closed=closed)

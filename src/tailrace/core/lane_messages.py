@@ -44,15 +44,11 @@ class Committed(Event, frozen=True):
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """The broker refused one record of a transaction: for its size, or (`too_large` false) its whole topic.
-
-    `alone`: it was the only record of its batch, so it is surely this one that is too large.
-    """
+    """The broker refused one record of a transaction: for its size, or (`too_large` false) its whole topic."""
 
     page: int
     record: int
     too_large: bool
-    alone: bool
     reason: str
 
 
@@ -69,6 +65,8 @@ class ProducerLost(Event, frozen=True):
     refusals: tuple[Refusal, ...] = ()
     denied: bool = False
     """The broker refuses the lane itself, and will until somebody mends what `reason` names."""
+    learned: bool = False
+    """The next producer will send in smaller batches: there is no reason to wait before it is made."""
 
 
 class PageRead(Event, frozen=True):

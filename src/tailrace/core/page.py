@@ -26,7 +26,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """Why the broker refused a record; `bare` when even its dead letter was too large and goes without a value."""
+    """Why a record is too large for its topic; `bare` when even its dead letter is, and goes without a value."""
 
     reason: str
     bare: bool = False
@@ -38,8 +38,7 @@ class Page(msgspec.Struct, frozen=True):
     `change_count` counts the changes read, `dropped_count` those of them that a transformation dropped, `native_count`
     those that the native transcoder converted.
     `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
-    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place; the records
-    of `alone` are sent each in a batch of its own.
+    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place.
     """
 
     shard: ShardRef
@@ -56,10 +55,12 @@ class Page(msgspec.Struct, frozen=True):
     native_count: int = 0
     stop: str | None = None
     set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
-    alone: frozenset[int] = frozenset()
 
     def cut_before(self, index: int, why: str) -> Page:
-        """Give the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`."""
+        """Give the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`.
+
+        No record before it is to be set aside.
+        """
         sequence = self.records[index].sequence
         kept = [record for record in self.records[:index] if record.sequence != sequence]
         last = kept[-1] if kept else None
@@ -72,6 +73,7 @@ class Page(msgspec.Struct, frozen=True):
             last_sequence=last.sequence if last else None,
             last_created_ms=last.timestamp_ms if last else None,
             stop=why,
+            set_aside={},
         )
 
     def without_repeats(self, sequence: str | None) -> Page:
@@ -79,6 +81,7 @@ class Page(msgspec.Struct, frozen=True):
         if self.first_sequence is None or is_after(self.first_sequence, sequence):
             return self
         kept = [record for record in self.records if is_after(record.sequence, sequence)]
+        passed = len(self.records) - len(kept)
         advanced = self.last_sequence is not None and is_after(self.last_sequence, sequence)
         return msgspec.structs.replace(
             self,
@@ -87,6 +90,7 @@ class Page(msgspec.Struct, frozen=True):
             dropped_count=0,
             first_sequence=kept[0].sequence if kept else None,
             last_sequence=self.last_sequence if advanced else sequence,
+            set_aside={index - passed: mark for index, mark in self.set_aside.items() if index >= passed},
         )
 
 

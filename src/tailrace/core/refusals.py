@@ -1,7 +1,7 @@
-"""Records that the broker refuses for their size: remembered over the takings of a lane until they are past.
+"""Records that are too large for their topics: remembered over the takings of a lane until they are past.
 
-The broker refuses a whole batch for one record, so the first refusal only gives suspects. They are sent again each
-alone; one that is refused alone is set aside: a dead letter takes its place, first with the record, then bare.
+Some are known to be before they are sent: the page that brings them is marked. The broker refuses the others, each in a
+batch of its own. A dead letter takes the record's place, first with the source's record in it, then bare.
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ _Identity = tuple[str, int]
 class Learned(Enum):
     """What a refusal tells of a record."""
 
-    SUSPECT = auto()
-    """It may be too large: it is sent alone from now on."""
     TOO_LARGE = auto()
-    """It is: a dead letter takes its place."""
+    """It is too large: a dead letter takes its place."""
     LETTER_TOO_LARGE = auto()
     """Even the dead letter is: it goes bare."""
     NOTHING = auto()
@@ -32,49 +30,50 @@ class Learned(Enum):
 
 
 class RefusedRecords:
-    """What is known of the refused records of one lane."""
+    """What is known of the records of one lane that are too large."""
 
     def __init__(self) -> None:
-        self._suspects: defaultdict[ShardRef, set[_Identity]] = defaultdict(set)
         self._set_aside: defaultdict[ShardRef, dict[_Identity, SetAside]] = defaultdict(dict)
 
-    def note(self, page: Page, index: int, reason: str, *, sure: bool) -> Learned:
-        """Note a refusal. `sure`: the record was alone in its batch."""
+    def note(self, page: Page, index: int, reason: str) -> Learned:
+        """Note that the broker refused a record for its size."""
+        known = self._set_aside[page.shard]
         identity = _identity(page, index)
-        if not sure:
-            is_new = identity not in self._suspects[page.shard]
-            self._suspects[page.shard].add(identity)
-            return Learned.SUSPECT if is_new else Learned.NOTHING
-        before = self._set_aside[page.shard].get(identity)
-        self._set_aside[page.shard][identity] = SetAside(before.reason if before else reason, bare=before is not None)
+        before = known.get(identity)
+        known[identity] = SetAside(before.reason if before else reason, bare=before is not None)
         if before is None:
             return Learned.TOO_LARGE
         return Learned.NOTHING if before.bare else Learned.LETTER_TOO_LARGE
 
+    def note_marks(self, page: Page) -> list[str]:
+        """Note what the page says of its records; give the reasons of those that were not known."""
+        reasons = []
+        for index, mark in page.set_aside.items():
+            known, identity = self._set_aside[page.shard], _identity(page, index)
+            if identity not in known:
+                known[identity] = mark
+                reasons.append(mark.reason)
+        return reasons
+
     def apply(self, page: Page, *, stop: bool) -> Page:
         """Mark the page's known records; with `stop` cut the page before the first one that is to be set aside."""
-        suspects, set_aside = self._suspects.get(page.shard), self._set_aside.get(page.shard)
-        if not suspects and not set_aside:
+        known = self._set_aside.get(page.shard)
+        if not known:
             return page
         identities = [_identity(page, index) for index in range(len(page.records))]
-        marks = {i: set_aside[one] for i, one in enumerate(identities) if set_aside and one in set_aside}
-        alone = frozenset(i for i, one in enumerate(identities) if suspects and one in suspects)
+        marks = {index: known[identity] for index, identity in enumerate(identities) if identity in known}
         if stop and marks:
             first = min(marks)
-            cut = page.cut_before(first, marks[first].reason)
-            return msgspec.structs.replace(cut, alone=frozenset(i for i in alone if i < len(cut.records)))
-        return msgspec.structs.replace(page, set_aside=marks, alone=alone)
+            return page.cut_before(first, marks[first].reason)
+        return msgspec.structs.replace(page, set_aside=marks)
 
     def forget(self, shard: ShardRef, sequence: str | None) -> None:
         """Forget what is published: all records of `shard` up to `sequence`."""
-        if sequence is None:
+        if sequence is None or shard not in self._set_aside:
             return
-        suspects = {one for one in self._suspects.pop(shard, ()) if is_after(one[0], sequence)}
-        if suspects:
-            self._suspects[shard] = suspects
-        marks = {one: mark for one, mark in self._set_aside.pop(shard, {}).items() if is_after(one[0], sequence)}
-        if marks:
-            self._set_aside[shard] = marks
+        known = self._set_aside.pop(shard)
+        if left := {identity: mark for identity, mark in known.items() if is_after(identity[0], sequence)}:
+            self._set_aside[shard] = left
 
 
 def _identity(page: Page, index: int) -> _Identity:

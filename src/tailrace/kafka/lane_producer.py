@@ -8,6 +8,10 @@ dropped as it stands, and the next `init_transactions` of its transactional id e
 Sent once: when the connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
 still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before that:
 a commit that took less time was sent once.
+
+Once a batch has failed, librdkafka sends nothing that is queued behind it, and `flush` waits in vain: so no wait goes
+past the first failure. A batch of several records is no larger than its topic takes (`topic_limits`), so that a refusal
+for size is about one record; where it is not, the next producer's batches are smaller.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ import contextlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
@@ -27,6 +32,7 @@ from tailrace.core.page import Outgoing, Page
 from tailrace.kafka import clients, topics
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
+from tailrace.kafka.topic_limits import TopicLimits, size_of
 
 _FENCED = {KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED}
 _TOO_LARGE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
@@ -42,12 +48,27 @@ _REFUSED_TOPIC = {
 _BACKOFF_JITTER = 0.2
 """librdkafka shortens `retry.backoff.ms` by up to this part (rdkafka_broker.c)."""
 
+_FLUSH_S = 0.05
+"""How long a flush goes on after a failure at most."""
+
 Place = tuple[int, int]
 """A record of a transaction: index of the page, index of the record in it."""
 _SOMEWHERE = -1
 """The `record` of a place in a page that is not known yet."""
 _CHECKPOINTS = -1
 """The `page` of a checkpoint record's place."""
+
+
+class _Failure(NamedTuple):
+    """A record that was not delivered; `message` is None when the client itself did not take it."""
+
+    place: Place
+    error: KafkaError
+    message: Message | None
+
+    @property
+    def size_bytes(self) -> int:
+        return 0 if self.message is None else size_of(self.message.key(), self.message.value(), None)
 
 
 class LaneProducer:
@@ -62,16 +83,18 @@ class LaneProducer:
         checkpoint_topic: str,
         dead_letters_topic: str,
         properties: Mapping[str, str],
+        limits: TopicLimits | None = None,
     ) -> None:
+        """`limits` is what is shared with the producers before and after it; without, it is learned from refusals."""
         self._incarnation = incarnation
         self._pipeline = pipeline
         self._checkpoint_topic = checkpoint_topic
         self._dead_letters_topic = dead_letters_topic
         self._properties = properties
-        self._failures: dict[Place, KafkaError] = {}
         self._transactional_id = transactional_id
-        self._unplaced: list[tuple[int, str | bytes | None, str | bytes | None, KafkaError]] = []
-        """Page, key, value and error of the messages behind the failures that are somewhere in a page."""
+        self._failures: list[_Failure] = []
+        self._limits = limits or TopicLimits(properties)
+        self._batch_bytes = self._limits.batch_bytes
         tuned = {**PRODUCER_DEFAULTS, **properties}
         self._transaction_timeout_s = int(tuned["transaction.timeout.ms"]) / 1000
         backoff_ms = min(int(tuned["retry.backoff.ms"]), int(tuned["retry.backoff.max.ms"]))
@@ -84,6 +107,7 @@ class LaneProducer:
                 "transactional.id": transactional_id,
                 "partitioner": "murmur2_random",
                 "delivery.report.only.error": True,
+                "batch.size": str(self._batch_bytes),
             },
         )
 
@@ -101,27 +125,30 @@ class LaneProducer:
         if self._last_commit_s >= self._sent_once_s:
             reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
             return ProducerLost(self._incarnation, fenced=False, reason=reason)
+        takes_bytes = self._limits.least_of(page.table for page in transaction.pages)
+        if takes_bytes < self._batch_bytes:
+            reason = f"a topic takes {takes_bytes} bytes at a time: batches of up to {self._batch_bytes} are too large"
+            return ProducerLost(self._incarnation, fenced=False, reason=reason, learned=True)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
             with self._fatal_errors():
                 self._producer.begin_transaction()
                 self._produce_all(transaction, deadline_s)
-                if not self._failures:
-                    self._flush(deadline_s)
-                    asked_s = time.monotonic()
-                    self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
-                    self._last_commit_s = time.monotonic() - asked_s
-                    return Committed(self._incarnation)
-        except (KafkaException, _BufferFullError) as error:
-            self._take_reports()
-            refused = self._topics_without_right(error, transaction)
-            if self._checkpoint_topic in refused:
-                return self._lost(f"writing {self._checkpoint_topic}", error)
-            return self._lost(
-                "the transaction", error, (*self._refusals(transaction), *self._refusals_of(refused, transaction))
-            )
-        first = KafkaException(next(iter(self._failures.values())))
-        return self._lost("the transaction", first, self._refusals(transaction))
+                self._flush(deadline_s)
+                asked_s = time.monotonic()
+                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                self._last_commit_s = time.monotonic() - asked_s
+                return Committed(self._incarnation)
+        except _NotDeliveredError:
+            error = KafkaException(self._failures[0].error)
+        except KafkaException as raised:
+            error = raised
+        self._take_reports()
+        denied = self._topics_without_right(error, transaction)
+        if self._checkpoint_topic in denied:
+            return self._lost(f"writing {self._checkpoint_topic}", error)
+        refusals, learned = self._refusals(transaction)
+        return self._lost("the transaction", error, (*refusals, *self._refusals_of(denied, transaction)), learned)
 
     def close(self) -> None:
         """Drop the producer as it stands, with what is queued. It must not be used after."""
@@ -153,15 +180,15 @@ class LaneProducer:
             raise KafkaException(KafkaError(KafkaError._FATAL, f"the client lost its error: {error}")) from error
 
     def _produce_all(self, transaction: Transaction, deadline_s: float) -> None:
-        """Hand every record to librdkafka; stops early once one has failed."""
+        """Hand every record to librdkafka; raises _NotDeliveredError once one has failed."""
         for page_index, page in enumerate(transaction.pages):
-            if page.alone or page.set_aside:
-                self._produce_marked(page, page_index, deadline_s)
+            if page.set_aside:
+                for index, record in enumerate(page.records):
+                    self._produce(self._letter_of(page, index, record), (page_index, index), deadline_s)
             else:
                 self._produce_page(page, page_index, deadline_s)
-            if self._failures:
-                return
             self._producer.poll(0)
+            self._check_delivery()
         for index, write in enumerate(transaction.writes):
             self._send(
                 partial(
@@ -179,7 +206,7 @@ class LaneProducer:
     def _produce_page(self, page: Page, page_index: int, deadline_s: float) -> None:
         """Produce a page's records: the loop in which the time goes, so it does nothing twice and nothing early."""
         produce = self._producer.produce
-        note = partial(self._note_in_page, page_index)  # one for each record would cost a fifth of producing it
+        note = partial(self._note, (page_index, _SOMEWHERE))  # one for each record would cost a fifth of producing it
         for index, record in enumerate(page.records):
             try:
                 produce(
@@ -194,22 +221,19 @@ class LaneProducer:
             except (BufferError, KafkaException):
                 self._produce(record, (page_index, index), deadline_s)
 
-    def _produce_marked(self, page: Page, page_index: int, deadline_s: float) -> None:
-        """Produce a page that has refused records: a dead letter for what is set aside, suspects each alone."""
-        for index, record in enumerate(page.records):
-            outgoing = self._letter_of(page, index, record) if page.set_aside else record
-            if index in page.alone:
-                self._flush(deadline_s)
-            self._produce(outgoing, (page_index, index), deadline_s)
-            if index in page.alone:
-                self._flush(deadline_s)
-            if self._failures:
-                return
+    def _check_delivery(self) -> None:
+        if self._failures:
+            raise _NotDeliveredError
 
     def _flush(self, deadline_s: float) -> None:
-        """Wait until all that was sent is answered, so that the next record begins a batch."""
-        if self._producer.flush(max(0.1, deadline_s - time.monotonic())):
-            raise _BufferFullError
+        """Wait until all that was sent is answered, or something has failed: nothing behind it is sent."""
+        while True:
+            left = self._producer.flush(min(_FLUSH_S, max(0.0, deadline_s - time.monotonic())))
+            self._check_delivery()
+            if not left:
+                return
+            if time.monotonic() >= deadline_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not delivered in time"))
 
     def _produce(self, record: Outgoing, place: Place, deadline_s: float) -> None:
         self._send(
@@ -227,76 +251,70 @@ class LaneProducer:
             deadline_s,
         )
 
-    def _send(self, produce: partial[None], place: Place, deadline_s: float) -> None:
-        """Call produce, waiting while the client's buffer is full."""
+    def _send(self, produce: Callable[[], None], place: Place, deadline_s: float) -> None:
+        """Call produce, waiting while the client's buffer is full. Raises _NotDeliveredError once a record failed."""
         while True:
             try:
                 produce()
             except BufferError:
                 if time.monotonic() > deadline_s:
-                    raise _BufferFullError from None
-                self._producer.poll(0.05)
+                    full = KafkaError(KafkaError._QUEUE_FULL, "the client's buffer stayed full")
+                    raise KafkaException(full) from None
+                self._producer.poll(_FLUSH_S)
+                self._check_delivery()
             except KafkaException as error:
                 if error.args[0].code() not in _TOO_LARGE:
                     raise
-                self._failures.setdefault(place, error.args[0])
-                return
+                self._failures.append(_Failure(place, error.args[0], None))
+                raise _NotDeliveredError from None
             else:
                 return
 
-    def _note(self, place: Place, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._failures.setdefault(place, error)
+    def _note(self, place: Place, error: KafkaError | None, message: Message) -> None:
+        """Take in a delivery report. What is purged has no fault: why the transaction failed is told by its commit."""
+        if error is not None and error.code() != KafkaError._PURGE_QUEUE:
+            self._failures.append(_Failure(place, error, message))
 
-    def _note_in_page(self, page_index: int, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self._failures.setdefault((page_index, _SOMEWHERE), error)
-            self._unplaced.append((page_index, message.key(), message.value(), error))
+    def _refusals(self, transaction: Transaction) -> tuple[tuple[Refusal, ...], bool]:
+        """Name the records that the broker, or the client for it, refused; tell whether batches are to be smaller.
 
-    def _places(self, transaction: Transaction) -> dict[Place, KafkaError]:
-        """Find the failed records: in a page, those with the failed message's key and value.
-
-        Records that are alike in both are all suspects then; what is sent alone is known by its place.
+        A refusal for size is about one record, unless several of one batch came back together.
         """
-        places = {place: error for place, error in self._failures.items() if place[1] != _SOMEWHERE}
-        pages: dict[int, defaultdict[object, list[int]]] = {}
-        for page_index, key, value, error in self._unplaced:
-            if page_index not in pages:
-                pages[page_index] = defaultdict(list)
-                for index, record in enumerate(transaction.pages[page_index].records):
-                    pages[page_index][record.key, record.value].append(index)
-            places.update(dict.fromkeys(((page_index, index) for index in pages[page_index][key, value]), error))
-        return places
-
-    def _refusals(self, transaction: Transaction) -> tuple[Refusal, ...]:
-        """Name the records that the broker, or the client for it, refused."""
-        refused = {
-            place: error
-            for place, error in self._places(transaction).items()
-            if error.code() in _TOO_LARGE | _REFUSED_TOPIC and place[0] != _CHECKPOINTS
-        }
-        lone = len(refused) == 1
-        return tuple(
+        failures = [each for each in self._failures if each.place[0] != _CHECKPOINTS]
+        batches: defaultdict[tuple[str, int], list[_Failure]] = defaultdict(list)
+        sure = []
+        for each in failures:
+            if each.message is not None and each.error.code() in _TOO_LARGE and each.size_bytes < self._batch_bytes:
+                batches[str(each.message.topic()), each.message.partition() or 0].append(each)
+            elif each.error.code() in _TOO_LARGE | _REFUSED_TOPIC:
+                sure.append(each)
+        sure += [batch[0] for batch in batches.values() if len(batch) == 1]
+        several = [(topic, batch) for (topic, _), batch in batches.items() if len(batch) > 1]
+        for topic, batch in several:
+            self._limits.refused(topic, min(sum(each.size_bytes for each in batch), self._batch_bytes))
+        places = _Places(transaction)
+        refused = {place: each.error for each in sure for place in places.of(each)}
+        refusals = tuple(
             Refusal(
                 page=page,
                 record=record,
                 too_large=error.code() in _TOO_LARGE,
-                alone=lone or record in transaction.pages[page].alone,
                 reason=f"{transaction.pages[page].records[record].topic}: {error.str()}",
             )
             for (page, record), error in sorted(refused.items())
         )
+        return refusals, bool(several)
 
-    def _topics_without_right(self, error: KafkaException | _BufferFullError, transaction: Transaction) -> set[str]:
+    def _topics_without_right(self, error: KafkaException, transaction: Transaction) -> set[str]:
         """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn)."""
-        if isinstance(error, _BufferFullError) or error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return set()
         used = {record.topic for page in transaction.pages for record in page.records}
         return topics.without_right_to_write(self._properties, used | {self._checkpoint_topic})
 
     def _refusals_of(self, refused: set[str], transaction: Transaction) -> tuple[Refusal, ...]:
         return tuple(
-            Refusal(page_index, index, too_large=False, alone=False, reason=f"{record.topic}: no right to write")
+            Refusal(page_index, index, too_large=False, reason=f"{record.topic}: no right to write")
             for page_index, page in enumerate(transaction.pages)
             for index, record in enumerate(page.records)
             if record.topic in refused
@@ -322,17 +340,33 @@ class LaneProducer:
         )
 
     def _lost(
-        self, what: str, error: KafkaException | _BufferFullError, refusals: tuple[Refusal, ...] = ()
+        self, what: str, error: KafkaException, refusals: tuple[Refusal, ...] = (), learned: bool = False
     ) -> ProducerLost:
-        if isinstance(error, _BufferFullError):
-            return ProducerLost(self._incarnation, fenced=False, reason=f"{what}: the client's buffer stayed full")
         cause = error.args[0]
         if clients.is_denial(cause) and not refusals:
             reason = str(clients.world_error(error, what, self._properties))
             return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
-        return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals)
+        return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals, learned=learned)
 
 
-class _BufferFullError(Exception):
-    """librdkafka's queue did not drain before the transaction's time ran out."""
+class _Places:
+    """Finds failed records in a transaction: in a page, by topic, key and value; those that are alike are all found."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._pages = transaction.pages
+        self._found: dict[int, defaultdict[object, list[Place]]] = {}
+
+    def of(self, failure: _Failure) -> list[Place]:
+        page, record = failure.place
+        if record != _SOMEWHERE or failure.message is None:
+            return [failure.place]
+        if page not in self._found:
+            found = self._found[page] = defaultdict(list)
+            for index, each in enumerate(self._pages[page].records):
+                found[each.topic, each.key, each.value].append((page, index))
+        return self._found[page][failure.message.topic(), failure.message.key(), failure.message.value()]
+
+
+class _NotDeliveredError(Exception):
+    """A record of the transaction failed: its delivery report is among the failures."""

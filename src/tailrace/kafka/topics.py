@@ -141,14 +141,31 @@ def config(admin: Admin, user: Mapping[str, str], name: str) -> dict[str, str]:
     return _config(admin, user, ConfigResource(ConfigResource.Type.TOPIC, name), f"the topic {name}")
 
 
+def most_bytes(admin: Admin, user: Mapping[str, str], names: Collection[str]) -> dict[str, int | None]:
+    """Return what each topic takes at a time, in bytes; None when this principal may not see it. Raises WorldError."""
+    resources = {name: ConfigResource(ConfigResource.Type.TOPIC, name) for name in names}
+    futures = admin.describe_configs(list(resources.values()), request_timeout=admin.timeout_s)
+    return {name: _most_bytes(_entries(futures[each], f"the topic {name}", user)) for name, each in resources.items()}
+
+
+def _most_bytes(config: Mapping[str, str]) -> int | None:
+    """A record batch is refused that is larger than `max.message.bytes`, or than a segment."""
+    limits = [int(config[name]) for name in ("max.message.bytes", "segment.bytes") if name in config]
+    return min(limits, default=None)
+
+
 def broker_config(admin: Admin, user: Mapping[str, str], broker: int) -> dict[str, str]:
     """Give a broker's properties; none when this principal may not see them. Raises WorldError."""
     return _config(admin, user, ConfigResource(ConfigResource.Type.BROKER, str(broker)), f"broker {broker}")
 
 
 def _config(admin: Admin, user: Mapping[str, str], resource: ConfigResource, what: str) -> dict[str, str]:
+    return _entries(admin.describe_configs([resource], request_timeout=admin.timeout_s)[resource], what, user)
+
+
+def _entries(future: Future[Any], what: str, user: Mapping[str, str]) -> dict[str, str]:
     try:
-        entries = admin.describe_configs([resource], request_timeout=admin.timeout_s)[resource].result()
+        entries = future.result()
     except KafkaException as error:
         if clients.is_denial(error.args[0]) or error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return {}

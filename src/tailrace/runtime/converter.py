@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from tailrace.core.change import Change, Format, Message
-from tailrace.core.page import Outgoing, Page
+from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError
 from tailrace.kafka.dead_letters import dead_letter
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.transform.transformation import Transformation
 
 
@@ -27,8 +30,12 @@ class Converter:
         tombstones: bool,
         errors_fail: bool,
         transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
+        limits: TopicLimits | None = None,
     ) -> None:
-        """`topic_of` and `transformation_of` give what a table has, `table_of` the table of a stream's ARN."""
+        """`topic_of` and `transformation_of` give what a table has, `table_of` the table of a stream's ARN.
+
+        `limits` None: records are not looked at for their size.
+        """
         self._encode = encoder.encode
         self._pipeline = pipeline
         self._topic_of = topic_of
@@ -37,9 +44,13 @@ class Converter:
         self._tombstones = tombstones
         self._errors_fail = errors_fail
         self._transformation_of = transformation_of
+        self._limits = limits
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
-        """Give the page to publish. A record that cannot be converted is a dead letter, or stops the page before it."""
+        """Give the page to publish. A record that cannot be converted is a dead letter, or stops the page before it.
+
+        Those that are surely too large for their topics are marked.
+        """
         table = self._table_of(shard.stream_arn)
         topic = self._topic_of(table)
         transformation = self._transformation_of(table)
@@ -61,13 +72,13 @@ class Converter:
             native_count += record.message is not None
             published.append(record)
         last = published[-1] if published else None
-        size = source.size_bytes + sum(len(record.value) for record in records if record.value is not None)
-        return Page(
+        sizes = [len(record.value) for record in records if record.value is not None]
+        page = Page(
             shard=shard,
             table=table,
             records=records,
             change_count=len(published),
-            size_bytes=size,
+            size_bytes=source.size_bytes + sum(sizes),
             first_sequence=published[0].sequence if published else None,
             last_sequence=last.sequence if last else None,
             last_created_ms=last.created_ms if last else None,
@@ -77,6 +88,9 @@ class Converter:
             native_count=native_count,
             stop=stop,
         )
+        if self._limits is None or max(sizes, default=0) <= self._limits.ordinary_bytes:
+            return page
+        return self._marked(page, self._limits)
 
     def _append(
         self,
@@ -134,3 +148,12 @@ class Converter:
             exception=type(error).__name__,
             message=str(error),
         )
+
+    def _marked(self, page: Page, limits: TopicLimits) -> Page:
+        """Mark the records that are surely too large for their topics, and those that are for the dead letters' too."""
+        marks = {}
+        for index, record in enumerate(page.records):
+            if why := limits.why_too_large(record):
+                letter = msgspec.structs.replace(record, topic=self._dead_letters_topic, value=bytes(record.raw))
+                marks[index] = SetAside(why, bare=limits.why_too_large(letter) is not None)
+        return msgspec.structs.replace(page, set_aside=marks)

@@ -25,11 +25,13 @@ from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.runtime import switch
 from tailrace.runtime.definition import HOW_FOR_LAMBDA, define
 from tailrace.runtime.pipeline import (
     make_converter,
+    make_limits,
     make_producer,
     prepare_topics,
     servable_topics,
@@ -66,9 +68,10 @@ class Function:
         logger.info("transcoder", extra={"transcoder": transcoder.name, "why": transcoder.why})
         transformations = Transformations(pipeline)
         self._decode = transcoder.decoder(pipeline, transformations.of)
-        self._converter = make_converter(pipeline, transformations)
         patience_s = min(PATIENCE_S, pipeline.function.timeout_ms / 2000)
         admin = clients.admin(pipeline.kafka, patience_s)
+        self._limits = make_limits(pipeline, admin)
+        self._converter = make_converter(pipeline, transformations, self._limits)
         prepare_topics(pipeline, admin)
         self._claim(patience_s)
         define(pipeline, owner, accept_changes=False, how=HOW_FOR_LAMBDA)
@@ -159,7 +162,7 @@ class Function:
                 )  # fmt: skip
             errors_fail = self._pipeline.errors == "fail"
             delivery = ShardDelivery(shard, self._owner, self._view, errors_fail=errors_fail, exact=is_exact)
-            found = self._shards[shard] = _Shard(self._pipeline, delivery, self._catch_up)
+            found = self._shards[shard] = _Shard(self._pipeline, delivery, self._limits, self._catch_up)
         self._shards.move_to_end(shard)
         return found
 
@@ -180,10 +183,12 @@ class _Shard:
         self,
         pipeline: Pipeline,
         delivery: ShardDelivery,
+        limits: TopicLimits,
         catch_up: Callable[[CatchUp, float], None],
     ) -> None:
         self.delivery = delivery
         self._pipeline = pipeline
+        self._limits = limits
         self._catch_up = catch_up
         self._producer: LaneProducer | None = None
 
@@ -213,7 +218,8 @@ class _Shard:
     def _carry_out(self, command: Command, timeout_s: float) -> Event | None:
         match command:
             case OpenProducer(incarnation):
-                self._producer = make_producer(self._pipeline, shard_suffix(self.delivery.shard), incarnation)
+                suffix = shard_suffix(self.delivery.shard)
+                self._producer = make_producer(self._pipeline, suffix, incarnation, limits=self._limits)
                 return self._producer.open(timeout_s)
             case Commit(incarnation, transaction):
                 if self._producer is None:

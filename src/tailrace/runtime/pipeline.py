@@ -21,6 +21,7 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper, TopicSpec
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.lister import Engine, ListerLoop
@@ -99,8 +100,19 @@ def check_table(pipeline: Pipeline, transformations: Transformations, stream: Ta
         raise WorldError(f"table {stream.table}: {'; '.join(found)}")
 
 
-def make_converter(pipeline: Pipeline, transformations: Transformations) -> Converter:
-    """Make what turns a source's pages into records."""
+def make_limits(pipeline: Pipeline, admin: Admin) -> TopicLimits:
+    """Make what knows how much the pipeline's topics take at a time."""
+    return TopicLimits(
+        pipeline.kafka,
+        topics_of=lambda table: (*pipeline.topics_of(table), pipeline.dead_letters_topic),
+        describe=lambda names: topics.most_bytes(admin, pipeline.kafka, names),
+    )
+
+
+def make_converter(
+    pipeline: Pipeline, transformations: Transformations, limits: TopicLimits | None = None
+) -> Converter:
+    """Make what turns a source's pages into records; with `limits` it marks those that are too large."""
     return Converter(
         formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
         pipeline=pipeline.name,
@@ -110,10 +122,13 @@ def make_converter(pipeline: Pipeline, transformations: Transformations) -> Conv
         tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
         errors_fail=pipeline.errors == "fail",
         transformation_of=transformations.of,
+        limits=limits,
     )
 
 
-def make_producer(pipeline: Pipeline, suffix: str, incarnation: int = 0) -> LaneProducer:
+def make_producer(
+    pipeline: Pipeline, suffix: str, incarnation: int = 0, *, limits: TopicLimits | None = None
+) -> LaneProducer:
     """Make the producer that fences all others of the transactional id `<name>.<suffix>`."""
     return LaneProducer(
         f"{pipeline.name}.{suffix}",
@@ -122,6 +137,7 @@ def make_producer(pipeline: Pipeline, suffix: str, incarnation: int = 0) -> Lane
         checkpoint_topic=pipeline.checkpoints_topic,
         dead_letters_topic=pipeline.dead_letters_topic,
         properties=pipeline.kafka,
+        limits=limits,
     )
 
 
@@ -175,8 +191,9 @@ class PipelineParts:
         )
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self.converter = make_converter(pipeline, self._transformations)
         self._admin = clients.admin(pipeline.kafka)
+        self._limits = make_limits(pipeline, self._admin)
+        self.converter = make_converter(pipeline, self._transformations, self._limits)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
     def prepare(self) -> None:
@@ -205,7 +222,7 @@ class PipelineParts:
 
     def producer(self, lane: int, incarnation: int) -> LaneProducer:
         """Make a lane's producer."""
-        return make_producer(self.pipeline, lane_suffix(lane), incarnation)
+        return make_producer(self.pipeline, lane_suffix(lane), incarnation, limits=self._limits)
 
     def follower(self) -> Follower:
         """Make the follower of the checkpoint topic."""

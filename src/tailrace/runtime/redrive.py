@@ -184,7 +184,7 @@ class _Redrive:
                 if error.too_large:
                     batches.extendleft([letter] for letter in reversed(left))
                     continue
-                losses += 1
+                losses += not error.learned
                 if losses == LOSSES_MAX:
                     raise WorldError(
                         f"the redrive of {self._report.pipeline} broke off: {error.lost.reason}", hint=AGAIN

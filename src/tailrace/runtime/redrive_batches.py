@@ -259,10 +259,8 @@ class _Run:
         return marked
 
     def _learned(self, error: NotPublishedError, refused: RefusedRecords) -> bool:
-        learned = [
-            refused.note(error.pages[each.page], each.record, each.reason, sure=each.alone) for each in error.too_large
-        ]
-        return any(one is not Learned.NOTHING for one in learned)
+        learned = [refused.note(error.pages[each.page], each.record, each.reason) for each in error.too_large]
+        return error.learned or any(one is not Learned.NOTHING for one in learned)
 
     def _note(self, page: Page, outcome: Outcome, *, stage: str = "", exception: str = "", reason: str = "") -> None:
         self._report.changes.append(

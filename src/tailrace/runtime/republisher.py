@@ -27,7 +27,14 @@ from tailrace.kafka.dead_letters import SEQUENCE
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
-from tailrace.runtime.pipeline import dead_letters_topic, make_converter, make_producer, servable_topics, shard_suffix
+from tailrace.runtime.pipeline import (
+    dead_letters_topic,
+    make_converter,
+    make_limits,
+    make_producer,
+    servable_topics,
+    shard_suffix,
+)
 from tailrace.runtime.record_view import header_texts
 from tailrace.runtime.transformations import Transformations
 from tailrace.sources.stream_arn import parse
@@ -101,6 +108,8 @@ class NotPublishedError(Exception):
         self.lost = lost
         self.pages = pages
         self.too_large = [refusal for refusal in lost.refusals if refusal.too_large]
+        self.learned = lost.learned
+        """The next try is in smaller batches."""
 
 
 class Republisher:
@@ -113,6 +122,7 @@ class Republisher:
         self._converter = make_converter(setting_aside, Transformations(pipeline))
         self._admin = clients.admin(pipeline.kafka)
         self._keeper = TopicKeeper(self._admin, pipeline.kafka)
+        self._limits = make_limits(pipeline, self._admin)
         self._producer: LaneProducer | None = None
         self.commits = 0
         """How many transactions are published for sure."""
@@ -164,7 +174,7 @@ class Republisher:
             self._open(shard_suffix(shard)).close()
 
     def _open(self, suffix: str) -> LaneProducer:
-        producer = make_producer(self.pipeline, suffix)
+        producer = make_producer(self.pipeline, suffix, limits=self._limits)
         answer = producer.open(OPEN_TIMEOUT_S)
         if isinstance(answer, ProducerLost):
             producer.close()

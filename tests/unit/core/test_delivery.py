@@ -170,9 +170,7 @@ def test_nothing_is_published_while_another_method_is_active() -> None:
 def test_a_record_that_is_too_large_becomes_a_dead_letter_and_the_rest_is_published() -> None:
     sandbox = Sandbox()
     sandbox.answers = [
-        ProducerLost(
-            0, fenced=False, reason="too large", refusals=(Refusal(0, 1, True, True, "shop.orders: too large"),)
-        )
+        ProducerLost(0, fenced=False, reason="too large", refusals=(Refusal(0, 1, True, "shop.orders: too large"),))
     ]
     assert sandbox.publish(page(SHARD, 1, 2, 3)) is None
     (published,) = sandbox.committed[-1].transaction.pages

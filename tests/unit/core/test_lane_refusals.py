@@ -9,8 +9,8 @@ import pytest
 
 from support.lanes import LaneUnderTest, checkpoints_in, lineage, page, sequences_in, shards_of_lane
 from tailrace.core.lane import LaneOptions
-from tailrace.core.lane_messages import NoticeKind, Refusal
-from tailrace.core.page import Page
+from tailrace.core.lane_messages import NoticeKind, ProducerLost, Refusal
+from tailrace.core.page import Page, SetAside
 from tailrace.core.reading import Phase
 
 A, B = itertools.islice(shards_of_lane(1), 2)
@@ -24,12 +24,12 @@ def taken(options: LaneOptions | None = None) -> LaneUnderTest:
     return lane
 
 
-def too_large(record: int, *, alone: bool) -> Refusal:
-    return Refusal(page=0, record=record, too_large=True, alone=alone, reason="too large")
+def too_large(record: int) -> Refusal:
+    return Refusal(page=0, record=record, too_large=True, reason="too large")
 
 
 def refused_topic(of_page: int = 0) -> Refusal:
-    return Refusal(page=of_page, record=0, too_large=False, alone=False, reason="no right to write")
+    return Refusal(page=of_page, record=0, too_large=False, reason="no right to write")
 
 
 def sent(lane: LaneUnderTest, *sequences: int) -> Page:
@@ -40,30 +40,67 @@ def sent(lane: LaneUnderTest, *sequences: int) -> Page:
     return lane.commit.transaction.pages[0]
 
 
-def test_a_refused_batch_is_sent_again_at_once_each_record_alone_then_the_large_one_is_set_aside() -> None:
+def test_a_refused_record_is_set_aside_and_its_page_sent_again_at_once() -> None:
     lane = taken()
     sent(lane, 1, 2, 3)
-    lane.lose(*(too_large(record, alone=False) for record in range(3)))
+    lane.lose(too_large(1))
     assert lane.lane.state.name == "OPENING", "it is taken anew without a pause"
     lane.take()
     again = sent(lane, 1, 2, 3)
-    assert again.alone == {0, 1, 2}
-    assert again.set_aside == {}
-    lane.lose(too_large(1, alone=True))
-    lane.take()
-    third = sent(lane, 1, 2, 3)
-    assert {index: mark.bare for index, mark in third.set_aside.items()} == {1: False}
+    assert {index: mark.bare for index, mark in again.set_aside.items()} == {1: False}
     assert sequences_in(lane.committed()) == [1, 2, 3]
     assert len(lane.told(NoticeKind.SET_ASIDE)) == 1
+
+
+def test_when_the_next_batches_will_be_smaller_the_lane_is_taken_anew_at_once_and_nothing_is_set_aside() -> None:
+    lane = taken()
+    sent(lane, 1, 2)
+    lane.handle(ProducerLost(lane.lane.incarnation, fenced=False, reason="too large together", learned=True))
+    assert lane.lane.state.name == "OPENING"
+    lane.take()
+    assert sent(lane, 1, 2).set_aside == {}
+
+
+def marked(*sequences: int, at: int) -> Page:
+    """A page of A, one of its records known to be too large before it is sent."""
+    return msgspec.structs.replace(page(A, *sequences), set_aside={at: SetAside("too large")})
+
+
+def test_what_is_known_to_be_too_large_is_set_aside_before_it_is_sent_and_told_once() -> None:
+    lane = taken()
+    for _ in range(2):
+        lane.read(A, marked(1, 2, 3, at=1))
+        lane.wait(100)
+        assert lane.commit is not None
+        assert lane.commit.transaction.pages[0].set_aside.keys() == {1}
+        lane.lose()
+        lane.take()
+    assert len(lane.told(NoticeKind.SET_ASIDE)) == 1
+    lane.read(A, marked(1, 2, 3, at=1))
+    lane.wait(100)
+    lane.committed()
+    assert sent(lane, 4, 5).set_aside == {}, "what is published is forgotten"
+
+
+def test_what_is_known_to_be_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
+    lane = taken(LaneOptions(errors_fail=True))
+    lane.read(A, marked(1, 2, 3, at=1))
+    lane.wait(100)
+    commit = lane.committed()
+    assert sequences_in(commit) == [1]
+    assert commit.transaction.pages[0].set_aside == {}
+    stopped = checkpoints_in(commit)[A]
+    assert stopped is not None
+    assert (stopped.state, stopped.detail) == ("failed", "too large")
 
 
 def test_a_dead_letter_that_is_too_large_itself_goes_bare() -> None:
     lane = taken()
     sent(lane, 1)
-    lane.lose(too_large(0, alone=True))
+    lane.lose(too_large(0))
     lane.take()
     sent(lane, 1)
-    lane.lose(too_large(0, alone=True))
+    lane.lose(too_large(0))
     lane.take()
     mark = sent(lane, 1).set_aside[0]
     assert mark.bare
@@ -74,7 +111,7 @@ def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> N
     lane = taken()
     for _ in range(3):
         sent(lane, 1)
-        lane.lose(too_large(0, alone=True))
+        lane.lose(too_large(0))
         lane.take()
     assert lane.reads.keys() == {B}
     assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 1
@@ -88,21 +125,21 @@ def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> N
 def test_what_was_learned_is_forgotten_once_it_is_published() -> None:
     lane = taken()
     sent(lane, 1, 2)
-    lane.lose(too_large(0, alone=False), too_large(1, alone=False))
+    lane.lose(too_large(0), too_large(1))
     lane.take()
     sent(lane, 1)
     lane.committed()
     lane.lose()
     lane.take()
-    assert sent(lane, 2, 3).alone == {0}, "the record that is not published yet is still sent alone"
+    assert sent(lane, 2, 3).set_aside.keys() == {0}, "the record that is not published yet is still set aside"
     lane.committed()
-    assert sent(lane, 4).alone == set()
+    assert sent(lane, 4).set_aside == {}
 
 
 def test_a_record_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
     lane = taken(LaneOptions(errors_fail=True))
     sent(lane, 1, 2, 3)
-    lane.lose(too_large(1, alone=True))
+    lane.lose(too_large(1))
     lane.take()
     sent(lane, 1, 2, 3)
     commit = lane.committed()
@@ -138,7 +175,7 @@ def test_a_topic_that_is_refused_pauses_its_shards_longer_and_longer_and_the_oth
 def test_many_refusals_of_one_page_count_once() -> None:
     lane = taken()
     sent(lane, 1, 2)
-    lane.lose(refused_topic(), Refusal(0, 1, too_large=False, alone=False, reason="no right to write"))
+    lane.lose(refused_topic(), Refusal(0, 1, too_large=False, reason="no right to write"))
     assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 1
 
 
@@ -155,11 +192,10 @@ def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_anew(times: i
 def test_of_several_records_of_one_change_only_the_large_one_is_set_aside() -> None:
     lane = taken()
     several = msgspec.structs.replace(page(A, 1, 1, 1, 2), change_count=2)
-    for refusals in ([too_large(each, alone=False) for each in range(4)], [too_large(1, alone=True)]):
-        lane.read(A, several)
-        lane.wait(100)
-        lane.lose(*refusals)
-        lane.take()
+    lane.read(A, several)
+    lane.wait(100)
+    lane.lose(too_large(1))
+    lane.take()
     lane.read(A, several)
     lane.wait(100)
     assert lane.commit is not None

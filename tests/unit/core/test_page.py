@@ -66,30 +66,29 @@ def test_a_cut_at_the_first_record_leaves_nothing() -> None:
 
 def test_a_refusal_teaches_something_new_until_nothing_is_left_to_try() -> None:
     refused, whole = RefusedRecords(), page(SHARD, 1, 2)
-    learned = [refused.note(whole, 0, "large", sure=sure) for sure in (False, True, True, True)]
-    assert learned == [Learned.SUSPECT, Learned.TOO_LARGE, Learned.LETTER_TOO_LARGE, Learned.NOTHING]
+    learned = [refused.note(whole, 0, "large") for _ in range(3)]
+    assert learned == [Learned.TOO_LARGE, Learned.LETTER_TOO_LARGE, Learned.NOTHING]
     marked = refused.apply(whole, stop=False)
     assert marked.set_aside == {0: SetAside("large", bare=True)}
-    assert marked.alone == {0}
 
 
 def test_a_change_and_its_tombstone_are_told_apart() -> None:
     refused, whole = RefusedRecords(), with_tombstone(1)
-    refused.note(whole, 0, "large", sure=True)
+    refused.note(whole, 0, "large")
     assert refused.apply(whole, stop=False).set_aside.keys() == {0}
 
 
 def test_records_of_other_shards_are_left_alone() -> None:
     refused = RefusedRecords()
-    refused.note(page(SHARD, 1), 0, "large", sure=True)
+    refused.note(page(SHARD, 1), 0, "large")
     other = page(ShardRef("arn", "shardId-2"), 1)
     assert refused.apply(other, stop=True) is other
 
 
 def test_what_is_published_is_forgotten_by_number_not_by_text() -> None:
     refused, whole = RefusedRecords(), page(SHARD, 99, 100)
-    refused.note(whole, 0, "large", sure=True)
-    refused.note(whole, 1, "large", sure=True)
+    refused.note(whole, 0, "large")
+    refused.note(whole, 1, "large")
     refused.forget(SHARD, None)
     refused.forget(SHARD, "99")
     assert refused.apply(whole, stop=False).set_aside.keys() == {1}
@@ -97,22 +96,22 @@ def test_what_is_published_is_forgotten_by_number_not_by_text() -> None:
 
 def test_stopping_cuts_before_the_first_record_that_would_be_set_aside() -> None:
     refused, whole = RefusedRecords(), page(SHARD, 1, 2, 3)
-    refused.note(whole, 2, "large", sure=True)
-    refused.note(whole, 1, "larger", sure=True)
+    refused.note(whole, 2, "large")
+    refused.note(whole, 1, "larger")
     cut = refused.apply(whole, stop=True)
     assert (sequences(cut), cut.stop) == ([1], "larger")
 
 
-def test_what_stands_before_a_record_that_stops_its_shard_is_still_sent_alone() -> None:
-    refused, whole = RefusedRecords(), page(SHARD, 1, 2, 3)
-    for index in range(3):
-        assert refused.note(whole, index, "too large", sure=False) is Learned.SUSPECT
-    refused.note(whole, 2, "too large", sure=True)
-    cut = refused.apply(whole, stop=True)
-    assert (len(cut.records), cut.stop, cut.alone) == (2, "too large", frozenset({0, 1}))
+def test_marks_move_with_their_records_when_repeats_are_left_out() -> None:
+    marks = {0: SetAside("passed"), 2: SetAside("large")}
+    marked = msgspec.structs.replace(page(SHARD, 1, 2, 3), set_aside=marks)
+    assert marked.without_repeats("1").set_aside == {1: SetAside("large")}
 
 
-def test_a_suspect_that_is_refused_among_others_again_teaches_nothing() -> None:
-    refused, whole = RefusedRecords(), page(SHARD, 1, 2)
-    assert refused.note(whole, 0, "too large", sure=False) is Learned.SUSPECT
-    assert refused.note(whole, 0, "too large", sure=False) is Learned.NOTHING
+def test_a_mark_of_the_page_is_told_once_and_a_refused_letter_makes_it_bare() -> None:
+    refused = RefusedRecords()
+    marked = msgspec.structs.replace(page(SHARD, 1, 2), set_aside={1: SetAside("large")})
+    assert [refused.note_marks(marked) for _ in range(2)] == [["large"], []]
+    assert refused.note(marked, 1, "the letter, too") is Learned.LETTER_TOO_LARGE
+    refused.note_marks(marked)
+    assert refused.apply(marked, stop=False).set_aside == {1: SetAside("large", bare=True)}
