@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import random
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -190,3 +193,30 @@ def test_a_table_that_the_file_does_not_name_fails_its_invocation_and_makes_no_t
     with pytest.raises(WorldError, match="the event is of table other, which the pipeline file does not name"):
         sandbox().handle(batch, plenty)
     assert pipeline.topic_of("other") not in clients.metadata(clients.admin(pipeline.kafka), pipeline.kafka).topics
+
+
+@pytest.mark.parametrize("codec", ["lz4", "none"])
+def test_records_above_a_megabyte_cost_an_invocation_seconds(kafka: KafkaBroker, tmp_path: Path, codec: str) -> None:
+    file = write_file(
+        tmp_path,
+        {**kafka.client_properties(), "compression.type": codec},
+        unique("function"),
+        format="item",
+        lanes=LANES,
+        topics={"partitions": 1, "properties": {"max.message.bytes": "1048588"}},
+    )
+    pipeline = load(file).pipeline
+    batch = event(*range(1, 11))
+    for number, each in enumerate(batch["Records"], 1):
+        if number <= 8:
+            body = base64.b64encode(random.Random(number).randbytes(800_000)).decode()
+            each["dynamodb"]["NewImage"]["body"] = {"S": body}
+    function = Function(pipeline, unique("sandbox"))
+    with closing(function):
+        started_s = time.monotonic()
+        assert function.handle(batch, plenty) == whole()
+    assert time.monotonic() - started_s < 30
+    assert published(pipeline) == [9, 10]
+    letters = read_committed(dict(pipeline.kafka), pipeline.dead_letters_topic)
+    assert len(letters) == 8
+    assert [len(letter.value() or b"") > 1_000_000 for letter in letters] == [True] * 8, "with the source's record"

@@ -144,6 +144,38 @@ def test_records_above_a_megabyte_hold_their_lane_up_for_seconds(bench: Callable
     pipeline.stop_workers()
 
 
+def test_records_above_a_megabyte_are_found_without_the_right_to_see_the_topic_s_limit(
+    bench: Callable[..., Bench],
+) -> None:
+    """Nor is it Kafka's default: the batches become smaller until only what is too large is refused."""
+    with KafkaBroker(users={"admin": "admin-secret", "worker": "worker-secret"}) as broker:
+        pipeline = bench(
+            on=broker.client_properties(),
+            through=broker.client_properties("worker"),
+            tables=2,
+            items=20,
+            settings={"lanes": 1},
+        )
+        kinds = (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID)
+        blind = ban(ResourceType.TOPIC, pipeline.name, AclOperation.DESCRIBE_CONFIGS)
+        set_rights(broker.client_properties(), blind, *(right(kind, pipeline.name) for kind in kinds))
+        large = pipeline.tables[0]
+        for topic in pipeline.topics:
+            make_topic(pipeline, topic, partitions=1, max_bytes=TOPIC_MAX_BYTES)
+        for number in range(30):
+            put(pipeline, large, f"small-{number}", 30_000)
+        for number in range(5):
+            put_random(pipeline, large, "large", number)
+        pipeline.workload.run(30)
+        pipeline.worker()
+        pipeline.wait_complete(timeout_s=60)
+        wait_for("every large record is a dead letter", lambda: len(letters(pipeline)) == 5, timeout_s=60)
+        published = [name_of(record) for record in read_committed(pipeline.kafka, pipeline.topic(large))]
+        assert len([name for name in published if name.startswith("small-")]) == 30
+        assert {name_of(letter) for letter in letters(pipeline)} == {"large"}
+        pipeline.stop_workers()
+
+
 def test_with_errors_fail_only_the_shard_of_the_refused_record_stops(bench: Callable[..., Bench]) -> None:
     pipeline = bench(tables=3, items=20, settings={"errors": "fail"})
     bad = pipeline.tables[0]

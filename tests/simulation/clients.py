@@ -143,7 +143,10 @@ class ModelProducer:
         translate: Translate,
         batch_bytes: int,
     ) -> None:
-        """`batch_bytes` is its `batch.size`; `translate` makes a checkpoint record's value what this worker's version would write."""
+        """`batch_bytes` is its `batch.size`.
+
+        `translate` makes a checkpoint record's value what this worker's version would write.
+        """
         self.epoch = -1
         self._broker = broker
         self._network = network

@@ -10,9 +10,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from tailrace.core.checkpoint import Taken, TakenKey, Write
-from tailrace.core.lane_messages import Committed, ProducerLost, Transaction
+from tailrace.core.lane_messages import Committed, ProducerLost, Refusal, Transaction
+from tailrace.core.page import Outgoing, Page, SetAside
+from tailrace.core.shard import ShardRef
 from tailrace.kafka import clients, lane_producer
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topic_limits import TopicLimits
 
 TRANSACTION = Transaction((), (Write(0, TakenKey(), Taken(owner="someone", nonce="1", at_ms=0)),))
 
@@ -34,7 +37,7 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     return client
 
 
-def producer(**properties: str) -> LaneProducer:
+def producer(limits: TopicLimits | None = None, **properties: str) -> LaneProducer:
     return LaneProducer(
         "shop.lane-0",
         1,
@@ -42,6 +45,7 @@ def producer(**properties: str) -> LaneProducer:
         checkpoint_topic="shop.checkpoints",
         dead_letters_topic="letters",
         properties=properties,
+        limits=limits,
     )
 
 
@@ -106,7 +110,7 @@ def test_a_producer_is_used_again_only_if_its_commit_took_less_than_sending_it_a
 
     client.calls["commit_transaction"] = commit
     monkeypatch.setattr(lane_producer, "time", SimpleNamespace(monotonic=lambda: now_s))
-    lane = producer(**properties)
+    lane = producer(None, **properties)
     assert isinstance(lane.commit(TRANSACTION), Committed)
     answer = lane.commit(TRANSACTION)
     assert isinstance(answer, Committed) == is_used_again
@@ -114,3 +118,141 @@ def test_a_producer_is_used_again_only_if_its_commit_took_less_than_sending_it_a
         assert isinstance(answer, ProducerLost)
         assert not answer.fenced
         assert "sent twice" in answer.reason
+
+
+class StuckClient:
+    """As librdkafka: one record of each batch goes out, and nothing behind a batch that failed.
+
+    `refuses` are values that come back in one batch, when they are flushed.
+    """
+
+    def __init__(self, *refuses: bytes, buffer: int = 1_000) -> None:
+        self.queue: list[tuple[Outgoing, Callable[..., None]]] = []
+        self.flushes = 0
+        self._refuses = refuses
+        self._buffer = buffer
+        self._has_failed = False
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *_, **__: None
+
+    def produce(  # noqa: PLR0917 - the client's signature
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        partition: int = -1,
+        on_delivery: Callable[..., None] = lambda *_: None,
+        timestamp: int = 0,
+        headers: object = None,
+    ) -> None:
+        if len(self.queue) >= self._buffer:
+            raise BufferError
+        self.queue.append((Outgoing(topic, key, value, None, timestamp, "1", b"", max(0, partition)), on_delivery))
+
+    def poll(self, timeout_s: float) -> None:
+        if timeout_s:
+            self.flush(timeout_s)
+
+    def flush(self, _timeout_s: float) -> int:
+        self.flushes += 1
+        if not self._has_failed and any(record.value in self._refuses for record, _ in self.queue):
+            self._has_failed = True
+            for record, report in [each for each in self.queue if each[0].value in self._refuses]:
+                report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), Delivered(record))
+                self.queue.remove((record, report))
+        elif not self._has_failed:
+            self.queue.clear()
+        return len(self.queue)
+
+
+class Delivered:
+    def __init__(self, record: Outgoing) -> None:
+        self._record = record
+
+    def __getattr__(self, name: str) -> Callable[[], Any]:
+        return lambda: getattr(self._record, name)
+
+
+def transaction(*values: bytes, topic: str = "shop.orders") -> Transaction:
+    records = [Outgoing(topic, b"k", value, None, 0, str(number), b"raw") for number, value in enumerate(values)]
+    return Transaction((Page(ShardRef("arn", "shard"), "orders", records, len(records), 0, "0", "9", 0, "next"),), ())
+
+
+def stuck(monkeypatch: pytest.MonkeyPatch, *refuses: bytes, **options: Any) -> StuckClient:
+    client = StuckClient(*refuses, **options)
+    monkeypatch.setattr(clients, "producer", lambda *_: client)
+    return client
+
+
+LARGE = bytes(1_100_000)
+
+
+@pytest.mark.parametrize("buffer", [1_000, 2])
+def test_a_refusal_ends_the_wait_for_what_is_queued_behind_it_and_is_kept(
+    monkeypatch: pytest.MonkeyPatch, buffer: int
+) -> None:
+    client = stuck(monkeypatch, LARGE, buffer=buffer)
+    lost = producer().commit(transaction(b"1", LARGE, b"2", b"3"))
+    assert isinstance(lost, ProducerLost)
+    assert [(each.page, each.record, each.too_large) for each in lost.refusals] == [(0, 1, True)]
+    assert client.queue, "the records behind it are never sent"
+    assert client.flushes == 1, "nobody waits for them"
+
+
+def test_a_record_that_comes_back_alone_is_the_one_that_is_too_large_and_several_are_sent_in_smaller_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits, values = TopicLimits({}), tuple(bytes([each]) * 100_000 for each in range(4))
+    sizes, told = [], []
+    for refused in (values, values[:2], values[:1]):
+        stuck(monkeypatch, *refused)
+        lane = producer(limits)
+        lost = lane.commit(transaction(*values))
+        assert isinstance(lost, ProducerLost)
+        sizes.append(limits.batch_bytes)
+        told.append((lost.learned, [each.record for each in lost.refusals]))
+    assert told == [(True, []), (True, []), (False, [0])]
+    assert sizes[0] == pytest.approx(200_000, rel=0.01)
+    assert sizes[1] == sizes[2] == pytest.approx(100_000, rel=0.01)
+
+
+def test_records_alike_of_two_topics_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    (page,) = transaction(LARGE).pages
+    other = transaction(LARGE, topic="shop.copies").pages[0].records
+    both = Transaction((Page(page.shard, "orders", page.records + other, 1, 0, "0", "9", 0, "next"),), ())
+    client = stuck(monkeypatch, LARGE)
+    lane = producer()
+
+    def flush(_timeout_s: float) -> int:
+        record, report = client.queue[1]
+        report(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), Delivered(record))
+        return 2
+
+    monkeypatch.setattr(client, "flush", flush)
+    lost = lane.commit(both)
+    assert isinstance(lost, ProducerLost)
+    assert [each.record for each in lost.refusals] == [1]
+
+
+def test_a_producer_whose_batches_are_larger_than_a_topic_takes_is_given_up_before_it_sends_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    limits = TopicLimits({}, topics_of=lambda table: [f"shop.{table}"], describe=lambda _: {"shop.orders": 250_000})
+    client = stuck(monkeypatch)
+    lost = producer(limits).commit(transaction(b"1"))
+    assert isinstance(lost, ProducerLost)
+    assert (lost.learned, lost.fenced, lost.refusals) == (True, False, ())
+    assert client.queue == []
+    assert isinstance(producer(limits).commit(transaction(b"1")), Committed)
+
+
+def test_a_dead_letter_takes_the_place_of_what_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    (page,) = transaction(b"1", b"2", b"3").pages
+    marks = {1: SetAside("too large"), 2: SetAside("too large", bare=True)}
+    marked = Page(page.shard, "orders", page.records, 3, 0, "0", "9", 0, "next", set_aside=marks)
+    client = stuck(monkeypatch, b"1")
+    refused = producer().commit(Transaction((marked,), ()))
+    assert isinstance(refused, ProducerLost)
+    assert [(record.topic, record.value) for record, _ in client.queue] == [("letters", b"raw"), ("letters", None)]
+    assert refused.refusals == (Refusal(0, 0, too_large=True, reason=refused.refusals[0].reason),)
