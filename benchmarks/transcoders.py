@@ -13,6 +13,7 @@ from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
+from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.runtime.converter import Converter
 from tailrace.runtime.transcoder import choose
 from tailrace.sources.stream_arn import table_of
@@ -34,6 +35,7 @@ def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
         dead_letters_topic="bench.dead-letters",
         tombstones=True,
         errors_fail=False,
+        limits=TopicLimits({}),
     )
 
 
