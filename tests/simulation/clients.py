@@ -204,6 +204,8 @@ class ModelProducer:
             sleep(timeout_s * 20_000, "Poll")  # so that a full buffer costs few steps
         elif timeout_s or self._rng.random() < 0.2:
             self._send()
+            if timeout_s and self._queue:
+                sleep(timeout_s * 1000, "Poll")
         return 0
 
     def flush(self, timeout_s: float) -> int:

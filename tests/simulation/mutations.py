@@ -35,7 +35,6 @@ from tailrace.core.outbox import Outbox
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.reading import Reading
-from tailrace.core.refusals import RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 from tailrace.kafka import lane_producer
@@ -275,7 +274,6 @@ def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
 
 replace("every_refused_record_taken_for_too_large", lane_producer._Failure, "size_bytes", 1 << 40)
 replace("batches_never_smaller_after_a_refusal", TopicLimits, "refused", lambda *_: None)
-replace("records_known_to_be_too_large_forgotten", RefusedRecords, "note_marks", lambda *_: [])
 
 
 @mutation

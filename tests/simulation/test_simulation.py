@@ -34,6 +34,7 @@ FOUND_BY: dict[str, int] = {
     "empty_page_taken_for_the_present_end": 976,
     "iterator_used_again_after_its_expiry": 640,
     "late_shard_counted_from_now": 77,
+    "refusals_forgotten_behind_a_failed_batch": 3,
     "sequence_forgotten_at_an_accepted_gap": 306,
     "sequence_numbers_compared_as_text": 32,
     "shard_closed_when_its_end_was_read": 196,
@@ -56,7 +57,7 @@ TOO_RARE_HERE: dict[str, str] = {
 """Mutations that so few histories find that a test of the core finds them instead."""
 RARE_EVENTS = {("catching up", "ReadFailed")}
 RARE_PHASE_CHANGES = {("gap", "ready"), ("paused", "ready"), ("paused", "drained")}
-RARE_STEPS = {"ReadFailed"}
+RARE_STEPS = {"OpenProducer", "ReadFailed"}
 """Possible, and met by some histories, but not surely by one of a thousand."""
 
 
