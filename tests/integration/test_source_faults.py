@@ -144,6 +144,21 @@ def test_what_is_trimmed_while_nobody_works_is_a_gap_of_its_table_alone_until_it
         assert (verdict.lost, verdict.repeated, verdict.out_of_order) == (lost, 0, 0)
 
 
+def test_a_shard_that_is_denied_for_some_seconds_is_no_gap(bench: Callable[..., Bench]) -> None:
+    with SimulatedDynamoDB(seed=1) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2)
+        table = pipeline.tables[0]
+        worker = pipeline.worker()
+        pipeline.workload.run(60)
+        pipeline.wait_complete()
+        for operation in ("GetRecords", "GetShardIterator"):
+            simulated.act("fail", operation=operation, fault="not_found", times=3, table=table)
+        pipeline.workload.run(60)
+        pipeline.settle()
+        assert worker.logged("read recovered")
+        assert not worker.logged("gap")
+
+
 def accept_gap(pipeline: Bench, table: str) -> None:
     tailrace = Path(sys.executable).with_name("tailrace")
     command = [str(tailrace), "accept-gap", str(pipeline.file), "--table", table, "--yes"]

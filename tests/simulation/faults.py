@@ -24,7 +24,7 @@ class Faults:
     read_failed: float = 0.15
     read_slow: float = 0.1
     wrongly_gone: float = 0.03
-    """A shard that exists is said to be gone, once: a gap, and nothing is lost."""
+    """A shard that exists is said to be gone, for some seconds, or for so long that it is a gap; nothing is lost."""
     empty_page: float = 0.3
     repeats: float = 0.5
     # For each call of the lister

@@ -239,6 +239,7 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
         yield
 
 
+replace("shard_taken_for_gone_at_the_first_denial", Reading, "believed", lambda _, failure, _now_ms: failure)
 replace("gap_ignored", Reading, "forgives", lambda *_: True)
 replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
 replace("head_never_looked_at", Reading, "may_have_lost_its_head", lambda *_: False)

@@ -23,6 +23,9 @@ from tailrace.errors import RecordError
 RETENTION_MS = 24 * 3_600_000
 ITERATOR_LIFE_MS = 15 * 60_000
 PAGE_RECORDS = 5
+GONE_AFTER_MS = 30_000
+"""What is denied for less time may not be taken for gone."""
+GONE = "the shard is gone"
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class ModelShard:
     """How many of its changes the stream has forgotten."""
     closed_ms: int | None = None
     removed: bool = False
-    was_denied: bool = False
-    """It was said to be gone once, and was not."""
+    denied_ms: tuple[int, int] | None = None
+    """From when until when it was said to be gone, and was not; None: never yet."""
 
 
 class Source:
@@ -79,6 +82,11 @@ class Source:
         self.tables[table] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1"
         for number in range(shard_count):
             self._open(table, (), set(items[number::shard_count]))
+
+    def was_denied_for_ms(self, shard: ShardRef) -> int:
+        """How long a shard has been said to be gone, wrongly, up to now."""
+        denied_ms = self.shards[shard].denied_ms
+        return 0 if denied_ms is None else min(self.now_ms, denied_ms[1]) - denied_ms[0]
 
     @property
     def now_ms(self) -> int:
@@ -182,11 +190,12 @@ class ModelReader:
             kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
             raise ReadError("GetRecords failed", self._rng.choice(kinds))
         true = self._source.shards[shard]
-        may_deny = position.sequence is not None and not true.was_denied and not true.trimmed
-        is_denied = may_deny and self._rng.random() < self._faults.wrongly_gone
+        now_ms = self._schedule.now_ms
+        if true.denied_ms is None and not true.trimmed and self._rng.random() < self._faults.wrongly_gone:
+            true.denied_ms = now_ms, now_ms + self._denied_for_ms(position)
+        is_denied = bool(self._faults.wrongly_gone and true.denied_ms and now_ms <= true.denied_ms[1])
         if true.removed or is_denied:
-            true.was_denied = is_denied
-            raise ReadError("the shard is gone", ReadFailure.GONE)
+            raise ReadError(GONE, ReadFailure.GONE)
         start = self._start(true, position, iterator)
         if start < true.trimmed:
             raise ReadError("the position was trimmed", ReadFailure.TRIMMED)
@@ -203,6 +212,12 @@ class ModelReader:
             size_bytes=100 * len(changes),
             full=len(changes) == PAGE_RECORDS,
         )
+
+    def _denied_for_ms(self, position: Position) -> int:
+        """Mostly too short to be believed; never long enough for a second gap behind the first."""
+        if position.sequence is None or self._rng.random() < 0.6:
+            return self._rng.randint(0, GONE_AFTER_MS - 1)
+        return self._rng.randint(GONE_AFTER_MS + 5_000, 2 * GONE_AFTER_MS - 1)
 
     def _start(self, true: ModelShard, position: Position, iterator: str | None) -> int:
         if iterator is not None:

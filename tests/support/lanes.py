@@ -42,7 +42,7 @@ from tailrace.core.lane_messages import (
 )
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import Phase
+from tailrace.core.reading import GONE_AFTER_MS, Phase
 from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.view import View
@@ -232,6 +232,17 @@ class LaneUnderTest:
     def fail(self, shard: ShardRef, failure: ReadFailure) -> None:
         read = self.reads.pop(shard)
         self.handle(ReadFailed(read.incarnation, read.ticket, shard, failure, failure))
+
+    def deny(self, shard: ShardRef) -> None:
+        """Answer every read of a shard with GONE until that is believed."""
+        self.fail(shard, ReadFailure.GONE)
+        since_ms = self.now_ms
+        while shard in self.reads or self.phase(shard) is Phase.READY:
+            assert self.now_ms - since_ms < 2 * GONE_AFTER_MS, "it is never believed"
+            if shard in self.reads:
+                self.fail(shard, ReadFailure.GONE)
+            else:
+                self.wait(1_000)
 
     # Looking
 

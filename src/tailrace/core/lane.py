@@ -418,7 +418,8 @@ class Lane:
         reading = self._reading_of(event, event.shard)
         if reading is None:
             return
-        match event.failure:
+        failure = reading.believed(event.failure, now_ms)
+        match failure:
             case ReadFailure.GONE if reading.forgives(now_ms):
                 self._end_without_reading(reading, event.reason, commands, now_ms)
             case ReadFailure.GONE | ReadFailure.TRIMMED if not reading.forgives(now_ms):
@@ -430,9 +431,9 @@ class Lane:
                 reading.phase = Phase.READY
                 self._queue.add(reading)
             case _:
-                if event.failure is ReadFailure.TRIMMED:
+                if failure is ReadFailure.TRIMMED:
                     reading.trimmed = True  # forgiven: read on at what the stream still has
-                if event.failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
+                if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     reading.iterator = None
                 reading.failed(now_ms, self._options.read_backoff, self._jitter())
                 self._queue.add(reading)

@@ -8,6 +8,7 @@ from enum import StrEnum
 from tailrace.core.checkpoint import Checkpoint, ShardRecord
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position, ShardRef
 
 CLOCK_SKEW_MS = 60_000
@@ -18,6 +19,11 @@ RETENTION_MS = 24 * 3_600_000
 
 CAUGHT_UP_READS = 3
 """So many empty pages in a row say that a shard is read to its present end: one alone may come in its middle."""
+
+
+GONE_AFTER_MS = 30_000
+"""For so long must the source deny a shard, each time that it is asked, before the shard counts as gone: DynamoDB may
+answer ResourceNotFoundException for some seconds about a shard that exists."""
 
 
 class Phase(StrEnum):
@@ -69,6 +75,8 @@ class Reading:
     caught_up_ms: int | None = None
     """When an empty page last said that there is nothing more to read for now."""
     failures: int = 0
+    denied_since_ms: int | None = None
+    """Since when every answer has been that there is no such shard; None when the last one was another."""
     accepted: bool = False
     """The operator accepted that changes behind `sequence` are lost, and nothing was found of what is left."""
 
@@ -133,6 +141,7 @@ class Reading:
         """Note a page that was read."""
         self.begun = True
         self.failures = 0
+        self.denied_since_ms = None
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.change_count else self.empty_reads + 1
         if not page.change_count and not page.full:
@@ -149,6 +158,18 @@ class Reading:
             self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+
+    def believed(self, failure: ReadFailure, now_ms: int) -> ReadFailure:
+        """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `GONE_AFTER_MS`."""
+        if failure is not ReadFailure.GONE:
+            if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
+                self.denied_since_ms = None  # such an answer knows the shard
+            return failure
+        self.iterator = None  # GetShardIterator must deny the shard, too
+        if self.denied_since_ms is None:
+            self.denied_since_ms = now_ms
+        # An answer says how it stood at the latest when it came, and at the earliest when it was asked for.
+        return failure if self.asked_ms - self.denied_since_ms >= GONE_AFTER_MS else ReadFailure.UNAVAILABLE
 
     def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
         """Note a read that failed in a way that may pass."""

@@ -53,6 +53,8 @@ class Fault(StrEnum):
     """A write: before it one of the table's shards splits, at a place that is drawn."""
     ROLLOVER = "rollover"
     """A write: before it one of the table's shards is followed by one child."""
+    NOT_FOUND = "not_found"
+    """GetRecords, GetShardIterator: not carried out; ResourceNotFoundException, although the shard exists."""
 
 
 WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
@@ -81,6 +83,7 @@ _OF_OPERATIONS: Final = {
     Fault.HOLE: frozenset({"DescribeStream"}),
     Fault.SPLIT: WRITES,
     Fault.ROLLOVER: WRITES,
+    Fault.NOT_FOUND: frozenset({"GetRecords", "GetShardIterator"}),
 }
 """Faults of some operations only."""
 

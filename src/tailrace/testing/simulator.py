@@ -40,6 +40,7 @@ _NOT_CARRIED_OUT: Final[dict[Fault, Callable[[bool, random.Random], AwsError]]] 
     Fault.SERVER_ERROR: lambda _, __: AwsError("InternalServerError", "Internal server error", status=500),
     Fault.THROTTLE: lambda of_streams, rng: AwsError(rng.choice(_THROTTLES[of_streams]), "Rate exceeded"),
     Fault.DENIED: lambda _, __: AwsError("AccessDeniedException", "User is not authorized to perform this operation"),
+    Fault.NOT_FOUND: lambda _, __: AwsError("ResourceNotFoundException", "Requested resource not found"),
     Fault.EXPIRED_TOKEN: lambda _, __: AwsError("ExpiredTokenException", "The security token is expired"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -20,7 +21,7 @@ from support.lanes import (
 from tailrace.core.checkpoint import Checkpoint
 from tailrace.core.lane_messages import NoticeKind, PageRead, Tick
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import Phase
+from tailrace.core.reading import GONE_AFTER_MS, Phase
 from tailrace.core.shard import Position
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
@@ -54,13 +55,64 @@ def find_nothing(lane: LaneUnderTest) -> None:
         lane.wait(1_000)
 
 
-@pytest.mark.parametrize("failure", [ReadFailure.TRIMMED, ReadFailure.GONE])
-def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(failure: ReadFailure) -> None:
+def test_a_shard_that_is_denied_for_a_while_is_read_on_where_it_was() -> None:
+    lane = taken()
+    lane.read(A, page(A, 8, full=True))
+    began_ms = lane.now_ms
+    while lane.now_ms - began_ms < GONE_AFTER_MS - 1_000:
+        if A in lane.reads:
+            lane.fail(A, ReadFailure.GONE)
+        lane.wait(500)
+    lane.wait(20_000)
+    assert lane.reads[A].iterator is None
+    assert lane.reads[A].position == Position("AFTER_SEQUENCE_NUMBER", "8")
+    assert len(lane.told(NoticeKind.READ_FAILED)) > 3
+    lane.read(A, page(A, 9))
+    assert lane.told(NoticeKind.GAP) == []
+
+
+@pytest.mark.parametrize("known", [ReadFailure.EXPIRED, ReadFailure.TRIMMED, None])
+def test_an_answer_that_knows_the_shard_ends_the_denials_before_it(known: ReadFailure | None) -> None:
+    lane = taken(sequence=None)
+    lane.publish(C, lineage(initial=True))
+    lane.fail(C, ReadFailure.GONE)
+    lane.wait(GONE_AFTER_MS)
+    if known is None:
+        lane.read(C, page(C))
+    else:
+        lane.fail(C, known)
+    lane.wait(5_000)
+    lane.fail(C, ReadFailure.GONE)
+    assert lane.phase(C) is Phase.READY
+    assert lane.told(NoticeKind.SHARD_SKIPPED) == []
+
+
+def test_an_answer_that_comes_late_says_how_it_stood_when_it_was_asked_for() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(1_000)
+    lane.now_ms += HOUR_MS  # the host sleeps
+    lane.fail(A, ReadFailure.GONE)
+    assert lane.phase(A) is Phase.READY
+
+
+def test_no_answer_at_all_does_not_end_them() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.GONE)
+    lane.wait(GONE_AFTER_MS)
+    lane.fail(A, ReadFailure.UNAVAILABLE)
+    lane.wait(5_000)
+    lane.fail(A, ReadFailure.GONE)
+    assert lane.phase(A) is Phase.GAP
+
+
+@pytest.mark.parametrize("answer", [lambda lane: lane.fail(A, ReadFailure.TRIMMED), lambda lane: lane.deny(A)])
+def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(answer: Callable[[LaneUnderTest], None]) -> None:
     lane = taken()
     other = LaneUnderTest(2, view=lane.view)
     other.publish(ELSEWHERE, lineage())
     other.take()
-    lane.fail(A, failure)
+    answer(lane)
     assert [notice.shard for notice in lane.told(NoticeKind.GAP)] == [A]
     gap = gap_of(lane)
     assert gap.sequence == "7"
@@ -72,7 +124,7 @@ def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(failure: Read
 def test_a_gap_comes_after_what_was_read_before_it() -> None:
     lane = taken()
     lane.read(A, page(A, 8, full=True))
-    lane.fail(A, ReadFailure.GONE)
+    lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     commit = lane.committed()
     assert sequences_in(commit) == [8]
@@ -226,7 +278,7 @@ def test_an_acceptance_is_used_up_once_the_shard_goes_on() -> None:
 
 def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
     lane = taken()
-    lane.fail(A, ReadFailure.GONE)  # another endpoint, by mistake
+    lane.deny(A)  # another endpoint, by mistake
     lane.accept((A, gap_of(lane)))
     find_nothing(lane)
     resumed = checkpoints_in(lane.committed())[A]
@@ -237,9 +289,9 @@ def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
 def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
     lane = taken()
     lane.publish(C, lineage(A))
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     lane.accept((A, gap_of(lane)))
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     lane.wait(100)
     lane.committed()
     assert [notice.shard for notice in lane.told(NoticeKind.SHARD_SKIPPED)] == [A]
@@ -250,14 +302,14 @@ def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
 @pytest.mark.parametrize("sequence", [7, None])
 def test_a_later_gap_is_another_even_at_the_same_position(sequence: int | None) -> None:
     lane = taken(sequence=sequence)
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     first = gap_of(lane)
     lane.accept((A, first))
     find_nothing(lane)
     lane.committed()
     lane.lose()
     lane.take()
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     second = gap_of(lane)
     assert second.sequence == first.sequence
     assert lane.phase(A) is Phase.GAP
@@ -269,7 +321,7 @@ def test_a_gap_that_the_view_does_not_show_yet_is_not_taken_for_the_one_that_was
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     lane.read(A, page(A, 8, full=True))
-    lane.fail(A, ReadFailure.GONE)
+    lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     lane.committed(seen=False)
     lane.publish(C, lineage())  # the view changes, and still shows the first gap
@@ -311,7 +363,7 @@ def test_what_was_trimmed_around_the_first_listing_was_never_promised(begun: boo
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(1_000)
     assert lane.reads[A].position == Position("TRIM_HORIZON")
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     lane.wait(100)
     lane.committed()
     assert lane.phase(A) is Phase.ENDED
@@ -324,7 +376,7 @@ def test_a_day_after_the_first_listing_everything_is_promised() -> None:
     lane.publish(A, checkpoint("open"))
     lane.take()
     lane.now_ms += DAY_MS + 1
-    lane.fail(A, ReadFailure.GONE)
+    lane.deny(A)
     gap_of(lane)
 
 
