@@ -93,6 +93,23 @@ def failed(action: Callable[[], object]) -> ReadError:
     return caught.value
 
 
+def test_a_page_larger_than_any_of_aws_is_read_in_parts(
+    client: Any, create: Callable[..., ShardRef], source: DynamoDBStreams, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = unique("large")
+    shard = create(table)
+    for round_number in range(40):
+        puts = [
+            {"PutRequest": {"Item": {"id": {"S": f"{number}"}, "note": {"S": f"{round_number}" * 20_000}}}}
+            for number in range(25)
+        ]
+        assert client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"] == {}
+    records = read_all(source, shard)
+    assert len(records) == 1_000
+    assert len({record.sequence for record in records}) == 1_000
+    assert "is larger than 32 MiB: asking for 500 records at most" in caplog.messages[0]
+
+
 def test_every_change_of_a_table_is_read_in_order(
     client: Any, source: DynamoDBStreams, create: Callable[..., ShardRef]
 ) -> None:

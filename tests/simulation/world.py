@@ -30,7 +30,7 @@ from tailrace.core.pacing import Backoff, Pacing
 LANE_COUNT = 3
 BIRTH_MS = 1_700_000_000_000
 HISTORY_S = 40
-SETTLE_S = 600
+SETTLE_S = 1_800
 """Everything is published so soon after the faults stop, or never."""
 HOUR_MS = 3_600_000
 

@@ -14,7 +14,7 @@ import msgspec
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.parsers import ResponseParserError
-from urllib3.exceptions import ReadTimeoutError, SSLError
+from urllib3.exceptions import ProxyError, ReadTimeoutError, SSLError
 
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import excerpt
@@ -67,6 +67,11 @@ _HINTS: Final = {
 }
 _CONNECTION_ERRORS: Final = (AwsConnectionError, HTTPClientError, ResponseParserError)
 _HINT_CLOCK: Final = "set this host's clock: AWS accepts five minutes of difference"
+_HINT_PROXY: Final = "check HTTPS_PROXY (HTTP_PROXY for http:// addresses), or name the host in NO_PROXY"
+_HINT_PROXY_PASSWORD: Final = (
+    "give the proxy's user and password, each URL-encoded: HTTPS_PROXY=http://user:password@host:port"
+)
+PROXY_WANTS_PASSWORD: Final = 407
 _HINT_CONNECTION: Final = "check the network, source.endpoint_url and source.region"
 
 
@@ -95,9 +100,32 @@ def refused(operation: str, subject: Subject, status: int, headers: Mapping[str,
     return ReadError(message, failure, hint=_hint(failure, operation, subject, code, text))
 
 
-def unanswered(operation: str, subject: Subject, host: str, error: Exception) -> ReadError:
-    """Tell a call that got no whole answer: refused, reset, timed out, cut short, no such host, bad TLS."""
+def refused_by_proxy(operation: str, subject: Subject, proxy: str) -> ReadError:
+    """Return the error of a call that a proxy did not let through, for want of the right user and password."""
+    return ReadError(
+        f"{operation} of {subject.words} was refused by the proxy {_plain(proxy)}: "
+        f"{PROXY_WANTS_PASSWORD} Proxy Authentication Required",
+        ReadFailure.DENIED,
+        hint=_HINT_PROXY_PASSWORD,
+    )
+
+
+def unanswered(operation: str, subject: Subject, host: str, error: Exception, proxy: str | None = None) -> ReadError:
+    """Tell a call that got no whole answer: refused, reset, timed out, cut short, no such host, bad TLS.
+
+    `proxy` is the address, without user and password, of what lies between.
+    """
     root = _root(error)
+    if proxy is not None and isinstance(error, ProxyError):
+        if str(PROXY_WANTS_PASSWORD) in str(root):
+            return refused_by_proxy(operation, subject, proxy)
+        reason = root.strerror if isinstance(root, OSError) else None
+        cause = "no connection in time" if isinstance(root, TimeoutError) else _plain(reason or str(root))
+        return ReadError(
+            f"{operation} of {subject.words} did not get to {host} through the proxy {_plain(proxy)}: {cause}",
+            ReadFailure.UNAVAILABLE,
+            hint=_HINT_PROXY,
+        )
     if isinstance(error, ReadTimeoutError):
         cause, hint = "no answer in time", "it is asked for again"
     elif isinstance(root, TimeoutError):
@@ -122,6 +150,17 @@ def broken(operation: str, subject: Subject, cause: str) -> ReadError:
         ReadFailure.UNAVAILABLE,
         hint="if it goes on, check what lies between this host and source.endpoint_url",
     )
+
+
+class TooLargeError(ReadError):
+    """The answer is larger than any that is taken: what may be asked for in parts is to be."""
+
+    def __init__(self, operation: str, subject: Subject, bound_bytes: int) -> None:
+        super().__init__(
+            f"the answer of {operation} for {subject.words} is larger than {bound_bytes >> 20} MiB",
+            ReadFailure.UNAVAILABLE,
+            hint="no answer of DynamoDB is: check what source.endpoint_url leads to",
+        )
 
 
 def no_credentials(error: Exception) -> ReadError:

@@ -15,20 +15,29 @@ from urllib.parse import urlsplit
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from tailrace import __version__
-from tailrace.sources.aws_errors import Subject, broken, refused, unanswered
+from tailrace.sources.aws_errors import (
+    PROXY_WANTS_PASSWORD,
+    Subject,
+    TooLargeError,
+    broken,
+    refused,
+    refused_by_proxy,
+    unanswered,
+)
 from tailrace.sources.aws_session import AwsSession
 
 Crc32 = Callable[[bytes], int]
 """Checks DynamoDB's `x-amz-crc32`."""
 _SIGNING_NAME: Final = "dynamodb"
 """DynamoDB and its streams sign under one name."""
-_BODY_BYTES_MAX: Final = 32 << 20
-"""What no answer reaches: 1 MB of items has, as JSON, some 15 MB at the most (a list of nulls)."""
+BODY_BYTES_MAX: Final = 32 << 20
+"""What no answer of AWS reaches: 1 MB of items has, as JSON, some 15 MB at the most (a list of nulls)."""
 _UNSIGNED_HEADERS: Final = {
     # The checksum is of the bytes on the wire, and unpacking costs more than a link within a region.
     "Accept-Encoding": "identity",
@@ -39,12 +48,17 @@ _UNSIGNED_HEADERS: Final = {
 def open_pool(
     session: AwsSession, endpoint: str, *, connections: int, connect_timeout_s: float, read_timeout_s: float
 ) -> PoolManager:
-    """Make the pool of kept-alive connections, through the proxy that the environment names for `endpoint`.
+    """Make the pool of kept-alive connections, through the proxy that the environment names for `endpoint`, if any.
+
+    `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` count as for AWS's own tools, and so do a proxy's user and password.
 
     At most `connections` are open to a host; a further caller waits for one. Nothing is retried or redirected.
     """
-    proxy = get_environ_proxies(endpoint).get(urlsplit(endpoint).scheme)
-    open_manager = partial(ProxyManager, proxy) if proxy else PoolManager
+    proxies = ProxyConfiguration(get_environ_proxies(endpoint))
+    proxy = proxies.proxy_url_for(endpoint)
+    open_manager = (
+        partial(ProxyManager, proxy, proxy_headers=proxies.proxy_headers_for(proxy)) if proxy else PoolManager
+    )
     return open_manager(
         maxsize=connections,
         block=True,
@@ -65,6 +79,7 @@ class AwsClient:
         self._pool = pool
         self._url = endpoint if urlsplit(endpoint).path else f"{endpoint}/"
         self._host = urlsplit(endpoint).netloc
+        self._proxy = pool.proxy._replace(auth=None).url if pool.proxy is not None else None
         self._target = target
         self._crc32 = crc32
 
@@ -74,12 +89,14 @@ class AwsClient:
         try:
             answer, body = self._send(payload, headers)
         except (HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of less than nothing
-            raise unanswered(operation, subject, self._host, error) from error
-        if len(body) > _BODY_BYTES_MAX:
-            raise broken(operation, subject, f"it is larger than {_BODY_BYTES_MAX >> 20} MiB")
+            raise unanswered(operation, subject, self._host, error, self._proxy) from error
+        if len(body) > BODY_BYTES_MAX:
+            raise TooLargeError(operation, subject, BODY_BYTES_MAX)
         if not self._is_whole(answer, body):
             raise broken(operation, subject, "its checksum (x-amz-crc32) is wrong")
         if answer.status != 200:
+            if answer.status == PROXY_WANTS_PASSWORD and self._proxy is not None:
+                raise refused_by_proxy(operation, subject, self._proxy)
             raise refused(operation, subject, answer.status, answer.headers, body)
         return body
 
@@ -91,8 +108,8 @@ class AwsClient:
         try:
             # Told how much to read, urllib3 copies the body twice on its way; so only where the answer does not say.
             size = None if "content-encoding" in answer.headers else answer.length_remaining
-            is_stated = size is not None and size <= _BODY_BYTES_MAX
-            return answer, answer.read(None if is_stated else _BODY_BYTES_MAX + 1)
+            is_stated = size is not None and size <= BODY_BYTES_MAX
+            return answer, answer.read(None if is_stated else BODY_BYTES_MAX + 1)
         finally:
             # Read to its end, the connection is free already; else what is left must not be taken for the next answer.
             answer.close()

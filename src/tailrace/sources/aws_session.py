@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,23 @@ _STAND_IN_REGION: Final = "us-east-1"
 """What requests to an endpoint of one's own are signed for when nobody names a region: it does not matter there."""
 
 
+class _OneSentence(logging.Filter):
+    """Says in a sentence what botocore logs with a traceback when credentials cannot be renewed."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out what the caller is told by an error, too: that there are no credentials left."""
+        if record.exc_info and isinstance(record.exc_info[1], Exception):
+            is_told_anyway = "mandatory" in record.getMessage()
+            record.msg = "the AWS credentials of this moment still hold, and could not be renewed: %s"
+            record.args = (str(no_credentials(record.exc_info[1])),)
+            record.exc_info = record.exc_text = None
+            return not is_told_anyway
+        return True
+
+
+_one_sentence: Final = _OneSentence()
+
+
 class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach AWS; what is None is left to the chain (environment, profile, container, instance)."""
 
@@ -51,6 +69,7 @@ class AwsSession:
     """
 
     def __init__(self, settings: AwsSettings) -> None:
+        logging.getLogger("botocore.credentials").addFilter(_one_sentence)  # once, however often this is called
         self._endpoint_url = settings.endpoint_url
         self._session = Session(profile=settings.profile)
         try:

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Opera
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import time
@@ -29,8 +30,8 @@ from tailrace.core.ports import (
     TableStream,
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
-from tailrace.sources.aws_errors import RefusedRequestError, Subject, broken
-from tailrace.sources.aws_http import AwsClient, Crc32, open_pool
+from tailrace.sources.aws_errors import RefusedRequestError, Subject, TooLargeError, broken
+from tailrace.sources.aws_http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
 from tailrace.sources.aws_session import AwsSession
 from tailrace.sources.pace import Pace
 from tailrace.sources.stream_arn import is_stream_of
@@ -38,6 +39,8 @@ from tailrace.sources.stream_arn import parse as parse_arn
 from tailrace.sources.stream_record import decode_page
 
 _RECORDS_MAX: Final = 1000
+_GROWS_BELOW: Final = 4
+"""A page of less than this part of the largest lets the next one have twice as many records."""
 _SHARDS_MAX: Final = 100
 _TABLES_MAX: Final = 100
 _ATTEMPTS_MAX: Final = 3
@@ -47,6 +50,8 @@ _SECOND_MS: Final = 1000
 _MINUTE_MS: Final = 60 * _SECOND_MS
 _PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
 
+
+logger = logging.getLogger("tailrace.sources")
 
 _TableName = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,255}\Z")]
 _ShardId = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,128}\Z")]
@@ -167,6 +172,8 @@ class DynamoDBStreams(ShardReader, Lister):
         )
         self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810", crc32)
         self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
+        self._limits: dict[ShardRef, int] = {}
+        """How many records to ask for at most, of shards where the usual number made too large a page."""
         self._decode = decode
         self._region = session.region
         self._sleep = sleep
@@ -178,10 +185,33 @@ class DynamoDBStreams(ShardReader, Lister):
         subject = _shard_subject(shard)
         if iterator is None:
             iterator = self._iterator(shard, position)
-        payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": _RECORDS_MAX})
-        body = self._streams.call("GetRecords", payload, subject)
+        body = self._get_records(shard, iterator, subject)
         page = self._decode(body, shard=shard, table=table, region=region)
+        if page.next_iterator is None:
+            self._limits.pop(shard, None)
         return page if position.since_ms is None else _since(page, position.since_ms)
+
+    def _get_records(self, shard: ShardRef, iterator: str, subject: Subject) -> bytes:
+        """Ask for a page, and for half as many records each time that it is too large.
+
+        AWS keeps a page to 1 MB of items; DynamoDB Local keeps to the number of records alone.
+        """
+        limit = self._limits.get(shard, _RECORDS_MAX)
+        while True:
+            payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": limit})
+            try:
+                body = self._streams.call("GetRecords", payload, subject)
+            except TooLargeError as error:
+                if limit == 1:
+                    raise
+                limit = self._limits[shard] = limit // 2
+                logger.warning("%s: asking for %d records at most", error.message, limit)
+                continue
+            if limit < _RECORDS_MAX and len(body) <= BODY_BYTES_MAX // _GROWS_BELOW:
+                self._limits[shard] = limit * 2
+                if limit * 2 >= _RECORDS_MAX:
+                    del self._limits[shard]
+            return body
 
     def table_names(self, patterns: list[str]) -> list[str]:
         """Give the tables that match, sorted: names as they stand (listed or not), `*` and `?` expanded."""

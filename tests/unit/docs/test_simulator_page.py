@@ -33,7 +33,7 @@ def test_every_action_is_documented_with_its_fields() -> None:
 def test_every_fault_is_documented_with_its_operations() -> None:
     words = {OPERATIONS: "all", WRITES: "writes"}
     suited = {fault.value: frozenset(each for each in OPERATIONS if suits(fault, each)) for fault in Fault}
-    operations = {fault: words.get(each) or ", ".join(each) for fault, each in suited.items()}
+    operations = {fault: words.get(each) or ", ".join(sorted(each)) for fault, each in suited.items()}
     assert {fault: cells[0] for fault, cells in rows("Faults").items()} == operations
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs
@@ -9,8 +11,10 @@ from urllib.parse import parse_qs
 import pytest
 
 from support.fake_aws import Answer, FakeAws, fault, ok, signature_of
+from support.http_proxy import HttpProxy
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import WorldError
+from tailrace.local.service import free_ports
 from tailrace.sources.aws_errors import Subject
 from tailrace.sources.aws_http import AwsClient, open_pool
 from tailrace.sources.aws_session import AwsSession, AwsSettings
@@ -109,15 +113,85 @@ def test_certificates_that_do_not_exist_are_told(environment: pytest.MonkeyPatch
         AwsSession(AwsSettings(region="eu-west-1")).certificates()
 
 
-def test_a_proxy_of_the_environment_is_used(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+def call_through(proxy: str, environment: pytest.MonkeyPatch, endpoint: str, **more: str) -> bytes:
+    """Call GetRecords with these settings of proxies in the environment."""
     environment.delenv("NO_PROXY")
     session = AwsSession(AwsSettings(region="eu-west-1"))
-    environment.setenv("HTTP_PROXY", fake.url)
-    fake.answers("GetRecords", ok())
-    pool = open_pool(session, "http://dynamodb.invalid", connections=1, connect_timeout_s=1, read_timeout_s=1)
-    AwsClient(session, pool, "http://dynamodb.invalid", "Streams").call("GetRecords", b"{}", Subject("x", "*"))
-    pool.clear()
+    for name, value in {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy, **more}.items():
+        environment.setenv(name, value)
+    pool = open_pool(session, endpoint, connections=1, connect_timeout_s=1, read_timeout_s=1)
+    try:
+        return AwsClient(session, pool, endpoint, "Streams").call("GetRecords", b"{}", Subject("x", "*"))
+    finally:
+        pool.clear()
+
+
+@pytest.fixture
+def proxy() -> Iterator[HttpProxy]:
+    with HttpProxy("ann", "p@ss/word") as proxy:
+        yield proxy
+
+
+def test_a_proxy_of_the_environment_is_used(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+    fake.answers("GetRecords", ok(), ok())
+    call_through(fake.url, environment, "http://dynamodb.invalid")
     assert fake.asked[0].headers["host"] == "dynamodb.invalid"
+
+
+def test_a_proxy_without_a_scheme_is_used(environment: pytest.MonkeyPatch, fake: FakeAws) -> None:
+    fake.answers("GetRecords", ok())
+    call_through(fake.url.removeprefix("http://"), environment, "http://dynamodb.invalid")
+    assert fake.asked[0].headers["host"] == "dynamodb.invalid"
+
+
+def test_no_proxy_is_asked_for_a_host_that_no_proxy_names(
+    environment: pytest.MonkeyPatch, fake: FakeAws, proxy: HttpProxy
+) -> None:
+    fake.answers("GetRecords", ok())
+    call_through(f"http://{proxy.address}", environment, fake.url, NO_PROXY="127.0.0.1")
+    assert proxy.let_through == []
+
+
+def test_a_proxy_gets_its_user_and_password_and_aws_does_not(
+    environment: pytest.MonkeyPatch, fake: FakeAws, proxy: HttpProxy
+) -> None:
+    fake.answers("GetRecords", ok(n=1))
+    assert json.loads(call_through(f"http://ann:p%40ss%2Fword@{proxy.address}", environment, fake.url)) == {"n": 1}
+    assert proxy.let_through == [f"POST {fake.url}/"]
+    assert "proxy-authorization" not in fake.asked[0].headers
+
+
+def test_a_tunnel_gets_the_user_and_password(environment: pytest.MonkeyPatch, fake: FakeAws, proxy: HttpProxy) -> None:
+    endpoint = fake.url.replace("http:", "https:")
+    with pytest.raises(ReadError, match="TLS failed"):  # behind the tunnel nobody speaks TLS
+        call_through(f"http://ann:p%40ss%2Fword@{proxy.address}", environment, endpoint)
+    assert proxy.let_through == [f"CONNECT {endpoint.removeprefix('https://')}"]
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+@pytest.mark.parametrize("user", ["", "ann:wrong-word@"])
+def test_a_proxy_that_wants_another_password_is_named_without_one(
+    environment: pytest.MonkeyPatch, proxy: HttpProxy, scheme: str, user: str
+) -> None:
+    with pytest.raises(ReadError) as caught:
+        call_through(f"http://{user}{proxy.address}", environment, f"{scheme}://dynamodb.invalid")
+    assert caught.value.failure is ReadFailure.DENIED
+    assert str(caught.value) == (
+        f"GetRecords of x was refused by the proxy http://{proxy.address}: 407 Proxy Authentication Required; give the "
+        "proxy's user and password, each URL-encoded: HTTPS_PROXY=http://user:password@host:port"
+    )
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_not_there_is_named_and_not_taken_for_aws(environment: pytest.MonkeyPatch, scheme: str) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(ReadError) as caught:
+        call_through(f"http://ann:secret-word@127.0.0.1:{port}", environment, f"{scheme}://dynamodb.invalid")
+    assert caught.value.failure is ReadFailure.UNAVAILABLE
+    assert str(caught.value) == (
+        f"GetRecords of x did not get to dynamodb.invalid through the proxy http://127.0.0.1:{port}: "
+        "Connection refused; check HTTPS_PROXY (HTTP_PROXY for http:// addresses), or name the host in NO_PROXY"
+    )
 
 
 def test_a_role_is_assumed_with_the_external_id_and_signs_the_requests(
@@ -177,7 +251,11 @@ def test_credentials_that_come_expired_point_at_the_clock(environment: pytest.Mo
     ],
 )
 def test_credentials_that_cannot_be_renewed_are_a_read_error_that_may_pass(
-    environment: pytest.MonkeyPatch, fake: FakeAws, answer: Answer, expected: ReadFailure, words: str
+    environment: pytest.MonkeyPatch,
+    fake: FakeAws,
+    answer: Answer,
+    expected: ReadFailure,
+    words: str,
 ) -> None:
     environment.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0)
     fake.answers("AssumeRole", assumed(expires=soon()))
@@ -190,6 +268,32 @@ def test_credentials_that_cannot_be_renewed_are_a_read_error_that_may_pass(
     fake.reset()
     fake.answers("AssumeRole", assumed("renewed"))
     assert session.credentials().secret_key == "renewed"
+
+
+def test_credentials_that_cannot_be_renewed_are_told_by_the_error_alone(
+    environment: pytest.MonkeyPatch, fake: FakeAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.answers("AssumeRole", assumed(expires=soon()))
+    session = AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+    fake.answers("AssumeRole", refused_role())
+    caplog.clear()
+    with pytest.raises(ReadError):
+        session.credentials()
+    assert caplog.records == []
+
+
+def test_credentials_that_still_hold_and_cannot_be_renewed_are_one_sentence_of_the_log(
+    environment: pytest.MonkeyPatch, fake: FakeAws, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_twelve_minutes = (datetime.now(UTC) + timedelta(minutes=12)).isoformat()
+    fake.answers("AssumeRole", assumed("held", expires=in_twelve_minutes), refused_role())
+    session = AwsSession(AwsSettings(region="eu-west-1", role_arn=ROLE))
+    assert session.credentials().secret_key == "held"
+    (record,) = caplog.records
+    assert record.getMessage().startswith(
+        "the AWS credentials of this moment still hold, and could not be renewed: AssumeRole was refused: AccessDenied"
+    )
+    assert record.exc_info is None
 
 
 @pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"])

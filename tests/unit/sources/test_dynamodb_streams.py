@@ -46,6 +46,48 @@ def failed(action: Callable[[], object]) -> ReadError:
 # Reading
 
 
+def limits_asked(fake: FakeAws) -> list[int]:
+    return [asked.fields["Limit"] for asked in fake.asked]
+
+
+def of_mib(size_mib: int) -> Answer:
+    return Answer(b'{"Records":[],"NextShardIterator":"i"}' + b" " * (size_mib << 20))
+
+
+def test_a_page_that_is_too_large_is_asked_for_in_parts(
+    fake: FakeAws, streams: DynamoDBStreams, caplog: pytest.LogCaptureFixture
+) -> None:
+    fake.answers("GetRecords", of_mib(33), of_mib(33), of_mib(31), of_mib(9), ok(Records=[], NextShardIterator="i"))
+    for _ in range(3):
+        streams.read(SHARD, TRIM_HORIZON, "i")
+    assert limits_asked(fake) == [1000, 500, 250, 250, 250]
+    assert caplog.messages[0] == (
+        "the answer of GetRecords for shard shardId-00000001 of table orders is larger than 32 MiB: "
+        "asking for 500 records at most"
+    )
+
+
+def test_the_limit_grows_back_while_pages_are_small_and_is_each_shards_own(
+    fake: FakeAws, streams: DynamoDBStreams
+) -> None:
+    fake.answers("GetRecords", of_mib(33), of_mib(33), *[ok(Records=[], NextShardIterator="i")] * 4)
+    for _ in range(3):
+        streams.read(SHARD, TRIM_HORIZON, "i")
+    streams.read(ShardRef(STREAM, "shardId-00000002"), TRIM_HORIZON, "i")
+    assert limits_asked(fake) == [1000, 500, 250, 500, 1000, 1000]
+
+
+def test_a_page_of_one_record_that_is_too_large_is_told(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    fake.answers("GetRecords", *[of_mib(33)] * 10)
+    error = failed(lambda: streams.read(SHARD, TRIM_HORIZON, "i"))
+    assert error.failure is ReadFailure.UNAVAILABLE
+    assert str(error) == (
+        "the answer of GetRecords for shard shardId-00000001 of table orders is larger than 32 MiB; "
+        "no answer of DynamoDB is: check what source.endpoint_url leads to"
+    )
+    assert limits_asked(fake)[-1] == 1
+
+
 @pytest.mark.parametrize(
     ("position", "expected"),
     [
