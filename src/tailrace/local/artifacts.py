@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import ssl
 import sys
 import tempfile
 import threading
@@ -30,6 +31,10 @@ Progress = Callable[[int, int, str], None]
 _DOWNLOADS_AT_ONCE = 8
 _ATTEMPTS = 3
 _TIMEOUT_S = 30
+_LOOKED_AT = "REQUESTS_CA_BUNDLE"
+"""The variable that the downloads look at."""
+_CERTIFICATES = (_LOOKED_AT, "CURL_CA_BUNDLE", "SSL_CERT_FILE", "PIP_CERT", "AWS_CA_BUNDLE")
+"""Variables that name a file of certificates to trust beside the system's."""
 _INSTALL_HINT = "pip install 'tailrace[local]'"
 
 
@@ -135,6 +140,7 @@ def _fetch(jars: tuple[Jar, ...], folder: Path, progress: Progress | None) -> No
     # Beside the target, so that the move into place is a rename within one file system.
     with (
         tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as staging,
+        _trusting(_trusted(), Path(staging)),
         ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool,
     ):
         downloads = [pool.submit(_fetch_one, jar, Path(staging), _place(jar, folder), meter) for jar in jars]
@@ -144,6 +150,51 @@ def _fetch(jars: tuple[Jar, ...], folder: Path, progress: Progress | None) -> No
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+@contextmanager
+def _trusting(certificates: bytes, folder: Path) -> Iterator[None]:
+    """Let the downloads trust these certificates, which a file of the folder will hold."""
+    file = folder / "certificates.pem"
+    file.write_bytes(certificates)
+    before = os.environ.get(_LOOKED_AT)
+    os.environ[_LOOKED_AT] = str(file)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_LOOKED_AT]
+        else:
+            os.environ[_LOOKED_AT] = before
+
+
+def _trusted() -> bytes:
+    """Return the certificates to trust: those of requests, of this system, and of the file that a usual variable names.
+
+    A proxy that inspects TLS signs with a certificate that only the latter know.
+    """
+    try:
+        import certifi  # noqa: PLC0415 - comes with jgo, an optional extra
+    except ImportError:
+        raise _missing_package("jgo") from None
+    system = ssl.get_default_verify_paths()
+    places = [Path(place) for place in (certifi.where(), system.cafile, system.capath) if place]
+    for name in _CERTIFICATES:
+        if named := os.environ.get(name):
+            if not Path(named).exists():
+                raise WorldError(
+                    f"{name} names certificates that do not exist: {named}", hint=f"correct {name}, or unset it"
+                )
+            places.append(Path(named))
+    files = (file for place in places for file in (sorted(place.iterdir()) if place.is_dir() else [place]))
+    found = dict.fromkeys(file.resolve() for file in files if file.is_file())
+    return b"\n".join(content for content in (path.read_bytes() for path in found) if b"BEGIN CERTIFICATE" in content)
+
+
+def _missing_package(name: str) -> WorldError:
+    return WorldError(
+        f"the local services are fetched with the package {name}, which is not installed", hint=_INSTALL_HINT
+    )
 
 
 def _fetch_one(jar: Jar, staging: Path, target: Path, meter: _Meter) -> None:
@@ -163,9 +214,7 @@ def _download(jar: Jar, staging: Path, meter: _Meter) -> Path:
         import requests  # noqa: PLC0415 - comes with jgo, an optional extra
         from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415 - an optional extra
     except ImportError:
-        raise WorldError(
-            "the local services are fetched with the package jgo, which is not installed", hint=_INSTALL_HINT
-        ) from None
+        raise _missing_package("jgo") from None
 
     mirror = os.environ.get("TAILRACE_MAVEN_URL")
     for attempt in range(1, _ATTEMPTS + 1):
@@ -179,6 +228,13 @@ def _download(jar: Jar, staging: Path, meter: _Meter) -> Path:
             return Path(context.project(jar.group, jar.name).at_version(jar.version).artifact().resolve())
         # jgo raises RuntimeError when no repository has the file, and also when one answers with an error.
         except (requests.RequestException, RuntimeError) as error:
+            if attempt == _ATTEMPTS and isinstance(error, requests.exceptions.SSLError):
+                raise WorldError(
+                    f"cannot download {jar.file_name}: the certificate of the server, or of a proxy that inspects TLS, "
+                    "is not trusted",
+                    hint="add the certificate of who signed it to the system's, or name a PEM file with it in "
+                    "SSL_CERT_FILE, and run it again (what was fetched is kept)",
+                ) from error
             if attempt == _ATTEMPTS:
                 raise WorldError(
                     f"cannot download {jar.file_name} ({type(error).__name__} in {_ATTEMPTS} attempts)",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
+import shutil
+import ssl
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -28,7 +32,8 @@ PATH = "/org/example/library/1.0/library-1.0.jar"
 class Repository:
     """A Maven repository on this machine that serves `files` by path, and notes what it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
+        """With a file that holds a certificate and its key, speak TLS."""
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
         self.break_off = False  # promise the whole file and end after half of it
@@ -50,12 +55,20 @@ class Repository:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self._server.socket = context.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self._scheme = "https"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -135,6 +148,71 @@ def test_a_file_that_cannot_be_had_is_one_sentence(
     with pytest.raises(WorldError, match=r"^cannot download library-1\.0\.jar .*check the network") as caught:
         classpath(LIBRARY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate that nobody knows, as that of a proxy that inspects TLS, with its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    options = "-x509 -newkey rsa:2048 -nodes -keyout key -out certificate -days 2 -subj /CN=proxy"
+    command = ["openssl", "req", *options.split(), "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    both = folder / "both.pem"
+    both.write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    return both
+
+
+@pytest.fixture
+def inspected(certificate: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
+    """A repository behind TLS, its certificate unknown to this machine; nothing else is trusted either."""
+    for name in artifacts._CERTIFICATES:
+        monkeypatch.delenv(name, raising=False)
+    inspected = Repository(certificate)
+    inspected.files[PATH] = CONTENT
+    monkeypatch.setenv("TAILRACE_MAVEN_URL", inspected.url)
+    yield inspected
+    inspected.close()
+
+
+@pytest.mark.parametrize("variable", artifacts._CERTIFICATES)
+def test_the_usual_variables_name_certificates_to_trust(
+    inspected: Repository, certificate: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(certificate))
+    before = dict(os.environ)
+    classpath(LIBRARY)
+    assert inspected.asked == [PATH]
+    assert dict(os.environ) == before
+
+
+def test_what_the_system_trusts_is_trusted(
+    inspected: Repository, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = certificate.parent / "system"
+    folder.mkdir(exist_ok=True)
+    shutil.copy(certificate.parent / "certificate", folder / "proxy.pem")
+    monkeypatch.setenv("SSL_CERT_DIR", str(folder))  # where OpenSSL looks for the system's
+    classpath(LIBRARY)
+    assert inspected.asked == [PATH]
+
+
+def test_a_certificate_that_nobody_knows_is_told_with_the_variable_to_set(inspected: Repository) -> None:
+    with pytest.raises(WorldError) as caught:
+        classpath(LIBRARY)
+    assert str(caught.value) == (
+        "cannot download library-1.0.jar: the certificate of the server, or of a proxy that inspects TLS, is not "
+        "trusted; add the certificate of who signed it to the system's, or name a PEM file with it in SSL_CERT_FILE, "
+        "and run it again (what was fetched is kept)"
+    )
+    assert inspected.asked == []
+
+
+def test_certificates_that_are_named_and_not_there_are_told(
+    inspected: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_CERT", "/nowhere.pem")
+    with pytest.raises(WorldError, match=r"^PIP_CERT names certificates that do not exist: /nowhere\.pem; correct"):
+        classpath(LIBRARY)
 
 
 def test_without_the_extra_the_sentence_says_how_to_install_it(
