@@ -18,7 +18,10 @@ _HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name)|\.ms|
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
-"""Values shorter than this are blotted out as whole words only, or a one-letter password would leave no text."""
+"""A part of a secret that is shorter than this is none by itself."""
+_WORD_LIKE = 8
+"""Secrets shorter than this are blotted out only where they stand alone, not inside a word, a file's name or a path:
+the password `adm` must leave `adm.yaml` and `admin` readable."""
 
 
 def is_secret(key: str) -> bool:
@@ -75,4 +78,4 @@ def _spellings(value: str) -> set[str]:
 
 def _searched(spelling: str) -> str:
     escaped = re.escape(spelling)
-    return escaped if len(spelling) >= _SHORT else rf"(?<!\w){escaped}(?!\w)"
+    return escaped if len(spelling) >= _WORD_LIKE else rf"(?<![\w./-]){escaped}(?![\w/-]|\.\w)"

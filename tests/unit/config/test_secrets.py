@@ -151,6 +151,18 @@ def test_a_very_short_secret_is_blotted_out_as_a_word() -> None:
     assert Secrets(["a"]).redact("a banana, a:b") == "*** banana, ***:b"
 
 
+def test_a_short_secret_is_no_part_of_a_name_or_a_word() -> None:
+    secrets = Secrets(["adm"])
+    for text in ("adm.yaml:3: admin", "./adm.yaml", "/etc/adm/pipeline.yaml", "shop.adm", "adm-orders"):
+        assert secrets.redact(text) == text
+    leaking = "adm, adm. 'adm' \"adm\" password=adm adm:adm (adm) sasl.password: adm"
+    assert "adm" not in secrets.redact(leaking)
+
+
+def test_a_long_secret_is_found_inside_a_word() -> None:
+    assert Secrets(["hunter22"]).redact("https://hooks/hunter22/x xhunter22x") == "https://hooks/***/x x***x"
+
+
 def test_no_secret_leaves_the_text_as_it_is() -> None:
     assert Secrets().redact("anything") == Secrets([""]).redact("anything") == "anything"
 
