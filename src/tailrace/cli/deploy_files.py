@@ -48,12 +48,14 @@ def deploy_files_lambda(
         ),
     ] = None,
     python: Annotated[Python, typer.Option(help="The function's Python.")] = Python.PYTHON_3_13,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Write the files that deploy a pipeline as a Lambda function.
 
     For AWS SAM, CloudFormation, Terraform or the AWS CDK (Python): the function, an event source mapping for each
     table, the rights that it needs and no more, alarms, its log. Read them before you use them. Nothing is sent to AWS.
+    A file that was edited is not overwritten without --force.
 
     \b
     Example:
@@ -70,7 +72,7 @@ def deploy_files_lambda(
     loaded = load(file, with_secrets=False)
     streams = _look_up(loaded) if lookup else None
     deployment = describe(loaded, python.value, location, streams)
-    written = write_files(deployment, form.value, output)
+    written = write_files(deployment, form.value, output, force=force)
     if as_json:
         shown = {"function": deployment.name, "files": [str(path) for path in written]}
         typer.echo(json.dumps(shown))

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tailrace.cli import entry
 from tailrace.errors import EXIT_FILE, EXIT_WORLD, FileError, TailraceError
 
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
 
 EXIT_BUG = 70
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = entry.EXIT_INTERRUPTED
 NOTICE_S = 1.0
 REPORT = "please report it, with what `tailrace --debug …` shows for the same command"
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tailrace.cli.entry import unwinding
+
 if TYPE_CHECKING:
     from tailrace.local import state
 
@@ -47,7 +49,7 @@ def up(
     from tailrace.cli.downloads import download_progress
     from tailrace.local import state
 
-    with download_progress() as progress:
+    with unwinding(), download_progress() as progress:
         services, started = state.up(kafka_port=kafka_port, dynamodb_port=dynamodb_port, progress=progress)
     word = "started" if started else "already running"
     if sample:
@@ -66,7 +68,8 @@ def down(as_json: Json = False) -> None:
     """
     from tailrace.local import state
 
-    stopped = state.down()
+    with unwinding():
+        stopped = state.down()
     typer.echo(json.dumps({"stopped": stopped}) if as_json else "stopped" if stopped else "not running")
 
 

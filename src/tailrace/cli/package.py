@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tailrace.cli.entry import unwinding
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def package_lambda(
     if architecture is None:
         architecture = Architecture(loaded.pipeline.function.architecture) if loaded else Architecture.ARM64
     target = Target(architecture.value, python.value)
-    built = build(target, output, pipeline=file, include=include or [], whole_sdk=whole_sdk, native=native)
+    with unwinding():
+        built = build(target, output, pipeline=file, include=include or [], whole_sdk=whole_sdk, native=native)
     typer.echo(msgspec.json.encode(built).decode() if as_json else "\n".join(_lines(built)))
 
 

@@ -48,7 +48,7 @@ def run(
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="How much to log on stderr.")] = LogLevel.INFO,
 ) -> None:
-    """Stream every table of the pipeline into Kafka, until stopped.
+    """Stream the tables of a pipeline into Kafka, until stopped.
 
     Start as many copies as you like, on any hosts: they share the work. SIGTERM or Ctrl-C gives the work back and
     ends with exit code 0 within 10 seconds; a second one ends at once.
@@ -58,11 +58,14 @@ def run(
       tailrace run pipeline.yaml --metrics-port 9400
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
+    from tailrace.listening import require_free
     from tailrace.runtime.memory import share_arenas
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
     share_arenas()
+    if metrics_port:
+        require_free(metrics_port, hint="choose another port with --metrics-port")
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
         parts = _parts(loaded, log_level, accept_changes=accept_changes)

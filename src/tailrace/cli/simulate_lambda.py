@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from tailrace.testing.event_source_runner import Invoked
 
 _HOSTILE_RATE = 0.1
+_NOT_LOADED = {"Runtime.ImportModuleError", "Runtime.HandlerNotFound", "Runtime.UserCodeSyntaxError"}
+"""What AWS's runtime client calls code that fails in every sandbox alike."""
 
 
 class StartingPosition(StrEnum):
@@ -171,7 +173,8 @@ class _Told:
         self._say({"event": "ended", **counted, "cold_starts": cold_starts}, f"{text}, {cold_starts} cold starts")
 
     def __call__(self, happened: Invoked | Discard) -> None:
-        from tailrace.testing.event_source import Answered, Discard
+        """Tell of it. Raises FileError when the function cannot be loaded: Lambda would try again for a day."""
+        from tailrace.testing.event_source import Answered, Discard, Errored
 
         if isinstance(happened, Discard):
             count = len(happened.sequences)
@@ -183,6 +186,8 @@ class _Told:
             text = f"{happened.shard_id}  {_counted(count)} discarded: {happened.condition}"
             self._say({"event": "discarded", **fields}, text)
             return
+        if isinstance(happened.outcome, Errored) and happened.outcome.error_type in _NOT_LOADED:
+            raise FileError(happened.outcome.message, hint="correct HANDLER, --package, or the code that it names")
         outcome = _outcome(happened.outcome)
         is_answered = isinstance(happened.outcome, Answered)
         self.counts.update(invocations=1, failed=int(not is_answered), records=happened.records if is_answered else 0)

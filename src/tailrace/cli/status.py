@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
+from tailrace.cli.entry import unwinding
 
 if TYPE_CHECKING:
     from tailrace.runtime.status import ShardStatus, Status, TableStatus
@@ -62,7 +63,7 @@ def status(
         typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with contextlib.suppress(KeyboardInterrupt), ended_by_signals(0):
+    with contextlib.suppress(KeyboardInterrupt), unwinding(), ended_by_signals(0):
         if as_json or not sys.stdout.isatty():
             _repeat(read, as_json=as_json)
         else:

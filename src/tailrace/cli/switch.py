@@ -33,7 +33,7 @@ def switch(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
 ) -> None:
-    """Change the method that publishes a pipeline: its workers, or its Lambda function.
+    """Let the workers or the Lambda function publish a pipeline.
 
     Both may be running: the one that is not to publish is fenced, and refuses from then on. The other goes on where
     it stopped: no loss, no repeat, no new snapshot. If it breaks off, nobody publishes until it has been run again.

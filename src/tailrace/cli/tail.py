@@ -65,7 +65,7 @@ def tail(
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
 ) -> None:
-    """Show changes as they come, committed ones only, until Ctrl-C.
+    """Show committed changes as they come, until Ctrl-C.
 
     A line has the time, the op (c create, u update, d delete, r read by a snapshot), the table, the key and the item.
     New topics of a pipeline are followed as they appear. No consumer group is left behind.

@@ -37,10 +37,11 @@ def transform(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what becomes of the sample as JSON.")] = False,
 ) -> None:
-    """Try a pipeline's transformation on a sample, without connecting to anything.
+    """Try a pipeline's transformation on a sample, offline.
 
-    It shows the records that would be published, with topic, key, value and headers, and which changes would be
-    dropped or become dead letters, and why. Exit code 0; 1 when there would be dead letters; 2 when a file is wrong.
+    It connects to nothing, and shows the records that would be published, with topic, key, value and headers, and
+    which changes would be dropped or become dead letters, and why. Exit code 0; 1 when there would be dead letters; 2
+    when a file is wrong.
 
     \b
     Example:

@@ -14,7 +14,9 @@ from tailrace import __version__
 def version(
     as_json: Annotated[bool, typer.Option("--json", help="Print the same as JSON.")] = False,
 ) -> None:
-    """Show the versions of Tailrace and Python, and which transcoder a worker uses here and why.
+    """Show the versions of Tailrace, Python and the transcoder.
+
+    It also says which transcoder a worker uses here, and why.
 
     \b
     Example:

@@ -274,7 +274,8 @@ class Pipeline(Part):
         default=16,
         ge=1,
         le=1024,
-        description="Slices of the work; no more workers than lanes have work. Fixed when the pipeline first runs.",
+        description="Slices of the work; no more workers than lanes have work. Once the pipeline has run, "
+        "`tailrace relane` can raise it, and nothing can lower it.",
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(

@@ -50,7 +50,12 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
     if asked != partitions:
         raise WorldError(
             f"the file asks for {asked} lanes, but {topic_name(pipeline)} has {partitions}",
-            hint=f"set `lanes: {partitions}`, or stop every worker and run `tailrace relane`",
+            hint=f"set `lanes: {partitions}`"
+            + (
+                ", or stop every worker and run `tailrace relane`"
+                if asked > partitions
+                else ": lanes can only be added"
+            ),
         )
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tailrace.errors import WorldError
+from tailrace.listening import require_free
 from tailrace.local.artifacts import Progress, cache_dir, locked
 from tailrace.local.stack import LocalStack
 
@@ -44,6 +45,9 @@ def up(
             _refuse_other_ports(services, kafka_port, dynamodb_port)
             return services, False
         _end_what_is_left()
+        for port, option in ((kafka_port, "--kafka-port"), (dynamodb_port, "--dynamodb-port")):
+            if port is not None:
+                require_free(port, hint=f"choose another port with {option}")
         folder = _folder()
         stack = LocalStack(folder, kafka_port=kafka_port, dynamodb_port=dynamodb_port, progress=progress).start()
         services = RunningServices(

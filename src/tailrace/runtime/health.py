@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from tailrace.errors import WorldError
+from tailrace.listening import refused
 from tailrace.runtime.threads import start_thread
 
 CLIENT_TIMEOUT_S = 10.0
@@ -57,9 +57,7 @@ class HealthServer:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise WorldError(
-                f"port {port} cannot be used for metrics: {error.strerror}", hint="choose another with --metrics-port"
-            ) from error
+            raise refused(error, f"{host}:{port}", port, hint="choose another port with --metrics-port") from error
         self.port = self._server.server_address[1]
         start_thread("health", self._server.serve_forever)
 

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
-from tailrace.errors import WorldError
+from tailrace.listening import refused
 from tailrace.testing import actions
 from tailrace.testing.aws_error import AwsError
 from tailrace.testing.http_server import HttpServer
@@ -57,9 +57,7 @@ class SimulatedDynamoDB:
         try:
             self._server = HttpServer((host, port), _handler(self))
         except OSError as error:
-            raise WorldError(
-                f"the stand-in cannot listen on {host}:{port}: {error.strerror}", hint="choose another port"
-            ) from error
+            raise refused(error, f"{host}:{port}", port, hint="choose another port") from error
         self.port: int = self._server.server_port
         self.endpoint_url = f"http://{host}:{self.port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL_S,), name="simulated-dynamodb")

@@ -10,6 +10,7 @@ import pytest
 from typer.core import TyperArgument, TyperGroup
 from typer.main import get_command
 
+from support.cli import CommandLine
 from tailrace.cli.main import app
 
 PAGE = (Path(__file__).parents[3] / "docs" / "commands.md").read_text()
@@ -71,3 +72,14 @@ def test_every_command_is_in_the_overview() -> None:
     linked = set(re.findall(r"\(#([\w-]+)\)", overview))
     assert linked >= {name.replace(" ", "-") for name, _, _ in COMMANDS if not name.startswith("tailrace local ")}
     assert linked <= {heading.lower().replace(" ", "-") for heading in SECTIONS}
+
+
+@pytest.mark.parametrize("arguments", [[], ["package"], ["deploy-files"], ["simulate"], ["local"]])
+def test_the_list_of_commands_is_whole_in_80_columns(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    listed = CommandLine(capsys)(*arguments, "--help").out.partition("Commands:\n")[2].splitlines()
+    assert listed
+    assert max(map(len, listed)) <= 80
+    assert [line for line in listed if line.endswith(("...", "…"))] == []

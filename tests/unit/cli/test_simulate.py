@@ -27,4 +27,4 @@ def test_a_port_that_is_taken_is_told(run: CommandLine) -> None:
     with SimulatedDynamoDB() as other:
         code, out, err = run("simulate", "--port", str(other.port))
     assert (code, out) == (3, "")
-    assert f"cannot listen on 127.0.0.1:{other.port}" in err
+    assert f"port {other.port} is in use by " in err

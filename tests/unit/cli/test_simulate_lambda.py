@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
+import boto3
 import pytest
 
 from support.cli import CommandLine, Outcome
@@ -62,3 +66,52 @@ def test_an_option_of_the_other_stand_in_is_refused_rather_than_passed_over(run:
     code, _, err = run("simulate", "--port", "9", "lambda", "m:f", "--table", "orders")
     assert code == 2
     assert "--port: it is the stand-in's, not that of `lambda`" in err
+
+
+@pytest.mark.parametrize(
+    ("handler", "sentence"),
+    [
+        ("nope:handler", "Unable to import module 'nope': No module named 'nope'"),
+        ("broken:handler", "Unable to import module 'broken': No module named 'missing_library'"),
+        ("fine:nope", "Handler 'nope' missing on module 'fine'"),
+        ("torn:handler", "Syntax error in module 'torn'"),
+    ],
+)
+def test_code_that_cannot_be_loaded_ends_it_with_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handler: str, sentence: str
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "local")
+    (tmp_path / "broken.py").write_text("import missing_library\n")
+    (tmp_path / "fine.py").write_text("")
+    (tmp_path / "torn.py").write_text("def handler(\n")
+    with SimulatedDynamoDB() as simulated:
+        with closing(boto3.client("dynamodb", endpoint_url=simulated.endpoint_url, region_name="us-east-1")) as client:
+            client.create_table(
+                TableName="orders",
+                AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+                KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+                BillingMode="PAY_PER_REQUEST",
+                StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+            )
+            client.put_item(TableName="orders", Item={"id": {"S": "a"}})
+        command = ["simulate", "lambda", handler, "--table", "orders", "--package", str(tmp_path)]
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tailrace",
+                *command,
+                "--endpoint-url",
+                simulated.endpoint_url,
+                "--until-idle",
+                "60",
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ended.returncode == 2
+    assert len(ended.stdout.splitlines()) == 1, "where it reads, and no invocation"
+    assert [line for line in ended.stderr.splitlines() if sentence in line and line.startswith("error: ")]
+    assert ended.stderr.count("error: ") == 1

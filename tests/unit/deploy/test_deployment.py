@@ -187,3 +187,27 @@ def test_with_lookup_patterns_are_tables_and_streams_are_filled_in(
     assert outcome.code == 0, outcome.err
     written = "".join(path.read_text() for path in (file.parent / form).iterdir())
     assert [arn in written for arn in arns] == [True, True, False]
+
+
+def test_a_file_that_was_edited_is_not_overwritten_without_force(file: Path, tmp_path: Path, run: CommandLine) -> None:
+    file.write_text(PIPELINE)
+    output = tmp_path / "out"
+    command = ("deploy-files", "lambda", file, "--format", "cdk", "--output", output)
+    assert run(*command).code == 0
+    assert run(*command).code == 0, "as it was written"
+    file.write_text(PIPELINE + "lambda: {memory: 512MiB}\n")
+    assert run(*command).code == 0, "another pipeline file, and nothing edited"
+    edited = output / "app.py"
+    edited.write_text(edited.read_text() + "# ours\n")
+    kept = {path.name: path.read_text() for path in output.iterdir()}
+    file.write_text(PIPELINE + "lambda: {memory: 1GiB}\n")
+    code, _, err = run(*command)
+    assert (code, err) == (
+        3,
+        f"error: edited since `deploy-files` wrote it, so it is not overwritten: {edited}; "
+        "give another folder as --output and compare, or overwrite it with --force\n",
+    )
+    assert {path.name: path.read_text() for path in output.iterdir()} == kept
+    assert run(*command, "--force").code == 0
+    assert "# ours" not in edited.read_text()
+    assert run(*command).code == 0

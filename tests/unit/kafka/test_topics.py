@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin import NewTopic
 
 from tailrace.errors import UnreachableError, WorldError
-from tailrace.kafka import clients, topics
+from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
 
@@ -66,3 +66,16 @@ def test_a_failure_that_may_pass_is_told_apart(code: int, passes: bool) -> None:
     error = clients.world_error(KafkaError(code), "making topic shop.orders", {})
     assert isinstance(error, WorldError)
     assert isinstance(error, UnreachableError) is passes
+
+
+@pytest.mark.parametrize(
+    ("asked", "mend"),
+    [
+        (32, "set `lanes: 16`, or stop every worker and run `tailrace relane`"),
+        (8, "set `lanes: 16`: lanes can only be added"),
+    ],
+)
+def test_another_number_of_lanes_gets_advice_that_works(asked: int, mend: str) -> None:
+    with pytest.raises(WorldError) as error:
+        checkpoint_topic.check_lanes("shop", asked, 16)
+    assert error.value.hint == mend

@@ -134,5 +134,5 @@ def test_a_wrong_action_is_answered_with_a_sentence(
 
 
 def test_a_port_that_is_taken_is_told(simulated: SimulatedDynamoDB) -> None:
-    with pytest.raises(WorldError, match=f"cannot listen on 127.0.0.1:{simulated.port}: .*; choose another port"):
+    with pytest.raises(WorldError, match=f"port {simulated.port} is in use by .*, or choose another port"):
         SimulatedDynamoDB(port=simulated.port)
