@@ -12,6 +12,7 @@ from tailrace.config.model import Pipeline
 from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
 from tailrace.config.transform import Route
 from tailrace.kafka import properties
+from tailrace.kafka import topics as topic_names
 from tailrace.transform import functions
 
 Finding = tuple[Path, str, str]
@@ -108,6 +109,7 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
     if "{table}" not in pipeline.topic and (len(tables) > 1 or _is_pattern(tables[0])):
         mend = "put `{table}` into it: items of different tables can have the same key"
         yield ("topic",), "would put several tables into one topic", mend
+    known = {pipeline.checkpoints_topic, pipeline.dead_letters_topic}
     for index, table in enumerate(tables):
         if _is_pattern(table):
             continue
@@ -115,6 +117,17 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
             pipeline.topic_of(table)
         except InvalidError as error:
             yield ("source", "tables", index), error.message, error.hint
+            continue
+        with contextlib.suppress(InvalidError):  # what is wrong with a route is told where that is checked
+            for topic in pipeline.topics_of(table):
+                if other := topic_names.colliding(topic, sorted(known)):
+                    wrong = f"the topic {quoted(topic)} of table {table} cannot be made beside {quoted(other)}"
+                    yield (
+                        ("source", "tables", index),
+                        f"{wrong}: to Kafka `.` and `_` are alike",
+                        topic_names.OTHER_TOPIC,
+                    )
+                known.add(topic)
 
 
 def _steps(pipeline: Pipeline) -> Iterator[Finding]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, ClusterMetadata
@@ -15,6 +16,8 @@ from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import properties
 
 logger = logging.getLogger("tailrace.kafka")
+
+_Answer = TypeVar("_Answer")
 
 REQUEST_TIMEOUT_S = 15.0
 """How long a call that a person waits for may take."""
@@ -96,6 +99,21 @@ def world_error(
     return kind(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
 
 
+def answer(question: Callable[[], Future[_Answer]], timeout_s: float) -> _Answer:
+    """Return what an admin call answers; ask again while a new or restarted broker does not know its part yet.
+
+    Raises KafkaException.
+    """
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            return question().result()
+        except KafkaException as error:
+            if error.args[0].code() not in _SETTLING or time.monotonic() >= deadline_s:
+                raise
+        time.sleep(_SETTLING_POLL_S)
+
+
 def is_denial(error: KafkaError) -> bool:
     """Tell whether the cluster's rights or settings forbid it: it fails again until somebody changes them."""
     return error.code() in _DENIALS
@@ -111,8 +129,20 @@ _PASSING = {
     KafkaError.NOT_CONTROLLER,
     KafkaError.THROTTLING_QUOTA_EXCEEDED,
 }
+_SETTLING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.NOT_CONTROLLER,
+}
+"""Answers of brokers that have just started, or elect: they pass within seconds."""
+_SETTLING_POLL_S = 0.2
+_PASSING |= _SETTLING
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
+    **dict.fromkeys(_SETTLING, "the brokers are starting or electing: try again; if it lasts, see their logs"),
     KafkaError._TRANSPORT: _UNREACHABLE,
     KafkaError._ALL_BROKERS_DOWN: _UNREACHABLE,
     KafkaError._TIMED_OUT: _UNREACHABLE,

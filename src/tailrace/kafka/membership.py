@@ -7,11 +7,12 @@ stay are not interrupted.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConsumerGroupDescription
 
-from tailrace.errors import WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import topic_name
 
@@ -103,14 +104,14 @@ class Group(msgspec.Struct, frozen=True):
 def describe(user: Mapping[str, str], pipeline: str) -> Group:
     """Describe the group. Raises WorldError."""
     admin = clients.admin(user)  # kept until the answer is there: without its client a future never ends
-    future = admin.describe_consumer_groups([pipeline], request_timeout=admin.timeout_s)
+
+    def ask() -> Future[ConsumerGroupDescription]:
+        return admin.describe_consumer_groups([pipeline], request_timeout=admin.timeout_s)[pipeline]
+
     try:
-        description = future[pipeline].result()
-    except Exception as error:
-        raise WorldError(
-            f"the consumer group {pipeline} cannot be described: {error}",
-            hint="grant the principal Describe on the group",
-        ) from error
+        description = clients.answer(ask, admin.timeout_s)
+    except KafkaException as error:
+        raise clients.world_error(error, f"describing the consumer group {pipeline}", user) from error
     owners = {
         partition.partition: member.client_id
         for member in description.members

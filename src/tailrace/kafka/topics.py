@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,18 @@ from tailrace.kafka.clients import Admin
 
 MAX_REPLICATION = 3
 LOOK_AGAIN_S = 60.0
+
+
+OTHER_TOPIC = "give one of them another topic, with `topic` or a `route` of `transform`, or leave it out with `exclude`"
+
+
+def colliding(name: str, others: Iterable[str]) -> str | None:
+    """Return a topic that Kafka does not let exist beside `name`: in names of metrics `.` and `_` are the same.
+
+    Source: org.apache.kafka.common.internals.Topic.hasCollision
+    """
+    unified = name.replace(".", "_")
+    return next((other for other in others if other != name and other.replace(".", "_") == unified), None)
 
 
 class TopicSpec(msgspec.Struct, frozen=True):
@@ -145,7 +158,10 @@ def most_bytes(admin: Admin, user: Mapping[str, str], names: Collection[str]) ->
     """Return what each topic takes at a time, in bytes; None when this principal may not see it. Raises WorldError."""
     resources = {name: ConfigResource(ConfigResource.Type.TOPIC, name) for name in names}
     futures = admin.describe_configs(list(resources.values()), request_timeout=admin.timeout_s)
-    return {name: _most_bytes(_entries(futures[each], f"the topic {name}", user)) for name, each in resources.items()}
+    return {
+        name: _most_bytes(_entries(partial(futures.__getitem__, each), f"the topic {name}", user))
+        for name, each in resources.items()
+    }
 
 
 def _most_bytes(config: Mapping[str, str]) -> int | None:
@@ -160,12 +176,17 @@ def broker_config(admin: Admin, user: Mapping[str, str], broker: int) -> dict[st
 
 
 def _config(admin: Admin, user: Mapping[str, str], resource: ConfigResource, what: str) -> dict[str, str]:
-    return _entries(admin.describe_configs([resource], request_timeout=admin.timeout_s)[resource], what, user)
+    def ask() -> Future[Any]:
+        return admin.describe_configs([resource], request_timeout=admin.timeout_s)[resource]
+
+    return _entries(ask, what, user, admin.timeout_s)
 
 
-def _entries(future: Future[Any], what: str, user: Mapping[str, str]) -> dict[str, str]:
+def _entries(
+    ask: Callable[[], Future[Any]], what: str, user: Mapping[str, str], timeout_s: float = 0
+) -> dict[str, str]:
     try:
-        entries = future.result()
+        entries = clients.answer(ask, timeout_s)
     except KafkaException as error:
         if clients.is_denial(error.args[0]) or error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             return {}
@@ -218,4 +239,6 @@ def _await_made(name: str, future: Future[Any], user: Mapping[str, str]) -> None
             raise WorldError(
                 f"Kafka refuses to make topic {name}: {cause.str()}", hint="mend `topics` in the pipeline file"
             ) from error
+        if cause.code() == KafkaError.TOPIC_EXCEPTION:
+            raise WorldError(f"Kafka refuses to make topic {name}: {cause.str()}", hint=OTHER_TOPIC) from error
         raise clients.world_error(error, f"making topic {name}", user) from error

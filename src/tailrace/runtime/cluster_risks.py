@@ -8,6 +8,11 @@ from tailrace.core.reading import RETENTION_MS
 from tailrace.kafka.topics import MAX_REPLICATION, Cluster, TopicState
 
 _TRANSACTION_LOG = "__transaction_state"
+_INTERNAL = (
+    (_TRANSACTION_LOG, "transaction.state.log.replication.factor", "no lane can publish"),
+    ("__consumer_offsets", "offsets.topic.replication.factor", "no worker can join its group"),
+)
+"""Kafka's own topics, made when they are first needed; the setting that says with how many replicas."""
 _TIMESTAMP_LIMITS = ("message.timestamp.before.max.ms", "message.timestamp.difference.max.ms")
 """The second is the first's name before Kafka 3.6."""
 
@@ -20,6 +25,17 @@ def transactions_too_long(asked_ms: int, config: Mapping[str, str]) -> str | Non
     return (
         f"transactions may take {asked_ms} ms, but the brokers allow transaction.max.timeout.ms={most_ms} and would "
         f"refuse every lane; set transaction.timeout.ms to {most_ms} or less in the kafka section, or raise theirs"
+    )
+
+
+def internal_topics(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
+    """Say in sentences which of its own topics Kafka cannot make, as it wants more replicas than there are brokers."""
+    return tuple(
+        f"the brokers have {setting}={config[setting]}, and the cluster has {cluster.brokers} broker"
+        f"{'s' * (cluster.brokers > 1)}: Kafka cannot make {topic}, so {without}; set it to {cluster.brokers} in the "
+        "brokers' configuration, or start more brokers"
+        for topic, setting, without in _INTERNAL
+        if topic not in cluster.topics and int(config.get(setting, 1)) > cluster.brokers
     )
 
 

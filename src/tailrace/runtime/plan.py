@@ -127,15 +127,17 @@ def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True, a
     admin = clients.admin(pipeline.kafka)
     with loaded.telling("kafka", "bootstrap.servers"):
         cluster = topics.describe(admin, pipeline.kafka)
-    members = membership.describe(pipeline.kafka, pipeline.name).members if details else ()
     planner = _Planner(loaded, lister, admin, cluster, details=details, accept_changes=accept_changes)
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
     tables, unmatched = planner.tables()
-    more_problems, risks = planner.look_at_broker()
+    more_problems, risks = planner.look_at_broker(is_new=not checkpoints.exists)
     problems += more_problems
+    is_group_known = details and not more_problems  # a group without a coordinator is asked for until time is up
+    members = membership.describe(pipeline.kafka, pipeline.name).members if is_group_known else ()
     problems += planner.look_at_replication((checkpoints, dead_letters), tables)
+    problems += planner.look_at_names((checkpoints, dead_letters))
     if details:
         tables, more = planner.look_at_rights(tables, (checkpoints, dead_letters))
         problems += more
@@ -179,6 +181,8 @@ class _Planner:
         self._is_answered = False
         """The source gave its last question an answer, whichever."""
         self._transformations = Transformations(loaded.pipeline)
+        self._made: set[str] = set()
+        """The topics of the tables that were looked at: those that are missing would be made in this order."""
 
     def topic(self, spec: TopicSpec) -> TopicPlan:
         state = self._cluster.topics.get(spec.name)
@@ -194,8 +198,11 @@ class _Planner:
         )
         return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
 
-    def look_at_broker(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Give what keeps every lane from working, and what puts the promises at risk, as one broker is set."""
+    def look_at_broker(self, *, is_new: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Give what keeps every lane from working, and what puts the promises at risk, as one broker is set.
+
+        Kafka's own topics may be hidden from this principal: a pipeline that has run before has surely found them.
+        """
         user = self._pipeline.kafka
         try:
             config = topics.broker_config(self._admin, user, self._cluster.any_broker)
@@ -204,7 +211,11 @@ class _Planner:
         asked_ms = int(user.get("transaction.timeout.ms", PRODUCER_DEFAULTS["transaction.timeout.ms"]))
         too_long = cluster_risks.transactions_too_long(asked_ms, config)
         problems = (f"{self._loaded.place('kafka', 'transaction.timeout.ms')}: {too_long}",) if too_long else ()
-        return problems, cluster_risks.of_broker(config, self._cluster)
+        missing, risks = (
+            cluster_risks.internal_topics(config, self._cluster),
+            cluster_risks.of_broker(config, self._cluster),
+        )
+        return (problems + missing, risks) if is_new else (problems, missing + risks)
 
     def look_at_lanes(self, checkpoints: TopicPlan) -> tuple[tuple[str, ...], tuple[str, ...], int]:
         """Return what is wrong with the lanes or the file's definition, what of that differs from the one that is
@@ -252,6 +263,17 @@ class _Planner:
         place = self._loaded.place("topics", "replication")
         return (f"{place}: {wanted} replicas need as many brokers, and the cluster has {self._cluster.brokers}",)
 
+    def look_at_names(self, topics_to_make: tuple[TopicPlan, ...]) -> tuple[str, ...]:
+        """Tell of topics that Kafka refuses to make, as another one has nearly the same name."""
+        names = [topic.name for topic in topics_to_make if not topic.exists]
+        self._made.update(topic.name for topic in topics_to_make)
+        clashes = [(name, topics.colliding(name, (*self._cluster.topics, *sorted(self._made)))) for name in names]
+        return tuple(
+            f"the topic {name} cannot be made beside {other}: to Kafka `.` and `_` are alike; {topics.OTHER_TOPIC}"
+            for name, other in clashes
+            if other is not None
+        )
+
     def look_at_rights(
         self, tables: tuple[TablePlan, ...], own: tuple[TopicPlan, ...]
     ) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
@@ -286,7 +308,7 @@ class _Planner:
         try:
             found = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, name))
             faults = wiring.faults(self._pipeline, self._transformations, stream)
-            problems += [f"{place}: table {name}: {why}" for why in faults]
+            problems += [f"{place}: table {name}: {why}" for why in (*faults, *self.look_at_names(found))]
         except InvalidError as error:
             problems.append(f"{place}: {error.message}; {error.hint}")
         is_routed = self._pipeline.is_routed(name)

@@ -168,6 +168,7 @@ CASES: list[tuple[str, str, str]] = [
     ("poll", source("poll:\n  min: 2s"), "7: source.poll: has a `min` above its `max`; swap them"),
     ("external id", source("external_id: abc"), "7: source.external_id: has no use without a role; add `role_arn`, or leave it out"),
     ("batch", top("batch:\n  bytes: 128MiB"), "8: batch.bytes: is more than `buffer`, so no batch could fill; raise `buffer` or lower it"),
+    ("topics alike", GOOD.replace('"users-*"', "or.ders, or_ders"), "6: source.tables[2]: the topic `shop.or_ders` of table or_ders cannot be made beside `shop.or.ders`: to Kafka `.` and `_` are alike; give one of them another topic, with `topic` or a `route` of `transform`, or leave it out with `exclude`"),
     ("table twice", GOOD.replace("users-*", "orders"), "6: source.tables[1]: `orders` is given twice; keep one"),
     ("left out", source("exclude: [orders]"), "6: source.tables[0]: `orders` is also left out by `exclude`; keep it in one of them"),
     ("one topic", top("topic: all"), "7: topic: would put several tables into one topic; put `{table}` into it: items of different tables can have the same key"),

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 from typing import cast
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
 from tailrace.errors import UnreachableError, WorldError
@@ -79,3 +79,37 @@ def test_another_number_of_lanes_gets_advice_that_works(asked: int, mend: str) -
     with pytest.raises(WorldError) as error:
         checkpoint_topic.check_lanes("shop", asked, 16)
     assert error.value.hint == mend
+
+
+def test_an_answer_of_a_broker_that_has_just_started_is_asked_for_again() -> None:
+    codes = [KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS]
+
+    def ask() -> Future[str]:
+        future: Future[str] = Future()
+        if codes:
+            future.set_exception(KafkaException(KafkaError(codes.pop(0))))
+        else:
+            future.set_result("known")
+        return future
+
+    assert clients.answer(ask, 60.0) == "known"
+
+
+@pytest.mark.parametrize(
+    ("code", "timeout_s", "hint"),
+    [
+        (KafkaError.NOT_COORDINATOR, 0.0, "the brokers are starting or electing"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, 60.0, "grant the principal Read on the consumer group"),
+    ],
+)
+def test_only_a_refusal_of_rights_gets_a_hint_about_rights(code: int, timeout_s: float, hint: str) -> None:
+    future: Future[str] = Future()
+    future.set_exception(KafkaException(KafkaError(code)))
+    with pytest.raises(KafkaException) as error:
+        clients.answer(lambda: future, timeout_s)
+    assert clients.world_error(error.value, "describing the consumer group shop", {}).hint.startswith(hint)
+
+
+def test_topics_that_differ_in_dots_and_underscores_alone_collide() -> None:
+    assert topics.colliding("shop.a_b", ["shop.a_b", "shop.b", "shop.a.b"]) == "shop.a.b"
+    assert topics.colliding("shop.a_b", ["shop.a_b", "shop.a-b", "shop.ab"]) is None

@@ -73,3 +73,13 @@ def test_transactions_may_take_as_long_as_the_brokers_allow(asked_ms: int, is_to
     told = cluster_risks.transactions_too_long(asked_ms, {"transaction.max.timeout.ms": "20000"})
     assert (told is not None) == is_too_long
     assert cluster_risks.transactions_too_long(asked_ms, {}) is None
+
+
+def test_a_topic_of_kafkas_own_that_needs_more_brokers_is_named_with_its_setting() -> None:
+    config = {"transaction.state.log.replication.factor": "3", "offsets.topic.replication.factor": "3"}
+    log, offsets = cluster_risks.internal_topics(config, cluster(1, None))
+    assert log.startswith("the brokers have transaction.state.log.replication.factor=3, and the cluster has 1 broker:")
+    assert offsets.startswith("the brokers have offsets.topic.replication.factor=3, and the cluster has 1 broker:")
+    assert len(cluster_risks.internal_topics(config, cluster(2, 1))) == 1, "what is there need not be made"
+    assert cluster_risks.internal_topics(config, cluster(3, None)) == ()
+    assert cluster_risks.internal_topics({}, cluster(1, None)) == ()

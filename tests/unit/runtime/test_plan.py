@@ -209,3 +209,25 @@ def test_a_source_that_does_not_answer_is_told_at_once(
 ) -> None:
     with pytest.raises(WorldError, match="DescribeTable of table"):
         make_plan(three_tables, Tables(**failures), details=False)
+
+
+def test_topics_that_kafka_takes_for_the_same_are_a_problem_of_their_table(
+    three_tables: LoadedPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {name: TopicState(name, 1, 1) for name in ("shop_logs", "shop_dead.letters", "shop.dead_letters")}
+    monkeypatch.setattr(topics, "describe", lambda _admin, _user: Cluster("abc", 1, 1, there))
+    made = make_plan(three_tables, Tables(), details=False)
+    assert [table.table for table in made.tables if table.problems] == ["logs"]
+    (problem,) = made.tables[0].problems
+    assert "the topic shop.logs cannot be made beside shop_logs" in problem
+    with pytest.raises(RefusedError, match="cannot be made beside"):
+        refuse(made)
+
+
+def test_a_new_pipeline_is_refused_when_kafka_cannot_make_its_own_topics(
+    three_tables: LoadedPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = {"transaction.state.log.replication.factor": "3"}
+    monkeypatch.setattr(topics, "broker_config", lambda _admin, _user, _broker: config)
+    with pytest.raises(RefusedError, match=r"transaction\.state\.log\.replication\.factor=3"):
+        refuse(make_plan(three_tables, Tables(), details=False))
