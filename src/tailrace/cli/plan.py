@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.progress import show_progress
 
 if TYPE_CHECKING:
     from tailrace.runtime.plan import Plan, TablePlan, TopicPlan
@@ -39,9 +40,16 @@ def plan(
         with loaded.telling("source"):
             source = make_source(loaded.pipeline)
         with closing(source):
-            made = make_plan(loaded, source)
+            try:
+                made = make_plan(loaded, source, progress=_show_progress)
+            finally:
+                show_progress("")
     typer.echo(msgspec.json.encode(made).decode() if as_json else "\n".join(_lines(made)))
     refuse(made)
+
+
+def _show_progress(done: int, count: int) -> None:
+    show_progress(f"looked at {done} of {count} tables")
 
 
 def _lines(plan: Plan) -> Iterator[str]:

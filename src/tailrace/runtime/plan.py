@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
 import msgspec
@@ -117,11 +117,19 @@ def warnings(plan: Plan) -> tuple[str, ...]:
     return tuple(found)
 
 
-def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True, accept_changes: bool = False) -> Plan:
+def make_plan(
+    loaded: LoadedPipeline,
+    lister: Lister,
+    *,
+    details: bool = True,
+    accept_changes: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _count: None,
+) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
     Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
     many workers that start at once. With `accept_changes`, stopping or redirecting tables that run is no problem.
+    `progress(done, count)` is called before each of the `count` tables, which take a paced call to AWS each.
     """
     pipeline = loaded.pipeline
     admin = clients.admin(pipeline.kafka)
@@ -131,7 +139,7 @@ def make_plan(loaded: LoadedPipeline, lister: Lister, *, details: bool = True, a
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
-    tables, unmatched = planner.tables()
+    tables, unmatched = planner.tables(progress)
     more_problems, risks = planner.look_at_broker(is_new=not checkpoints.exists)
     problems += more_problems
     is_group_known = details and not more_problems  # a group without a coordinator is asked for until time is up
@@ -239,7 +247,7 @@ class _Planner:
         changed = tuple(f"the file differs from the pipeline's definition: {change}" for change in changes)
         return (), changed, sum(not view.ended(shard) for shard in view.shards)
 
-    def tables(self) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
+    def tables(self, progress: Callable[[int, int], None]) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
         """Give the tables, and a sentence for each entry of `source.tables` that matches none."""
         source = self._pipeline.source
         with self._loaded.telling("source", "tables"):
@@ -249,7 +257,11 @@ class _Planner:
             for index, pattern in enumerate(source.tables)
             if not any(fnmatchcase(name, pattern) for name in names)
         )
-        tables = tuple(self._table(name) for name in names)
+        looked_at = []
+        for done, name in enumerate(names):
+            progress(done, len(names))
+            looked_at.append(self._table(name))
+        tables = tuple(looked_at)
         if tables and all(table.unread for table in tables):
             raise WorldError(str(tables[0].unread))
         return tables, unmatched

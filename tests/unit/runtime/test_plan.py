@@ -231,3 +231,9 @@ def test_a_new_pipeline_is_refused_when_kafka_cannot_make_its_own_topics(
     monkeypatch.setattr(topics, "broker_config", lambda _admin, _user, _broker: config)
     with pytest.raises(RefusedError, match=r"transaction\.state\.log\.replication\.factor=3"):
         refuse(make_plan(three_tables, Tables(), details=False))
+
+
+def test_a_plan_says_how_far_it_is(three_tables: LoadedPipeline) -> None:
+    told: list[tuple[int, int]] = []
+    make_plan(three_tables, Tables(), details=False, progress=lambda done, count: told.append((done, count)))
+    assert told == [(0, 3), (1, 3), (2, 3)]
