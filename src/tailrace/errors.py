@@ -5,6 +5,7 @@ TailraceError
 ├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
 │   ├── UnreachableError     a service did not answer, or not well: asking again may help
 │   ├── UnderSwitchError     the pipeline is being switched to another method, for the moment or because that broke off
+│   ├── StalledError         Kafka answers, but this process cannot read from it any more
 │   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
 └── RecordError    one record cannot be converted or published; it becomes a dead letter
 """
@@ -73,6 +74,10 @@ class UnreachableError(WorldError):
 
 class UnderSwitchError(WorldError):
     """The pipeline's method is being switched: who publishes is known only once that has ended."""
+
+
+class StalledError(WorldError):
+    """A Kafka client stopped for good while what it follows goes on, and so did those that replaced it."""
 
 
 class FormatVersionError(WorldError):

@@ -6,11 +6,15 @@ import heapq
 import itertools
 import random
 import struct
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import cpu_count
 
 from confluent_kafka import KafkaException
 
@@ -40,6 +44,7 @@ PURPOSES: dict[str, tuple[int, ...]] = {
 }
 """What a connection is for, by the requests that it has carried: librdkafka has one for each coordinator and leader."""
 
+_HOGS_PER_CPU = 3
 _SLOW_S = 0.3
 _ANSWER_DELAYS_S = (0.02, 0.5)
 _COMMIT_COMES_S = 20.0
@@ -81,7 +86,7 @@ class Saboteur:
         match step.kind:
             case Kind.KILL | Kind.STOP | Kind.FREEZE | Kind.DOZE | Kind.JOIN | Kind.CLOCK:
                 self._meet_worker(step, rng)
-            case Kind.BROKER_KILL | Kind.BROKER_RESTART | Kind.BROKER_FREEZE:
+            case Kind.BROKER_KILL | Kind.BROKER_RESTART | Kind.BROKER_HUNGER | Kind.BROKER_FREEZE:
                 broker = rng.choice(self._world.cluster.brokers)
                 self._in_thread(self._brokers, lambda: self._meet_broker(step, broker))
             case Kind.LEADERS:
@@ -177,6 +182,12 @@ class Saboteur:
             case Kind.BROKER_RESTART:
                 broker.stop()
                 broker.spawn()
+            case Kind.BROKER_HUNGER:
+                with _hunger():
+                    broker.stop()
+                    broker.spawn()
+                    broker.wait_until_ready(_BROKER_S)
+                    self._lifting.wait(step.seconds)
             case Kind.BROKER_FREEZE:
                 broker.freeze()
                 self._lifting.wait(step.seconds)
@@ -288,6 +299,18 @@ class Saboteur:
 
         self._under_way = [each for each in self._under_way if not each.done()]
         self._under_way.append(pool.submit(tried))
+
+
+@contextmanager
+def _hunger() -> Iterator[None]:
+    """Let other programs burn CPU: clients and brokers then meet each other at moments at which they seldom do."""
+    hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(_HOGS_PER_CPU * cpu_count())]
+    try:
+        yield
+    finally:
+        for hog in hogs:
+            hog.kill()
+            hog.wait()
 
 
 def _quicken(connections: list[Connection]) -> None:

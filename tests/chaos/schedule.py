@@ -22,6 +22,8 @@ class Kind(StrEnum):
     """By `seconds`, forward or backward."""
     BROKER_KILL = "SIGKILL of a broker"
     BROKER_RESTART = "restart of a broker"
+    BROKER_HUNGER = "restart of a broker while other programs take the CPU"
+    """They go on for `seconds` after it has come back."""
     BROKER_FREEZE = "SIGSTOP of a broker"
     LEADERS = "election of preferred leaders"
     CUT = "connection cut"
@@ -69,6 +71,7 @@ _FAULTS = {
     Kind.CLOCK: _Often(40, 1, 1800),
     Kind.BROKER_KILL: _Often(180, 1, 10),
     Kind.BROKER_RESTART: _Often(240),
+    Kind.BROKER_HUNGER: _Often(240, 1, 10),
     Kind.BROKER_FREEZE: _Often(240, 1, 8),
     Kind.LEADERS: _Often(60),
     Kind.CUT: _Often(6),

@@ -43,7 +43,17 @@ def test_a_short_run_keeps_every_promise() -> None:
     assert told["kills"] >= 3
     assert told["shards_ended"] > 4
     assert told["source_faults"] > 100
-    for kind in (Kind.KILL, Kind.STOP, Kind.FREEZE, Kind.CLOCK, Kind.BROKER_KILL, Kind.CUT, Kind.HOLE, Kind.SPLIT):
+    for kind in (
+        Kind.KILL,
+        Kind.STOP,
+        Kind.FREEZE,
+        Kind.CLOCK,
+        Kind.BROKER_KILL,
+        Kind.BROKER_HUNGER,
+        Kind.CUT,
+        Kind.HOLE,
+        Kind.SPLIT,
+    ):
         assert any(fault.startswith(kind) for fault in told["faults"]), kind
 
 

@@ -7,7 +7,9 @@ import random
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
+from types import SimpleNamespace
 from typing import TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -314,11 +316,17 @@ class ModelProducer:
 class Fetched:
     """What `confluent_kafka.Message` is for the follower."""
 
-    def __init__(self, partition: int, offset: int, key: bytes | None, value: bytes | None) -> None:
-        self._partition, self._offset, self._key, self._value = partition, offset, key, value
+    def __init__(
+        self, place: Partition, offset: int, key: bytes | None, value: bytes | None, error: KafkaError | None = None
+    ) -> None:
+        (self._topic, self._partition), self._offset = place, offset
+        self._key, self._value, self._error = key, value, error
 
-    def error(self) -> None:
-        return None
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return self._topic
 
     def partition(self) -> int:
         return self._partition
@@ -347,15 +355,24 @@ class ModelConsumer:
         self._faults = faults
         self._translate = translate
         self._offsets: dict[Partition, int] = {}
+        self._ends_told: dict[Partition, int] = {}
         self._fetched: list[Fetched] = []
+        self.has_stopped = False
+        """It fetches nothing more, as librdkafka's consumer may after a broker was away."""
 
     def list_topics(self, _topic: str, *, timeout: float) -> None:
         """Learn nothing: a model has no leaders to look for."""
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
-        self._offsets |= {(each.topic, each.partition): 0 for each in partitions}
+        self._offsets |= {(each.topic, each.partition): max(0, each.offset) for each in partitions}
 
     def poll(self, _timeout_s: float) -> Fetched | None:
+        self.has_stopped = self.has_stopped or self._rng.random() < self._faults.stopped_follower
+        if not self.has_stopped:
+            self._fetch()
+        return self._fetched.pop(0) if self._fetched else None
+
+    def _fetch(self) -> None:
         partitions = list(self._offsets)
         self._rng.shuffle(partitions)
         for topic, number in partitions:
@@ -370,8 +387,14 @@ class ModelConsumer:
             )
             for entry in entries:
                 key, value = entry.message.key, entry.message.value
-                self._fetched.append(Fetched(number, entry.offset, key, value and self._translate(value)))
-        return self._fetched.pop(0) if self._fetched else None
+                self._fetched.append(Fetched((topic, number), entry.offset, key, value and self._translate(value)))
+            self._tell_end((topic, number))
+
+    def _tell_end(self, place: Partition) -> None:
+        end = self._broker.logs[place].last_stable_offset
+        if self._offsets[place] == end != self._ends_told.get(place):
+            self._ends_told[place] = end
+            self._fetched.append(Fetched(place, end, None, None, KafkaError(KafkaError._PARTITION_EOF)))
 
     def consume(self, _most: int, _timeout_s: float) -> list[Fetched]:
         fetched, self._fetched = self._fetched, []
@@ -383,3 +406,26 @@ class ModelConsumer:
 
     def close(self) -> None:
         self._offsets.clear()
+
+
+class ModelAdmin:
+    """What `AdminClient` answers of the ends of partitions; each answer may be lost."""
+
+    timeout_s = REQUEST_TIMEOUT_MS / 1000
+
+    def __init__(self, broker: Broker, rng: random.Random, faults: Faults) -> None:
+        self._broker = broker
+        self._rng = rng
+        self._faults = faults
+
+    def list_offsets(self, asked: dict[TopicPartition, object], **_: object) -> dict[TopicPartition, Future[object]]:
+        is_lost = self._rng.random() < self._faults.answer_lost
+        return {each: self._end((each.topic, each.partition), is_lost=is_lost) for each in asked}
+
+    def _end(self, place: Partition, *, is_lost: bool) -> Future[object]:
+        answer: Future[object] = Future()
+        if is_lost:
+            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+        else:
+            answer.set_result(SimpleNamespace(offset=self._broker.logs[place].last_stable_offset))
+        return answer

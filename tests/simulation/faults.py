@@ -50,6 +50,8 @@ class Faults:
     slow_follower: float = 0.3
     stalled_partition: float = 0.03
     """For each partition: it shows nothing new for some seconds."""
+    stopped_follower: float = 0.005
+    """Its client fetches nothing more, for good."""
     # For each second
     rebalance: float = 0.25
     kill: float = 0.06

@@ -17,7 +17,7 @@ from unittest.mock import patch
 import msgspec
 
 from simulation.broker import Broker
-from simulation.clients import ModelConsumer, ModelProducer, Network
+from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import Group
@@ -30,7 +30,7 @@ from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import clients, lane_producer
+from tailrace.kafka import clients, lane_producer, watch
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
@@ -49,6 +49,8 @@ PIPELINE = "shop"
 CHECKPOINTS = f"{PIPELINE}.checkpoints"
 DEAD_LETTERS = f"{PIPELINE}.dead-letters"
 LISTER_INTERVAL_S = 3.0
+LOOK_MS = 500
+"""Time between two polls of a consumer that has stopped: so that it costs few steps."""
 MOST_TICKS = 50
 """A lane that wakes so often without time passing would never sleep."""
 
@@ -219,6 +221,10 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (clients, "producer", lambda _, own: kafka().make_producer(own)),
             (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
             (clients, "consumer", lambda *_: kafka().make_consumer()),
+            (clients, "admin", lambda *_: kafka().make_admin()),
+            (watch, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
+            (clients, "drop", lambda consumer: consumer.close()),
+            (watch, "logger", _Log()),
         ):
             stack.enter_context(patch.object(module, name, model))
         yield
@@ -227,7 +233,7 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
 class _Log:
     """Keeps quiet, but does not let a defect pass."""
 
-    def warning(self, *_: object) -> None:
+    def warning(self, *_: object, **__: object) -> None:
         """It is expected here."""
 
     error = warning
@@ -342,8 +348,8 @@ class SimulatedParts:
             limits=self._limits,
         )
 
-    def follower(self) -> Follower:
-        return Follower({}, PIPELINE, range(self.lane_count))
+    def follower(self, on_replaced: Callable[[], None]) -> Follower:
+        return Follower({}, PIPELINE, range(self.lane_count), on_replaced=on_replaced)
 
     def membership(self, *_: object) -> Membership:
         raise NotImplementedError("the model of the group calls the worker by itself")
@@ -372,6 +378,9 @@ class Observed:
 
     def assigned(self, lanes: list[int]) -> None:
         """Nothing to note."""
+
+    def client_replaced(self, client: str) -> None:
+        self._around.coverage.happened(f"replaced: {client}")
 
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """Nothing to note."""
@@ -442,6 +451,10 @@ class SimulatedWorker(Worker):
         )
         return self._consumer
 
+    def make_admin(self) -> ModelAdmin:
+        around = self._around
+        return ModelAdmin(around.broker, around.rng, around.faults)
+
     def refused(self, used: set[str]) -> set[str]:
         return used & self._around.broker.refused_topics
 
@@ -449,7 +462,9 @@ class SimulatedWorker(Worker):
         """The checkpoint topic shows more."""
         if not self._follows_soon:
             self._follows_soon = True
-            self.host.later(self._around.rng.randint(1, 40), "Follow", self._follow_once)
+            has_stopped = self._consumer is not None and self._consumer.has_stopped
+            delay_ms = LOOK_MS if has_stopped else self._around.rng.randint(1, 40)
+            self.host.later(delay_ms, "Follow", self._follow_once)
 
     # The group
 
@@ -477,7 +492,7 @@ class SimulatedWorker(Worker):
     # The engine
 
     def _start(self) -> None:
-        self._follower = self._parts.follower()
+        self._follower = self._parts.follower(partial(self._observer.client_replaced, "follower"))
         self.follow_soon()
         self._around.group.join(self)
 

@@ -76,6 +76,7 @@ class KafkaProxy:
         self.port = port
         self.delay_s = 0.0  # added to each answer
         self.requests: Counter[int] = Counter()  # by api key
+        self.swallowed: frozenset[int] = frozenset()  # api keys whose requests never reach the broker
         self._target_port = target_port
         self._lock = threading.Lock()
         self._passing = threading.Event()
@@ -244,7 +245,8 @@ class Connection:
             loss.dropped.request = request
             loss.happened.set()
             return not loss.cut
-        self._server.sendall(frame)
+        if api_key not in self._proxy.swallowed:
+            self._server.sendall(frame)
         return True
 
     def _pass_answer(self, frame: bytes) -> bool:

@@ -14,8 +14,8 @@ from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
+from tailrace.kafka.watched_consumer import COMMITTED, WatchedConsumer
 
-_RECORDS_MAX = 10_000
 _POLL_S = 0.5
 _LOOK_AHEAD_S = 60.0
 _LOOK_AHEAD_POLL_S = 0.5
@@ -127,22 +127,30 @@ class Followed(NamedTuple):
 class Follower:
     """Reads partitions from the beginning, committed records only, in the order of each partition."""
 
-    def __init__(self, user: Mapping[str, str], pipeline: str, lanes: Iterable[int], *, to_end: bool = False) -> None:
-        """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`."""
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        pipeline: str,
+        lanes: Iterable[int],
+        *,
+        to_end: bool = False,
+        on_replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`.
+
+        `on_replaced` hears each time that the client had stopped and a new one goes on in its place.
+        """
         self._user = user
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
         self._lanes: set[int] = set()
         self._properties = {
             "group.id": f"{pipeline}.follower",  # required by the client; nothing joins or commits
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
+            **COMMITTED,
             **(_MEETS_ENDS if to_end else {}),
         }
-        self._consumer = clients.consumer(user, self._properties)
-        clients.learn_leaders(self._consumer, self._topic)
+        self._consumer = WatchedConsumer(user, self._properties, f"follower of {self._topic}", on_replaced)
+        clients.learn_leaders(self._consumer.client, self._topic)
         self.follow(lanes)
 
     def follow(self, lanes: Iterable[int]) -> None:
@@ -150,7 +158,7 @@ class Follower:
         new = sorted(set(lanes) - self._lanes)
         self._lanes.update(new)
         if new:
-            self._consumer.incremental_assign([TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new])
+            self._consumer.assign(TopicPartition(self._topic, lane, OFFSET_BEGINNING) for lane in new)
 
     @property
     def has_reached_end(self) -> bool:
@@ -165,13 +173,14 @@ class Follower:
     def poll(self, timeout_s: float) -> list[Followed]:
         """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
 
+        A client that has stopped while the topic goes on is replaced; StalledError is raised when that does not help.
+
         Of the records of a key only the last is given, as if the topic had been compacted: decoding all of them is
         most of what a start costs. A record that is not Tailrace's own raises WorldError too, unless a later one of
         its key replaces it: so it can be taken back.
         """
         try:
-            first = self._consumer.poll(timeout_s)
-            messages = [first, *self._consumer.consume(_RECORDS_MAX, 0)] if first is not None else []
+            messages = self._consumer.read(timeout_s)
         except KafkaException as error:
             raise clients.world_error(error, f"reading {self._topic}", self._user) from error
         last: dict[tuple[int, bytes | None], Message] = {}

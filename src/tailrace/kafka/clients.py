@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
+from threading import Thread
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -37,6 +38,14 @@ class Admin(AdminClient):
         observed: dict[str, Any] = {**config, "error_cb": self._note}
         super().__init__(observed, logger=logger)
 
+    def members_of(self, group: str) -> set[str]:
+        """Return the ids of a consumer group's members. Raises KafkaException when not every broker answered.
+
+        `describe_consumer_groups` may abort the process when brokers come and go, so no process that lives through that
+        may call it: https://github.com/confluentinc/librdkafka/issues/4605. This is the call that it has superseded.
+        """
+        return {str(member.id) for each in self.list_groups(group, timeout=self.timeout_s) for member in each.members}
+
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self.last_error = error
@@ -52,9 +61,41 @@ def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
     return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
 
 
+def drop(client: Consumer) -> None:
+    """Close a consumer that has stopped, in a thread of its own: to close it may take for ever."""
+    Thread(target=client.close, name="drop", daemon=True).start()
+
+
 def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admin:
     """Make an admin client, whose calls take no longer than `timeout_s`, nor than `REQUEST_TIMEOUT_S`."""
     return Admin({**_OBSERVED, **properties.for_admin(user)}, min(timeout_s, REQUEST_TIMEOUT_S))
+
+
+class LastingAdmin:
+    """An admin client for as long as the process lives; threads may share it.
+
+    After an outage a client may never find the brokers again (`kafka.watch` says why), so one that did not reach them
+    is not used again.
+    """
+
+    def __init__(self, user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+        self._user = user
+        self._timeout_s = timeout_s
+        self._client: Admin | None = None
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[Admin]:
+        """Lend the client for one call."""
+        client = self._client = self._client or admin(self._user, self._timeout_s)
+        try:
+            yield client
+        except UnreachableError:
+            self.drop()
+            raise
+
+    def drop(self) -> None:
+        """Use another client from now on."""
+        self._client = None
 
 
 def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:

@@ -10,16 +10,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
+from tailrace.kafka.watched_consumer import COMMITTED, Place, WatchedConsumer
 
 _STALLED_S = 60.0
 """So long nothing may come before the end; an open transaction holds the end back, by default 20 s at the most."""
 _POLL_S = 0.5
 _OWN: Mapping[str, Any] = {
     "group.id": "tailrace-redrive",  # required by the client; nothing joins or commits
-    "enable.auto.commit": False,
-    "isolation.level": "read_committed",
-    "auto.offset.reset": "earliest",
-    "enable.partition.eof": True,
+    **COMMITTED,
     "fetch.wait.max.ms": 20,
 }
 
@@ -32,9 +30,7 @@ class TopicReader:
         self._user = user
         self._topic = topic
         self._since_ms = since_ms
-        self._next: dict[int, int] = {}
-        """The offset up to which each partition was read."""
-        self._consumer = clients.consumer(user, dict(_OWN))
+        self._consumer = WatchedConsumer(user, _OWN, f"reader of {topic}")
         self._observer = clients.consumer(user, {**_OWN, "isolation.level": "read_uncommitted"})
 
     def read(self) -> Iterator[Message]:
@@ -61,8 +57,8 @@ class TopicReader:
 
     def _read(self) -> Iterator[Message]:
         ends = {each: self._end(self._observer, each) for each in self._partitions()}
-        self._begin([partition for partition in ends if partition not in self._next])
-        unread = {partition for partition, end in ends.items() if self._next[partition] < end}
+        self._begin([partition for partition in ends if Place(self._topic, partition) not in self._consumer.positions])
+        unread = {partition for partition, end in ends.items() if self._position(partition) < end}
         heard_s = time.monotonic()
         while unread:
             message = self._consumer.poll(_POLL_S)
@@ -74,20 +70,21 @@ class TopicReader:
                         "`kafka-transactions find-hanging`",
                     )
                 continue
-            partition, offset, refusal = message.partition() or 0, message.offset() or 0, message.error()
+            partition, refusal = message.partition() or 0, message.error()
             if refusal is None:
                 heard_s = time.monotonic()
-                self._next[partition] = offset + 1
                 yield message
-            elif refusal.code() == KafkaError._PARTITION_EOF:
-                self._next[partition] = max(offset, self._next[partition])
-            elif not refusal.retriable():
+            elif refusal.code() != KafkaError._PARTITION_EOF and not refusal.retriable():
                 raise clients.world_error(refusal, f"reading {self._topic}", self._user)
-            if self._next[partition] >= ends.get(partition, 0):
+            if self._position(partition) >= ends.get(partition, 0):
                 unread.discard(partition)
 
+    def _position(self, partition: int) -> int:
+        """Return the offset up to which a partition was read."""
+        return self._consumer.positions[Place(self._topic, partition)]
+
     def _partitions(self) -> list[int]:
-        topic = self._consumer.list_topics(self._topic, timeout=clients.REQUEST_TIMEOUT_S).topics[self._topic]
+        topic = self._consumer.client.list_topics(self._topic, timeout=clients.REQUEST_TIMEOUT_S).topics[self._topic]
         if topic.error is not None:
             raise KafkaException(topic.error)
         return sorted(topic.partitions)
@@ -103,13 +100,12 @@ class TopicReader:
     def _begin(self, partitions: list[int]) -> None:
         starts = [TopicPartition(self._topic, each, self._since_ms or 0) for each in partitions]
         if self._since_ms is not None and starts:
-            starts = self._consumer.offsets_for_times(starts, timeout=clients.REQUEST_TIMEOUT_S)
+            starts = self._consumer.client.offsets_for_times(starts, timeout=clients.REQUEST_TIMEOUT_S)
         for start in starts:
             if start.offset < 0:  # no record is so young
-                start.offset = self._end(self._consumer, start.partition)
-            self._next[start.partition] = start.offset
+                start.offset = self._end(self._consumer.client, start.partition)
         if starts:
-            self._consumer.incremental_assign(starts)
+            self._consumer.assign(starts)
 
 
 def fetch(user: Mapping[str, str], topic: str, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Message]:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, N
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
-from tailrace.kafka.clients import Admin
+from tailrace.kafka.clients import Admin, LastingAdmin
 
 MAX_REPLICATION = 3
 LOOK_AGAIN_S = 60.0
@@ -107,7 +107,9 @@ def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dic
 class TopicKeeper:
     """Makes topics that are missing, one by one; looks only once a minute which there are: that tells of all topics."""
 
-    def __init__(self, admin: Admin, user: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, admin: LastingAdmin, user: Mapping[str, str], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._admin = admin
         self._user = user
         self._clock = clock
@@ -117,13 +119,14 @@ class TopicKeeper:
 
     def ensure(self, spec: TopicSpec) -> None:
         """Make the topic if it is missing. Raises WorldError, UnreachableError when it may help to ask again."""
-        if self._looked_s is None or self._clock() - self._looked_s >= LOOK_AGAIN_S:
-            cluster = describe(self._admin, self._user)
-            self._brokers, self._known = cluster.brokers, set(cluster.topics)
-            self._looked_s = self._clock()
-        if spec.name not in self._known:
-            _make(self._admin, self._user, [spec], self._brokers)
-            self._known.add(spec.name)
+        with self._admin.use() as admin:
+            if self._looked_s is None or self._clock() - self._looked_s >= LOOK_AGAIN_S:
+                cluster = describe(admin, self._user)
+                self._brokers, self._known = cluster.brokers, set(cluster.topics)
+                self._looked_s = self._clock()
+            if spec.name not in self._known:
+                _make(admin, self._user, [spec], self._brokers)
+                self._known.add(spec.name)
 
 
 def replication_of(spec: TopicSpec, brokers: int) -> int:

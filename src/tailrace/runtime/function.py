@@ -69,10 +69,11 @@ class Function:
         transformations = Transformations(pipeline)
         self._decode = transcoder.decoder(pipeline, transformations.of)
         patience_s = min(PATIENCE_S, pipeline.function.timeout_ms / 2000)
-        admin = clients.admin(pipeline.kafka, patience_s)
+        admin = clients.LastingAdmin(pipeline.kafka, patience_s)
         self._limits = make_limits(pipeline, admin)
         self._converter = make_converter(pipeline, transformations, self._limits)
-        prepare_topics(pipeline, admin)
+        with admin.use() as client:
+            prepare_topics(pipeline, client)
         self._claim(patience_s)
         define(pipeline, owner, accept_changes=False, how=HOW_FOR_LAMBDA)
         self._view = View(pipeline.lanes)

@@ -73,6 +73,9 @@ class Metrics:
             buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
         )
         self._lanes_lost = self._counter("tailrace_lanes_lost", "Times that a lane's producer had to be given up.", [])
+        self._clients_replaced = self._counter(
+            "tailrace_clients_replaced", "Kafka clients that had stopped and were replaced by new ones.", ["client"]
+        )
         self._gaps = self._counter("tailrace_gaps", "Gaps: changes that were lost before anyone read them.", ["table"])
         self._totals: Counts[str] = Counts()
         self._told: Counts[str] = Counts()
@@ -97,6 +100,10 @@ class Metrics:
     def assigned(self, lanes: list[int]) -> None:
         """The lanes of this worker are now these."""
         logger.info("lanes assigned", extra={"lanes": lanes})
+
+    def client_replaced(self, client: str) -> None:
+        """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
+        self._clients_replaced.labels(client).inc()
 
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """A page was read and converted."""

@@ -17,6 +17,10 @@ class Observer(Protocol):
         """The lanes of this worker are now these."""
         ...
 
+    def client_replaced(self, client: str) -> None:
+        """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
+        ...
+
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """A page was read and converted."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal
 
 from tailrace import formats
@@ -18,7 +18,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.clients import Admin
+from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
@@ -100,12 +100,17 @@ def check_table(pipeline: Pipeline, transformations: Transformations, stream: Ta
         raise WorldError(f"table {stream.table}: {'; '.join(found)}")
 
 
-def make_limits(pipeline: Pipeline, admin: Admin) -> TopicLimits:
+def make_limits(pipeline: Pipeline, admin: LastingAdmin) -> TopicLimits:
     """Make what knows how much the pipeline's topics take at a time."""
+
+    def describe(names: Collection[str]) -> dict[str, int | None]:
+        with admin.use() as client:
+            return topics.most_bytes(client, pipeline.kafka, names)
+
     return TopicLimits(
         pipeline.kafka,
         topics_of=lambda table: (*pipeline.topics_of(table), pipeline.dead_letters_topic),
-        describe=lambda names: topics.most_bytes(admin, pipeline.kafka, names),
+        describe=describe,
     )
 
 
@@ -191,18 +196,20 @@ class PipelineParts:
         )
         self.reader: ShardReader = self._source
         self.lister: Lister = self._source
-        self._admin = clients.admin(pipeline.kafka)
+        self._admin = LastingAdmin(pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
         self.converter = make_converter(pipeline, self._transformations, self._limits)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
     def prepare(self) -> None:
         """Make the pipeline's own topics, or check them. Raises WorldError."""
-        prepare_topics(self.pipeline, self._admin)
+        with self._admin.use() as admin:
+            prepare_topics(self.pipeline, admin)
 
     def ping_kafka(self, timeout_s: float) -> None:
         """Ask Kafka whether it is there. Raises WorldError that says why it is not."""
-        clients.ping(self._admin, self.pipeline.kafka, timeout_s)
+        with self._admin.use() as admin:
+            clients.ping(admin, self.pipeline.kafka, timeout_s)
 
     def topics_of(self, table: str) -> list[str]:
         """Return the topics that a table's changes may go to; none when the table can have none."""
@@ -224,9 +231,9 @@ class PipelineParts:
         """Make a lane's producer."""
         return make_producer(self.pipeline, lane_suffix(lane), incarnation, limits=self._limits)
 
-    def follower(self) -> Follower:
+    def follower(self, on_replaced: Callable[[], None]) -> Follower:
         """Make the follower of the checkpoint topic."""
-        return Follower(self.pipeline.kafka, self.name, range(self.lane_count))
+        return Follower(self.pipeline.kafka, self.name, range(self.lane_count), on_replaced=on_replaced)
 
     def membership(
         self,
@@ -234,6 +241,7 @@ class PipelineParts:
         on_assigned: Callable[[list[int]], None],
         on_revoked: Callable[[list[int]], None],
         on_lost: Callable[[list[int]], None],
+        on_replaced: Callable[[], None],
     ) -> Membership:
         """Make the membership of the pipeline's group."""
         return Membership(
@@ -243,6 +251,7 @@ class PipelineParts:
             on_assigned=on_assigned,
             on_revoked=on_revoked,
             on_lost=on_lost,
+            on_replaced=on_replaced,
         )
 
     def lister_loop(self, engine: Engine, incarnation: int) -> ListerLoop:

@@ -120,7 +120,7 @@ class Republisher:
         self.pipeline = pipeline
         setting_aside = pipeline.model_copy(update={"errors": "dead-letter"})
         self._converter = make_converter(setting_aside, Transformations(pipeline))
-        self._admin = clients.admin(pipeline.kafka)
+        self._admin = clients.LastingAdmin(pipeline.kafka)
         self._keeper = TopicKeeper(self._admin, pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
         self._producer: LaneProducer | None = None
@@ -135,7 +135,8 @@ class Republisher:
 
     def existing(self, topics: Iterable[str]) -> list[str]:
         """Give those topics that exist."""
-        there = clients.metadata(self._admin, self.pipeline.kafka).topics
+        with self._admin.use() as admin:
+            there = clients.metadata(admin, self.pipeline.kafka).topics
         return [topic for topic in topics if topic in there]
 
     def ensure_topics(self, table: str) -> None:

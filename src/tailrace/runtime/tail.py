@@ -20,12 +20,18 @@ from confluent_kafka import (
 from tailrace.config import Pipeline
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
+from tailrace.kafka.watched_consumer import WatchedConsumer
 
 _LOOK_S = 2.0
 """Time between two looks for new topics and partitions."""
 _POLL_S = 0.2
-_PASSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}
-"""A topic that is being deleted: its partitions go at the next look."""
+_PASSING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._PARTITION_EOF,
+}
+"""A topic that is being deleted, whose partitions go at the next look; a partition that was read to its present end."""
 
 Start = Literal["beginning", "end"]
 
@@ -71,22 +77,16 @@ def follow(
     A topic or partition that appears later is read from its beginning: all in it is new. `found` is told the
     topics of new partitions. Raises `WorldError` when Kafka cannot be reached or refuses.
     """
-    own = {
-        "group.id": "tailrace-tail",
-        "enable.auto.commit": False,
-        "isolation.level": "read_committed",
-        "auto.offset.reset": "earliest",
-    }
-    consumer = clients.consumer(kafka, own)
+    consumer = WatchedConsumer(kafka, {"group.id": "tailrace-tail"}, "reader of the topics")
     assigned: set[tuple[str, int]] = set()
     first_look, look_at = True, time.monotonic()
     try:
         while not stopped():
             if time.monotonic() >= look_at:
-                new = _partitions(consumer, wanted, first=first_look) - assigned
+                new = _partitions(consumer.client, wanted, first=first_look) - assigned
                 if new:
                     offset = OFFSET_END if start == "end" and first_look else OFFSET_BEGINNING
-                    consumer.incremental_assign([TopicPartition(*partition, offset) for partition in sorted(new)])
+                    consumer.assign(TopicPartition(*partition, offset) for partition in sorted(new))
                     found(sorted({topic for topic, _ in new}))
                 assigned |= new
                 first_look, look_at = False, time.monotonic() + _LOOK_S

@@ -91,7 +91,7 @@ class Parts(Protocol):
         """Make a lane's producer."""
         ...
 
-    def follower(self) -> Follower:
+    def follower(self, on_replaced: Callable[[], None]) -> Follower:
         """Make the follower of the checkpoint topic."""
         ...
 
@@ -101,6 +101,7 @@ class Parts(Protocol):
         on_assigned: Callable[[list[int]], None],
         on_revoked: Callable[[list[int]], None],
         on_lost: Callable[[list[int]], None],
+        on_replaced: Callable[[], None],
     ) -> Membership:
         """Make the membership of the pipeline's group."""
         ...
@@ -423,7 +424,7 @@ class Worker:
 
     def _follow(self) -> None:
         """Follow the checkpoint topic (the follower's thread)."""
-        follower = self._parts.follower()
+        follower = self._parts.follower(partial(self._observer.client_replaced, "follower"))
         try:
             while not self._stopped.is_set():
                 batch = follower.poll(0.1)
@@ -436,7 +437,13 @@ class Worker:
 
     def _keep_membership(self) -> None:
         """Be a member of the group (the member's thread)."""
-        membership = self._parts.membership(self.owner, self._on_assigned, self._on_revoked, self._on_lost)
+        membership = self._parts.membership(
+            self.owner,
+            self._on_assigned,
+            self._on_revoked,
+            self._on_lost,
+            partial(self._observer.client_replaced, "member"),
+        )
         try:
             membership.join()
             while not self._stopped.is_set():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -11,7 +10,7 @@ from confluent_kafka.admin import NewTopic
 
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
-from tailrace.kafka.clients import Admin
+from tailrace.kafka.clients import LastingAdmin
 from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
 
 
@@ -39,7 +38,8 @@ def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch)
         return Cluster("abc", 1, 1, there)
 
     monkeypatch.setattr(topics, "describe", describe)
-    keeper = TopicKeeper(cast(Admin, admin), {}, lambda: now_s[0])
+    monkeypatch.setattr(clients, "admin", lambda *_: admin)
+    keeper = TopicKeeper(LastingAdmin({}), {}, lambda: now_s[0])
     for _ in range(3):
         keeper.ensure(TopicSpec("shop.orders", 6))
         for number in range(100):
@@ -50,6 +50,28 @@ def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch)
     there.clear()
     keeper.ensure(TopicSpec("shop.orders", 6))
     assert admin.made[-1] == "shop.orders", "deleted by hand, it is made again"
+
+
+def test_an_admin_client_that_did_not_reach_kafka_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[FakeAdmin] = []
+
+    def make(*_: object) -> FakeAdmin:
+        made.append(FakeAdmin())
+        return made[-1]
+
+    def describe(admin: object, _user: object) -> Cluster:
+        if admin is made[0]:
+            raise UnreachableError("asking Kafka for its topics failed")
+        return Cluster("abc", 1, 1, {})
+
+    monkeypatch.setattr(topics, "describe", describe)
+    monkeypatch.setattr(clients, "admin", make)
+    keeper = TopicKeeper(LastingAdmin({}), {})
+    with pytest.raises(UnreachableError):
+        keeper.ensure(TopicSpec("shop.orders", 6))
+    keeper.ensure(TopicSpec("shop.orders", 6))
+    keeper.ensure(TopicSpec("shop.users", 6))
+    assert [admin.made for admin in made] == [[], ["shop.orders", "shop.users"]]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,115 @@
+"""A consumer of chosen partitions that goes on with a new client when its own has stopped while the topics go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from tailrace.core.stall import behind
+from tailrace.kafka import clients
+from tailrace.kafka.clients import Admin
+from tailrace.kafka.watch import Watch
+
+COMMITTED: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "isolation.level": "read_committed",
+    "auto.offset.reset": "earliest",
+    "enable.partition.eof": True,
+}
+"""What makes a consumer read from where it is put, committed records only, and tell the ends that it meets."""
+_RECORDS_MAX = 10_000
+
+
+class Place(NamedTuple):
+    """One partition."""
+
+    topic: str
+    partition: int
+
+    def __str__(self) -> str:
+        return f"{self.topic} [{self.partition}]"
+
+
+class WatchedConsumer:
+    """Reads committed records, and passes on the ends that it meets (`_PARTITION_EOF`). For one thread."""
+
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        own: Mapping[str, Any],
+        name: str,
+        on_replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make it; nothing is read before `assign`. `name` stands in the log."""
+        self.positions: dict[Place, int] = {}
+        """The offset up to which each partition was read; none before its first record or end was met."""
+        self._user = user
+        self._own = {**COMMITTED, **own}
+        self._starts: dict[Place, int] = {}
+        self._watch: Watch[Place] = Watch(user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind)
+        self.client: Consumer = clients.consumer(user, self._own)
+        """The present client."""
+
+    def assign(self, starts: Iterable[TopicPartition]) -> None:
+        """Read these partitions too, from these offsets, logical ones among them."""
+        added = list(starts)
+        for start in added:
+            place = Place(start.topic, start.partition)
+            self._starts[place] = start.offset
+            if start.offset >= 0:
+                self.positions[place] = start.offset
+        self.client.incremental_assign(added)
+
+    def poll(self, timeout_s: float) -> Message | None:
+        """Return the next message or error. Raises KafkaException, and StalledError when new clients stopped too."""
+        return next(iter(self._read(timeout_s, 1)), None)
+
+    def read(self, timeout_s: float) -> list[Message]:
+        """Return all that is there, waiting for the first; otherwise as `poll`."""
+        return self._read(timeout_s, _RECORDS_MAX)
+
+    def close(self) -> None:
+        """Close the client."""
+        self.client.close()
+
+    def _read(self, timeout_s: float, most: int) -> list[Message]:
+        if self._watch.must_replace():
+            self._replace()
+        first = self.client.poll(timeout_s)
+        if first is None:
+            return []
+        messages = [first, *self.client.consume(most, 0)] if most > 1 else [first]
+        for message in messages:
+            self._saw(message)
+        return messages
+
+    def _saw(self, message: Message) -> None:
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            return
+        place = Place(message.topic() or "", message.partition() or 0)
+        position = message.offset() or 0
+        self.positions[place] = max(position, self.positions.get(place, 0)) if error is not None else position + 1
+
+    def _replace(self) -> None:
+        clients.drop(self.client)
+        self.client = clients.consumer(self._user, self._own)
+        places = self._starts | self.positions
+        self.client.incremental_assign([TopicPartition(*place, offset) for place, offset in places.items()])
+
+    def _ask_for_ends(self, admin: Admin) -> dict[Place, Future[Any]]:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        asked = {TopicPartition(*place): latest for place in self._starts}
+        if not asked:
+            return {}
+        futures = admin.list_offsets(
+            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=admin.timeout_s
+        )
+        return {Place(each.topic, each.partition): future for each, future in futures.items()}
+
+    def _is_behind(self, ends: dict[Place, Any]) -> dict[Place, int]:
+        return behind(self.positions, {place: end.offset for place, end in ends.items()})
