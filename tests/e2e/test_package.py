@@ -62,6 +62,11 @@ def test_the_metadata_name_the_command_the_extras_and_the_licence(files: dict[st
     ]  # fmt: skip
 
 
+def test_the_package_page_links_to_the_project(metadata: Message) -> None:
+    urls = dict(url.split(", ") for url in metadata.get_all("Project-URL") or ())
+    assert urls == PROJECT["urls"]
+
+
 def test_the_readme_is_the_description(metadata: Message) -> None:
     assert metadata["Description-Content-Type"] == "text/markdown"
     assert metadata.get_payload() == (ROOT / "README.md").read_text()
