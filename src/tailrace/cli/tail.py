@@ -78,7 +78,9 @@ def tail(
     wanted = _Filter(table, key, _ops(op))
     try:
         with ended_by_signals(0):
-            _run(_target(what, bootstrap, table), wanted, start, limit, _json_line if as_json else _Text())
+            stopping = _stop_on_signals()  # the pipeline is looked for in Kafka, which need not answer
+            target = _target(what, bootstrap, table)
+            _run(target, wanted, start, limit, _json_line if as_json else _Text(), stopping=stopping)
     except BrokenPipeError:
         # Whoever read the output has gone; what is still buffered must not fail again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -114,12 +116,17 @@ def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
 
 
 def _run(
-    target: _Target, wanted: _Filter, start: From, limit: int | None, line: Callable[[Message, RecordView, str], str]
+    target: _Target,
+    wanted: _Filter,
+    start: From,
+    limit: int | None,
+    line: Callable[[Message, RecordView, str], str],
+    *,
+    stopping: list[int],
 ) -> None:
     from tailrace.runtime.record_view import header_texts, view
     from tailrace.runtime.tail import follow
 
-    stopping = _stop_on_signals()
     enveloped: set[str] = set()
     shown = 0
     for message in follow(
