@@ -515,12 +515,12 @@ class Lane:
                 reading.phase = Phase.PAUSED
                 self.outbox.drop_waiting({shard})
             return
-        accepted = reading.phase is Phase.GAP and self._view.is_accepted(shard, self._committed.get(shard))
-        if accepted or reading.phase is Phase.PAUSED:
+        if reading.phase in {Phase.GAP, Phase.PAUSED}:
             if self.outbox.holds(shard):
                 self._synced = None  # look again once the transaction under way has its outcome
                 return
-            reading = self._restart(shard)
+            if reading.phase is Phase.PAUSED or self._view.is_accepted(shard, self._committed.get(shard)):
+                reading = self._restart(shard)
         if reading.phase is Phase.WAITING and self._view.may_begin(shard):
             self._begin(reading, commands, now_ms)
 

@@ -341,6 +341,20 @@ def test_an_acceptance_counts_for_the_gap_as_committed_not_as_seen_by_its_own_la
     assert A in lane.reads
 
 
+def test_a_gap_that_is_accepted_before_the_lane_hears_of_its_own_commit_is_read_on() -> None:
+    lane = taken()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.wait(100)
+    assert lane.commit is not None
+    gap = checkpoints_in(lane.commit)[A]
+    assert gap is not None
+    lane.publish(A, gap)
+    lane.accept((A, gap))
+    lane.committed(seen=False)
+    lane.handle(Tick())
+    assert A in lane.reads
+
+
 def test_an_accepted_gap_stays_accepted_when_the_lane_is_taken_anew() -> None:
     lane = taken()
     lane.fail(A, ReadFailure.TRIMMED)
