@@ -329,14 +329,23 @@ def follows(shop: Shop, line: str, *, until: signal.Signals) -> None:
         assert all(re.match(rf'[\d:.]{{12}} c {shop.orders} {{"id":"order-\d+"}} ', each) for each in lines), lines
 
 
-def accepts(shop: Shop, line: str) -> None:
-    """It tells the loss, asks on the terminal, and does what is answered."""
+def agrees(shop: Shop, line: str, *, warning: str, saying: str) -> None:
+    """It says what is at stake, asks on the terminal unless `--yes` is given, and does what is answered."""
     ours, its = pty.openpty()
     with open(ours, "wb", buffering=0) as keyboard, open(its, "rb") as terminal:  # noqa: PTH123 - no paths
         keyboard.write(b"y\n")
         ended = shop.run(line, stdin=terminal)
-    assert ended.err.startswith("lost: what was changed in shard")
-    assert ended.out.startswith(f"accepted: table {shop.orders} goes on")
+    assert ended.err.startswith(warning.format(shop=shop))
+    assert ended.err.endswith("[y/N]: ") != ("--yes" in line)
+    assert saying.format(shop=shop) in ended.out
+
+
+def shows_a_run_without_a_file(shop: Shop, line: str) -> None:
+    """It finds the pipeline by the name that the run gave it."""
+    with shop.start("tailrace run --table orders --bootstrap localhost:9092") as worker:
+        worker.wait_shows("a shard begun", lambda: '"shard begun"' in worker.err)
+        ends(shop, line, saying=f"table {shop.orders}  streaming")
+        worker.stop(signal.SIGTERM)
 
 
 def prints_a_schema(shop: Shop, line: str) -> None:
@@ -402,6 +411,7 @@ def redrives_from_a_queue(shop: Shop, line: str) -> None:
 Scenario = tuple[str, Callable[[Shop, str], None]]
 """The fixture that gives the shop, and what must come of the command line there."""
 
+SWITCHES = partial(agrees, warning="pipeline {shop.name} is served by worker", saying="is served by lambda now")
 HOW: dict[str, Scenario] = {
     "tailrace run pipeline.yaml": ("shop", partial(streams, until=signal.SIGTERM)),
     "tailrace run pipeline.yaml --metrics-port 9400": ("shop", partial(streams, until=signal.SIGINT)),
@@ -417,6 +427,7 @@ HOW: dict[str, Scenario] = {
     ),
     "tailrace plan pipeline.yaml": ("streaming_shop", partial(ends, saying=": has run before\n")),
     "tailrace status pipeline.yaml --watch": ("streaming_shop", watches),
+    "tailrace status --name tailrace-orders --bootstrap localhost:9092": ("shop", shows_a_run_without_a_file),
     "tailrace tail pipeline.yaml": ("streaming_shop", partial(follows, until=signal.SIGINT)),
     "tailrace tail pipeline.yaml --table orders --op c,u": ("streaming_shop", partial(follows, until=signal.SIGTERM)),
     "tailrace tail shop.orders --bootstrap localhost:9092 --from beginning --json": (
@@ -434,12 +445,17 @@ HOW: dict[str, Scenario] = {
         redrives_from_a_queue,
     ),
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
-    "tailrace accept-gap pipeline.yaml --table orders": ("stopped_shop", accepts),
-    "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
-    "tailrace switch pipeline.yaml --to lambda --yes": (
+    "tailrace accept-gap pipeline.yaml --table orders": (
         "stopped_shop",
-        partial(ends, saying="is served by lambda now"),
+        partial(
+            agrees,
+            warning="lost: what was changed in shard",
+            saying="accepted: table {shop.orders} goes on",
+        ),
     ),
+    "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
+    "tailrace switch pipeline.yaml --to lambda": ("stopped_shop", SWITCHES),
+    "tailrace switch pipeline.yaml --to lambda --yes": ("stopped_shop", SWITCHES),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
     "tailrace simulate lambda my_function:handler --table orders --endpoint-url http://localhost:8000": (

@@ -19,7 +19,7 @@ from support.kafka_clients import create_topic, set_topic
 from support.lambda_batches import FIRST, FIRST_S, SHARD, of_stream, windowed
 from support.names import unique
 from support.pipeline_file import write_file
-from support.publishing import publish, read_all
+from support.publishing import create_checkpoint_topic, publish, read_all
 from support.stream_records import stream_record
 from tailrace.config import Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
@@ -150,6 +150,9 @@ def outcomes(report: Report) -> list[tuple[int, str]]:
 
 def test_a_dead_letter_is_published_once_when_the_file_is_mended(shop: Callable[..., Shop]) -> None:
     pipeline = shop()
+    with pytest.raises(WorldError, match="does not exist yet"):
+        pipeline.redrive()
+    create_checkpoint_topic(pipeline.mended)
     assert pipeline.redrive() == Report(pipeline.name, dry_run=False), "it has no dead-letter topic yet"
     pipeline.publish(record(1), record(2, poison="yes"), record(3))
     assert pipeline.numbers() == [1, 3]

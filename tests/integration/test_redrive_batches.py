@@ -17,7 +17,7 @@ from support.fake_aws import Answer, FakeAws, ok
 from support.kafka_clients import create_topic
 from support.names import unique
 from support.pipeline_file import write_file
-from support.publishing import publish, put, read_all
+from support.publishing import create_checkpoint_topic, publish, put, read_all
 from tailrace.config import Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
@@ -76,6 +76,7 @@ class Table:
         self.kafka = kafka
         self.file = write_file(folder, kafka, unique("redrive"), source=source, **options)
         self.pipeline: Pipeline = load(self.file).pipeline
+        create_checkpoint_topic(self.pipeline)
 
     def put(self, *numbers: int, item: str | None = None, size: int = 0) -> None:
         for number in numbers:

@@ -10,7 +10,7 @@ from support.kafka_clients import TIMEOUT_S, client
 from tailrace.config import Pipeline
 from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import clients, topics
+from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.runtime.pipeline import make_converter, prepare_topics, table_topics
 from tailrace.runtime.transformations import Transformations
@@ -36,6 +36,11 @@ def put(pipeline: Pipeline, table: str, *records: Outgoing) -> None:
         headers: dict[str, str | bytes | None] = dict(each.headers or [])
         producer.produce(each.topic, each.value, each.key, timestamp=each.timestamp_ms, headers=headers)
     assert producer.flush(TIMEOUT_S) == 0
+
+
+def create_checkpoint_topic(pipeline: Pipeline) -> None:
+    """Make a pipeline exist that has published nothing yet."""
+    checkpoint_topic.ensure(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name, pipeline.lanes, None)
 
 
 def read_all(pipeline: Pipeline, topic: str) -> list[Message]:
