@@ -63,8 +63,7 @@ def test_ctrl_c_at_any_moment_of_a_start_shows_no_traceback(command: str, tmp_pa
     arguments = command.replace("FILE", str(file)).split()
     chosen = random.Random(command)
 
-    def interrupt(number: int) -> None:
-        after_s = LATEST_S * (number + chosen.random()) / MOMENTS
+    def interrupt(after_s: float) -> None:
         with subprocess.Popen(
             [sys.executable, "-c", STARTED, *arguments],
             env=os.environ | CREDENTIALS | {"TAILRACE_CACHE": str(tmp_path / "cache")},
@@ -82,4 +81,4 @@ def test_ctrl_c_at_any_moment_of_a_start_shows_no_traceback(command: str, tmp_pa
         assert process.returncode in ENDS, f"{after_s:.3f} s after the start: {said}"
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(interrupt, range(MOMENTS)))
+        list(pool.map(interrupt, [LATEST_S * (number + chosen.random()) / MOMENTS for number in range(MOMENTS)]))

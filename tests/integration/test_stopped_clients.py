@@ -16,7 +16,7 @@ from support.names import unique
 from support.proxy import FETCH, HEARTBEAT, JOIN_GROUP, KafkaProxy
 from support.waiting import TIMEOUT_S, wait_for
 from tailrace.core import stall
-from tailrace.kafka import watch
+from tailrace.kafka import client_watch
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.kafka import KafkaBroker
 from tailrace.runtime import tail
@@ -105,7 +105,7 @@ def test_an_outage_replaces_no_client(bench: Callable[..., Bench], kafka: KafkaB
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a client of this process stand still for a few looks only."""
     monkeypatch.setattr(stall, "PATIENCE_MS", (1_000,) * 3)
-    monkeypatch.setattr(watch, "PAUSE_S", 0.3)
+    monkeypatch.setattr(client_watch, "PAUSE_S", 0.3)
 
 
 @pytest.mark.usefixtures("impatient")

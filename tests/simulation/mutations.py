@@ -38,9 +38,9 @@ from tailrace.core.reading import Reading
 from tailrace.core.shard import ShardRef
 from tailrace.core.view import View
 from tailrace.kafka import lane_producer
+from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.kafka.watch import Watch
 from tailrace.runtime import lister
 from tailrace.runtime.lane_runner import LaneRunner
 
@@ -103,7 +103,7 @@ def lister_that_has_not_seen_all_lanes() -> Iterator[None]:
         yield
 
 
-replace("stopped_follower_kept", Watch, "must_replace", lambda _: False)
+replace("stopped_follower_kept", ClientWatch, "must_replace", lambda _: False)
 
 
 # Transactions

@@ -30,7 +30,7 @@ from tailrace.core.lane_messages import Command, Event, Notice, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import clients, lane_producer, watch
+from tailrace.kafka import client_watch, clients, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
@@ -222,9 +222,9 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
             (clients, "consumer", lambda *_: kafka().make_consumer()),
             (clients, "admin", lambda *_: kafka().make_admin()),
-            (watch, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
+            (client_watch, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
             (clients, "drop", lambda consumer: consumer.close()),
-            (watch, "logger", _Log()),
+            (client_watch, "logger", _Log()),
         ):
             stack.enter_context(patch.object(module, name, model))
         yield

@@ -74,15 +74,15 @@ def run(
     from tailrace.runtime.health import HealthServer
     from tailrace.runtime.logs import log
     from tailrace.runtime.metrics import Metrics
-    from tailrace.runtime.watch import Watch
     from tailrace.runtime.worker import Worker
+    from tailrace.runtime.worker_watch import WorkerWatch
     from tailrace.sources.stream_arn import table_of
 
     log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
     metrics.watch(worker.report, worker.now_ms, worker.vitals)
-    watch = Watch(worker, metrics, parts)
+    watch = WorkerWatch(worker, metrics, parts)
     if metrics_port is not None:
         server = HealthServer(
             metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=watch.unready_why

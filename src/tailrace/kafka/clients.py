@@ -74,8 +74,8 @@ def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admi
 class LastingAdmin:
     """An admin client for as long as the process lives; threads may share it.
 
-    After an outage a client may never find the brokers again (`kafka.watch` says why), so one that did not reach them
-    is not used again.
+    After an outage a client may never find the brokers again (`kafka.client_watch` says why), so one that did not
+    reach them is not used again.
     """
 
     def __init__(self, user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> None:

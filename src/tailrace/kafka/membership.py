@@ -17,8 +17,8 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import topic_name
+from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.clients import Admin
-from tailrace.kafka.watch import Watch
 
 SESSION_TIMEOUT_MS = 10_000
 """A worker silent for so long has lost its lanes. Fencing keeps exactly-once at any value; this bounds the wait."""
@@ -65,7 +65,7 @@ class Membership:
         }
         self._held: set[int] = set()
         self._consumer = clients.consumer(user, self._properties)
-        self._watch: Watch[str] = Watch(
+        self._watch: ClientWatch[str] = ClientWatch(
             user, f"member of the group {pipeline}", on_replaced, ask=self._ask_for_group, behind=self._is_unknown
         )
 

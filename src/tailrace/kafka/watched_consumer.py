@@ -11,8 +11,8 @@ from confluent_kafka.admin import OffsetSpec
 
 from tailrace.core.stall import behind
 from tailrace.kafka import clients
+from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.clients import Admin
-from tailrace.kafka.watch import Watch
 
 COMMITTED: Final[Mapping[str, Any]] = {
     "enable.auto.commit": False,
@@ -50,7 +50,9 @@ class WatchedConsumer:
         self._user = user
         self._own = {**COMMITTED, **own}
         self._starts: dict[Place, int] = {}
-        self._watch: Watch[Place] = Watch(user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind)
+        self._watch: ClientWatch[Place] = ClientWatch(
+            user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind
+        )
         self.client: Consumer = clients.consumer(user, self._own)
         """The present client."""
 

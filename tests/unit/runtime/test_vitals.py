@@ -12,7 +12,7 @@ from support.waiting import wait_for
 from tailrace.core.ports import ReadFailure
 from tailrace.runtime import vitals
 from tailrace.runtime.vitals import Vitals
-from tailrace.runtime.watch import sentence_of
+from tailrace.runtime.worker_watch import sentence_of
 
 SHARD = next(shards_of_lane(1))
 

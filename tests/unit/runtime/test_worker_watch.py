@@ -19,8 +19,8 @@ from tailrace.errors import WorldError
 from tailrace.runtime import vitals
 from tailrace.runtime.metrics import Metrics
 from tailrace.runtime.vitals import Vitals
-from tailrace.runtime.watch import Watch
 from tailrace.runtime.worker import Worker
+from tailrace.runtime.worker_watch import WorkerWatch
 from tailrace.sources.stream_arn import table_of
 
 SHARD = next(shards_of_lane(1))
@@ -69,12 +69,12 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def watch(worker: StandIn, metrics: Metrics) -> Watch:
-    return Watch(cast("Worker", worker), metrics, worker)
+def watch(worker: StandIn, metrics: Metrics) -> WorkerWatch:
+    return WorkerWatch(cast("Worker", worker), metrics, worker)
 
 
 def test_what_is_outside_comes_before_what_follows_from_it(
-    worker: StandIn, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    worker: StandIn, watch: WorkerWatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vitals, "FAILING_S", 0.0)
     assert watch.unready_why() == "lanes [1] are not taken yet"
@@ -92,7 +92,7 @@ def test_what_is_outside_comes_before_what_follows_from_it(
 
 
 def test_kafka_is_logged_when_it_goes_and_when_it_comes(
-    worker: StandIn, watch: Watch, caplog: pytest.LogCaptureFixture
+    worker: StandIn, watch: WorkerWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "tailrace.worker")
     for fault in ("", "gone", "gone", "", ""):
@@ -106,7 +106,7 @@ def test_kafka_is_logged_when_it_goes_and_when_it_comes(
 
 
 def test_an_overdue_read_is_logged_once_for_each_time_that_as_long_has_passed(
-    worker: StandIn, watch: Watch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    worker: StandIn, watch: WorkerWatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(vitals, "OVERDUE_S", 60.0)
     read = worker.vitals.read_began(SHARD)
@@ -117,7 +117,7 @@ def test_an_overdue_read_is_logged_once_for_each_time_that_as_long_has_passed(
 
 
 def test_a_table_is_logged_with_its_topic_once_while_it_streams(
-    worker: StandIn, watch: Watch, caplog: pytest.LogCaptureFixture
+    worker: StandIn, watch: WorkerWatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "tailrace.worker")
     watch.log_tables()
@@ -129,7 +129,7 @@ def test_a_table_is_logged_with_its_topic_once_while_it_streams(
 
 
 def test_progress_counts_what_was_done_since_the_last_line(
-    watch: Watch, metrics: Metrics, caplog: pytest.LogCaptureFixture
+    watch: WorkerWatch, metrics: Metrics, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "tailrace.worker")
     metrics.committed(Transaction((page(SHARD, 1, 2),), ()), 0.1, 0)

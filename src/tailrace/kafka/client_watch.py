@@ -27,7 +27,7 @@ TIMEOUT_S: Final = 5.0
 _K = TypeVar("_K", bound=Hashable)
 
 
-class Watch(Generic[_K]):
+class ClientWatch(Generic[_K]):
     """Asks now and then, without waiting for the answer. For one thread.
 
     A broker that does not answer proves nothing, so an outage is never taken for a client that has stopped.

@@ -39,7 +39,7 @@ class Parts(Protocol):
         ...
 
 
-class Watch:
+class WorkerWatch:
     """Watches one worker for as long as the process lives. `unready_why` answers any thread."""
 
     def __init__(self, worker: Worker, metrics: Metrics, parts: Parts) -> None:

@@ -11,11 +11,11 @@ from confluent_kafka import KafkaError, KafkaException
 
 from tailrace.core.stall import PATIENCE_MS
 from tailrace.errors import StalledError
-from tailrace.kafka import clients, watch
+from tailrace.kafka import client_watch, clients
+from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.clients import Admin
-from tailrace.kafka.watch import Watch
 
-LOOKS = round(sum(PATIENCE_MS) / 1000 / watch.PAUSE_S) + 10
+LOOKS = round(sum(PATIENCE_MS) / 1000 / client_watch.PAUSE_S) + 10
 
 
 class Broker:
@@ -28,12 +28,12 @@ class Broker:
         self.answers: list[int | None] = []
         """How far behind the client is found to be, the last for ever; None: no answer comes."""
         self.replaced = 0
-        monkeypatch.setattr(watch, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        monkeypatch.setattr(client_watch, "time", SimpleNamespace(monotonic=lambda: self.now_s))
         monkeypatch.setattr(clients, "admin", self._make_admin)
-        self.watch: Watch[str] = Watch({}, "follower", self._replaced, ask=self._ask, behind=self._behind)
+        self.watch: ClientWatch[str] = ClientWatch({}, "follower", self._replaced, ask=self._ask, behind=self._behind)
 
     def look(self) -> bool:
-        self.now_s += watch.PAUSE_S
+        self.now_s += client_watch.PAUSE_S
         assert not self.watch.must_replace(), "it asks first"
         return self.watch.must_replace()
 
@@ -97,8 +97,8 @@ def test_no_answer_yet_is_waited_for_without_asking_again(broker: Broker) -> Non
         asked.append(admin)
         return {"topic [0]": answer}
 
-    slow: Watch[str] = Watch({}, "follower", ask=ask, behind=lambda _: {})
+    slow: ClientWatch[str] = ClientWatch({}, "follower", ask=ask, behind=lambda _: {})
     for _ in range(10):
-        broker.now_s += watch.PAUSE_S
+        broker.now_s += client_watch.PAUSE_S
         assert not slow.must_replace()
     assert len(asked) == 1
