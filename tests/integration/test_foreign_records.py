@@ -18,7 +18,7 @@ from support.worker_process import LoggedWorker
 from tailrace.core.checkpoint import CheckpointKey, encode_key, encode_record
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic
+from tailrace.kafka import watched_consumer
 from tailrace.kafka.checkpoint_topic import Follower, read_view
 from tailrace.local.kafka import KafkaBroker
 
@@ -150,7 +150,7 @@ def test_a_foreign_record_is_told_of_soon_in_a_lane_that_is_written_to_all_the_t
 def test_a_foreign_record_counts_as_long_as_nothing_of_its_key_follows_however_far_behind(
     topic: tuple[dict[str, str], str], monkeypatch: pytest.MonkeyPatch, key: bytes, value: bytes
 ) -> None:
-    monkeypatch.setattr(checkpoint_topic, "_RECORDS_MAX", 1)  # what follows is not in the same fetch
+    monkeypatch.setattr(watched_consumer, "_RECORDS_MAX", 1)  # what follows is not in the same fetch
     kafka, name = topic
     write(kafka, f"{name}.checkpoints", 1, key, value)
     for number in range(20):
