@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedQueue
 from simulation.simulated_time import Host, Process, Schedule, sleep
-from simulation.workers import SimulatedEvent, SimulatedFuture, SimulatedQueue
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
 from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions
 from tailrace.core.lane_messages import (

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from functools import partial
 from queue import SimpleQueue
 from types import SimpleNamespace
@@ -21,6 +19,7 @@ from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import Group
+from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedPool, SimulatedQueue
 from simulation.simulated_time import Action, Host, Process, Schedule
 from simulation.source import Source
 from tailrace.core.change import Change, Message
@@ -73,105 +72,6 @@ class Surroundings(msgspec.Struct):
     """What workers know of a record's size before it is sent, by topic and value."""
     start: Start
     patterns: list[str]
-
-
-# What waits in real time waits in simulated time
-
-
-class SimulatedPool(Pool):
-    """A lane runner's thread."""
-
-    step = "call"
-    """What is being submitted, for the trace."""
-
-    def __init__(self, name: str, size: int) -> None:
-        host = Host.current
-        assert host is not None
-        self._host = host
-        self._name = name
-        self._queue: deque[tuple[str, Action] | None] = deque()
-        self._process: Process | None = None
-        self._ticket: int | None = None
-
-    def submit(self, job: Action) -> None:
-        self._put((SimulatedPool.step, job))
-
-    def stop(self) -> None:
-        self._put(None)
-
-    def _put(self, item: tuple[str, Action] | None) -> None:
-        self._queue.append(item)
-        if self._process is None:
-            self._process = Process(self._host, self._name, self._carry_out)
-        elif self._ticket is not None:
-            process, ticket, self._ticket = self._process, self._ticket, None
-            self._host.later(0, item[0] if item else "stop", lambda: process.wake(ticket))
-
-    def _carry_out(self) -> None:
-        process = Process.current
-        assert process is not None
-        while True:
-            if not self._queue:
-                self._ticket = process.ticket
-                process.wait(None, self._name)
-            item = self._queue.popleft()
-            if item is None:
-                return
-            item[1]()
-
-
-class SimulatedEvent(threading.Event):
-    """An event that a process waits for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._waiter: tuple[Process, int] | None = None
-
-    def set(self) -> None:
-        super().set()
-        if self._waiter is not None:
-            process, ticket = self._waiter
-            process.host.later(0, "stop", lambda: process.wake(ticket))
-
-    def wait(self, timeout: float | None = None) -> bool:
-        process = Process.current
-        assert process is not None
-        if not self.is_set():
-            self._waiter = process, process.ticket
-            process.wait(None if timeout is None else timeout * 1000, "Wait")
-        return self.is_set()
-
-
-class SimulatedQueue(SimpleQueue[_T]):
-    """A queue that a process waits for."""
-
-    _waiter: tuple[Process, int] | None = None
-
-    def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:
-        super().put(item, block, timeout)
-        if self._waiter is not None:
-            process, ticket = self._waiter
-            process.host.later(0, "ended shard", lambda: process.wake(ticket))
-
-    def get(self, block: bool = True, timeout: float | None = None) -> _T:
-        process = Process.current
-        assert process is not None
-        if self.empty():
-            self._waiter = process, process.ticket
-            process.wait(None if timeout is None else timeout * 1000, "Wait")
-        return self.get_nowait()
-
-
-class SimulatedFuture(Future[_T]):
-    """An answer that a process waits for."""
-
-    def result(self, timeout: float | None = None) -> _T:
-        process = Process.current
-        if process is not None and not self.done():
-            ticket = process.ticket
-            self.add_done_callback(lambda _: process.host.later(0, "answer", lambda: process.wake(ticket)))
-            process.wait(None if timeout is None else timeout * 1000, "Wait")
-        return super().result(0)
 
 
 class Inbox(SimpleQueue[Action]):
