@@ -86,7 +86,9 @@ class LastingAdmin:
     @contextlib.contextmanager
     def use(self) -> Iterator[Admin]:
         """Lend the client for one call."""
-        client = self._client = self._client or admin(self._user, self._timeout_s)
+        client = self._client
+        if client is None:  # not `or`: a client is false while its queue is empty
+            client = self._client = admin(self._user, self._timeout_s)
         try:
             yield client
         except UnreachableError:
