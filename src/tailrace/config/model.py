@@ -282,7 +282,7 @@ class Pipeline(Part):
         default=as_written("48MiB"),
         alias="buffer",
         description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
-        "most two batches of it.",
+        "most two batches of it. A lane that holds nothing may always read one page (1 MB).",
     )
     function: LambdaFunction = Field(
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
