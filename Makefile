@@ -75,7 +75,7 @@ lint: $(READY)  ## Check style, types and the import rule
 		cargo fmt $(CRATE) --all --check && cargo clippy --quiet --locked $(CRATE) --workspace --all-targets -- -D warnings; \
 	else echo "native/ is not checked: there is no Rust toolchain (cargo), no linker (cc), or its crates cannot be fetched" >&2; fi
 
-fmt: $(READY)  ## Format the code and mend what can be mended
+fmt: $(READY)  ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 	@if command -v cargo >/dev/null; then cargo fmt $(CRATE) --all; fi

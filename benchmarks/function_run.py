@@ -90,15 +90,15 @@ class SandboxRun:
         return took_s
 
     def cpu_s(self) -> float:
-        """Give the CPU seconds used so far."""
+        """Return the CPU seconds used so far."""
         return cpu_s_of(self._sandbox.pid)
 
     def memory_mb(self) -> float:
-        """Give its highest resident memory."""
+        """Return its highest resident memory."""
         return memory_mb_of(self._sandbox.pid)
 
     def transcoder(self) -> str:
-        """Say which transcoder it logged that it uses."""
+        """Return which transcoder it logged that it uses."""
         lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
         return next(str(line["transcoder"]) for line in lines if line["event"] == "transcoder")
 
@@ -112,7 +112,7 @@ class SandboxRun:
 
 
 def batch(first: int, count: int) -> bytes:
-    """Give the event with a shard's records from index `first` on, in a tumbling window."""
+    """Return the event with a shard's records from index `first` on, in a tumbling window."""
     records: list[dict[str, Any]] = json.loads(
         b"[%b]" % pages.records(pages.USUAL_SIZE, first, count, int(time.time()))
     )

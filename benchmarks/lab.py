@@ -63,7 +63,7 @@ class Lab:
         self.broker.close()
 
     def some(self, cases: Sequence[_T]) -> Sequence[_T]:
-        """Give all cases, or the first alone when it is only to be shown that they run."""
+        """Return all cases, or the first alone when it is only to be shown that they run."""
         return cases[:1] if self.quick else cases
 
     def topic(self, partitions: int = PARTITIONS) -> str:
@@ -84,7 +84,7 @@ class Lab:
                     raise
 
     def bytes_of(self, topic: str) -> int:
-        """Say how many bytes the broker's log holds of a topic."""
+        """Return how many bytes the broker's log holds of a topic."""
         return sum(file.stat().st_size for file in (self.broker.folder / "data").glob(f"{topic}-*/*.log"))
 
     @contextmanager

@@ -46,7 +46,7 @@ class Rates:
         return statistics.median(self.per_wall_s)
 
     def times(self, other: Rates) -> float:
-        """Say how many times as many changes a CPU second as `other`: the median of the rounds' ratios."""
+        """Return how many times as many changes a CPU second as `other`: the median of the rounds' ratios."""
         return statistics.median(mine / its for mine, its in zip(self.per_cpu_s, other.per_cpu_s, strict=True))
 
 
@@ -82,25 +82,25 @@ def on_core(number: int) -> Iterator[None]:
 
 
 def cores() -> int:
-    """Say how many cores this run may use."""
+    """Return how many cores this run may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_s_of(pid: int) -> float:
-    """Give the CPU seconds that a process has used, all threads together (Linux)."""
+    """Return the CPU seconds that a process has used, all threads together (Linux)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 def memory_mb_of(pid: int, *, peak: bool = True) -> float:
-    """Give the resident memory of a process, its highest or the present one, in MB (Linux)."""
+    """Return the resident memory of a process, its highest or the present one, in MB (Linux)."""
     name = "VmHWM" if peak else "VmRSS"
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) / 1024
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:
-    """Give the value below which `share` of the values lie."""
+    """Return the value below which `share` of the values lie."""
     return sorted_values[min(len(sorted_values) - 1, int(share * len(sorted_values)))]
 
 

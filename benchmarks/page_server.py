@@ -1,4 +1,4 @@
-"""A stand-in that only hands out ready-made pages, in a process of its own, lean so that it is no bottleneck.
+"""A simulator that only hands out ready-made pages, in a process of its own, lean so that it is no bottleneck.
 
 An iterator names shard and record, so the server remembers nothing of its readers. Every shard holds the same records:
 all there from the beginning, or one more every 1/rate seconds since `start_s`.
@@ -44,13 +44,13 @@ class Stream:
         return [f"shardId-{number:020}-{zlib.crc32(b'%d' % number):08x}" for number in range(self.shards)]
 
     def available(self, now_s: float) -> int:
-        """Say how many records each shard has by now."""
+        """Return how many records each shard has by now."""
         if self.rate_per_s is None:
             return self.records
         return min(self.records, max(0, int((now_s - self.start_s) * self.rate_per_s) + 1))
 
     def written_s(self, index: int) -> float:
-        """Say when record `index` of each shard was written, seconds since the epoch."""
+        """Return when record `index` of each shard was written, seconds since the epoch."""
         assert self.rate_per_s is not None
         return self.start_s + index / self.rate_per_s
 
@@ -97,7 +97,7 @@ class _Answers:
         }
 
     def answer(self, operation: str, request: dict[str, Any]) -> tuple[list[bytes], int]:
-        """Give the pieces of an answer's body and their CRC-32."""
+        """Return the pieces of an answer's body and their CRC-32."""
         if operation == "GetRecords":
             return self._records(request)
         body = json.dumps(self._operations[operation](request)).encode()
@@ -139,7 +139,7 @@ class _Answers:
         return [body, tail], zlib.crc32(tail, crc)
 
     def _page(self, first: int, count: int, now_s: int) -> tuple[bytes, int]:
-        """Give all of a page but its iterator. Shards are read in step, so the next one asks for the same."""
+        """Return all of a page but its iterator. Shards are read in step, so the next one asks for the same."""
         key = first, count, now_s if self._stream.rate_per_s else 0
         with self._lock:
             if (kept := self._pages.get(key)) is not None:

@@ -22,19 +22,19 @@ _INDEX_DIGITS: Final = 19
 
 
 def records_per_page(item_bytes: int) -> int:
-    """Say how many records a page holds: 1,000, or what two images of each leave of 1 MB."""
+    """Return how many records a page holds: 1,000, or what two images of each leave of 1 MB."""
     return min(_RECORDS_MAX, _PAGE_BYTES // (2 * item_bytes))
 
 
 @lru_cache
 def templates(item_bytes: int, seed: int = SEED) -> tuple[bytes, ...]:
-    """Give the records of a page; each is a bytes template, see `records`."""
+    """Return the records of a page; each is a bytes template, see `records`."""
     draw = random.Random(seed)
     return tuple(_template(draw, item_bytes) for _ in range(records_per_page(item_bytes)))
 
 
 def records(item_bytes: int, first: int, count: int, created_s: int, seed: int = SEED) -> bytes:
-    """Give so many records from index `first` on, separated by commas; key and sequence number are the index."""
+    """Return so many records from index `first` on, separated by commas; key and sequence number are the index."""
     pool = templates(item_bytes, seed)
     parts = []
     for index in range(first, first + count):
@@ -43,14 +43,14 @@ def records(item_bytes: int, first: int, count: int, created_s: int, seed: int =
 
 
 def page(item_bytes: int, number: int = 0, created_s: int = 1_700_000_000) -> bytes:
-    """Give the `number`-th full page of a shard; no two hold the same items."""
+    """Return the `number`-th full page of a shard; no two hold the same items."""
     count = records_per_page(item_bytes)
     body = records(item_bytes, number * count, count, created_s, SEED + number)
     return b'{"Records":[%b],"NextShardIterator":"next"}' % body
 
 
 def index_of(key: bytes) -> int:
-    """Give the index of the record that a message key was made of."""
+    """Return the index of the record that a message key was made of."""
     text: str = json.loads(key)["id"]
     return int(text.removeprefix("order-"))
 

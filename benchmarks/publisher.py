@@ -1,4 +1,5 @@
-"""Page bytes to committed transaction, with the worker's own parts: decode, convert, outbox, the lane's producer."""
+"""Page bytes to committed transaction, with the worker's own parts: decode, convert, commit buffer, the lane's
+producer."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from benchmarks.transcoders import Transcode
+from tailrace.core.commit_buffer import CommitBuffer
 from tailrace.core.lane_messages import Committed, ProducerOpened, Transaction
-from tailrace.core.outbox import Outbox
 from tailrace.core.page import Page
 from tailrace.kafka.lane_producer import LaneProducer
 
@@ -34,9 +35,9 @@ class Publisher:
 
     def commit(self, pages: Sequence[Page]) -> int:
         """Publish pages in one transaction, each with its checkpoint; give the number of changes."""
-        outbox = Outbox(0)
+        commit_buffer = CommitBuffer(0)
         for page in pages:
-            outbox.add_page(
+            commit_buffer.add_page(
                 page,
                 table=page.table,
                 state="open",
@@ -47,7 +48,7 @@ class Publisher:
                 open_ms=0,
                 now_ms=0,
             )
-        self.publish(outbox.cut(1 << 30, 1 << 40, 0))
+        self.publish(commit_buffer.cut(1 << 30, 1 << 40, 0))
         return sum(page.change_count for page in pages)
 
     def publish(self, transaction: Transaction) -> None:

@@ -19,7 +19,7 @@ _PLOT: Final = DOCS / "performance.svg"
 
 
 def text(table: Table) -> str:
-    """Give a table for the terminal."""
+    """Return a table for the terminal."""
     rows = [table.columns, *([_shown(cell) for cell in row] for row in table.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     lines = ["  ".join(_aligned(cell, width) for cell, width in zip(row, widths, strict=True)) for row in rows]

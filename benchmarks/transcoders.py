@@ -9,15 +9,15 @@ from typing import Literal
 
 from benchmarks.page_server import STREAM_ARN, TABLE, Stream
 from tailrace.config import from_flags
+from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.runtime.converter import Converter
-from tailrace.runtime.transcoder import choose
 from tailrace.sources.stream_arn import table_of
 from tailrace.sources.stream_record import decode_page
+from tailrace.wiring.transcoder import choose
 
 How = Literal["pure", "native"]
 Transcode = Callable[[bytes], Page]
@@ -41,17 +41,17 @@ def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
 
 def installed() -> list[How]:
     """Name the transcoders that this environment has."""
-    has_native = find_spec("tailrace_native") and find_spec("tailrace.runtime.transcoder")
+    has_native = find_spec("tailrace_native") and find_spec("tailrace.wiring.transcoder")
     return ["pure", "native"] if has_native else ["pure"]
 
 
 def environment(how: How) -> dict[str, str]:
-    """Give the environment in which a worker uses this transcoder."""
+    """Return the environment in which a worker uses this transcoder."""
     return {"TAILRACE_NATIVE": "on" if how == "native" else "off"}
 
 
 def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, Transcode]:
-    """Give each way that this environment has, by name."""
+    """Return each way that this environment has, by name."""
     return {how: _transcode(how, topic, format_name) for how in installed()}
 
 

@@ -60,15 +60,15 @@ class WorkerRun:
         threading.Thread(target=self._read_log, daemon=True).start()
 
     def cpu_s(self) -> float:
-        """Give the CPU seconds used so far."""
+        """Return the CPU seconds used so far."""
         return cpu_s_of(self.pid)
 
     def memory_mb(self, *, peak: bool = True) -> float:
-        """Give its resident memory."""
+        """Return its resident memory."""
         return memory_mb_of(self.pid, peak=peak)
 
     def published(self) -> float:
-        """Give the number of changes that it has committed, by its own metrics."""
+        """Return the number of changes that it has committed, by its own metrics."""
         return self._metric("tailrace_changes_published_total")
 
     def wait_reading(self, shards: int, timeout_s: float = 120) -> None:

@@ -124,7 +124,7 @@ def without_waiting(frames: list[tuple[tuple[Cell, ...], ...]]) -> list[tuple[tu
 
 
 def svg(frames: list[tuple[tuple[Cell, ...], ...]]) -> str:
-    """Draw the frames side by side, and move one after the other into view; equal lines are drawn once."""
+    """Draw the frames side by side, and move one after the other into checkpoint state; equal lines are drawn once."""
     width, height = COLUMNS * CELL_X + 2 * MARGIN, ROWS * CELL_Y + 2 * MARGIN
     total_s = (len(frames) - 1) * FRAME_S + LAST_FRAME_S
     steps = "".join(

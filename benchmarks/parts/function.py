@@ -14,10 +14,10 @@ from benchmarks.page_server import STREAM_ARN, TABLE, Stream
 from benchmarks.transcoders import How, installed
 from benchmarks.worker_run import Pipeline
 from tailrace.config import load
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, DeliveryKey, Taken, Write
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Claim, ShardClaimKey, Write
 from tailrace.core.lane_messages import Committed, Transaction
 from tailrace.core.shard import ShardRef, lane_of
-from tailrace.runtime.pipeline import make_producer
+from tailrace.wiring.pipeline import make_producer
 
 _BATCH = 1_000
 _SMALL_BATCH = 100
@@ -129,7 +129,7 @@ def _left_behind(lanes: int, shards: int) -> Iterator[Write]:
     for shard_id in Stream(shards=shards).shard_ids()[1:]:
         shard = ShardRef(STREAM_ARN, shard_id)
         lane = lane_of(shard, lanes)
-        yield Write(lane, DeliveryKey(*shard), Taken(owner="bench", nonce="bench/1", at_ms=now_ms))
+        yield Write(lane, ShardClaimKey(*shard), Claim(owner="bench", nonce="bench/1", at_ms=now_ms))
         yield Write(
             lane,
             CheckpointKey(*shard),

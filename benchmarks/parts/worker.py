@@ -63,7 +63,7 @@ def latency(lab: Lab) -> Table:
 
 
 def _delays_ms(lab: Lab, how: How, rate: int) -> tuple[list[float], float]:
-    """Give how long each change of some seconds took, sorted, and how many cores the worker kept busy meanwhile.
+    """Return how long each change of some seconds took, sorted, and how many cores the worker kept busy meanwhile.
 
     Every change that is written in the window is waited for, so a slow one counts in full.
     """

@@ -1,4 +1,4 @@
-"""Every error that a user may meet: what was attempted, on what, why it failed, and how to mend it.
+"""Every error that a user may meet: what was attempted, on what, why it failed, and how to fix it.
 
 TailraceError
 ├── FileError      the pipeline file is wrong (exit code 2)
@@ -19,20 +19,20 @@ _QUOTED_CHARACTERS_MAX = 300
 
 
 def printable(text: str) -> str:
-    """Give a text on one line, safe to show on a terminal: what cannot be printed is escaped."""
+    """Return a text on one line, safe to show on a terminal: what cannot be printed is escaped."""
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def excerpt(text: str) -> str:
-    """Give what came from outside as part of a sentence: printable, and not too long."""
+    """Return what came from outside as part of a sentence: printable, and not too long."""
     short = text if len(text) <= _QUOTED_CHARACTERS_MAX else text[:_QUOTED_CHARACTERS_MAX] + "…"
     return printable(short)
 
 
 class TailraceError(Exception):
-    """A failure told in one sentence; `hint` says how to mend it.
+    """A failure told in one sentence; `hint` says how to fix it.
 
     `str(error)` is the whole sentence, on one line, without a traceback and without a secret.
     """

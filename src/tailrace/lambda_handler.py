@@ -9,10 +9,10 @@ import os
 from functools import cache
 from typing import Any, Protocol
 
-from tailrace.runtime import logs
-from tailrace.runtime.function import Function
-from tailrace.runtime.function_settings import load_pipeline
-from tailrace.runtime.worker import new_owner
+from tailrace import logs
+from tailrace.function.function import Function
+from tailrace.function.settings import load_pipeline
+from tailrace.kafka.owner import new_owner
 
 
 class Context(Protocol):
@@ -22,7 +22,7 @@ class Context(Protocol):
     """
 
     def get_remaining_time_in_millis(self) -> int:
-        """Give the milliseconds until Lambda ends the invocation."""
+        """Return the milliseconds until Lambda ends the invocation."""
         ...
 
 
@@ -32,7 +32,7 @@ logs.configure(os.environ.get("TAILRACE_LOG_LEVEL", "info"), _loaded.secrets.red
 
 @cache
 def _function() -> Function:
-    """Give what serves this sandbox: made by its first invocation, or by the next one when that failed.
+    """Return what serves this sandbox: made by its first invocation, or by the next one when that failed.
 
     Not at its start: with SnapStart many sandboxes are copies of one that has started, and must share neither its name
     nor a client of Kafka with its connections and random numbers. And a start that takes 10 s, less than a Kafka that

@@ -84,7 +84,7 @@ class Crew:
             self.start(veteran=not any(member.is_veteran for member in self.members))
 
     def victims(self) -> list[Member]:
-        """Give those that may be killed."""
+        """Return those that may be killed."""
         return [member for member in self.members if not member.is_veteran]
 
     def kill(self, member: Member) -> None:
@@ -116,7 +116,7 @@ class Crew:
         os.kill(member.process.pid, signal.SIGUSR1)
 
     def published(self, member: Member) -> int:
-        """Give how many changes it has committed; 0 if it does not answer."""
+        """Return how many changes it has committed; 0 if it does not answer."""
         metrics = None if member.is_frozen else member.process.metrics()
         return metrics.published if metrics else 0
 
@@ -169,7 +169,7 @@ class Crew:
             member.process.kill()
 
     def defects(self) -> list[str]:
-        """Give the log lines that tell of defects: tracebacks, and what says that it is one."""
+        """Return the log lines that tell of defects: tracebacks, and what says that it is one."""
         return [
             f"{file.stem}: {line[:500]}"
             for file in sorted(self._folder.glob("worker-*.log"))

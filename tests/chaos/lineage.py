@@ -52,7 +52,7 @@ class LineageChecker:
                 self.takings += 1
 
     def finish(self) -> list[str]:
-        """Say which promises were broken, now that everything was seen."""
+        """Return which promises were broken, now that everything was seen."""
         late = [
             f"{shard.shard_id} began before its parent {parent.shard_id} ended"
             for shard, known in list(self._shards.items())

@@ -73,7 +73,7 @@ class Outcome:
         return self.verdict.good and not self.troubles
 
     def lines(self) -> Iterator[str]:
-        """Give the block."""
+        """Return the block."""
         options, verdict = self.options, self.verdict
         yield _line(
             "run", f"seed {options.seed}, {_duration(self.seconds)}, {options.workers} workers, 3 brokers, 4 tables"
@@ -107,11 +107,11 @@ class Outcome:
             yield _line("late commits", f"{told} by the broker")
         yield _line("shards", f"{self.shards_ended:,} read to their end, lanes taken {self.takings:,} times")
         if self.take_overs_s:
-            taken = sorted(self.take_overs_s)
+            claim = sorted(self.take_overs_s)
             yield _line(
                 "take-over",
-                f"p50 {statistics.median(taken):.1f} s, p95 {taken[int(0.95 * (len(taken) - 1))]:.1f} s, "
-                f"max {taken[-1]:.1f} s, of {len(taken):,} lanes whose worker was killed",
+                f"p50 {statistics.median(claim):.1f} s, p95 {claim[int(0.95 * (len(claim) - 1))]:.1f} s, "
+                f"max {claim[-1]:.1f} s, of {len(claim):,} lanes whose worker was killed",
             )
         if self.caught_up_s is not None:
             yield _line("catching up", f"all published {self.caught_up_s:.1f} s after the faults ended")
@@ -126,7 +126,7 @@ class Outcome:
         yield _line("again", options.again)
 
     def json(self) -> dict[str, Any]:
-        """Give all of it."""
+        """Return all of it."""
         told = dataclasses.asdict(self)
         told["verdict"]["examples"] = [str(fault) for fault in self.verdict.examples]
         return told | {"good": self.good, "again": self.options.again}

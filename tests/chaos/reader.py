@@ -56,7 +56,7 @@ class CommittedReader:
         self._consumer.close()
 
     def has_read(self, ends: Mapping[tuple[str, int], int]) -> bool:
-        """Tell whether each partition was read up to an end offset."""
+        """Return whether each partition was read up to an end offset."""
         return all(self._read_to[partition] >= end for partition, end in ends.items())
 
     def _run(self) -> None:

@@ -69,7 +69,7 @@ def _target(handle: Path) -> str | None:
 
 
 def quiet_level(samples: Sequence[Sample], name: str) -> float:
-    """Give the lower quartile.
+    """Return the lower quartile.
 
     A worker has more lanes, and with them more producers, threads and connections, while others are dead; means and
     maxima tell of that. What is left when it has few lanes tells of what it does not give back: a leak raises it.
@@ -79,7 +79,7 @@ def quiet_level(samples: Sequence[Sample], name: str) -> float:
 
 
 def thirds(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
-    """Give the samples of the first and of the last third of the time."""
+    """Return the samples of the first and of the last third of the time."""
     begin_s, end_s = samples[0].at_s, samples[-1].at_s
     third_s = (end_s - begin_s) / 3
     return (
@@ -89,7 +89,7 @@ def thirds(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample
 
 
 def troubles(samples: Sequence[Sample]) -> list[str]:
-    """Say what is not flat: what exceeds its bound at any time, and, if the time was long enough, what grows."""
+    """Return what is not flat: what exceeds its bound at any time, and, if the time was long enough, what grows."""
     if not samples:
         return []
     first, last = thirds(samples)

@@ -26,7 +26,7 @@ from tailrace.local.committed import Interpreter
 CATCH_UP_S = 120.0
 """Liveness: within so long after the last fault everything is published."""
 BACKLOG_MOST = 60_000
-"""Changes not yet published at which the writer rests: the stand-in keeps them for minutes only."""
+"""Changes not yet published at which the writer rests: the simulator keeps them for minutes only."""
 WARM_UP = 0.2
 """The part of a run after which memory, threads and files are looked at."""
 _TICK_S = 0.1
@@ -38,12 +38,12 @@ Tell = Callable[[str], None]
 
 
 def splits_of(options: Options) -> int:
-    """Give the number of splits of a run: as many as there can be, and fewer when it is short."""
+    """Return the number of splits of a run: as many as there can be, and fewer when it is short."""
     return min(SPLITS_MOST, max(4, round(options.seconds / 20)))
 
 
 def steps_of(options: Options) -> list[Step]:
-    """Give a run's schedule."""
+    """Return a run's schedule."""
     return schedule.draw(options.seed, seconds=options.seconds, kills=options.kills, splits=splits_of(options))
 
 
@@ -129,7 +129,7 @@ class Run:
             if message.topic() == checkpoints:
                 self._lineage.saw(key, value, message.timestamp()[1])
                 if key == b'["taken"]' and value is not None:
-                    self._take_overs.taken(message.partition() or 0, value, at_s)
+                    self._take_overs.claim(message.partition() or 0, value, at_s)
             elif message.topic() == letters:
                 self._letters.append(f"a dead letter: {message.headers()}")
             else:
@@ -167,7 +167,7 @@ class Run:
             time.sleep(_TICK_S)
 
     def _is_hopeless(self, cast: _Cast) -> bool:
-        """Tell whether a promise is broken already: what comes after would only hide it."""
+        """Return whether a promise is broken already: what comes after would only hide it."""
         faulty = self._changes.faults or self._lineage.broken or cast.crew.troubles or self._letters
         return bool(faulty or cast.saboteur.errors or cast.writer.error or cast.reader.error)
 

@@ -85,7 +85,7 @@ _FAULTS = {
 
 
 def draw(seed: int, *, seconds: float, kills: int, splits: int) -> list[Step]:
-    """Give the steps of a run, in their order. Each kind of fault comes at least once, however short the run is.
+    """Return the steps of a run, in their order. Each kind of fault comes at least once, however short the run is.
 
     A kind has randomness of its own: more kills do not make other faults come at other times.
     """

@@ -18,8 +18,8 @@ class TakeOvers:
         """Lanes whose owner was killed, with its process id and when."""
         self._lock = threading.Lock()
 
-    def taken(self, lane: int, record: bytes, at_s: float) -> None:
-        """Note a `taken` record of a lane."""
+    def claim(self, lane: int, record: bytes, at_s: float) -> None:
+        """Note a `claim` record of a lane."""
         pid = int(json.loads(record)["owner"].split(":")[1])
         with self._lock:
             self._owners[lane] = pid

@@ -233,18 +233,18 @@ def test_a_process_is_looked_at() -> None:
 # Take-overs
 
 
-def taken(by: int) -> bytes:
+def claim(by: int) -> bytes:
     return json.dumps({"owner": f"host:{by}:1f0c"}).encode()
 
 
 def test_a_take_over_is_from_the_kill_to_anothers_taking() -> None:
     take_overs = TakeOvers()
-    take_overs.taken(0, taken(by=1), 10.0)
-    take_overs.taken(1, taken(by=2), 10.0)
+    take_overs.claim(0, claim(by=1), 10.0)
+    take_overs.claim(1, claim(by=2), 10.0)
     take_overs.killed(1, 20.0)
-    take_overs.taken(0, taken(by=1), 20.5)  # it was committed before, and seen late
-    take_overs.taken(1, taken(by=2), 21.0)
-    take_overs.taken(0, taken(by=2), 27.0)
+    take_overs.claim(0, claim(by=1), 20.5)  # it was committed before, and seen late
+    take_overs.claim(1, claim(by=2), 21.0)
+    take_overs.claim(0, claim(by=2), 27.0)
     assert take_overs.seconds == [7.0]
 
 

@@ -1,4 +1,4 @@
-"""The world of a run: three brokers behind proxies, the stand-in for DynamoDB, tables, topics, the pipeline file."""
+"""The world of a run: three brokers behind proxies, the simulator for DynamoDB, tables, topics, the pipeline file."""
 
 from __future__ import annotations
 
@@ -124,15 +124,15 @@ class World:
         self._owned.close()
 
     def act(self, action: str, **fields: Any) -> Any:
-        """Do something to the stand-in."""
+        """Do something to the simulator."""
         return self._control("POST", action, json.dumps(fields).encode())
 
     def state(self) -> Any:
-        """Give the stand-in's state."""
+        """Return the stand-in's state."""
         return self._control("GET", "state", None)
 
     def full_replicas(self) -> bool:
-        """Tell whether every replica of every partition is in sync: then a broker may go."""
+        """Return whether every replica of every partition is in sync: then a broker may go."""
         topics = self._admin.list_topics(timeout=_ADMIN_S).topics.values()
         return all(len(part.isrs) == len(part.replicas) for topic in topics for part in topic.partitions.values())
 
@@ -141,11 +141,11 @@ class World:
         self._admin.elect_leaders(ElectionType.PREFERRED).result()
 
     def members(self) -> int:
-        """Give how many workers the group has."""
+        """Return how many workers the group has."""
         return len(describe(self.kafka, NAME).members)
 
     def ends(self, *, committed: bool) -> dict[tuple[str, int], int]:
-        """Give the partitions' end offsets: of all records, or of what a `read_committed` reader may see."""
+        """Return the partitions' end offsets: of all records, or of what a `read_committed` reader may see."""
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client left its types out
         asked = {TopicPartition(*partition): latest for partition in self.partitions}
@@ -197,7 +197,7 @@ class World:
     def _control(self, method: str, name: str, body: bytes | None) -> Any:
         answer = self._http.request(method, f"{self.endpoint_url}/_tailrace/{name}", body=body)
         if answer.status != 200:
-            raise RuntimeError(f"the stand-in cannot {name}: {answer.data.decode(errors='replace')}")
+            raise RuntimeError(f"the simulator cannot {name}: {answer.data.decode(errors='replace')}")
         return json.loads(answer.data)
 
     def _make_topics(self) -> None:

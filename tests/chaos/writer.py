@@ -1,4 +1,4 @@
-"""Writes batches of changes to the stand-in: a few hot items and a long tail, each change told before it is made.
+"""Writes batches of changes to the simulator: a few hot items and a long tail, each change told before it is made.
 
 No fault meets a write, so that each is made exactly once, in the order of its item.
 """
@@ -121,7 +121,7 @@ class Writer:
             headers={"X-Amz-Target": "DynamoDB_20120810.BatchWriteItem", "Authorization": "any"},
         )
         if answer.status != 200:
-            raise RuntimeError(f"the stand-in refused a batch: {answer.data.decode(errors='replace')}")
+            raise RuntimeError(f"the simulator refused a batch: {answer.data.decode(errors='replace')}")
 
     def _change(self, item: _Item) -> dict[str, Any]:
         op: WrittenOp = "c" if not item.exists else "d" if self._random.random() < _DELETES else "u"

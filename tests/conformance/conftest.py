@@ -1,4 +1,4 @@
-"""The services that must behave alike: the stand-in and DynamoDB Local."""
+"""The services that must behave alike: the simulator and DynamoDB Local."""
 
 from __future__ import annotations
 

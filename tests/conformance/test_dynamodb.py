@@ -1,4 +1,4 @@
-"""One suite over the stand-in and over DynamoDB Local: what holds for one holds for the other."""
+"""One suite over the simulator and over DynamoDB Local: what holds for one holds for the other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite's part for streams: what holds for the stand-in holds for DynamoDB Local."""
+"""The suite's part for streams: what holds for the simulator holds for DynamoDB Local."""
 
 from __future__ import annotations
 

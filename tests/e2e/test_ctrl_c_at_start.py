@@ -45,7 +45,7 @@ COMMANDS = [
     "schema",
     "tail FILE",
     "redrive FILE",
-    "relane FILE",
+    "rescale FILE",
     "switch FILE --to lambda",
     "version",
     "local status",

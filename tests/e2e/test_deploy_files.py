@@ -1,4 +1,4 @@
-"""The deploy files as AWS's own tools see them: linted, translated, parsed, and deployed into a stand-in for AWS."""
+"""The deploy files as AWS's own tools see them: linted, translated, parsed, and deployed into a simulator for AWS."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_a_stack_holds_the_function_its_mappings_its_rights_and_its_alarms(
         "ReadSecrets": [f"{secret}:prod/kafka-??????", f"{secret}:prod/msk-??????"],
     }
 
-    # The stand-in makes no alarms and keeps no architectures: the template itself must tell.
+    # The simulator makes no alarms and keeps no architectures: the template itself must tell.
     resources = stack["template"]["Resources"]
     alarms = {r["Properties"]["MetricName"] for r in resources.values() if r["Type"] == "AWS::CloudWatch::Alarm"}
     assert alarms == {"IteratorAge", "Errors", "Throttles", "ApproximateNumberOfMessagesVisible"}

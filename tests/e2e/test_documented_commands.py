@@ -453,7 +453,7 @@ HOW: dict[str, Scenario] = {
             saying="accepted: table {shop.orders} goes on",
         ),
     ),
-    "tailrace relane pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
+    "tailrace rescale pipeline.yaml": ("stopped_shop", partial(ends, saying="has 16 lanes already")),
     "tailrace switch pipeline.yaml --to lambda": ("stopped_shop", SWITCHES),
     "tailrace switch pipeline.yaml --to lambda --yes": ("stopped_shop", SWITCHES),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),

@@ -27,7 +27,7 @@ CTRL_C = {
     "status FILE": 130,
     "plan FILE": 130,
     "accept-gap FILE --table orders": 130,
-    "relane FILE": 130,
+    "rescale FILE": 130,
 }
 """Each command that asks Kafka, and the exit code with which it ends on Ctrl-C."""
 SIGTERM = {command: code for command, code in CTRL_C.items() if code == 0}

@@ -18,8 +18,8 @@ from support.cli import CommandLine
 from support.names import unique
 from support.pipeline_file import write_file
 from support.waiting import wait_for
-from tailrace.core.view import View
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
 
 GAP = [
@@ -61,8 +61,8 @@ def on_terminal(answer: str, *arguments: str | Path) -> int:
         os.close(its)
 
 
-def view(kafka: KafkaBroker, name: str) -> View:
-    return read_view(kafka.client_properties(), name, 4)
+def checkpoint_state(kafka: KafkaBroker, name: str) -> CheckpointState:
+    return read_checkpoint_state(kafka.client_properties(), name, 4)
 
 
 def test_the_loss_is_told_and_accepted(run: CommandLine, file: Path, kafka: KafkaBroker, name: str) -> None:
@@ -73,7 +73,7 @@ def test_the_loss_is_told_and_accepted(run: CommandLine, file: Path, kafka: Kafk
         "up to the oldest change that its stream still has (the position is trimmed)\n"
     )
     assert out == f"accepted: table orders goes on; `tailrace status {file}` shows it\n"
-    assert not view(kafka, name).is_stopped("orders")
+    assert not checkpoint_state(kafka, name).is_stopped("orders")
     assert run("accept-gap", file, "--table", "orders", "--yes").code == 3
 
 
@@ -88,7 +88,7 @@ def test_nothing_is_accepted_where_nobody_can_be_asked(
     code, _, err = run("accept-gap", file, "--table", "orders")
     assert code == 2
     assert "add --yes to accept the loss" in err
-    assert view(kafka, name).is_stopped("orders")
+    assert checkpoint_state(kafka, name).is_stopped("orders")
 
 
 @pytest.mark.parametrize(("answer", "accepts"), [("y", True), ("n", False), ("", False)])
@@ -97,7 +97,7 @@ def test_on_a_terminal_the_operator_is_asked(
 ) -> None:
     code = on_terminal(answer, "accept-gap", file, "--table", "orders")
     assert code == (0 if accepts else 1)
-    assert view(kafka, name).is_stopped("orders") != accepts
+    assert checkpoint_state(kafka, name).is_stopped("orders") != accepts
 
 
 @pytest.mark.parametrize("table", ["users", "order"])
@@ -113,9 +113,9 @@ def test_a_table_that_stands_at_a_gap_goes_on_without_a_restart(run: CommandLine
     with pipeline.workload:
         pipeline.worker()
         ref = pipeline.shard_of(stopped)
-        wait_for("changes are published", lambda: ref in pipeline.view().checkpoints)
+        wait_for("changes are published", lambda: ref in pipeline.checkpoint_state().checkpoints)
         pipeline.stop_workers()
-        before = pipeline.view().checkpoints[ref]
+        before = pipeline.checkpoint_state().checkpoints[ref]
         gap = checkpoint(
             ref, LANES, table=stopped, state="gap", sequence=before.sequence, created_ms=before.created_ms,
             at_ms=BORN_MS, detail="made by the test",
@@ -126,11 +126,11 @@ def test_a_table_that_stands_at_a_gap_goes_on_without_a_restart(run: CommandLine
         ref_of_other = pipeline.shard_of(other)
 
         def other_goes_on() -> bool:
-            found = pipeline.view().checkpoints.get(ref_of_other)
+            found = pipeline.checkpoint_state().checkpoints.get(ref_of_other)
             return found is not None and found.at_ms > began_ms
 
         wait_for("the other goes on", other_goes_on)
-        assert pipeline.view().checkpoints[ref].state == "gap"
+        assert pipeline.checkpoint_state().checkpoints[ref].state == "gap"
         assert run("accept-gap", pipeline.file, "--table", stopped, "--yes").code == 0
-        wait_for("the table goes on", lambda: pipeline.view().checkpoints[ref].state == "open")
+        wait_for("the table goes on", lambda: pipeline.checkpoint_state().checkpoints[ref].state == "open")
     pipeline.settle()

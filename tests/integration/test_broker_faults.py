@@ -15,7 +15,8 @@ from tailrace.local.kafka import KafkaBroker
 _QUICK = {"transaction.timeout.ms": 6_000}
 """A transaction of unknown outcome is given up after so long."""
 _PRODUCER_REFUSED = {47, 48, 90}
-"""INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, PRODUCER_FENCED (https://kafka.apache.org/protocol#protocol_error_codes)."""
+"""INVALID_PRODUCER_EPOCH, INVALID_TXN_STATE, PRODUCER_FENCED
+(https://kafka.apache.org/protocol#protocol_error_codes)."""
 
 
 def test_the_broker_is_killed_and_then_restarted(bench: Callable[..., Bench], own_kafka: KafkaBroker) -> None:
@@ -55,7 +56,7 @@ def test_sigterm_ends_a_worker_in_time_and_a_second_one_at_once_although_the_bro
     pipeline.settle()
 
 
-def test_a_lane_that_another_producer_fences_is_taken_anew(bench: Callable[..., Bench], kafka: KafkaBroker) -> None:
+def test_a_lane_that_another_producer_fences_is_taken_again(bench: Callable[..., Bench], kafka: KafkaBroker) -> None:
     pipeline = bench()
     with pipeline.workload:
         worker = pipeline.worker()
@@ -72,7 +73,7 @@ def test_a_lane_that_another_producer_fences_is_taken_anew(bench: Callable[..., 
 def test_an_unknown_outcome_of_a_commit_neither_loses_nor_repeats(
     bench: Callable[..., Bench], kafka: KafkaBroker, kafka_proxy: KafkaProxy
 ) -> None:
-    """Three lanes at once: the commit happened unheard; it never came; it comes when its lane is taken anew."""
+    """Three lanes at once: the commit happened unheard; it never came; it comes when its lane is taken again."""
     pipeline = bench(through={"bootstrap.servers": kafka.proxied_bootstrap_servers}, tuning=_QUICK, tables=12)
 
     def commit_of(lane: int) -> Callable[[Request], bool]:

@@ -92,7 +92,7 @@ def test_a_plan_tells_of_settings_that_put_the_promises_at_risk(
     pipeline.settle()
 
 
-def test_a_transaction_time_out_that_the_brokers_do_not_allow_is_refused_with_the_mend(
+def test_a_transaction_time_out_that_the_brokers_do_not_allow_is_refused_with_the_fix(
     bench: Callable[..., Bench], admin: dict[str, str]
 ) -> None:
     pipeline = bench(on=admin, tables=1, tuning=TOO_LONG)
@@ -103,7 +103,7 @@ def test_a_transaction_time_out_that_the_brokers_do_not_allow_is_refused_with_th
     assert f"set transaction.timeout.ms to {TRANSACTION_MAX_MS} or less in the kafka section" in sentence
 
 
-def test_what_denies_every_lane_is_told_again_and_again_with_the_mend_until_it_is_mended(
+def test_what_denies_every_lane_is_told_again_and_again_with_the_fix_until_it_is_fixed(
     bench: Callable[..., Bench], unsafe: KafkaBroker, admin: dict[str, str], run: CommandLine
 ) -> None:
     """A user who may not see the brokers' settings: no right to the transactional ids, then to write checkpoints."""
@@ -149,7 +149,7 @@ def test_without_the_right_to_see_settings_a_time_out_that_is_not_allowed_denies
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
-def test_a_checkpoint_topic_that_is_not_compacted_alone_is_refused_with_the_mend(
+def test_a_checkpoint_topic_that_is_not_compacted_alone_is_refused_with_the_fix(
     bench: Callable[..., Bench], kafka: KafkaBroker, policy: str
 ) -> None:
     pipeline = bench(tables=1)
@@ -199,7 +199,7 @@ class _Held:
         return int(code)
 
     def values(self) -> list[bytes | str | None]:
-        """Give what read_committed readers see."""
+        """Return what read_committed readers see."""
         return [message.value() for message in read_committed(self.direct, self.topic)]
 
 
@@ -256,7 +256,7 @@ def test_only_verification_refuses_a_late_write_of_a_producer_that_aborts_and_go
 # Time
 
 
-def test_a_lane_whose_transactional_id_has_expired_is_taken_anew(
+def test_a_lane_whose_transactional_id_has_expired_is_taken_again(
     bench: Callable[..., Bench], admin: dict[str, str]
 ) -> None:
     """`transactional.id.expiration.ms` is 7 days by default, and 4 s here."""

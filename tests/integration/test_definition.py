@@ -19,10 +19,10 @@ from tailrace.config import Pipeline, load
 from tailrace.config.definition import definition_of
 from tailrace.core.definition import differences
 from tailrace.errors import WorldError
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime import definition
-from tailrace.runtime.definition import HOW_FOR_WORKERS, define
+from tailrace.operations import definition
+from tailrace.operations.definition import HOW_FOR_WORKERS, define
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_a_second_file_of_the_same_name_is_refused_and_once_accepted_ends_the_fi
     first = pipeline.write_file(source=source | {"tables": [mine]})
     second = pipeline.write_file(source=source | {"tables": [others]}, topic="{pipeline}.other.{table}")
     worker = pipeline.worker(first)
-    wait_for("the table is listed", lambda: mine in pipeline.view().tables)
+    wait_for("the table is listed", lambda: mine in pipeline.checkpoint_state().tables)
     refused = pipeline.worker(second, ready=False)
     assert refused.wait(60) == 3
     (sentence,) = refused.lines
@@ -49,33 +49,33 @@ def test_a_second_file_of_the_same_name_is_refused_and_once_accepted_ends_the_fi
     shown = run("plan", second)
     assert shown.code == 3
     assert f"table {mine} would be left out" in shown.out
-    assert pipeline.view().tables[mine].state == "streaming"
+    assert pipeline.checkpoint_state().tables[mine].state == "streaming"
     assert worker.exit_code is None
 
     accepted = pipeline.worker(second, "--accept-changes")
     assert worker.wait(30) == 3
     assert f"table {mine} would be left out" in worker.lines[-1]
-    wait_for("the table is left out", lambda: pipeline.view().tables[mine].state == "left out")
-    wait_for("the other runs", lambda: others in pipeline.view().tables)
+    wait_for("the table is left out", lambda: pipeline.checkpoint_state().tables[mine].state == "left out")
+    wait_for("the other runs", lambda: others in pipeline.checkpoint_state().tables)
     old = pipeline.worker(first, ready=False)
     assert old.wait(60) == 3, "a worker that is started again with the old file does not undo it"
     assert accepted.exit_code is None
 
 
 def test_adding_a_table_is_a_rolling_restart_that_stops_nothing(bench: Callable[..., Bench]) -> None:
-    """The worker with the old file is the lister all the while."""
+    """The worker with the old file is the enumerator all the while."""
     pipeline = bench(tables=2)
     source: dict[str, Any] = pipeline.settings["source"]
     kept, added = pipeline.tables
     with pipeline.workload:
         old = pipeline.worker(pipeline.write_file(source=source | {"tables": [kept]}))
-        wait_for("the table is listed", lambda: kept in pipeline.view().tables)
+        wait_for("the table is listed", lambda: kept in pipeline.checkpoint_state().tables)
         new = pipeline.worker()
         old.wait_logged(f"another worker runs with another definition: source.tables has {added} in addition")
         new.wait_logged(f"the pipeline's definition is changed: source.tables has {added} in addition")
         old.terminate()
         assert old.wait() == 0
-        wait_for("the added table is listed", lambda: added in pipeline.view().tables)
+        wait_for("the added table is listed", lambda: added in pipeline.checkpoint_state().tables)
         again = pipeline.worker(pipeline.write_file(source=source | {"tables": [kept]}), ready=False)
         assert again.wait(60) == 3, "it would leave the added table out"
     pipeline.settle()
@@ -113,7 +113,7 @@ def test_of_two_first_starts_at_the_same_moment_one_is_refused(
         thread.start()
     for thread in threads:
         thread.join()
-    recorded = read_view(kafka.client_properties(), name, 4).definition
+    recorded = read_checkpoint_state(kafka.client_properties(), name, 4).definition
     assert recorded is not None
     (winner,) = recorded.tables
     (loser,) = {"orders", "users"} - {winner}

@@ -290,7 +290,7 @@ def _item(image: bytes | None) -> Any:
 
 
 def _aged(iterator: str, *, minutes: int) -> str:
-    """Give an iterator of DynamoDB Local as if it had been handed out earlier: its time is the last of its fields."""
+    """Return an iterator of DynamoDB Local as if it had been handed out earlier: its time is the last of its fields."""
     head, inside = iterator.rsplit("|", 1)
     fields = base64.b64decode(inside).decode().split("|")
     fields[-1] = str(int(fields[-1]) - minutes * 60_000).zfill(len(fields[-1]))

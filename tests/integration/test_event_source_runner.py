@@ -1,4 +1,4 @@
-"""Streams of the stand-in reach a function in real sandboxes, in order, whatever goes wrong."""
+"""Streams of the simulator reach a function in real sandboxes, in order, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_the_command_tells_and_keeps_what_is_discarded(tmp_path: Path, tables: A
 
 
 def events(seen: Path) -> list[dict[str, Any]]:
-    """Give what the function has written; the last line may be under way."""
+    """Return what the function has written; the last line may be under way."""
     whole = seen.read_text().rpartition("\n")[0] if seen.exists() else ""
     return [json.loads(line)["event"] for line in whole.splitlines()]
 

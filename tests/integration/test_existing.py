@@ -18,7 +18,7 @@ COMMANDS = [
     ["redrive"],
     ["redrive", "--from-file", "messages.jsonl"],
     ["accept-gap", "--table", "orders", "--yes"],
-    ["relane"],
+    ["rescale"],
     ["switch", "--to", "lambda", "--yes"],
 ]
 

@@ -19,7 +19,7 @@ from tailrace.core.checkpoint import CheckpointKey, encode_key, encode_record
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import watched_consumer
-from tailrace.kafka.checkpoint_topic import Follower, read_view
+from tailrace.kafka.checkpoint_topic import Follower, read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
 
 
@@ -38,7 +38,7 @@ def write(kafka: dict[str, str], topic: str, partition: int, key: bytes, value: 
 
 
 def refusal_of(worker: LoggedWorker) -> str:
-    """Give the one sentence with which a worker ended, on account of the world."""
+    """Return the one sentence with which a worker ended, on account of the world."""
     assert worker.wait(60) == 3
     (sentence,) = worker.lines
     assert not [line for line in worker.logged_by("tailrace.worker") if "exception" in line]
@@ -84,7 +84,7 @@ def test_a_checkpoint_that_another_program_overwrote_stops_the_worker_until_the_
         ref, lane = pipeline.shard_of(pipeline.tables[0]), pipeline.lane_of(pipeline.tables[0])
         worker.terminate()
         assert worker.wait() == 0
-        key, good = encode_key(CheckpointKey(*ref)), encode_record(pipeline.view().checkpoints[ref])
+        key, good = encode_key(CheckpointKey(*ref)), encode_record(pipeline.checkpoint_state().checkpoints[ref])
         write(
             dict(pipeline.kafka),
             pipeline.checkpoints_topic,
@@ -156,10 +156,10 @@ def test_a_foreign_record_counts_as_long_as_nothing_of_its_key_follows_however_f
     for number in range(20):
         write(kafka, f"{name}.checkpoints", 1, encode_key(CheckpointKey("arn", f"s{number}")), None)
     with pytest.raises(WorldError, match=rf"^the record at {name}\.checkpoints, partition 1, offset \d+ "):
-        read_view(kafka, name, 2)
+        read_checkpoint_state(kafka, name, 2)
 
     write(kafka, f"{name}.checkpoints", 1, key, None)
-    assert set(read_view(kafka, name, 2).shards) == {ShardRef(*shard(1))}
+    assert set(read_checkpoint_state(kafka, name, 2).shards) == {ShardRef(*shard(1))}
     write(kafka, f"{name}.checkpoints", 1, key, value)
     with pytest.raises(WorldError, match=r", partition 1, offset "):
-        read_view(kafka, name, 2)
+        read_checkpoint_state(kafka, name, 2)

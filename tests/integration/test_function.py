@@ -1,4 +1,4 @@
-"""The stand-in for AWS Lambda, with AWS's own runtime client and a function in processes of their own."""
+"""The simulator for AWS Lambda, with AWS's own runtime client and a function in processes of their own."""
 
 from __future__ import annotations
 

@@ -20,11 +20,11 @@ from support.pipeline_file import write_file
 from tailrace.config import LambdaFunction, Pipeline, load
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.function.function import Function
 from tailrace.kafka import clients
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime.function import Function
-from tailrace.runtime.switch import switch
+from tailrace.operations.switch import switch
 
 LANES = 4
 
@@ -74,7 +74,9 @@ def test_batches_are_published_in_transactions_and_answered_for(
     assert function.handle(event(4), plenty) == whole()
     assert function.handle({**event(), "isFinalInvokeForWindow": True}, plenty) == whole()
     assert published(pipeline) == [1, 2, 3, 4]
-    checkpoint = read_view(dict(pipeline.kafka), pipeline.name, LANES).checkpoints[ShardRef(stream(), SHARD)]
+    checkpoint = read_checkpoint_state(dict(pipeline.kafka), pipeline.name, LANES).checkpoints[
+        ShardRef(stream(), SHARD)
+    ]
     assert (checkpoint.sequence, checkpoint.state, checkpoint.table) == (str(FIRST + 4), "open", "orders")
 
 

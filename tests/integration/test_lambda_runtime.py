@@ -8,7 +8,7 @@ from pathlib import Path
 from support.bench import Bench
 from support.lambda_pipeline import HOSTILE, LambdaPipeline
 from tailrace.config import load
-from tailrace.runtime.switch import switch
+from tailrace.operations.switch import switch
 from tailrace.testing import SimulatedDynamoDB
 from tailrace.testing.actions import parse_script
 from tailrace.testing.event_source import Hostility
@@ -57,7 +57,7 @@ def test_a_pipeline_moves_from_workers_to_lambda_and_back_with_both_running_by_m
             assert worker.wait() == 3
             assert any("so the worker may not publish" in line for line in worker.lines)
             pipeline.wait_published(100)
-            assert pipeline.view().shards == {}, "Lambda keeps no lineage"
+            assert pipeline.checkpoint_state().shards == {}, "Lambda keeps no lineage"
 
             switch(settings, "worker")
             pipeline.worker()

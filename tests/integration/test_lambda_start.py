@@ -18,13 +18,13 @@ from support.proxy import KafkaProxy
 from support.restored_sandboxes import invoke_restored
 from tailrace.config import load
 from tailrace.core.lane_messages import ProducerOpened
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.function.function import Function
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime.function import Function
-from tailrace.runtime.pipeline import make_producer
 from tailrace.testing.event_source import Answered, Errored
 from tailrace.testing.function import Function as DeployedFunction
 from tailrace.testing.function import load_code
+from tailrace.wiring.pipeline import make_producer
 
 LANES = 4
 SECOND_TRY_S = 0.45
@@ -50,10 +50,10 @@ def test_sandboxes_of_one_snapshot_do_not_take_each_other_for_the_same(kafka: Ka
     assert answers[3:] == [{"batchItemFailures": []}] * 3, "with one name for both each would fence the other"
     pipeline = load(file).pipeline
     assert len(read_committed(dict(pipeline.kafka), pipeline.topic_of("orders"))) == 5
-    taken = read_view(dict(pipeline.kafka), pipeline.name, LANES).deliveries
-    owners = {record.owner for record in taken.values()}
+    claim = read_checkpoint_state(dict(pipeline.kafka), pipeline.name, LANES).shard_claims
+    owners = {record.owner for record in claim.values()}
     assert len(owners) == 2
-    assert {shard.shard_id for shard in taken} == {SHARD, *(f"function-{owner}" for owner in owners)}
+    assert {shard.shard_id for shard in claim} == {SHARD, *(f"function-{owner}" for owner in owners)}
 
 
 def test_a_sandbox_does_not_wait_for_librdkafkas_second_try(kafka: KafkaBroker, tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_sandbox_does_not_wait_for_librdkafkas_second_try(kafka: KafkaBroker, 
             assert isinstance(producer.open(10), ProducerOpened)
 
     def read_checkpoints() -> None:
-        read_view(pipeline.kafka, pipeline.name, LANES)
+        read_checkpoint_state(pipeline.kafka, pipeline.name, LANES)
 
     for work in (take_a_shard, read_checkpoints):
         assert any(takes_less(work) for _ in range(TRIES)), work

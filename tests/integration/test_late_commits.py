@@ -13,7 +13,7 @@ import pytest
 from support.kafka_clients import create_topic, read_committed, transactional_producer
 from support.names import unique
 from support.proxy import END_TXN, KafkaProxy
-from tailrace.core.checkpoint import Taken, TakenKey, Write
+from tailrace.core.checkpoint import Claim, ClaimKey, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
@@ -77,4 +77,4 @@ def test_a_lane_gives_a_producer_up_whose_commit_was_perhaps_sent_twice(
 
 
 def transaction(nonce: str) -> Transaction:
-    return Transaction((), (Write(0, TakenKey(), Taken(owner="someone", nonce=nonce, at_ms=0)),))
+    return Transaction((), (Write(0, ClaimKey(), Claim(owner="someone", nonce=nonce, at_ms=0)),))

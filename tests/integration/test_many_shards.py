@@ -59,7 +59,7 @@ def _calls_a_second(simulated: SimulatedDynamoDB, seconds: float) -> float:
 
 
 def _status(worker: LoggedWorker, name: str) -> int:
-    """Give a number of the process (kB for memory)."""
+    """Return a number of the process (kB for memory)."""
     lines = Path(f"/proc/{worker.pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 

@@ -201,7 +201,7 @@ def test_a_pipeline_without_any_table_to_stream_is_refused_unless_shards_are_lef
     assert run("plan", file).code == 3
 
 
-def test_another_number_of_lanes_is_refused_with_the_mend(
+def test_another_number_of_lanes_is_refused_with_the_fix(
     run: CommandLine, write: Write, table: Make, name: str, kafka: KafkaBroker
 ) -> None:
     write_topic(kafka.client_properties(), name, 4, [birth(4)])
@@ -210,7 +210,7 @@ def test_another_number_of_lanes_is_refused_with_the_mend(
     assert code == 3
     assert err == (
         f"error: {file}:{line_of(file, 'lanes')}: lanes: the file asks for 8 lanes, but {name}.checkpoints has 4; "
-        "set `lanes: 4`, or stop every worker and run `tailrace relane`\n"
+        "set `lanes: 4`, or stop every worker and run `tailrace rescale`\n"
     )
 
 

@@ -26,12 +26,12 @@ from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.function.function import Function
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime.function import Function
-from tailrace.runtime.record_view import header_texts
-from tailrace.runtime.redrive import redrive
-from tailrace.runtime.republisher import Report
+from tailrace.operations.record_view import header_texts
+from tailrace.operations.redrive import redrive
+from tailrace.operations.republisher import Report
 
 FUNCTIONS = """\
 from tailrace.transform import Change
@@ -41,7 +41,7 @@ def strict(change: Change) -> Change | None:
         raise ValueError("poison")
     return change
 
-def mended(change: Change) -> Change | None:
+def fixed(change: Change) -> Change | None:
     (change.after or {}).pop("poison", None)
     return change
 """
@@ -52,7 +52,7 @@ from tailrace.config import load
 from tailrace.core.lane_messages import Committed
 from tailrace.core.redrive import Selection
 from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.runtime import redrive
+from tailrace.operations import redrive
 
 file, moment = sys.argv[1:]
 redrive.BATCH_LETTERS_MAX = 2
@@ -98,15 +98,15 @@ def event(*records: Any) -> dict[str, Any]:
 
 
 class Shop:
-    """A pipeline whose function meets poison, and its file once it is mended."""
+    """A pipeline whose function meets poison, and its file once it is fixed."""
 
     def __init__(self, kafka: dict[str, str], folder: Path, **settings: Any) -> None:
         self._kafka, self._folder, self._settings = kafka, folder, settings
         self.name = unique("redrive")
         self._module = unique("functions").replace("-", "_")
         self.poisoned = load(self._file("strict"), with_functions=True).pipeline
-        self.mended_file = self._file("mended")
-        self.mended: Pipeline = load(self.mended_file, with_functions=True).pipeline
+        self.fixed_file = self._file("fixed")
+        self.fixed: Pipeline = load(self.fixed_file, with_functions=True).pipeline
 
     def _file(self, function: str) -> Path:
         folder = self._folder / function
@@ -121,11 +121,11 @@ class Shop:
         publish(self.poisoned, shard, json.dumps({"Records": records}).encode())
 
     def redrive(self, pipeline: Pipeline | None = None, selection: Selection | None = None, **options: Any) -> Report:
-        return redrive(pipeline or self.mended, selection or Selection(), **options)
+        return redrive(pipeline or self.fixed, selection or Selection(), **options)
 
     def values(self, table: str = "orders") -> list[Any]:
         """What is published, in the order of the topic."""
-        return [json.loads(message.value() or b"null") for message in read_all(self.mended, f"{self.name}.{table}")]
+        return [json.loads(message.value() or b"null") for message in read_all(self.fixed, f"{self.name}.{table}")]
 
     def numbers(self, table: str = "orders") -> list[int]:
         """The `n` of what is published, in the order of the topic."""
@@ -148,11 +148,11 @@ def outcomes(report: Report) -> list[tuple[int, str]]:
     return [(int(one.sequence) - FIRST, one.outcome) for one in report.changes]
 
 
-def test_a_dead_letter_is_published_once_when_the_file_is_mended(shop: Callable[..., Shop]) -> None:
+def test_a_dead_letter_is_published_once_when_the_file_is_fixed(shop: Callable[..., Shop]) -> None:
     pipeline = shop()
     with pytest.raises(WorldError, match="does not exist yet"):
         pipeline.redrive()
-    create_checkpoint_topic(pipeline.mended)
+    create_checkpoint_topic(pipeline.fixed)
     assert pipeline.redrive() == Report(pipeline.name, dry_run=False), "it has no dead-letter topic yet"
     pipeline.publish(record(1), record(2, poison="yes"), record(3))
     assert pipeline.numbers() == [1, 3]
@@ -161,7 +161,7 @@ def test_a_dead_letter_is_published_once_when_the_file_is_mended(shop: Callable[
     assert outcomes(still) == [(2, "failed")]
     assert still.changes[0].stage == "TRANSFORMATION"
     assert not still.is_whole
-    assert len(read_all(pipeline.mended, pipeline.mended.dead_letters_topic)) == 1, "it is not written twice"
+    assert len(read_all(pipeline.fixed, pipeline.fixed.dead_letters_topic)) == 1, "it is not written twice"
 
     assert outcomes(pipeline.redrive(dry_run=True)) == [(2, "published")]
     assert pipeline.numbers() == [1, 3]
@@ -171,7 +171,7 @@ def test_a_dead_letter_is_published_once_when_the_file_is_mended(shop: Callable[
     assert done.is_whole
     assert pipeline.numbers() == [1, 3, 2]
     assert "poison" not in pipeline.values()[-1]["after"]
-    message = read_all(pipeline.mended, pipeline.mended.topic_of("orders"))[-1]
+    message = read_all(pipeline.fixed, pipeline.fixed.topic_of("orders"))[-1]
     told = header_texts(message.headers())
     assert told["tailrace.redriven"] == "true"
     assert (told["tailrace.stream"], told["tailrace.shard"]) == (stream("orders"), SHARD)
@@ -225,7 +225,7 @@ def test_dead_letters_of_one_item_keep_their_order_when_their_times_are_the_same
     for each in records:
         each["dynamodb"]["ApproximateCreationDateTime"] = FIRST_S
     pipeline.publish(*records)
-    monkeypatch.setattr("tailrace.runtime.redrive.BATCH_LETTERS_MAX", 1)
+    monkeypatch.setattr("tailrace.operations.redrive.BATCH_LETTERS_MAX", 1)
     commit, commits = LaneProducer.commit, list[object]()
 
     def losing(self: LaneProducer, transaction: Transaction) -> object:
@@ -239,8 +239,8 @@ def test_dead_letters_of_one_item_keep_their_order_when_their_times_are_the_same
 
 def test_a_record_that_is_still_too_large_stays_and_all_others_go(shop: Callable[..., Shop]) -> None:
     pipeline = shop()
-    kafka = dict(pipeline.mended.kafka)
-    topic = create_topic(kafka, pipeline.mended.topic_of("orders"), config={"max.message.bytes": "100000"})
+    kafka = dict(pipeline.fixed.kafka)
+    topic = create_topic(kafka, pipeline.fixed.topic_of("orders"), config={"max.message.bytes": "100000"})
     batch = event(record(1, size=150_000), record(2, size=300_000), record(3, poison="yes"), record(4))
     with closing(Function(pipeline.poisoned, unique("sandbox"))) as function:
         assert function.handle(batch, lambda: 60.0)["batchItemFailures"] == []
@@ -260,10 +260,10 @@ def test_a_record_that_is_still_too_large_stays_and_all_others_go(shop: Callable
 def test_a_redrive_that_is_killed_goes_on_without_a_repeat(shop: Callable[..., Shop]) -> None:
     """By twos: before the second two are produced, before they are committed, and right after."""
     pipeline = shop()
-    create_topic(dict(pipeline.mended.kafka), pipeline.mended.dead_letters_topic, partitions=3)
+    create_topic(dict(pipeline.fixed.kafka), pipeline.fixed.dead_letters_topic, partitions=3)
     pipeline.publish(*(record(number, poison="yes") for number in range(1, 13)))
     for moment in ("before", "within", "after"):
-        command = [sys.executable, "-c", BREAKING_OFF, str(pipeline.mended_file), moment]
+        command = [sys.executable, "-c", BREAKING_OFF, str(pipeline.fixed_file), moment]
         killed = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert outcomes(pipeline.redrive()) == [(number, "published") for number in range(9, 13)]

@@ -26,16 +26,16 @@ from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.workload import connect
-from tailrace.runtime.pipeline import shard_suffix
-from tailrace.runtime.redrive import redrive
-from tailrace.runtime.redrive_batches import redrive_batches
-from tailrace.runtime.republisher import LOSSES_MAX, Report
+from tailrace.operations.redrive import redrive
+from tailrace.operations.redrive_batches import redrive_batches
+from tailrace.operations.republisher import LOSSES_MAX, Report
 from tailrace.sources.failure_messages import Bucket, FailureMessage, Queue
 from tailrace.testing import SimulatedDynamoDB
 from tailrace.testing.actions import parse_script
 from tailrace.testing.event_source.destination import Discarded, failure_message, failure_object
 from tailrace.testing.event_source.records import Record, Span, WindowPart, make_event, parse_record
 from tailrace.testing.streams_client import StreamsClient
+from tailrace.wiring.pipeline import shard_suffix
 
 ONE_SHARD = {"settings": {"shards": 1, "listing_lag_calls": 0, "describe_stream_per_second": 0}}
 
@@ -55,7 +55,7 @@ class Given:
 
 
 class Table:
-    """The table `orders` on the stand-in, one shard, and a pipeline over it."""
+    """The table `orders` on the simulator, one shard, and a pipeline over it."""
 
     def __init__(self, kafka: dict[str, str], folder: Path, simulated: SimulatedDynamoDB, **settings: Any) -> None:
         self._simulated = simulated
@@ -268,7 +268,7 @@ def test_a_redrive_whose_every_commit_is_slow_ends(
 ) -> None:
     orders = table()
     orders.put(*range(LOSSES_MAX + 2))
-    monkeypatch.setattr("tailrace.runtime.redrive_batches.TRANSACTION_RECORDS_MAX", 1)
+    monkeypatch.setattr("tailrace.operations.redrive_batches.TRANSACTION_RECORDS_MAX", 1)
     commit, used = LaneProducer.commit, set[int]()
 
     def slow(self: LaneProducer, transaction: Transaction) -> object:

@@ -24,10 +24,10 @@ from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import RecordError
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime.metrics import Metrics
-from tailrace.runtime.pipeline import PipelineParts
-from tailrace.runtime.worker import Worker
 from tailrace.sources.stream_arn import table_of
+from tailrace.wiring.pipeline import PipelineParts
+from tailrace.worker.metrics import Metrics
+from tailrace.worker.worker import Worker
 
 TOPIC_MAX_BYTES = 250_000
 """More than the small records of a page together: the broker judges batches."""
@@ -195,7 +195,7 @@ def test_with_errors_fail_only_the_shard_of_the_refused_record_stops(bench: Call
     verdict = pipeline.verdict()
     assert (verdict.found, verdict.lost) == (goal, 90 - len(others))
     assert (verdict.repeated, verdict.out_of_order, verdict.unexpected) == (0, 0, 0)
-    checkpoint = pipeline.view().checkpoints[pipeline.shard_of(bad)]
+    checkpoint = pipeline.checkpoint_state().checkpoints[pipeline.shard_of(bad)]
     assert checkpoint.state == "failed"
     assert checkpoint.detail
     assert worker.logged("shard failed", table=bad)[0]["level"] == "error"
@@ -283,7 +283,7 @@ def test_a_record_that_cannot_be_converted_becomes_a_dead_letter_and_stalls_noth
     assert {each["__connect.errors.stage"] for each in told} == {"VALUE_CONVERTER"}
     sequences = [int(each["tailrace.sequence"]) for each in told]
     assert sequences == sorted(sequences)
-    checkpoint = pipeline.view().checkpoints[pipeline.shard_of(table)]
+    checkpoint = pipeline.checkpoint_state().checkpoints[pipeline.shard_of(table)]
     assert checkpoint.state == "open"
     assert int(checkpoint.sequence or 0) > sequences[-1]
 
@@ -299,7 +299,7 @@ def test_with_errors_fail_a_record_that_cannot_be_converted_stops_its_shard(
         put(pipeline, bad, "bad", 10)
 
         def is_told() -> bool:
-            found = pipeline.view().checkpoints.get(pipeline.shard_of(bad))
+            found = pipeline.checkpoint_state().checkpoints.get(pipeline.shard_of(bad))
             return found is not None and found.state == "failed"
 
         wait_for("the shard says so", is_told)

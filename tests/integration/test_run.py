@@ -8,7 +8,7 @@ from collections.abc import Callable
 from support.bench import LANES, Bench
 
 
-def test_another_number_of_lanes_than_the_topic_has_is_refused_with_the_mend(bench: Callable[..., Bench]) -> None:
+def test_another_number_of_lanes_than_the_topic_has_is_refused_with_the_fix(bench: Callable[..., Bench]) -> None:
     pipeline = bench(tables=1)
     pipeline.worker()
     pipeline.workload.run(20)
@@ -17,7 +17,7 @@ def test_another_number_of_lanes_than_the_topic_has_is_refused_with_the_mend(ben
     (sentence,) = refused.lines
     assert f"{LANES * 2} lanes" in sentence
     assert f"lanes: {LANES}" in sentence
-    assert "tailrace relane" in sentence
+    assert "tailrace rescale" in sentence
     pipeline.settle()
 
 

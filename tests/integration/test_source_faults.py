@@ -19,7 +19,7 @@ LATEST = {"start": "latest"}
 
 
 def wait_for_checkpoints(pipeline: Bench) -> None:
-    wait_for("every shard is being read", lambda: len(pipeline.view().checkpoints) == len(pipeline.tables))
+    wait_for("every shard is being read", lambda: len(pipeline.checkpoint_state().checkpoints) == len(pipeline.tables))
 
 
 def test_an_endpoint_that_fails_hangs_and_throttles(bench: Callable[..., Bench], dynamodb: DynamoDBLocal) -> None:
@@ -103,9 +103,11 @@ def test_a_stream_that_is_switched_off_and_on_is_a_gap_of_its_table_alone_until_
     set_stream(pipeline, table, enabled=True)
     worker = pipeline.worker()
     pipeline.wait_complete()
-    wait_for("the old stream is read to its end", lambda: pipeline.view().ended(before))
-    wait_for("the table's record says so", lambda: pipeline.view().tables[table].state == "gap")
-    told = [line for line in worker.logged_by("tailrace.lister") if line["level"] == "error" and table in line["event"]]
+    wait_for("the old stream is read to its end", lambda: pipeline.checkpoint_state().ended(before))
+    wait_for("the table's record says so", lambda: pipeline.checkpoint_state().tables[table].state == "gap")
+    told = [
+        line for line in worker.logged_by("tailrace.enumerator") if line["level"] == "error" and table in line["event"]
+    ]
     assert told
     assert "switched off and on" in told[0]["event"]
 
@@ -135,7 +137,7 @@ def test_what_is_trimmed_while_nobody_works_is_a_gap_of_its_table_alone_until_it
         worker = pipeline.worker()
         worker.wait_logged("gap", table=table)
         wait_for("the other table goes on", lambda: pipeline.verdict().found == 120 - lost)
-        assert pipeline.view().checkpoints[pipeline.shard_of(table)].state == "gap"
+        assert pipeline.checkpoint_state().checkpoints[pipeline.shard_of(table)].state == "gap"
         accept_gap(pipeline, table)
         pipeline.workload.run(60)
         wait_for("the table goes on", lambda: pipeline.verdict().found == 180 - lost)

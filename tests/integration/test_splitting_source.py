@@ -1,4 +1,4 @@
-"""Workers on the stand-in: shards split and roll over all the time, the source fails, one worker is killed."""
+"""Workers on the simulator: shards split and roll over all the time, the source fails, one worker is killed."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def test_everything_is_published_once_and_in_order_while_shards_split(bench: Cal
             pipeline.wait_published(300)
             first.kill()
             pipeline.wait_published(300)
-            wait_for("many shards", lambda: len(pipeline.view().shards) > 20)
+            wait_for("many shards", lambda: len(pipeline.checkpoint_state().shards) > 20)
         pipeline.settle()
     assert not second.logged("gap")

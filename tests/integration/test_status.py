@@ -91,8 +91,8 @@ def test_a_pipeline_without_a_file_is_found_by_its_name_and_its_gap_accepted(
     code, text, _ = run("status", *flags)
     assert code == 0
     assert "table orders  stopped by a gap" in text
-    mend = next(line for line in text.splitlines() if "tailrace accept-gap" in line)
-    assert run(*mend.split("then: tailrace ")[1].split(), "--yes").code == 0
+    remedy = next(line for line in text.splitlines() if "tailrace accept-gap" in line)
+    assert run(*remedy.split("then: tailrace ")[1].split(), "--yes").code == 0
     assert "stopped" not in run("status", *flags).out
     code, out, err = run("status", file, "--name", name)
     assert (code, out, err) == (2, "", "error: a file excludes --name and --bootstrap: it says them\n")
@@ -111,13 +111,13 @@ def test_dead_letters_are_told_until_they_expire(run: CommandLine, file: Path, k
     assert "! there are dead letters, 1 at most; `tailrace redrive FILE --dry-run`" in run("status", file).out
 
 
-def test_an_unfinished_relane_is_told_instead_of_a_wrong_picture(
+def test_an_unfinished_rescale_is_told_instead_of_a_wrong_picture(
     run: CommandLine, file: Path, kafka: KafkaBroker
 ) -> None:
     write_topic(kafka.client_properties(), name_of(file), 4, [birth(2)])
     code, out, err = run("status", file)
     assert (code, out) == (3, "")
-    assert "run `tailrace relane` again" in err
+    assert "run `tailrace rescale` again" in err
 
 
 def test_a_pipeline_is_read_to_its_end_while_one_lane_is_written_all_the_time(
@@ -200,5 +200,5 @@ def test_a_running_pipeline_shows_its_workers_and_how_far_they_are(
 
 
 def _published(pipeline: Bench) -> set[str]:
-    """Give the tables of which a checkpoint tells that a change is published."""
-    return {checkpoint.table for checkpoint in pipeline.view().checkpoints.values() if checkpoint.sequence}
+    """Return the tables of which a checkpoint tells that a change is published."""
+    return {checkpoint.table for checkpoint in pipeline.checkpoint_state().checkpoints.values() if checkpoint.sequence}

@@ -19,7 +19,7 @@ from tailrace.core import stall
 from tailrace.kafka import client_watch
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.kafka import KafkaBroker
-from tailrace.runtime import tail
+from tailrace.operations import tail
 
 _IMPATIENT = (
     "from tailrace.core import stall; stall.PATIENCE_MS = (3_000,) * 3; from tailrace.cli.entry import main; main()"

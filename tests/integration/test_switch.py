@@ -19,12 +19,12 @@ def run(capsys: pytest.CaptureFixture[str]) -> CommandLine:
 def test_a_switch_asks_and_workers_say_who_publishes_now(run: CommandLine, bench: Callable[..., Bench]) -> None:
     pipeline = bench(tables=1)
     worker = pipeline.worker()
-    wait_for("the table is listed", lambda: pipeline.tables[0] in pipeline.view().tables)
+    wait_for("the table is listed", lambda: pipeline.tables[0] in pipeline.checkpoint_state().tables)
     code, _, err = run("switch", pipeline.file, "--to", "lambda")
     assert code == 2
     assert f"pipeline {pipeline.name} is served by worker, which is fenced" in err
     assert "add --yes to switch" in err
-    assert pipeline.view().method == "worker"
+    assert pipeline.checkpoint_state().method == "worker"
     assert run("switch", pipeline.file, "--to", "worker").code == 0, "nothing is done, so nobody need be asked"
     assert run("switch", pipeline.file, "--to", "lambda", "--yes").code == 0
     assert worker.wait() == 3

@@ -20,7 +20,7 @@ def test_a_table_that_the_file_leaves_out_rests_until_it_is_named_again(bench: C
         worker.terminate()
         assert worker.wait() == 0
         worker = pipeline.worker(pipeline.write_file(source=source | {"tables": [kept]}), "--accept-changes")
-        wait_for("the table is left out", lambda: pipeline.view().tables[left_out].state == "left out")
+        wait_for("the table is left out", lambda: pipeline.checkpoint_state().tables[left_out].state == "left out")
         at_rest = pipeline.end_offsets(pipeline.topic(left_out))
         pipeline.wait_published(100)
         assert pipeline.end_offsets(pipeline.topic(left_out)) == at_rest

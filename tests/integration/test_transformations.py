@@ -13,7 +13,7 @@ from support.bench import Bench
 from support.kafka_clients import read_committed
 from support.names import unique
 from support.waiting import wait_for
-from tailrace.runtime.record_view import header_texts
+from tailrace.operations.record_view import header_texts
 
 FUNCTIONS = """\
 from tailrace.transform import Change
@@ -84,7 +84,7 @@ def letters(pipeline: Bench) -> list[dict[str, str]]:
 
 
 def last_sequence(pipeline: Bench) -> str | None:
-    checkpoint = pipeline.view().checkpoints.get(pipeline.shard_of(pipeline.tables[0]))
+    checkpoint = pipeline.checkpoint_state().checkpoints.get(pipeline.shard_of(pipeline.tables[0]))
     return checkpoint.sequence if checkpoint else None
 
 
@@ -162,11 +162,11 @@ def test_a_table_on_which_a_step_cannot_work_is_not_streamed_and_the_others_are(
     pipeline = bench(view_types=["NEW_AND_OLD_IMAGES", "KEYS_ONLY"], settings={"topics": {"partitions": 1}})
     good, bad = pipeline.tables
     first = pipeline.worker()
-    wait_for("both are known", lambda: len(pipeline.view().shards) == 2)
+    wait_for("both are known", lambda: len(pipeline.checkpoint_state().shards) == 2)
     first.terminate()
     assert first.wait() == 0
     worker = pipeline.worker(pipeline.write_file(transform=[{"tables": [bad], "filter": "item.kind"}]))
     told = f"table {bad} is not streamed: table {bad}: transform[0]: filter: the expression item.kind needs an image"
-    wait_for("it is told", lambda: any(told in line["event"] for line in worker.logged_by("tailrace.lister")))
+    wait_for("it is told", lambda: any(told in line["event"] for line in worker.logged_by("tailrace.enumerator")))
     put(pipeline, 1)
     wait_for("the other goes on", lambda: [value["after"]["id"] for value in values(pipeline, good)] == ["i-1"])

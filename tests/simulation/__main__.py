@@ -9,7 +9,7 @@ from simulation.runs import play, play_all
 
 
 def main() -> int:
-    """Say what the seeds give; 1 when one breaks a promise."""
+    """Return what the seeds give; 1 when one breaks a promise."""
     parser = argparse.ArgumentParser(prog="python -m simulation", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="play one history")

@@ -81,7 +81,7 @@ class Checker:
     # Asked at the end
 
     def missing(self) -> list[str]:
-        """Say what is not published, or not told as ended."""
+        """Return what is not published, or not told as ended."""
         unended = [
             shard.shard_id
             for shard, true in self._source.shards.items()
@@ -96,7 +96,7 @@ class Checker:
         return unended + unpublished
 
     def gaps(self) -> dict[str, list[tuple[ShardRef, int]]]:
-        """Give the gaps that stand, by table."""
+        """Return the gaps that stand, by table."""
         found: dict[str, list[tuple[ShardRef, int]]] = {}
         for shard, known in self.shards.items():
             if known.checkpoint is not None and known.checkpoint["state"] == "gap":

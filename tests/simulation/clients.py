@@ -282,12 +282,12 @@ class ModelProducer:
     def _take(self, count: int) -> list[tuple[Message, OnDelivery]]:
         """Take so many messages of the first partition off the queue."""
         partition = next(iter(self._queue))
-        taken, left = self._queue[partition][:count], self._queue[partition][count:]
+        claim, left = self._queue[partition][:count], self._queue[partition][count:]
         if left:
             self._queue[partition] = left
         else:
             del self._queue[partition]
-        return taken
+        return claim
 
     def _add(self, epoch: int, partitions: set[Partition]) -> None:
         self._broker.add_partitions(self._id, epoch, partitions)

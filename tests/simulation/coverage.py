@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import Event
-from tailrace.core.reading import Phase
+from tailrace.core.shard_state import Phase
 
 STATES = {state.value for state in LaneState}
 EVENTS = {event.__name__ for event in Event.__subclasses__()}
@@ -66,7 +66,7 @@ class Coverage:
 
 _ANSWERED_ONCE = "a producer call has one answer, and the lane waits for it in another state"
 _NOT_WOKEN = "the lane asks to be woken in no such state"
-_NO_WORK = "a lane is idle only without shards, and then has neither reads nor a lister"
+_NO_WORK = "a lane is idle only without shards, and then has neither reads nor a enumerator"
 
 IMPOSSIBLE_EVENTS: dict[tuple[str, str], str] = {
     **{("released", event): "the worker drops a released lane at once" for event in EVENTS},
@@ -95,6 +95,6 @@ STEPS = {
     "AddPartitions answered", "Assigned", "CloseProducer", "Commit", "Committed", "DescribeStream", "DescribeTable",
     "EndTxn answered", "Follow", "InitProducerId answered", "Lost", "OpenProducer", "PageRead", "Produce answered",
     "ProducerLost", "ProducerOpened", "PublishLineage", "Read", "ReadFailed", "Revoked", "Start", "Tick", "Wait",
-    "answer", "message", "start of lane", "start of lister", "stop",
+    "answer", "message", "start of lane", "start of enumerator", "stop",
 }  # fmt: skip
 """Steps of a worker: before each of them some host slept past its session."""

@@ -27,14 +27,14 @@ class Faults:
     """A shard that exists is said to be gone, for some seconds, or for so long that it is a gap; nothing is lost."""
     empty_page: float = 0.3
     repeats: float = 0.5
-    # For each call of the lister
+    # For each call of the enumerator
     listing_failed: float = 0.15
     hole: float = 0.4
     """For each shard of a listing."""
     shown_late: float = 0.7
     """For each shard."""
     handed_over_late: float = 0.2
-    """For each time that the lister has something to publish."""
+    """For each time that the enumerator has something to publish."""
     # For each change
     huge: float = 0.03
     colossal: float = 0.02

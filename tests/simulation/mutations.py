@@ -13,11 +13,13 @@ import msgspec
 import tailrace.core.definition
 import tailrace.core.discovery
 import tailrace.core.page
-import tailrace.core.reading
+import tailrace.core.shard_state
 from simulation.broker import Entry, Log
 from simulation.clients import ModelProducer
 from simulation.workers import SimulatedWorker
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, Write
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.commit_buffer import CommitBuffer
 from tailrace.core.lane import Lane, LaneState
 from tailrace.core.lane_messages import (
     CloseProducer,
@@ -31,18 +33,16 @@ from tailrace.core.lane_messages import (
     ReadFailed,
     Transaction,
 )
-from tailrace.core.outbox import Outbox
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import Reading
 from tailrace.core.shard import ShardRef
-from tailrace.core.view import View
+from tailrace.core.shard_state import ShardState
 from tailrace.kafka import lane_producer
 from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.runtime import lister
-from tailrace.runtime.lane_runner import LaneRunner
+from tailrace.worker import enumerator
+from tailrace.worker.lane_runner import LaneRunner
 
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 
@@ -67,12 +67,12 @@ def replace(name: str, target: object, attribute: str, replacement: object) -> N
 # Taking a lane
 
 replace("read_before_the_taken_record_is_seen", Lane, "_has_caught_up", lambda _: True)
-replace("stale_incarnation_accepted", Lane, "_is_stale", lambda *_: False)
+replace("stale_epoch_accepted", Lane, "_is_stale", lambda *_: False)
 
 
 @mutation
 def no_taken_record() -> Iterator[None]:
-    """What the view shows when the producer is open is taken for all there is."""
+    """What the checkpoint state shows when the producer is open is taken for all there is."""
 
     def take(lane: Lane, _commands: list[Command], _now_ms: int) -> None:
         lane.state = LaneState.CATCHING_UP
@@ -94,10 +94,10 @@ def no_fence() -> Iterator[None]:
 
 
 @mutation
-def lister_that_has_not_seen_all_lanes() -> Iterator[None]:
+def enumerator_that_has_not_seen_all_lanes() -> Iterator[None]:
     def has_caught_up(lane: Lane) -> bool:
-        taken = lane._view.takers.get(lane.number)
-        return taken is not None and taken.nonce == lane._nonce
+        claim = lane._checkpoint_state.claims.get(lane.number)
+        return claim is not None and claim.nonce == lane._nonce
 
     with patch.object(Lane, "_has_caught_up", has_caught_up):
         yield
@@ -112,41 +112,41 @@ replace("stopped_follower_kept", ClientWatch, "must_replace", lambda _: False)
 @mutation
 def checkpoint_outside_the_transaction() -> Iterator[None]:
     """The checkpoints follow in the next transaction."""
-    original = Outbox.cut
+    original = CommitBuffer.cut
 
-    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
-        transaction = original(outbox, max_changes, max_bytes, now_ms)
+    def cut(commit_buffer: CommitBuffer, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        transaction = original(commit_buffer, max_changes, max_bytes, now_ms)
         late = [write for write in transaction.writes if isinstance(write.record, Checkpoint)]
         if not transaction.pages or not late:
             return transaction
-        outbox.add_writes(tuple(late), now_ms)
+        commit_buffer.add_writes(tuple(late), now_ms)
         return Transaction(transaction.pages, tuple(write for write in transaction.writes if write not in late))
 
-    with patch.object(Outbox, "cut", cut):
+    with patch.object(CommitBuffer, "cut", cut):
         yield
 
 
 @mutation
 def page_split_across_commits() -> Iterator[None]:
     """The second half of a page comes in the next transaction, its checkpoint in the first."""
-    original = Outbox.cut
+    original = CommitBuffer.cut
 
-    def cut(outbox: Outbox, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
-        transaction = original(outbox, max_changes, max_bytes, now_ms)
-        if not outbox._under_way:
+    def cut(commit_buffer: CommitBuffer, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
+        transaction = original(commit_buffer, max_changes, max_bytes, now_ms)
+        if not commit_buffer._under_way:
             return transaction
-        entry = outbox._under_way[-1]
+        entry = commit_buffer._under_way[-1]
         half = len(entry.page.records) // 2
         if half == 0:
             return transaction
         first = msgspec.structs.replace(entry.page, records=entry.page.records[:half])
         rest = msgspec.structs.replace(entry.page, records=entry.page.records[half:], set_aside={})
-        outbox._waiting.appendleft(type(entry)(**{**vars(entry), "page": rest}))
-        outbox._count(rest, 1)
-        outbox._note_age(now_ms)
+        commit_buffer._waiting.appendleft(type(entry)(**{**vars(entry), "page": rest}))
+        commit_buffer._count(rest, 1)
+        commit_buffer._note_age(now_ms)
         return Transaction((*transaction.pages[:-1], first), transaction.writes)
 
-    with patch.object(Outbox, "cut", cut):
+    with patch.object(CommitBuffer, "cut", cut):
         yield
 
 
@@ -162,11 +162,11 @@ def producer_used_again_after_an_unknown_outcome() -> Iterator[None]:
             if isinstance(answer, ProducerLost) and answer.fenced:
                 runner._producer = None
         elif runner._producer is None:
-            answer = runner._open(command.incarnation)
+            answer = runner._open(command.epoch)
         else:
-            runner._producer._incarnation = command.incarnation
+            runner._producer._epoch = command.epoch
             runner._producer._failures.clear()
-            answer = ProducerOpened(command.incarnation)
+            answer = ProducerOpened(command.epoch)
         runner._answer(answer)
 
     with patch.object(LaneRunner, "_call", call):
@@ -183,7 +183,7 @@ def unknown_outcome_taken_for_success() -> Iterator[None]:
     def commit(producer: LaneProducer, transaction: Transaction) -> Committed | ProducerLost:
         answer = original(producer, transaction)
         if isinstance(answer, ProducerLost) and "TIMED_OUT" in answer.reason:
-            return Committed(answer.incarnation)
+            return Committed(answer.epoch)
         return answer
 
     with patch.object(LaneProducer, "commit", commit):
@@ -204,7 +204,7 @@ def uncommitted_records_seen() -> Iterator[None]:
 
 # Order
 
-replace("child_before_its_parents_end", View, "may_begin", lambda *_: True)
+replace("child_before_its_parents_end", CheckpointState, "may_begin", lambda *_: True)
 replace(
     "sequence_numbers_compared_as_text",
     tailrace.core.page,
@@ -212,15 +212,17 @@ replace(
     lambda one, other: other is None or one > other,
 )
 replace("repeats_published", Page, "without_repeats", lambda page, _: page)
-replace("answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.readings.get(shard))
+replace(
+    "answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.shard_states.get(shard)
+)
 
 
 @mutation
-def view_trusted_instead_of_own_commits() -> Iterator[None]:
+def checkpoint_state_trusted_instead_of_own_commits() -> Iterator[None]:
     original = Lane._restart
 
-    def restart(lane: Lane, shard: ShardRef) -> Reading:
-        lane._committed = lane._view.checkpoints_of(lane.number)
+    def restart(lane: Lane, shard: ShardRef) -> ShardState:
+        lane._committed = lane._checkpoint_state.checkpoints_of(lane.number)
         return original(lane, shard)
 
     with patch.object(Lane, "_restart", restart):
@@ -243,11 +245,11 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
         yield
 
 
-replace("shard_taken_for_gone_at_the_first_denial", Reading, "believed", lambda _, failure, _now_ms: failure)
-replace("gap_ignored", Reading, "forgives", lambda *_: True)
-replace("gap_never_accepted", View, "is_accepted", lambda *_: False)
-replace("head_never_looked_at", Reading, "may_have_lost_its_head", lambda *_: False)
-replace("empty_page_taken_for_the_present_end", tailrace.core.reading, "CAUGHT_UP_READS", 1)
+replace("shard_taken_for_gone_at_the_first_denial", ShardState, "believed", lambda _, failure, _now_ms: failure)
+replace("gap_ignored", ShardState, "forgives", lambda *_: True)
+replace("gap_never_accepted", CheckpointState, "is_accepted", lambda *_: False)
+replace("head_never_looked_at", ShardState, "may_have_lost_its_head", lambda *_: False)
+replace("empty_page_taken_for_the_present_end", tailrace.core.shard_state, "CAUGHT_UP_READS", 1)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 
@@ -257,9 +259,9 @@ def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
 
     def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
         original(lane, event, commands, now_ms)
-        reading = lane.readings.get(event.shard)
-        if reading is not None and reading.trimmed:
-            reading.sequence, reading.trimmed = None, False
+        shard_state = lane.shard_states.get(event.shard)
+        if shard_state is not None and shard_state.trimmed:
+            shard_state.sequence, shard_state.trimmed = None, False
 
     with patch.object(Lane, "_read_failed", read_failed):
         yield
@@ -270,7 +272,7 @@ def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
     original = Lane._page_read
 
     def page_read(lane: Lane, event: PageRead, commands: list[Command], now_ms: int) -> None:
-        with patch.object(Reading, "may_have_lost_its_head", lambda *_: False):
+        with patch.object(ShardState, "may_have_lost_its_head", lambda *_: False):
             original(lane, event, commands, now_ms)
 
     with patch.object(Lane, "_page_read", page_read):
@@ -308,35 +310,38 @@ def latest_for_a_child() -> Iterator[None]:
         ]
         return msgspec.structs.replace(found, writes=tuple(writes))
 
-    with patch.object(lister, "reconcile", reconcile):
+    with patch.object(enumerator, "reconcile", reconcile):
         yield
 
 
 replace("hole_taken_for_the_truth", tailrace.core.discovery, "_hold_back", lambda *_: (set(), set()))
 replace("late_shard_counted_from_now", tailrace.core.discovery, "_unread_since_ms", lambda *args: args[-1])
 replace(
-    "shard_closed_when_its_end_was_read", View, "closed_after_ms", lambda view, ended: view.checkpoints[ended].at_ms
+    "shard_closed_when_its_end_was_read",
+    CheckpointState,
+    "closed_after_ms",
+    lambda checkpoint_state, ended: checkpoint_state.checkpoints[ended].at_ms,
 )
 replace(
     "tombstone_too_early",
     tailrace.core.discovery,
     "_is_done",
-    lambda view, shard, *, current, now_ms: view.ended(shard),
+    lambda checkpoint_state, shard, *, current, now_ms: checkpoint_state.ended(shard),
 )
 replace("table_of_a_newer_file_left_out", tailrace.core.definition, "wants", lambda *_: False)
 
 
 @mutation
 def checkpoint_forgotten_before_its_lineage() -> Iterator[None]:
-    """A lane drops the checkpoints of shards that have ended, whatever the lister says."""
+    """A lane drops the checkpoints of shards that have ended, whatever the enumerator says."""
     original = Lane._sync
 
     def sync(lane: Lane, commands: list[Command], now_ms: int) -> None:
         original(lane, commands, now_ms)
         ended = [shard for shard, checkpoint in lane._committed.items() if checkpoint.state == "ended"]
-        if ended and not lane.outbox.has_waiting:
+        if ended and not lane.commit_buffer.has_waiting:
             del lane._committed[ended[0]]
-            lane.outbox.add_writes((Write(lane.number, CheckpointKey(*ended[0]), None),), now_ms)
+            lane.commit_buffer.add_writes((Write(lane.number, CheckpointKey(*ended[0]), None),), now_ms)
 
     with patch.object(Lane, "_sync", sync):
         yield

@@ -77,5 +77,5 @@ def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None =
 
 
 def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
-    """Give the first history that finds a planted fault."""
+    """Return the first history that finds a planted fault."""
     return next((played for seed in seeds if (played := play(seed, mutation=mutation)).broken), None)

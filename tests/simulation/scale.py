@@ -1,4 +1,4 @@
-"""A pipeline of thousands of shards in simulated time: the product's lister, client and lanes, on the stand-in.
+"""A pipeline of thousands of shards in simulated time: the product's enumerator, client and lanes, on the simulator.
 
 Kafka is only a delay here. Of a shard that stays open and gets no changes, only the first read and the one that meets
 its end are played.
@@ -19,8 +19,10 @@ import msgspec
 from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedQueue
 from simulation.simulated_time import Host, Process, Schedule, sleep
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
-from tailrace.core.lane import LISTER_LANE, Lane, LaneOptions
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.lane import ENUMERATOR_LANE, Lane
 from tailrace.core.lane_messages import (
+    CheckpointStateChanged,
     Commit,
     Committed,
     Event,
@@ -30,18 +32,17 @@ from tailrace.core.lane_messages import (
     PublishLineage,
     Read,
     Tick,
-    ViewChanged,
 )
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
-from tailrace.core.view import View
-from tailrace.runtime.lister import ListerLoop
 from tailrace.sources.aws_errors import Subject, refused
 from tailrace.sources.aws_session import AwsSession
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.testing.actions import parse_action, parse_script
 from tailrace.testing.simulator import Simulator
+from tailrace.worker.enumerator import EnumeratorLoop
 
 _T = TypeVar("_T")
 
@@ -68,7 +69,7 @@ class Scale:
         self.described_ms: list[int] = []
         self.throttled = 0
         self.read_after_ms: dict[ShardRef, int] = {}
-        self.view = View(LANES)
+        self.checkpoint_state = CheckpointState(LANES)
         self._rng = random.Random(1)
         self._made_ms: dict[ShardRef, int] = {}
         self._unread: set[ShardRef] = set()
@@ -83,15 +84,15 @@ class Scale:
             Lane(
                 number,
                 "worker",
-                self.view,
+                self.checkpoint_state,
                 LaneOptions(page_bytes=1),
-                incarnations=itertools.count(1),
+                epochs=itertools.count(1),
                 jitter=self._rng.random,
             )
             for number in range(LANES)
         ]
         self._host = Host("worker", self.schedule, lambda _host, _step: 0)
-        self._loop: ListerLoop | None = None
+        self._loop: EnumeratorLoop | None = None
 
     # What the test does
 
@@ -121,7 +122,7 @@ class Scale:
         return stream.arn
 
     def open_shards(self, table: str | None = None) -> list[tuple[str, str]]:
-        """Give the tables and names of the open shards, of one table or of all."""
+        """Return the tables and names of the open shards, of one table or of all."""
         return [
             (name, shard.shard_id)
             for name in ([table] if table else self._tables)
@@ -144,7 +145,7 @@ class Scale:
     def start(self) -> None:
         """Let the worker take its lanes."""
         for lane in self._lanes:
-            self._handle(lane, ViewChanged())
+            self._handle(lane, CheckpointStateChanged())
 
     def pass_s(self, seconds: float) -> None:
         self.schedule.run_until(self.schedule.now_ms + int(seconds * 1000))
@@ -158,7 +159,7 @@ class Scale:
         return self._unread
 
     def most_described_in_a_second(self) -> int:
-        """Give the most DescribeStream calls in any second."""
+        """Return the most DescribeStream calls in any second."""
         first = most = 0
         for last, at_ms in enumerate(self.described_ms):
             while self.described_ms[first] <= at_ms - 1_000:
@@ -166,15 +167,15 @@ class Scale:
             most = max(most, last - first + 1)
         return most
 
-    # The lister's engine (runtime.lister.Engine)
+    # The enumerator's engine (worker.enumerator.Engine)
 
-    def ask(self, question: Callable[[View], _T]) -> Future[_T]:
+    def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
         answer: SimulatedFuture[_T] = SimulatedFuture()
-        self._later(1, lambda: answer.set_result(question(self.view)))
+        self._later(1, lambda: answer.set_result(question(self.checkpoint_state)))
         return answer
 
-    def publish(self, incarnation: int, writes: tuple[Write, ...]) -> None:
-        self._later(0, lambda: self._handle(self._lanes[LISTER_LANE], PublishLineage(incarnation, writes)))
+    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
+        self._later(0, lambda: self._handle(self._lanes[ENUMERATOR_LANE], PublishLineage(epoch, writes)))
 
     def now_ms(self) -> int:
         return self.schedule.now_ms
@@ -187,16 +188,16 @@ class Scale:
     def _handle(self, lane: Lane, event: Event) -> None:
         for command in lane.handle(event, self.now_ms()):
             match command:
-                case OpenProducer(incarnation):
-                    self._later(COMMIT_MS, partial(self._handle, lane, ProducerOpened(incarnation)))
+                case OpenProducer(epoch):
+                    self._later(COMMIT_MS, partial(self._handle, lane, ProducerOpened(epoch)))
                 case Commit():
                     self._later(COMMIT_MS, partial(self._committed, lane, command))
                 case Read():
                     self._later(CALL_MS, partial(self._read, lane, command))
                 case _:
                     pass
-        if lane.is_lister and self._loop is None:
-            self._list(lane.incarnation)
+        if lane.is_enumerator and self._loop is None:
+            self._list(lane.epoch)
         wake_ms = lane.wake_at_ms
         if wake_ms is not None and wake_ms < self._armed.get(lane.number, wake_ms + 1):
             self._armed[lane.number] = wake_ms
@@ -209,19 +210,23 @@ class Scale:
 
     def _committed(self, lane: Lane, commit: Commit) -> None:
         self._later(FOLLOW_MS, partial(self._followed, commit.transaction.writes))
-        self._handle(lane, Committed(commit.incarnation))
+        self._handle(lane, Committed(commit.epoch))
 
     def _followed(self, writes: tuple[Write, ...]) -> None:
-        version = self.view.version
+        version = self.checkpoint_state.version
         for write in writes:
-            self.view.apply(write.partition, write.key, write.record)
+            self.checkpoint_state.apply(write.partition, write.key, write.record)
             if isinstance(write.key, CheckpointKey) and isinstance(write.record, Checkpoint):
                 shard = ShardRef(write.key.stream_arn, write.key.shard_id)
-                if write.record.state == "ended" and self._loop is not None and not self.view.children_of(shard):
+                if (
+                    write.record.state == "ended"
+                    and self._loop is not None
+                    and not self.checkpoint_state.children_of(shard)
+                ):
                     self._loop.shard_ended(shard)
-        if self.view.version != version:
+        if self.checkpoint_state.version != version:
             for lane in self._lanes:
-                self._handle(lane, ViewChanged())
+                self._handle(lane, CheckpointStateChanged())
 
     def _read(self, lane: Lane, read: Read) -> None:
         shard = self._simulator.database.streams[read.shard.stream_arn].shards[read.shard.shard_id]
@@ -246,16 +251,16 @@ class Scale:
             last_created_ms=None,
             next_iterator=None if end else "iterator",
         )
-        self._handle(lane, PageRead(read.incarnation, read.ticket, page))
+        self._handle(lane, PageRead(read.epoch, read.ticket, page))
 
-    # The lister
+    # The enumerator
 
-    def _list(self, incarnation: int) -> None:
+    def _list(self, epoch: int) -> None:
         source = self._source()
-        loop = ListerLoop(
+        loop = EnumeratorLoop(
             self,
             source,
-            incarnation,
+            epoch,
             table_names=lambda: source.table_names(["*"]),
             wanted=lambda _table: True,
             start="TRIM_HORIZON",
@@ -267,8 +272,8 @@ class Scale:
         self._loop = loop
         self._host.run(partial(self._begin, loop))
 
-    def _begin(self, loop: ListerLoop) -> None:
-        Process(self._host, "lister", loop.run)
+    def _begin(self, loop: EnumeratorLoop) -> None:
+        Process(self._host, "enumerator", loop.run)
 
     def _source(self) -> DynamoDBStreams:
         session = SimpleNamespace(
@@ -300,7 +305,7 @@ def _prepare(_stream: TableStream) -> None:
 
 
 def percentiles(times_ms: Collection[int]) -> str:
-    """Tell how long something took, in seconds."""
+    """Return how long something took, in seconds."""
     ordered = sorted(times_ms)
     p50, p99 = (ordered[int(len(ordered) * part)] / 1000 for part in (0.5, 0.99))
     return f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {ordered[-1] / 1000:.1f} s"

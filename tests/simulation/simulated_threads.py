@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from simulation.simulated_time import Action, Host, Process
-from tailrace.runtime.threads import Pool
+from tailrace.worker.threads import Pool
 
 _T = TypeVar("_T")
 

@@ -67,10 +67,10 @@ class Source:
         self.tables: dict[str, str] = {}
         """Each table's stream."""
         self.on_trimmed: Callable[[list[Written]], None] = lambda _: None
-        self.is_mended = False
+        self.is_fixed = False
         """What could not be converted can be now."""
         self.reader = ModelReader(self, schedule, rng, faults)
-        self.lister = ModelLister(self, schedule, rng, faults)
+        self.enumerator = ModelEnumerator(self, schedule, rng, faults)
         self._schedule = schedule
         self._rng = rng
         self._faults = faults
@@ -237,14 +237,14 @@ class ModelReader:
         return start
 
     def _record(self, change: Written) -> SourceRecord:
-        if change.kind != "poison" or self._source.is_mended:
+        if change.kind != "poison" or self._source.is_fixed:
             return change.record
         record = change.record
         return SourceRecord(record.sequence, record.created_ms, record.raw, None, RecordError("it makes no sense"))
 
 
-class ModelLister:
-    """The tables and streams as listings show them (core.ports.Lister): late, with holes, now and then not at all."""
+class ModelEnumerator:
+    """The tables and streams as listings show them: late, with holes, now and then not at all."""
 
     def __init__(self, source: Source, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
         self._source = source

@@ -19,7 +19,7 @@ PROCESSES = 2
 
 ONCE_BROKEN: dict[int, str] = {
     38: "a checkpoint lost its sequence number at an accepted gap",
-    72: "the lister's loop ended when asking for children failed",
+    72: "the enumerator's loop ended when asking for children failed",
     155: "a shard that was found late had lost its head unseen",
     302: "a child of a shard that is not read had lost its head unseen",
     384: "a checkpoint said when it was committed, not when its page was read",
@@ -37,7 +37,7 @@ FOUND_BY: dict[str, int] = {
     "sequence_forgotten_at_an_accepted_gap": 306,
     "sequence_numbers_compared_as_text": 32,
     "shard_closed_when_its_end_was_read": 196,
-    "stale_incarnation_accepted": 224,
+    "stale_epoch_accepted": 224,
     "tombstone_too_early": 44,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
@@ -47,7 +47,7 @@ TOO_RARE_HERE: dict[str, str] = {
     "empty_page_taken_for_the_present_end": (
         "tests/unit/core/test_lane_gaps.py::test_an_acceptance_is_used_up_once_the_shard_goes_on"
     ),
-    "view_trusted_instead_of_own_commits": (
+    "checkpoint_state_trusted_instead_of_own_commits": (
         "tests/unit/core/test_lane_gaps.py::"
         "test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the_shard_goes_on"
     ),

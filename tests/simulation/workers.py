@@ -1,4 +1,4 @@
-"""The product's worker in simulated time: its engine, lane runners, lister and follower, with model clients."""
+"""The product's worker in simulated time: its engine, lane runners, enumerator and follower, with model clients."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from simulation.group import Group
 from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedPool, SimulatedQueue
 from simulation.simulated_time import Action, Host, Process, Schedule
 from simulation.source import Source
+from tailrace.convert.converter import Converter
 from tailrace.core.change import Change, Message
 from tailrace.core.checkpoint import DefinitionRecord, Start, Write
-from tailrace.core.lane import Lane, LaneOptions
+from tailrace.core.lane import Lane
 from tailrace.core.lane_messages import Command, Event, Notice, Transaction
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
@@ -34,20 +36,19 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.runtime import lane_runner, lister, worker
-from tailrace.runtime.clock import Clock
-from tailrace.runtime.converter import Converter
-from tailrace.runtime.lister import ListerLoop
-from tailrace.runtime.pipeline import lane_suffix
-from tailrace.runtime.threads import Pool
-from tailrace.runtime.worker import Worker
+from tailrace.wiring.pipeline import lane_suffix
+from tailrace.worker import enumerator, lane_runner, worker
+from tailrace.worker.clock import Clock
+from tailrace.worker.enumerator import EnumeratorLoop
+from tailrace.worker.threads import Pool
+from tailrace.worker.worker import Worker
 
 _T = TypeVar("_T")
 
 PIPELINE = "shop"
 CHECKPOINTS = f"{PIPELINE}.checkpoints"
 DEAD_LETTERS = f"{PIPELINE}.dead-letters"
-LISTER_INTERVAL_S = 3.0
+ENUMERATOR_INTERVAL_S = 3.0
 LOOK_MS = 500
 """Time between two polls of a consumer that has stopped: so that it costs few steps."""
 MOST_TICKS = 50
@@ -114,8 +115,8 @@ def simulated_runtime(schedule: Schedule) -> Iterator[None]:
             (lane_runner, "Pool", SimulatedPool),
             (worker, "Future", SimulatedFuture),
             (worker, "start_thread", lambda name, run: Process(_host(), name, run)),
-            (lister, "PUBLISH_POLL_S", 0.1),
-            (lister, "logger", _Log()),
+            (enumerator, "PUBLISH_POLL_S", 0.1),
+            (enumerator, "logger", _Log()),
             (worker, "logger", _Log()),
             (lane_producer, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
             (clients, "producer", lambda _, own: kafka().make_producer(own)),
@@ -237,10 +238,10 @@ class SimulatedParts:
         self._around = around
         self._tables = tables
 
-    def producer(self, lane: int, incarnation: int) -> LaneProducer:
+    def producer(self, lane: int, epoch: int) -> LaneProducer:
         return LaneProducer(
             f"{PIPELINE}.{lane_suffix(lane)}",
-            incarnation,
+            epoch,
             pipeline=PIPELINE,
             checkpoint_topic=CHECKPOINTS,
             dead_letters_topic=DEAD_LETTERS,
@@ -254,15 +255,15 @@ class SimulatedParts:
     def membership(self, *_: object) -> Membership:
         raise NotImplementedError("the model of the group calls the worker by itself")
 
-    def lister_loop(self, engine: Worker, incarnation: int) -> ListerLoop:
-        loop = ListerLoop(
+    def enumerator_loop(self, engine: Worker, epoch: int) -> EnumeratorLoop:
+        loop = EnumeratorLoop(
             engine,
-            self._around.source.lister,
-            incarnation,
+            self._around.source.enumerator,
+            epoch,
             table_names=lambda: self._tables,
             wanted=self._tables.__contains__,
             start=self._around.start,
-            interval_s=LISTER_INTERVAL_S,
+            interval_s=ENUMERATOR_INTERVAL_S,
             prepare_table=lambda _: None,
         )
         loop._stopped = SimulatedEvent()
@@ -384,8 +385,9 @@ class SimulatedWorker(Worker):
 
     def describe(self) -> str:
         lanes = [
-            f"{number} {lane.state} ({' '.join(f'{r.shard.shard_id[-2:]}={r.phase}' for r in lane.readings.values())})"
+            f"{number} {lane.state} ({' '.join(f'{shard.shard_id[-2:]}={each.phase}' for shard, each in shards)})"
             for number, lane in self._lanes.items()
+            for shards in (lane.shard_states.items(),)
         ]
         return f"{self.host.name}: {', '.join(lanes)}"
 
@@ -436,23 +438,23 @@ class SimulatedWorker(Worker):
         self._engine_inbox.name = type(event).__name__
         super()._tell(lane, event)
 
-    def publish(self, incarnation: int, writes: tuple[Write, ...]) -> None:
+    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
         rng = self._around.rng
         if rng.random() < self._around.faults.handed_over_late:
             self._engine_inbox.delay_ms = rng.randint(10, 8_000)
-        super().publish(incarnation, writes)
+        super().publish(epoch, writes)
         self._engine_inbox.delay_ms = 0
 
     def _handle(self, lane: Lane, event: Event) -> None:
-        state, phases = lane.state, {shard: reading.phase for shard, reading in lane.readings.items()}
+        state, phases = lane.state, {shard: shard_state.phase for shard, shard_state in lane.shard_states.items()}
         outer, self._commands = self._commands, []
         super()._handle(lane, event)
         commands, self._commands = self._commands, outer
         self._around.coverage.handled(state, event, lane.state)
-        for shard, reading in lane.readings.items():
+        for shard, shard_state in lane.shard_states.items():
             before = phases.get(shard)
-            if before is not reading.phase:
-                self._around.coverage.phase_changed(before, reading.phase)
+            if before is not shard_state.phase:
+                self._around.coverage.phase_changed(before, shard_state.phase)
         if self._around.tell is not None:
             self._around.tell(self.host.name, _told(lane, state, event, commands))
 

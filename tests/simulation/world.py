@@ -24,7 +24,7 @@ from simulation.workers import (
     simulated_runtime,
 )
 from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record
-from tailrace.core.lane import LaneOptions
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Backoff, Pacing
 
 LANE_COUNT = 3
@@ -50,7 +50,7 @@ class World:
         self._broker = Broker(lambda: schedule.now_ms, self._refuses)
         self._group = Group(schedule, rng, faults, LANE_COUNT)
         self.checker = Checker(self._source, checkpoint_topic=CHECKPOINTS, dead_letters_topic=DEAD_LETTERS)
-        self._is_mended = False
+        self._is_fixed = False
         self._is_settling = False
         self._versions = [1, 1]
         """What a worker that starts may write: now, and with the fault of a newer version."""
@@ -232,10 +232,10 @@ class World:
         return self._too_large(topic, message.value)
 
     def _too_large(self, topic: str, value: bytes | None) -> bool:
-        """Say whether a record is too large; a dead letter's kind is known by its value, too."""
+        """Return whether a record is too large; a dead letter's kind is known by its value, too."""
         words = (value or b"").split(b" ")
         is_letter = topic == DEAD_LETTERS
-        return not self._is_mended and words[-1] in ({b"colossal"} if is_letter else {b"huge", b"colossal"})
+        return not self._is_fixed and words[-1] in ({b"colossal"} if is_letter else {b"huge", b"colossal"})
 
     def _stable(self, partitions: set[Partition]) -> None:
         if any(topic == CHECKPOINTS for topic, _ in partitions):
@@ -255,7 +255,7 @@ class World:
 
     def _settle(self) -> None:
         """Let the faults stop, and everything be published."""
-        self._mend()
+        self._remedy()
         for second in range(SETTLE_S):
             if second % 5 == 0:
                 self._group.heal()
@@ -273,14 +273,14 @@ class World:
             require(each.state is not State.OPEN, f"a transaction of {each.transactional_id} never ended")
         check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
 
-    def _mend(self) -> None:
-        """End the faults, and do what an operator would: mend what stops shards, end workers that cannot go on."""
+    def _remedy(self) -> None:
+        """End the faults, and do what an operator would: fix what stops shards, end workers that cannot go on."""
         self._tell("world", "the faults stop")
         self.faults.stop()
         self._is_settling = True
         self._broker.refused_topics.clear()
         errors_fail = self._around.lane_options.errors_fail
-        self._is_mended = self._source.is_mended = errors_fail
+        self._is_fixed = self._source.is_fixed = errors_fail
         for worker in self._alive():
             if errors_fail or worker.version < self._versions[0] or worker.tables != self._around.patterns:
                 worker.stop()
@@ -301,12 +301,12 @@ def _options(*, errors_fail: bool, linger_ms: int) -> LaneOptions:
         batch_changes=4,
         linger_ms=linger_ms,
         buffer_bytes=5_000,
-        room_bytes=8_000,
+        memory_bytes=8_000,
         page_bytes=1_000,
         pacing=Pacing(min_ms=200, max_ms=1_500),
         errors_fail=errors_fail,
         read_backoff=Backoff(base_ms=200, max_ms=2_000),
-        retake_backoff=Backoff(base_ms=200, max_ms=3_000),
+        reclaim_backoff=Backoff(base_ms=200, max_ms=3_000),
         fenced_pause_ms=1_000,
         refused_backoff=Backoff(base_ms=2_000, max_ms=8_000),
         catch_up_timeout_ms=3_000,

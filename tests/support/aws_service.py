@@ -67,7 +67,7 @@ class Service:
 
 
 def refused(action: Callable[..., object], *arguments: Any, **options: Any) -> tuple[str, int]:
-    """Give the name and the HTTP status of the error that an action must meet."""
+    """Return the name and the HTTP status of the error that an action must meet."""
     with pytest.raises(ClientError) as caught:
         action(*arguments, **options)
     answer = caught.value.response

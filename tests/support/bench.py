@@ -18,10 +18,10 @@ from support.waiting import wait_for
 from support.worker_process import LoggedWorker
 from tailrace.config import load
 from tailrace.core.change import ViewType
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ShardRef, lane_of
-from tailrace.core.view import View
 from tailrace.kafka import membership
-from tailrace.kafka.checkpoint_topic import read_view
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.checker import Verdict, check
 from tailrace.local.committed import read_committed
 from tailrace.local.workload import TableSpec, Workload, connect
@@ -61,7 +61,10 @@ class Bench:
         self.kafka = {**kafka, "fetch.wait.max.ms": "20"}  # the end of a partition is told after so long
         self.dynamodb = connect(endpoint_url)
         views = view_types or ["NEW_AND_OLD_IMAGES"] * tables
-        specs = [TableSpec(unique(f"table{number}"), view_type=view) for number, view in enumerate(views)]
+        specs = [
+            TableSpec(unique(f"table{number}"), view_type=checkpoint_state)
+            for number, checkpoint_state in enumerate(views)
+        ]
         self.tables = [spec.name for spec in specs]
         self.workload = Workload(self.dynamodb, specs, seed=seed, items=items, rate=rate)
         self.workers: list[LoggedWorker] = []
@@ -98,7 +101,7 @@ class Bench:
         return f"{self.name}.dead-letters"
 
     def topic(self, table: str) -> str:
-        """Give the topic of a table."""
+        """Return the topic of a table."""
         return f"{self.name}.{table}"
 
     def write_file(self, **changed: Any) -> Path:
@@ -119,16 +122,16 @@ class Bench:
         return worker
 
     def running(self) -> list[LoggedWorker]:
-        """Give the workers that have not ended."""
+        """Return the workers that have not ended."""
         return [worker for worker in self.workers if worker.exit_code is None]
 
     def owners(self) -> dict[int, int]:
-        """Give the process id of each lane's owner, as the group has it."""
+        """Return the process id of each lane's owner, as the group has it."""
         owners = membership.describe(self.kafka, self.name).owners
         return {lane: int(owner.split(":")[1]) for lane, owner in owners.items()}
 
     def owner_of(self, table: str) -> LoggedWorker:
-        """Give the running worker that owns the lane of a table's present shard."""
+        """Return the running worker that owns the lane of a table's present shard."""
         lane = self.lane_of(table)
         owner: list[LoggedWorker] = []
 
@@ -151,26 +154,26 @@ class Bench:
         wait_for(f"{LANES} lanes shared by {workers} workers", shared)
 
     def lane_of(self, table: str) -> int:
-        """Give the lane of a table's only shard."""
+        """Return the lane of a table's only shard."""
         return lane_of(self.shard_of(table), LANES)
 
     def shard_of(self, table: str) -> ShardRef:
-        """Give the only shard of a table's present stream."""
+        """Return the only shard of a table's present stream."""
         wait_for(f"table {table} is known", lambda: bool(self._shards_of(table)))
         (shard,) = self._shards_of(table)
         return shard
 
-    def view(self) -> View:
+    def checkpoint_state(self) -> CheckpointState:
         """Read the checkpoint topic."""
-        return read_view(self.kafka, self.name, LANES)
+        return read_checkpoint_state(self.kafka, self.name, LANES)
 
     def _shards_of(self, table: str) -> list[ShardRef]:
-        return [shard for shard, record in self.view().shards.items() if record.table == table]
+        return [shard for shard, record in self.checkpoint_state().shards.items() if record.table == table]
 
     # What is published
 
     def end_offsets(self, topic: str) -> list[int]:
-        """Give the end offsets of a topic, uncommitted records and markers counted."""
+        """Return the end offsets of a topic, uncommitted records and markers counted."""
         consumer = Consumer({**client(self.kafka), "group.id": unique("reader")})
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
@@ -181,7 +184,7 @@ class Bench:
             consumer.close()
 
     def existing_topics(self) -> set[str]:
-        """Give the names of the broker's topics."""
+        """Return the names of the broker's topics."""
         return set(AdminClient(client(self.kafka)).list_topics(timeout=10).topics)
 
     def verdict(self) -> Verdict:

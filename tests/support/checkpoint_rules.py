@@ -6,7 +6,7 @@ from typing import Any
 
 
 def broken_step(name: str, before: dict[str, Any] | None, after: dict[str, Any], *, has_ended: bool) -> str | None:
-    """Say what is wrong with a shard's next checkpoint; None when it may follow."""
+    """Return what is wrong with a shard's next checkpoint; None when it may follow."""
     if has_ended:
         return f"{name} goes on after its end"
     if before is not None and int(before["sequence"] or 0) > int(after["sequence"] or 0):

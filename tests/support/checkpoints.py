@@ -1,4 +1,4 @@
-"""Records of the checkpoint topic, made short; a view of them, and a real topic that holds them."""
+"""Records of the checkpoint topic, made short; a checkpoint state of them, and a real topic that holds them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from tailrace.core.checkpoint import (
     encode_key,
     encode_record,
 )
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ShardRef, lane_of
-from tailrace.core.view import View
 from tailrace.kafka import checkpoint_topic, clients
 
 BORN_MS = 1_700_000_000_000
@@ -39,7 +39,7 @@ def shard(number: int, table: str = "orders") -> ShardRef:
 
 
 def lineage(shard: ShardRef, lanes: int, *, table: str = "orders", parents: tuple[ShardRef, ...] = ()) -> Write:
-    """The record with which the lister publishes a shard."""
+    """The record with which the enumerator publishes a shard."""
     record = ShardRecord(table=table, parents=parents, start="TRIM_HORIZON", seen_ms=BORN_MS, initial=False)
     return Write(lane_of(shard, lanes), ShardKey(*shard), record)
 
@@ -61,12 +61,12 @@ def birth(lanes: int) -> Write:
     return Write(0, PipelineKey(), PipelineRecord(lanes=lanes, created_ms=BORN_MS))
 
 
-def view_of(lanes: int, *writes: Write) -> View:
-    """A view that has seen these records."""
-    view = View(lanes)
+def view_of(lanes: int, *writes: Write) -> CheckpointState:
+    """A checkpoint state that has seen these records."""
+    checkpoint_state = CheckpointState(lanes)
     for write in writes:
-        view.apply(write.partition, write.key, write.record)
-    return view
+        checkpoint_state.apply(write.partition, write.key, write.record)
+    return checkpoint_state
 
 
 def write_topic(kafka: dict[str, str], pipeline: str, lanes: int, writes: Iterable[Write]) -> None:

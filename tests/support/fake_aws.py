@@ -1,4 +1,4 @@
-"""A stand-in for AWS's JSON services over real sockets: answers as scripted, keeps what it was asked."""
+"""A simulator for AWS's JSON services over real sockets: answers as scripted, keeps what it was asked."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _handler(fake: FakeAws) -> type[BaseHTTPRequestHandler]:
 
 
 def signature_of(asked: Asked, secret_key: str, *, host: str) -> tuple[str, str]:
-    """Give the signature that came with a request, and the one that AWS would compute (Signature Version 4).
+    """Return the signature that came with a request, and the one that AWS would compute (Signature Version 4).
 
     Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
     """

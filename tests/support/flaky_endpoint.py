@@ -39,7 +39,7 @@ class FlakyEndpoint:
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def draw(self, operation: str) -> Fault | None:
-        """Say what happens to a request. A hang comes once: it lasts until the client has had enough."""
+        """Return what happens to a request. A hang comes once: it lasts until the client has had enough."""
         with self._lock:
             if self._random.random() >= self.rate * len(FAULTS):
                 return None

@@ -9,19 +9,21 @@ from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
+    ClaimKey,
     GapAccepted,
+    ShardCondition,
     ShardKey,
     ShardRecord,
-    ShardState,
     Start,
     TableKey,
     TableRecord,
     TableState,
-    TakenKey,
     Write,
 )
-from tailrace.core.lane import Lane, LaneOptions, LaneState
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.lane import Lane, LaneState
 from tailrace.core.lane_messages import (
+    CheckpointStateChanged,
     CloseProducer,
     Command,
     Commit,
@@ -38,14 +40,13 @@ from tailrace.core.lane_messages import (
     Refusal,
     Released,
     Tick,
-    ViewChanged,
 )
+from tailrace.core.lane_options import LaneOptions
+from tailrace.core.memory_budget import MemoryBudget
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import GONE_AFTER_MS, Phase
-from tailrace.core.room import Room
 from tailrace.core.shard import ShardRef, lane_of
-from tailrace.core.view import View
+from tailrace.core.shard_state import GONE_AFTER_MS, Phase
 
 TABLE = "orders"
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000"
@@ -55,18 +56,18 @@ DAY_MS = 24 * 3_600_000
 
 
 def shards_of_lane(lane: int, stream: str = STREAM) -> Iterator[ShardRef]:
-    """Give names of shards that belong to `lane`."""
+    """Return names of shards that belong to `lane`."""
     names = (ShardRef(stream, f"shardId-{number:08d}") for number in itertools.count())
     return (shard for shard in names if lane_of(shard, LANE_COUNT) == lane)
 
 
 def outgoing(sequence: int | str, *, value: bytes | None = b"{}") -> Outgoing:
-    """Give a record for Kafka."""
+    """Return a record for Kafka."""
     return Outgoing("shop.orders", b"key", value, None, NOW_MS, str(sequence), b"raw")
 
 
 def page(shard: ShardRef, *sequences: int, end: bool = False, full: bool = False, stop: str | None = None) -> Page:
-    """Give a page with one record for each sequence number; `end`: the shard is read whole."""
+    """Return a page with one record for each sequence number; `end`: the shard is read whole."""
     return Page(
         shard=shard,
         table=TABLE,
@@ -85,19 +86,19 @@ def page(shard: ShardRef, *sequences: int, end: bool = False, full: bool = False
 def lineage(
     *parents: ShardRef, start: Start = "TRIM_HORIZON", initial: bool = False, seen_ms: int = NOW_MS, table: str = TABLE
 ) -> ShardRecord:
-    """Give what the lister publishes of a shard."""
+    """Return what the enumerator publishes of a shard."""
     return ShardRecord(table=table, parents=parents, start=start, seen_ms=seen_ms, initial=initial)
 
 
 def checkpoint(
-    state: ShardState = "open",
+    state: ShardCondition = "open",
     sequence: int | None = None,
     *,
     at_ms: int = NOW_MS,
     open_ms: int | None = None,
     table: str = TABLE,
 ) -> Checkpoint:
-    """Give a checkpoint."""
+    """Return a checkpoint."""
     return Checkpoint(
         table=table,
         state=state,
@@ -109,31 +110,31 @@ def checkpoint(
 
 
 class LaneUnderTest:
-    """A lane, its view, a clock that stands still, and the commands that wait for an answer."""
+    """A lane, its checkpoint state, a clock that stands still, and the commands that wait for an answer."""
 
     def __init__(
         self,
         number: int = 1,
         options: LaneOptions | None = None,
-        view: View | None = None,
-        room: Room | None = None,
+        checkpoint_state: CheckpointState | None = None,
+        budget: MemoryBudget | None = None,
     ) -> None:
         self.now_ms = NOW_MS
-        self.view = view or View(LANE_COUNT)
+        self.checkpoint_state = checkpoint_state or CheckpointState(LANE_COUNT)
         self.lane = Lane(
             number,
             "worker-1",
-            self.view,
+            self.checkpoint_state,
             options or LaneOptions(),
-            incarnations=itertools.count(1),
+            epochs=itertools.count(1),
             jitter=lambda: 0.0,
-            room=room,
+            budget=budget,
         )
         self.reads: dict[ShardRef, Read] = {}
         self.commit: Commit | None = None
         self.notices: list[Notice] = []
         self.unseen: list[Write] = []
-        """Committed records that the view does not show yet."""
+        """Committed records that the checkpoint state does not show yet."""
 
     # Telling
 
@@ -156,8 +157,8 @@ class LaneUnderTest:
         return commands
 
     def _is_waited_for(self, read: Read) -> bool:
-        reading = self.lane.readings.get(read.shard)
-        return reading is not None and reading.phase is Phase.READING and reading.ticket == read.ticket
+        shard_state = self.lane.shard_states.get(read.shard)
+        return shard_state is not None and shard_state.phase is Phase.READING and shard_state.ticket == read.ticket
 
     def wait(self, milliseconds: int) -> list[Command]:
         """Let time pass; the lane hears of it only if it asked to."""
@@ -173,46 +174,46 @@ class LaneUnderTest:
     # The world around
 
     def publish(self, shard: ShardRef, record: ShardRecord | Checkpoint | None, *, lane: int | None = None) -> None:
-        """Let the view show the lineage or the checkpoint of a shard (None: its lineage's tombstone)."""
+        """Let the checkpoint state show the lineage or the checkpoint of a shard (None: its lineage's tombstone)."""
         key = CheckpointKey(*shard) if isinstance(record, Checkpoint) else ShardKey(*shard)
-        self.view.apply(lane_of(shard, LANE_COUNT) if lane is None else lane, key, record)
-        self.handle(ViewChanged())
+        self.checkpoint_state.apply(lane_of(shard, LANE_COUNT) if lane is None else lane, key, record)
+        self.handle(CheckpointStateChanged())
 
     def accept(self, *gaps: tuple[ShardRef, Checkpoint]) -> None:
         """Let the operator accept gaps."""
         named = tuple((shard, gap.at_ms) for shard, gap in gaps)
-        self.view.apply(0, AcceptKey(TABLE), GapAccepted(shards=named, stream_arn=None, at_ms=self.now_ms))
-        self.handle(ViewChanged())
+        self.checkpoint_state.apply(0, AcceptKey(TABLE), GapAccepted(shards=named, stream_arn=None, at_ms=self.now_ms))
+        self.handle(CheckpointStateChanged())
 
     def leave_out(self, is_left_out: bool, /) -> None:
         """Let the file leave the table out, or name it again."""
         state: TableState = "left out" if is_left_out else "streaming"
         record = TableRecord(stream_arn=STREAM, view_type="NEW_IMAGE", state=state, at_ms=self.now_ms)
-        self.view.apply(0, TableKey(TABLE), record)
-        self.handle(ViewChanged())
+        self.checkpoint_state.apply(0, TableKey(TABLE), record)
+        self.handle(CheckpointStateChanged())
 
     def open(self) -> None:
-        self.handle(ProducerOpened(self.lane.incarnation))
+        self.handle(ProducerOpened(self.lane.epoch))
 
     def committed(self, *, seen: bool = True) -> Commit:
-        """Let the transaction under way succeed; with `seen` the view shows it at once."""
+        """Let the transaction under way succeed; with `seen` the checkpoint state shows it at once."""
         commit, self.commit = self.commit, None
         assert commit is not None, "nothing is being committed"
-        self.handle(Committed(commit.incarnation))
+        self.handle(Committed(commit.epoch))
         self.unseen += commit.transaction.writes
         if seen:
             self.see()
         return commit
 
     def see(self) -> None:
-        """Let the view show all that is committed."""
+        """Let the checkpoint state show all that is committed."""
         writes, self.unseen = self.unseen, []
         for write in writes:
-            self.view.apply(write.partition, write.key, write.record)
-        self.handle(ViewChanged())
+            self.checkpoint_state.apply(write.partition, write.key, write.record)
+        self.handle(CheckpointStateChanged())
 
     def lose(self, *refusals: Refusal, fenced: bool = False) -> None:
-        self.handle(ProducerLost(self.lane.incarnation, fenced, "test", refusals))
+        self.handle(ProducerLost(self.lane.epoch, fenced, "test", refusals))
 
     def take(self) -> None:
         """Go from the present state to ACTIVE."""
@@ -227,11 +228,11 @@ class LaneUnderTest:
     def read(self, shard: ShardRef, answer: Page) -> None:
         """Answer the read of `shard` that is under way."""
         read = self.reads.pop(shard)
-        self.handle(PageRead(read.incarnation, read.ticket, answer))
+        self.handle(PageRead(read.epoch, read.ticket, answer))
 
     def fail(self, shard: ShardRef, failure: ReadFailure) -> None:
         read = self.reads.pop(shard)
-        self.handle(ReadFailed(read.incarnation, read.ticket, shard, failure, failure))
+        self.handle(ReadFailed(read.epoch, read.ticket, shard, failure, failure))
 
     def deny(self, shard: ShardRef) -> None:
         """Answer every read of a shard with GONE until that is believed."""
@@ -250,14 +251,14 @@ class LaneUnderTest:
         return self.commit is not None
 
     def phase(self, shard: ShardRef) -> Phase:
-        return self.lane.readings[shard].phase
+        return self.lane.shard_states[shard].phase
 
     def told(self, kind: NoticeKind) -> list[Notice]:
         return [notice for notice in self.notices if notice.kind is kind]
 
 
 def checkpoints_in(commit: Commit) -> dict[ShardRef, Checkpoint | None]:
-    """Give the checkpoints that a transaction writes; None is a tombstone."""
+    """Return the checkpoints that a transaction writes; None is a tombstone."""
     found: dict[ShardRef, Checkpoint | None] = {}
     for write in commit.transaction.writes:
         if isinstance(write.key, CheckpointKey):
@@ -267,9 +268,9 @@ def checkpoints_in(commit: Commit) -> dict[ShardRef, Checkpoint | None]:
 
 
 def sequences_in(commit: Commit) -> list[int]:
-    """Give the sequence numbers of the records that a transaction publishes, in order."""
+    """Return the sequence numbers of the records that a transaction publishes, in order."""
     return [int(record.sequence) for each in commit.transaction.pages for record in each.records]
 
 
-def is_taken_record(write: Write) -> bool:
-    return isinstance(write.key, TakenKey)
+def is_claim(write: Write) -> bool:
+    return isinstance(write.key, ClaimKey)

@@ -11,12 +11,12 @@ from support.names import unique
 
 
 def is_held_back(properties: Mapping[str, str], topic: str) -> bool:
-    """Tell whether an open transaction keeps `read_committed` readers of a topic from its end."""
+    """Return whether an open transaction keeps `read_committed` readers of a topic from its end."""
     return ends(properties, topic, "read_committed") != ends(properties, topic, "read_uncommitted")
 
 
 def ends(properties: Mapping[str, str], topic: str, isolation: str) -> list[int]:
-    """Give the offset up to which readers of an isolation level may read each partition."""
+    """Return the offset up to which readers of an isolation level may read each partition."""
     settings = {**client(dict(properties)), "group.id": unique("reader"), "isolation.level": isolation}
     consumer = Consumer(settings)
     try:

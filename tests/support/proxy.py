@@ -115,7 +115,7 @@ class KafkaProxy:
             self._losses.clear()
 
     def connections(self, *api_keys: int) -> list[Connection]:
-        """Give the present connections that have carried one of these requests; without any, all."""
+        """Return the present connections that have carried one of these requests; without any, all."""
         with self._lock:
             found = [each for each in self._connections if not api_keys or each.api_keys & set(api_keys)]
         return sorted(found, key=lambda each: each.number)

@@ -12,10 +12,10 @@ from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.topic_reader import TopicReader
-from tailrace.runtime.pipeline import make_converter, prepare_topics, table_topics
-from tailrace.runtime.transformations import Transformations
 from tailrace.sources.stream_arn import parse
 from tailrace.sources.stream_record import decode_page
+from tailrace.wiring.pipeline import make_converter, prepare_topics, table_topics
+from tailrace.wiring.transformations import Transformations
 
 
 def publish(pipeline: Pipeline, shard: ShardRef, body: bytes) -> None:

@@ -72,7 +72,7 @@ class RandomPages:
         self._oddity = oddity
 
     def page(self, records: int) -> bytes:
-        """Give the body of an answer of GetRecords."""
+        """Return the body of an answer of GetRecords."""
         style = self._random.choice(["compact", "spaced", "ascii", "wild"])
         answer = Pairs([("Records", [self.record(number) for number in range(records)])])
         if self._random.random() < 0.9:
@@ -84,7 +84,7 @@ class RandomPages:
         return self._json(answer, style).encode("utf-8", "surrogatepass")
 
     def mutated(self, body: bytes) -> bytes:
-        """Give the body with a few bytes changed, left out, put in or moved."""
+        """Return the body with a few bytes changed, left out, put in or moved."""
         mutant = bytearray(body)
         for _ in range(self._random.choice([1, 1, 1, 2, 5])):
             at = self._random.randrange(len(mutant) + 1)
@@ -109,17 +109,17 @@ class RandomPages:
         return bytes(mutant)
 
     def record(self, number: int) -> Pairs:
-        """Give one record."""
+        """Return one record."""
         rnd = self._random
         name = rnd.choice(["INSERT", "MODIFY", "MODIFY", "REMOVE"])
-        view = rnd.choice(["NEW_AND_OLD_IMAGES"] * 3 + ["NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"])
+        checkpoint_state = rnd.choice(["NEW_AND_OLD_IMAGES"] * 3 + ["NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"])
         keys = Pairs((key, self._key()) for key in rnd.sample(["id", "sort", "Z"], rnd.choice([1, 1, 2])))
         body = Pairs([("ApproximateCreationDateTime", self._created()), ("Keys", keys)])
-        if name != "REMOVE" and view in {"NEW_AND_OLD_IMAGES", "NEW_IMAGE"}:
+        if name != "REMOVE" and checkpoint_state in {"NEW_AND_OLD_IMAGES", "NEW_IMAGE"}:
             body.append(("NewImage", self._item(keys)))
-        if name != "INSERT" and view in {"NEW_AND_OLD_IMAGES", "OLD_IMAGE"}:
+        if name != "INSERT" and checkpoint_state in {"NEW_AND_OLD_IMAGES", "OLD_IMAGE"}:
             body.append(("OldImage", self._item(keys)))
-        body += [("SequenceNumber", f"{10**20 + number}"), ("SizeBytes", 59), ("StreamViewType", view)]
+        body += [("SequenceNumber", f"{10**20 + number}"), ("SizeBytes", 59), ("StreamViewType", checkpoint_state)]
         record = Pairs([("eventID", f"{rnd.getrandbits(128):032x}"), ("eventName", name), ("eventVersion", "1.1")])
         record += [("eventSource", "aws:dynamodb"), ("awsRegion", "eu-west-1"), ("dynamodb", body)]
         if name == "REMOVE" and rnd.random() < 0.4:

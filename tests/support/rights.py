@@ -23,12 +23,12 @@ def right(
     operation: AclOperation = AclOperation.ALL,
     permission: AclPermissionType = AclPermissionType.ALLOW,
 ) -> AclBinding:
-    """Give the right to do something with everything whose name begins with `name`; with DENY its ban."""
+    """Return the right to do something with everything whose name begins with `name`; with DENY its ban."""
     return AclBinding(kind, name, ResourcePatternType.PREFIXED, "User:worker", "*", operation, permission)
 
 
 def ban(kind: ResourceType, name: str, operation: AclOperation) -> AclBinding:
-    """Give the ban, which is stronger than any right."""
+    """Return the ban, which is stronger than any right."""
     return right(kind, name, operation, AclPermissionType.DENY)
 
 

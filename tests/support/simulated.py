@@ -1,4 +1,4 @@
-"""Talking to the stand-in without a socket, with a clock that the test moves."""
+"""Talking to the simulator without a socket, with a clock that the test moves."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class LoggedWorker:
         return self._process.poll()
 
     def logged(self, event: str, **fields: object) -> list[dict[str, Any]]:
-        """Give the log lines of an event that carry these fields."""
+        """Return the log lines of an event that carry these fields."""
         return [
             line
             for line in list(self._log)
@@ -61,28 +61,28 @@ class LoggedWorker:
             raise AssertionError(f"{error}; worker {self.pid} says {self.tail()}") from None
 
     def logged_by(self, logger: str) -> list[dict[str, Any]]:
-        """Give the log lines of one logger."""
+        """Return the log lines of one logger."""
         return [line for line in list(self._log) if line["logger"] == logger]
 
     def was_fenced(self) -> bool:
-        """Tell whether the broker refused something of it because another has its lane."""
+        """Return whether the broker refused something of it because another has its lane."""
         return any("fenced" in str(line).lower() for line in list(self._log))
 
     def troubles(self) -> list[str]:
-        """Give the log lines that tell of a defect: tracebacks."""
+        """Return the log lines that tell of a defect: tracebacks."""
         return [str(line) for line in self._log if "exception" in line or "defect" in line["event"]] + self.lines
 
     def tail(self) -> str:
-        """Give the end of the log, to be shown when a test fails."""
+        """Return the end of the log, to be shown when a test fails."""
         ended = [] if self.exit_code is None else [f"ended with {self.exit_code}"]
         return " | ".join([json.dumps(line) for line in self._log[-8:]] + self.lines[-5:] + ended)
 
     def unready(self) -> str:
-        """Give what `/readyz` says is not ready; nothing when it is."""
+        """Return what `/readyz` says is not ready; nothing when it is."""
         return self._fault("/readyz")
 
     def unhealthy(self) -> str:
-        """Give what `/healthz` says is not healthy; nothing when it is."""
+        """Return what `/healthz` says is not healthy; nothing when it is."""
         return self._fault("/healthz")
 
     @property
@@ -104,7 +104,7 @@ class LoggedWorker:
             connection.close()
 
     def metric(self, name: str, **labels: str) -> float:
-        """Give the sum of a metric's samples that carry these labels."""
+        """Return the sum of a metric's samples that carry these labels."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         return sum(

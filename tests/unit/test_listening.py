@@ -32,7 +32,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("command", "mend"),
+    ("command", "remedy"),
     [
         ("local up --kafka-port PORT", "choose another port with --kafka-port"),
         ("local up --dynamodb-port PORT", "choose another port with --dynamodb-port"),
@@ -41,7 +41,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
 )
 def test_a_port_in_use_is_refused_with_who_uses_it(
     command: str,
-    mend: str,
+    remedy: str,
     *,
     port: int,
     tmp_path: Path,
@@ -54,7 +54,7 @@ def test_a_port_in_use_is_refused_with_who_uses_it(
     assert time.monotonic() - began_s < WITHIN_S
     assert (code, out) == (3, "")
     who = f"{Path('/proc/self/comm').read_text().strip()} (process {os.getpid()})"
-    assert err == f"error: port {port} is in use by {who}; stop it, or {mend}\n"
+    assert err == f"error: port {port} is in use by {who}; stop it, or {remedy}\n"
 
 
 def test_a_metrics_port_in_use_is_refused_before_a_worker_reaches_for_anything(port: int, tmp_path: Path) -> None:

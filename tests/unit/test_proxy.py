@@ -1,4 +1,4 @@
-"""The fault proxy by itself, before a stand-in for a broker that answers every request with its correlation id."""
+"""The fault proxy by itself, before a simulator for a broker that answers every request with its correlation id."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def accept_gap(
     """
     import msgspec
 
-    from tailrace.runtime import accept_gap as runtime
+    from tailrace.operations import accept_gap as runtime
 
     loaded = load_existing(file, name, bootstrap)
     pipeline = loaded.pipeline

@@ -91,12 +91,12 @@ def demo(
 
 
 def exit_code(result: DemoResult) -> int:
-    """Give the exit code of a demo: 0 only if every promise was kept."""
+    """Return the exit code of a demo: 0 only if every promise was kept."""
     return 0 if result.good else EXIT_BAD
 
 
 def summary(result: DemoResult) -> dict[str, Any]:
-    """Give what `--json` prints."""
+    """Return what `--json` prints."""
     verdict = result.verdict
     return {
         "good": result.good,
@@ -118,7 +118,7 @@ def summary(result: DemoResult) -> dict[str, Any]:
 
 
 def how_to_play(result: DemoResult) -> str:
-    """Tell what can be done with a demo that is left up."""
+    """Return what can be done with a demo that is left up."""
     from tailrace.local.dynamodb import CREDENTIALS
 
     exports = [f"export {name}={value}" for name, value in CREDENTIALS.items()]
@@ -150,7 +150,7 @@ def _begin_to_end() -> None:
 
 
 def _stay_up(told: str, *, err: bool) -> None:
-    """Tell how to play until Ctrl-C, which ends it well as soon as anything is told."""
+    """Return how to play until Ctrl-C, which ends it well as soon as anything is told."""
     with contextlib.suppress(KeyboardInterrupt):
         typer.echo(told, err=err)
         while True:

@@ -18,7 +18,7 @@ from rich.text import Text
 from tailrace.local.demo import DemoResult
 from tailrace.local.demo_view import LATEST_MAX, DemoView, Times
 from tailrace.local.fleet import WorkerState
-from tailrace.runtime.record_view import RecordView, view
+from tailrace.operations.record_view import RecordView, view
 
 _LINE_EVERY_S = 3.0
 _PLAIN_WIDTH = 110
@@ -220,6 +220,6 @@ def _latest(view: DemoView, rows: int) -> Table:
 
 
 def _change(message: Message) -> tuple[str, str, str, str]:
-    """Give op, table, key and item of a record."""
+    """Return op, table, key and item of a record."""
     record: RecordView = view(message.key(), message.value(), {}, null_is_delete=False)
     return record.op, record.table or "", record.key, record.item

@@ -18,7 +18,7 @@ from tailrace.cli import (
     package,
     plan,
     redrive,
-    relane,
+    rescale,
     run,
     schema,
     simulate,
@@ -69,7 +69,8 @@ app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(redrive.redrive)
 app.command()(accept_gap.accept_gap)
-app.command()(relane.relane)
+app.command()(rescale.rescale)
+app.command("relane", hidden=True, help="Rescale: the earlier name of the command.")(rescale.rescale)
 app.command()(switch.switch)
 app.command()(version.version)
 app.add_typer(package.app, name="package")

@@ -13,7 +13,7 @@ from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 from tailrace.cli.progress import show_progress
 
 if TYPE_CHECKING:
-    from tailrace.runtime.plan import Plan, TablePlan, TopicPlan
+    from tailrace.operations.plan import Plan, TablePlan, TopicPlan
 
 
 def plan(
@@ -32,8 +32,8 @@ def plan(
     """
     import msgspec
 
-    from tailrace.runtime.pipeline import make_source
-    from tailrace.runtime.plan import make_plan, refuse
+    from tailrace.operations.plan import make_plan, refuse
+    from tailrace.wiring.pipeline import make_source
 
     loaded = load(file, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):

@@ -16,7 +16,7 @@ from tailrace.cli.progress import show_progress
 if TYPE_CHECKING:
     from tailrace.config import Pipeline
     from tailrace.core.redrive import Selection
-    from tailrace.runtime.republisher import Report
+    from tailrace.operations.republisher import Report
     from tailrace.sources.failure_messages import FailureMessages
 
 EXIT_NOT_ALL = 1
@@ -141,8 +141,8 @@ def _redrive(
     dry_run: bool,
     skip_superseded: bool,
 ) -> Report:
-    from tailrace.runtime.redrive import redrive
-    from tailrace.runtime.redrive_batches import redrive_batches
+    from tailrace.operations.redrive import redrive
+    from tailrace.operations.redrive_batches import redrive_batches
 
     try:
         if messages is None:

@@ -15,8 +15,8 @@ from tailrace.errors import FileError
 
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
-    from tailrace.runtime.pipeline import PipelineParts
-    from tailrace.runtime.worker import Worker
+    from tailrace.wiring.pipeline import PipelineParts
+    from tailrace.worker.worker import Worker
 
 
 class LogLevel(StrEnum):
@@ -59,7 +59,7 @@ def run(
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
     from tailrace.listening import require_free
-    from tailrace.runtime.memory import share_arenas
+    from tailrace.worker.memory import share_arenas
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
@@ -70,13 +70,13 @@ def run(
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
         parts = _parts(loaded, log_level, accept_changes=accept_changes)
 
-    from tailrace.runtime.definition import define
-    from tailrace.runtime.health import HealthServer
-    from tailrace.runtime.logs import log
-    from tailrace.runtime.metrics import Metrics
-    from tailrace.runtime.worker import Worker
-    from tailrace.runtime.worker_watch import WorkerWatch
+    from tailrace.logs import log
+    from tailrace.operations.definition import define
     from tailrace.sources.stream_arn import table_of
+    from tailrace.worker.health import HealthServer
+    from tailrace.worker.metrics import Metrics
+    from tailrace.worker.worker import Worker
+    from tailrace.worker.worker_watch import WorkerWatch
 
     log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
@@ -118,14 +118,14 @@ def _loaded(
 
 def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool) -> PipelineParts:
     """Look whether the pipeline can run. Raises WorldError."""
-    from tailrace.runtime import logs
-    from tailrace.runtime.pipeline import PipelineParts
-    from tailrace.runtime.plan import make_plan, refuse, warnings
+    from tailrace import logs
+    from tailrace.operations.plan import make_plan, refuse, warnings
+    from tailrace.wiring.pipeline import PipelineParts
 
     logs.configure(log_level, edge.redact)
     with loaded.telling("source"):
         parts = PipelineParts(loaded.pipeline)
-    plan = make_plan(loaded, parts.lister, details=False, accept_changes=accept_changes)
+    plan = make_plan(loaded, parts.enumerator, details=False, accept_changes=accept_changes)
     refuse(plan)
     for warning in warnings(plan):
         logs.log.warning(warning)

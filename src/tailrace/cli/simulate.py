@@ -1,4 +1,4 @@
-"""`tailrace simulate`: a stand-in for DynamoDB and its streams, to test consumers with."""
+"""`tailrace simulate`: a simulator for DynamoDB and its streams, to test consumers with."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Run a stand-in for DynamoDB, or a Lambda function.
+    """Run a simulator for DynamoDB, or a Lambda function.
 
     Without a command it is DynamoDB, with splits and faults. Every AWS client talks to it, with any credentials.
     It has streams, and keeps everything in memory.

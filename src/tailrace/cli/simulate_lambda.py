@@ -212,7 +212,7 @@ def _counted(records: int) -> str:
 
 
 def _outcome(outcome: Outcome) -> str:
-    """Say how an invocation ended."""
+    """Return how an invocation ended."""
     from tailrace.testing.event_source import Answered, Errored, NotInvoked
 
     match outcome:

@@ -18,7 +18,7 @@ from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
 
 if TYPE_CHECKING:
-    from tailrace.runtime.status import ShardStatus, Status, TableStatus
+    from tailrace.operations.status import ShardStatus, Status, TableStatus
 
 WATCH_S = 2.0
 _COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "stopped": "red", "paused": "yellow"}
@@ -50,7 +50,7 @@ def status(
     """
     import msgspec
 
-    from tailrace.runtime.status import read_status
+    from tailrace.operations.status import read_status
 
     loaded = load_existing(file, name, bootstrap)
 
@@ -128,8 +128,8 @@ def _table_lines(table: TableStatus) -> Iterator[str]:
     for shard in table.shards:
         if shard.state in {"gap", "failed"}:
             yield f"  ! {shard.shard}: {shard.detail}"
-    if table.mend:
-        yield f"  ! {table.mend}"
+    if table.remedy:
+        yield f"  ! {table.remedy}"
     if table.shards:
         rows = [
             ("SHARD", "STATE", "LAG", "LAST CHANGE", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),

@@ -45,9 +45,9 @@ def switch(
     """
     import msgspec
 
-    from tailrace.runtime import switch as runtime
-    from tailrace.runtime.definition import define
-    from tailrace.runtime.worker import new_owner
+    from tailrace.kafka.owner import new_owner
+    from tailrace.operations import switch as runtime
+    from tailrace.operations.definition import define
 
     pipeline = load(file).pipeline
     with ended_by_signals(EXIT_INTERRUPTED):

@@ -24,7 +24,7 @@ from tailrace.errors import FileError
 if TYPE_CHECKING:
     from confluent_kafka import Message
 
-    from tailrace.runtime.record_view import RecordView
+    from tailrace.operations.record_view import RecordView
 
 _OPS = {"c": {"c", "upsert"}, "u": {"u", "upsert"}, "d": {"d"}, "r": {"r"}}
 _COLOURS = {"c": 32, "u": 33, "upsert": 33, "d": 31, "r": 34, "dead-letter": 35, "redriven": 35, "tombstone": 2, "?": 2}
@@ -100,8 +100,8 @@ class _Target:
 
 
 def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
-    from tailrace.runtime import existing
-    from tailrace.runtime.tail import require_topic, tables_by_topic
+    from tailrace.operations import existing
+    from tailrace.operations.tail import require_topic, tables_by_topic
 
     if bootstrap is not None:
         kafka = {"bootstrap.servers": bootstrap}
@@ -124,8 +124,8 @@ def _run(
     *,
     stopping: list[int],
 ) -> None:
-    from tailrace.runtime.record_view import header_texts, view
-    from tailrace.runtime.tail import follow
+    from tailrace.operations.record_view import header_texts, view
+    from tailrace.operations.tail import follow
 
     enveloped: set[str] = set()
     shown = 0
@@ -197,7 +197,7 @@ def _object(text: str | None) -> dict[str, Any] | None:
 
 def _json_line(message: Message, _record: RecordView, _table: str) -> str:
     """Write a record whole; key and value as the JSON that they hold, digit for digit, else as text."""
-    from tailrace.runtime.record_view import header_texts, one_line_json
+    from tailrace.operations.record_view import header_texts, one_line_json
 
     return one_line_json(
         {
@@ -213,7 +213,7 @@ def _json_line(message: Message, _record: RecordView, _table: str) -> str:
 
 
 def _clock(timestamp_ms: int) -> str:
-    """Give a record's time of day; the number itself when whoever wrote it meant no milliseconds."""
+    """Return a record's time of day; the number itself when whoever wrote it meant no milliseconds."""
     try:
         time = datetime.fromtimestamp(timestamp_ms / 1000).astimezone()
     except (ValueError, OverflowError, OSError):

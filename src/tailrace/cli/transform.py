@@ -16,7 +16,7 @@ from tailrace.errors import FileError
 
 if TYPE_CHECKING:
     from tailrace.core.page import Outgoing
-    from tailrace.runtime.sample import Tried
+    from tailrace.operations.sample import Tried
 
 EXIT_NOT_ALL = 1
 
@@ -48,7 +48,7 @@ def transform(
       tailrace transform pipeline.yaml --sample event.json
     """
     from tailrace.config.interpolate import UNREAD_SECRET
-    from tailrace.runtime.sample import try_sample
+    from tailrace.operations.sample import try_sample
 
     pipeline = load(file, with_functions=True, with_secrets=False).pipeline
     content, name = _content(sample)
@@ -71,7 +71,7 @@ def _content(sample: Path) -> tuple[bytes, str]:
 
 
 def _lines(tried: list[Tried]) -> Iterator[str]:
-    from tailrace.runtime.record_view import as_text, header_texts
+    from tailrace.operations.record_view import as_text, header_texts
 
     for one in tried:
         where = f"{one.table} {one.sequence}"
@@ -102,7 +102,7 @@ def _json(tried: list[Tried]) -> str:
 
 
 def _record(record: Outgoing) -> dict[str, Any]:
-    from tailrace.runtime.record_view import as_json, header_texts
+    from tailrace.operations.record_view import as_json, header_texts
 
     return {
         "topic": record.topic,

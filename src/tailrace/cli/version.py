@@ -22,7 +22,7 @@ def version(
     Example:
       tailrace version
     """
-    from tailrace.runtime.transcoder import choose
+    from tailrace.wiring.transcoder import choose
 
     transcoder = choose()
     if as_json:

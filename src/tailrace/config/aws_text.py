@@ -15,7 +15,7 @@ _BYTES_MAX = 1 << 20
 
 
 def secret(reference: str) -> str:
-    """Give a secret's text, or of `NAME#KEY` one value of the JSON object that it holds. Raises `InvalidError`.
+    """Return a secret's text, or of `NAME#KEY` one value of the JSON object that it holds. Raises `InvalidError`.
 
     Source: https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html
     """
@@ -35,7 +35,7 @@ def secret(reference: str) -> str:
 
 
 def parameter(name: str) -> str:
-    """Give a parameter of SSM, decrypted. Raises `InvalidError`.
+    """Return a parameter of SSM, decrypted. Raises `InvalidError`.
 
     Source: https://docs.aws.amazon.com/systems-manager/latest/APIReference/API_GetParameter.html
     """
@@ -45,7 +45,7 @@ def parameter(name: str) -> str:
 
 
 def s3_object(place: str) -> str:
-    """Give the text of the object at `BUCKET/KEY`. Raises `InvalidError`.
+    """Return the text of the object at `BUCKET/KEY`. Raises `InvalidError`.
 
     Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
     """

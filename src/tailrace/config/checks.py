@@ -16,7 +16,7 @@ from tailrace.kafka import topics as topic_names
 from tailrace.transform import functions
 
 Finding = tuple[Path, str, str]
-"""A path, what is wrong there, and how to mend it."""
+"""A path, what is wrong there, and how to fix it."""
 
 _BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$")
 _SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED)
@@ -35,7 +35,7 @@ def of_kafka(values: Mapping[str, object]) -> Iterator[Finding]:
         if fault.name in unread:
             continue
         path = ("kafka", fault.name) if fault.name else ("kafka",)
-        yield path, f"librdkafka refuses it: {fault.reason}", _mend(fault.reason)
+        yield path, f"librdkafka refuses it: {fault.reason}", _remedy(fault.reason)
 
 
 def _names(values: Mapping[str, object]) -> Iterator[Finding]:
@@ -45,8 +45,8 @@ def _names(values: Mapping[str, object]) -> Iterator[Finding]:
         elif name in properties.OWNED:
             yield ("kafka", name), f"cannot be set: {properties.OWNED[name]}", "leave it out"
         elif isinstance(value, Mapping | list):
-            mend = "write each property on a line of its own, e.g. `bootstrap.servers: localhost:9092`"
-            yield ("kafka", name), f"must be text, a number or true or false, not {kind_of(value)}", mend
+            remedy = "write each property on a line of its own, e.g. `bootstrap.servers: localhost:9092`"
+            yield ("kafka", name), f"must be text, a number or true or false, not {kind_of(value)}", remedy
         elif name not in _SETTABLE:
             known = nearest(name, _SETTABLE) or "see librdkafka's CONFIGURATION.md for those that there are"
             yield ("kafka", name), "is not a property that librdkafka knows", known
@@ -64,7 +64,7 @@ def _brokers(values: Mapping[str, object]) -> Iterator[Finding]:
         yield path, f"{quoted(brokers)} is not a list of brokers", "write `host:port`, several with commas between"
 
 
-def _mend(reason: str) -> str:
+def _remedy(reason: str) -> str:
     if "GSSAPI" in reason:
         return "set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
     if "location" in reason:
@@ -82,8 +82,8 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
     if batch.size_bytes > pipeline.buffer_bytes:
         yield ("batch", "bytes"), "is more than `buffer`, so no batch could fill", "raise `buffer` or lower it"
     if pipeline.function.parallelization_factor > 1 and pipeline.function.window_ms:
-        mend = "set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"
-        yield ("lambda", "parallelization_factor"), "is above 1 together with a window, which AWS refuses", mend
+        remedy = "set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"
+        yield ("lambda", "parallelization_factor"), "is above 1 together with a window, which AWS refuses", remedy
     yield from _tables(pipeline)
     yield from _topics(pipeline)
     yield from _steps(pipeline)
@@ -107,8 +107,8 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
         yield ("dead_letters",), "is the topic of the checkpoints", "give another name"
     tables = pipeline.source.tables
     if "{table}" not in pipeline.topic and (len(tables) > 1 or _is_pattern(tables[0])):
-        mend = "put `{table}` into it: items of different tables can have the same key"
-        yield ("topic",), "would put several tables into one topic", mend
+        remedy = "put `{table}` into it: items of different tables can have the same key"
+        yield ("topic",), "would put several tables into one topic", remedy
     known = {pipeline.checkpoints_topic, pipeline.dead_letters_topic}
     for index, table in enumerate(tables):
         if _is_pattern(table):
@@ -143,10 +143,10 @@ def _steps(pipeline: Pipeline) -> Iterator[Finding]:
             continue
         for template in step.route.templates:
             if "{table}" not in template and (len(names) > 1 or _is_pattern(names[0])):
-                mend = (
+                remedy = (
                     "put `{table}` into it, or give one table to the step: items of different tables can have one key"
                 )
-                yield ("transform", index, "route"), f"would put several tables into {quoted(template)}", mend
+                yield ("transform", index, "route"), f"would put several tables into {quoted(template)}", remedy
         for table in dict.fromkeys((*names, *(name for name in tables if not _is_pattern(name) and step.is_for(name)))):
             if table in routed:
                 wrong = f"is a second route for {quoted(table)}, after transform[{routed[table]}]"

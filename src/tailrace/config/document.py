@@ -103,7 +103,7 @@ def _parse(text: str, document: Document) -> None:
 
 
 def _text(path: FilePath, document: Document) -> str | None:
-    """Give the file's text, or note why there is none."""
+    """Return the file's text, or note why there is none."""
     try:
         with path.open("rb") as file:
             content = file.read(_BYTES_MAX + 1)
@@ -129,7 +129,7 @@ def _text(path: FilePath, document: Document) -> str | None:
 
 
 def _explain_syntax(error: yaml.YAMLError, text: str, document: Document) -> None:
-    """Say what is wrong with the YAML, without a word of the file: it may be a secret."""
+    """Return what is wrong with the YAML, without a word of the file: it may be a secret."""
     if isinstance(error, yaml.reader.ReaderError):
         document.lines[()] = text.count("\n", 0, error.position) + 1
         document.add((), "holds a control character", "is it a binary file? give the path of a pipeline file")
@@ -141,22 +141,22 @@ def _explain_syntax(error: yaml.YAMLError, text: str, document: Document) -> Non
         line = mark.line + 1 if mark else 1
     document.lines[()] = line
     lines = text.splitlines()
-    mend = "check the indentation, the colons and the quotes here"
+    remedy = "check the indentation, the colons and the quotes here"
     if "alias" in problem or "anchor" in problem:
-        problem, mend = "an unquoted value cannot begin with * or &", "put it in quotes"
+        problem, remedy = "an unquoted value cannot begin with * or &", "put it in quotes"
     elif "single document" in _context(error):
-        problem, mend = "there is a second document after `---`", "keep one pipeline in a file"
+        problem, remedy = "there is a second document after `---`", "keep one pipeline in a file"
     elif "found character" in problem and "cannot start" in problem:
-        mend = "put the value in quotes; indent with spaces, not with tabs"
+        remedy = "put the value in quotes; indent with spaces, not with tabs"
     elif "${" in "".join(lines[max(0, line - 2) : line]):
-        mend = "inside [ ] and { }, put `${…}` in quotes"
+        remedy = "inside [ ] and { }, put `${…}` in quotes"
     problem = re.sub(r"(but found|got) '<?([^'<>]{2,})>?'", r"\1 \2", problem)
     problem = re.sub(r" '[^']{2,}'", "", problem)
-    document.add((), f"is not valid YAML: {problem}", mend)
+    document.add((), f"is not valid YAML: {problem}", remedy)
 
 
 def _context(error: yaml.YAMLError) -> str:
-    """Give what PyYAML was doing when it met the error."""
+    """Return what PyYAML was doing when it met the error."""
     return getattr(error, "context", None) or ""
 
 
@@ -239,7 +239,7 @@ class _Builder:
 
 
 def typed(kind: str, text: str) -> Any:
-    """Give a scalar of YAML 1.2's core schema its value; text that is not of its kind stays text."""
+    """Return a scalar of YAML 1.2's core schema its value; text that is not of its kind stays text."""
     if not _SCALARS[kind].match(text):
         return text
     if kind == "null":
@@ -256,5 +256,5 @@ def _verbatim(kind: str, text: str) -> str | None:
 
 
 def _printable(text: str) -> bool:
-    """Tell whether text can be sent and shown: no NUL, no half of a surrogate pair."""
+    """Return whether text can be sent and shown: no NUL, no half of a surrogate pair."""
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

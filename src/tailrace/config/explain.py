@@ -26,7 +26,7 @@ _OF_A_KEY = "[key]"
 
 
 def explain(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
-    """Give for each error its path, what is wrong there, and how to mend it."""
+    """Return for each error its path, what is wrong there, and how to fix it."""
     for detail in error.errors(include_url=False):
         path = tuple(part for part in detail["loc"] if part != _OF_A_KEY)
         yield (path, *_sentence(detail["type"], path, detail["input"], detail.get("ctx", {})))
@@ -57,7 +57,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
             else ("is empty or too short", _example(path) or "give a longer one")
         )
     wanted = _WANTED[kind]
-    return f"must be {wanted}, not {_shown(value)}", _mend(wanted, value)
+    return f"must be {wanted}, not {_shown(value)}", _remedy(wanted, value)
 
 
 def _shown(value: Any) -> str:
@@ -67,7 +67,7 @@ def _shown(value: Any) -> str:
     return quoted(value) if isinstance(value, str | float) else kind_of(value)
 
 
-def _mend(wanted: str, value: Any) -> str:
+def _remedy(wanted: str, value: Any) -> str:
     if value is None:
         return "give a value, or leave the key out"
     if wanted == "text" and not isinstance(value, list | dict):
@@ -84,7 +84,7 @@ def _mend(wanted: str, value: Any) -> str:
 
 
 def _keys(path: Path) -> list[tuple[str, Any]]:
-    """Give the keys of the mapping at `path` with their fields."""
+    """Return the keys of the mapping at `path` with their fields."""
     model: type[BaseModel] = Pipeline
     for part in path:
         if isinstance(part, int):
@@ -109,7 +109,7 @@ def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:
 
 
 def _example(path: Path) -> str:
-    """Give the hint that shows a missing key with a value."""
+    """Return the hint that shows a missing key with a value."""
     examples: dict[Path, str] = {
         ("name",): "name: shop",
         ("kafka",): "kafka: {bootstrap.servers: localhost:9092}",

@@ -19,7 +19,7 @@ _TABLE_PATTERN = r"^[A-Za-z0-9_.*?-]{1,255}$"
 
 
 def topic_fault(topic: str) -> str:
-    """Tell why `topic` cannot be a topic's name, or nothing. Source: org.apache.kafka.common.internals.Topic."""
+    """Return why `topic` cannot be a topic's name, or nothing. Source: org.apache.kafka.common.internals.Topic."""
     if topic in {".", ".."} or not _TOPIC.match(topic):
         return f"a topic's name has 1 to {TOPIC_LENGTH_MAX} letters, digits, `.`, `_` and `-`"
     return ""
@@ -99,7 +99,7 @@ def _replication(value: Any) -> Any:
 
 
 def _untyped(value: Any) -> Any:
-    """Give text that came from `${…}` the value that it would have, had it been written in the file."""
+    """Return text that came from `${…}` the value that it would have, had it been written in the file."""
     if isinstance(value, Interpolated):
         for kind in ("bool", "int"):
             if (result := typed(kind, value)) is not value:
@@ -113,7 +113,7 @@ def as_tuple(value: Any) -> Any:
 
 
 def as_written(default: str | dict[str, Any]) -> Any:
-    """Give a default in the file's form; validation gives it the field's type."""
+    """Return a default in the file's form; validation gives it the field's type."""
     return default
 
 

@@ -55,7 +55,7 @@ def interpolate(text: str, folder: Path, look_up: LookUp) -> str:
 
 
 def look_up_without_secrets(kind: str, name: str, folder: Path) -> str:
-    """Give what a reference stands for, a stand-in for a secret: AWS is not asked. Raises `InvalidError`."""
+    """Return what a reference stands for, a simulator for a secret: AWS is not asked. Raises `InvalidError`."""
     if kind != "secret":
         return look_up(kind, name, folder)
     if not _SECRET_NAME.fullmatch(name):
@@ -66,7 +66,7 @@ def look_up_without_secrets(kind: str, name: str, folder: Path) -> str:
 
 
 def look_up(kind: str, name: str, folder: Path) -> str:
-    """Give what a reference stands for. Raises `InvalidError` when it is missing."""
+    """Return what a reference stands for. Raises `InvalidError` when it is missing."""
     match kind:
         case "env":
             return _variable(name)
@@ -93,8 +93,8 @@ def _content(name: str, path: Path) -> str:
             content = file.read(_FILE_BYTES_MAX + 1)
     except OSError as error:
         reason = (error.strerror or type(error).__name__).lower()
-        mend = f"it is looked for at {excerpt(str(path))}; put it there, or correct the path"
-        raise InvalidError(f"needs the file {shown}, which cannot be read: {reason}", mend) from None
+        remedy = f"it is looked for at {excerpt(str(path))}; put it there, or correct the path"
+        raise InvalidError(f"needs the file {shown}, which cannot be read: {reason}", remedy) from None
     except ValueError:
         raise InvalidError("needs a file whose path holds a NUL character", "correct the path") from None
     if len(content) > _FILE_BYTES_MAX:

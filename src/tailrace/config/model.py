@@ -72,7 +72,7 @@ class KafkaProperties(Mapping[str, str]):
         return f"KafkaProperties({self.shown()})"
 
     def shown(self) -> dict[str, str]:
-        """Give the properties with `***` for each secret."""
+        """Return the properties with `***` for each secret."""
         return {
             name: MASK if name in self._hidden else without_user_info(value) for name, value in self._values.items()
         }
@@ -192,7 +192,7 @@ class Source(Part):
         return tuple(each for each in self.tables if not set("*?") & set(each) and self.wants(each))
 
     def wants(self, table: str) -> bool:
-        """Tell whether `tables` matches `table` and `exclude` does not."""
+        """Return whether `tables` matches `table` and `exclude` does not."""
         return _matches(table, self.tables) and not _matches(table, self.exclude)
 
 
@@ -275,7 +275,7 @@ class Pipeline(Part):
         ge=1,
         le=1024,
         description="Slices of the work; no more workers than lanes have work. Once the pipeline has run, "
-        "`tailrace relane` can raise it, and nothing can lower it.",
+        "`tailrace rescale` can raise it, and nothing can lower it.",
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(
@@ -299,7 +299,7 @@ class Pipeline(Part):
         return self.dead_letters or f"{self.name}.dead-letters"
 
     def topic_of(self, table: str) -> str:
-        """Give the topic of a table's changes.
+        """Return the topic of a table's changes.
 
         Raises `InvalidError` when that would be no topic's name, or one of the pipeline's own topics: a pattern of
         `source.tables` may match any table.
@@ -307,7 +307,8 @@ class Pipeline(Part):
         return self.filled(self.topic, table)
 
     def topics_of(self, table: str) -> tuple[str, ...]:
-        """Give every topic that a table's changes may go to: its own, or those of its route. Raises `InvalidError`."""
+        """Return every topic that a table's changes may go to: its own, or those of its route. Raises
+        `InvalidError`."""
         own = self.topic_of(table)  # the dead letters of a table with a route name it too
         routes = [step.route for step in self.transform if step.route and step.is_for(table)]
         if not routes:
@@ -317,11 +318,11 @@ class Pipeline(Part):
         return tuple(dict.fromkeys(self.filled(template, table) for template in routes[0].templates))
 
     def is_routed(self, table: str) -> bool:
-        """Tell whether a table's changes have a route."""
+        """Return whether a table's changes have a route."""
         return any(step.route and step.is_for(table) for step in self.transform)
 
     def filled(self, template: str, table: str) -> str:
-        """Give the topic that a template stands for. Raises `InvalidError` as `topic_of` does."""
+        """Return the topic that a template stands for. Raises `InvalidError` as `topic_of` does."""
         topic = template.format(pipeline=self.name, table=table)
         if fault := topic_fault(topic):
             raise InvalidError(f"the topic of table {table} would be {quoted(topic)}", fault)
@@ -334,5 +335,5 @@ class Pipeline(Part):
         return topic
 
     def shown(self) -> dict[str, Any]:
-        """Give the pipeline as its file holds it, defaults filled in, with `***` for each secret."""
+        """Return the pipeline as its file holds it, defaults filled in, with `***` for each secret."""
         return self.model_dump(mode="json", by_alias=True)

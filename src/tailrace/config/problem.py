@@ -15,7 +15,7 @@ Path = tuple[str | int, ...]
 
 
 class InvalidError(ValueError):
-    """A value that a key cannot have: what is wrong, and how to mend it."""
+    """A value that a key cannot have: what is wrong, and how to fix it."""
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
@@ -54,7 +54,7 @@ def quoted(value: object) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Give the hint that names the nearest known word, or nothing when none is near."""
+    """Return the hint that names the nearest known word, or nothing when none is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {quoted(close[0])}?" if close else ""
 

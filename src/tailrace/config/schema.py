@@ -12,7 +12,7 @@ _RESTRICTED = ("integer", "boolean")
 
 
 def json_schema() -> dict[str, Any]:
-    """Give the schema, JSON Schema draft 2020-12. A value may be `${env:…}`, `${file:…}` or `${secret:…}`."""
+    """Return the schema, JSON Schema draft 2020-12. A value may be `${env:…}`, `${file:…}` or `${secret:…}`."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Tailrace pipeline",

@@ -30,7 +30,7 @@ def is_secret(key: str) -> bool:
 
 
 def is_credential(property_name: str) -> bool:
-    """Tell whether a Kafka property has to do with who one is: what it takes from elsewhere is then secret."""
+    """Return whether a Kafka property has to do with who one is: what it takes from elsewhere is then secret."""
     return is_secret(property_name) or bool(
         re.match(r"(sasl|ssl)[._]", property_name)
         and not re.search(r"mechanisms?$|location$|url$|method$|\.ms$|algorithm$|suites$|list$", property_name)
@@ -38,13 +38,13 @@ def is_credential(property_name: str) -> bool:
 
 
 def secrets_in(text: str) -> set[str]:
-    """Give the secrets inside a text that is none as a whole: what stands before the host of a URL."""
+    """Return the secrets inside a text that is none as a whole: what stands before the host of a URL."""
     found = {info for _, info in _USER_INFO.findall(text)}
     return found | {info.partition(":")[2] for info in found}
 
 
 def parts_of(secret: str) -> set[str]:
-    """Give what each setting of a secret like `principal=me password=…` is set to."""
+    """Return what each setting of a secret like `principal=me password=…` is set to."""
     return {part for part in _SETTING.findall(secret) if len(part) >= _SHORT}
 
 
@@ -70,7 +70,7 @@ class Secrets:
 
 
 def _spellings(value: str) -> set[str]:
-    """Give a secret as it may be met: as it is, escaped for JSON, Python or a URL, and each line of a long one."""
+    """Return a secret as it may be met: as it is, escaped for JSON, Python or a URL, and each line of a long one."""
     lines = [line.strip() for line in value.splitlines() if len(line.strip()) >= 2 * _SHORT]
     whole = [value, value.strip(), json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe="")]
     return {spelling for spelling in (*whole, *lines) if spelling}

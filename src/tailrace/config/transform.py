@@ -45,8 +45,8 @@ def _path(value: str) -> str:
     try:
         paths.parse(value)
     except ValueError as error:
-        mend = 'write names with dots between, [*] for every member of a list, "quotes" around a name with dots'
-        raise InvalidError(f"the path {quoted(value)} {error}", mend) from None
+        remedy = 'write names with dots between, [*] for every member of a list, "quotes" around a name with dots'
+        raise InvalidError(f"the path {quoted(value)} {error}", remedy) from None
     return value
 
 
@@ -158,7 +158,7 @@ class Step(Part):
         return next(name for name in ACTIONS if getattr(self, name) is not None)
 
     def is_for(self, table: str) -> bool:
-        """Tell whether the step is for a table."""
+        """Return whether the step is for a table."""
         return not self.tables or any(fnmatch.fnmatchcase(table, pattern) for pattern in self.tables)
 
     @model_validator(mode="after")

@@ -35,15 +35,15 @@ class Quantity:
 
     @property
     def pattern(self) -> str:
-        """Give the regular expression of the text."""
+        """Return the regular expression of the text."""
         return f"^[0-9]{{1,12}}({'|'.join(self.units)})$"
 
     def parse(self, value: object) -> int:
-        """Give the number of the smallest unit. Raises `InvalidError` with what to write."""
-        mend = f"write {self.what}, e.g. `{self.low}` or `{self.high}`"
+        """Return the number of the smallest unit. Raises `InvalidError` with what to write."""
+        remedy = f"write {self.what}, e.g. `{self.low}` or `{self.high}`"
         if not isinstance(value, str):
             wrong = "has no unit" if kind_of(value) == "a number" else f"must be {self.what}, not {kind_of(value)}"
-            raise InvalidError(wrong, mend)
+            raise InvalidError(wrong, remedy)
         if not re.match(self.pattern, value):
             raise InvalidError(f"must be {self.what}, not {quoted(value)}", f"its units are {', '.join(self.units)}")
         number = self._number(value)

@@ -53,5 +53,5 @@ class Format(Protocol):
     """Turns a change into a Kafka record. Pure; raises `RecordError` for a change that it cannot convert."""
 
     def encode(self, change: Change, now_ns: int) -> Message:
-        """Give the record of `change`; `now_ns` is the processing time, nanoseconds since the epoch."""
+        """Return the record of `change`; `now_ns` is the processing time, nanoseconds since the epoch."""
         ...

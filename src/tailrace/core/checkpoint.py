@@ -5,17 +5,17 @@ lane n must know of its own shards:
 
 | key | value | written by |
 |---|---|---|
-| `["shard", stream, shard]` | `ShardRecord`: lineage, where to start | the lister (lane 0's owner) |
+| `["shard", stream, shard]` | `ShardRecord`: lineage, where to start | the enumerator (lane 0's owner) |
 | `["checkpoint", stream, shard]` | `Checkpoint`: how far the shard is published | the lane's owner |
-| `["taken"]` | `Taken`: who fenced the lane last | the lane's owner |
-| `["lister"]` | `Taken`: the lister has read this partition up to here | the lister |
-| `["table", table]` in partition 0 | `TableRecord`: the table's stream and state | the lister |
-| `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the lister, `tailrace relane` |
-| `["pipeline"]` elsewhere | `PipelineRecord`: the lane was moved to so many lanes | `tailrace relane` |
+| `["taken"]` | `Claim`: who fenced the lane last | the lane's owner |
+| `["lister"]` | `Claim`: the enumerator has read this partition up to here | the enumerator |
+| `["table", table]` in partition 0 | `TableRecord`: the table's stream and state | the enumerator |
+| `["pipeline"]` in partition 0 | `PipelineRecord`: lanes, birth | the enumerator, `tailrace rescale` |
+| `["pipeline"]` elsewhere | `PipelineRecord`: the lane was moved to so many lanes | `tailrace rescale` |
 | `["accept", table]` in partition 0 | `GapAccepted` | `tailrace accept-gap` |
-| `["delivery", stream, shard]` | `Taken`: which sandbox of the Lambda function fenced the shard last | the function |
+| `["delivery", stream, shard]` | `Claim`: which sandbox of the Lambda function fenced the shard last | the function |
 | `["definition"]` in partition 0 | `DefinitionRecord`: what the pipeline is | a worker or function that starts |
-| `["definer"]` in partition 0 | `Taken`: who fenced the other definers last | the same |
+| `["definer"]` in partition 0 | `Claim`: who fenced the other definers last | the same |
 | `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
 
 Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
@@ -43,7 +43,7 @@ Milliseconds = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
 Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 """Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
 
-ShardState = Literal["open", "ended", "gap", "failed"]
+ShardCondition = Literal["open", "ended", "gap", "failed"]
 Method = Literal["worker", "lambda", "none"]
 """Who publishes: the workers, the Lambda function, or, in the midst of a switch, nobody."""
 TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]
@@ -64,7 +64,8 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     parents: tuple[ShardRef, ...]
     start: Start
     seen_ms: Milliseconds
-    """When the lister first saw it, or, if it was found late, since when it may have changes that nobody has read."""
+    """When the enumerator first saw it, or, if it was found late, since when it may have changes that nobody has
+    read."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
 
@@ -73,7 +74,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """How far a shard is published: all changes up to `sequence`, None when it began and had no change yet."""
 
     table: str
-    state: ShardState
+    state: ShardCondition
     sequence: SequenceNumber | None
     created_ms: Milliseconds | None
     """Creation time of the last published change."""
@@ -88,7 +89,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """The last page was full: there was more to read at once."""
 
 
-class Taken(Record, frozen=True, kw_only=True):
+class Claim(Record, frozen=True, kw_only=True):
     """A worker fenced the lane; `nonce` is unique to this taking."""
 
     owner: str
@@ -97,7 +98,7 @@ class Taken(Record, frozen=True, kw_only=True):
 
 
 class TableRecord(Record, frozen=True, kw_only=True):
-    """A table's stream and state, as the lister last found them."""
+    """A table's stream and state, as the enumerator last found them."""
 
     stream_arn: str | None
     view_type: ViewType | None
@@ -109,7 +110,7 @@ class TableRecord(Record, frozen=True, kw_only=True):
 
 
 class PipelineRecord(Record, frozen=True, kw_only=True):
-    """The pipeline's birth and its number of lanes; another number than the topic has: a relane is unfinished."""
+    """The pipeline's birth and its number of lanes; another number than the topic has: a rescale is unfinished."""
 
     lanes: Annotated[int, Meta(ge=1)]
     created_ms: Milliseconds
@@ -159,7 +160,7 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
 
 
 TopicRecord = (
-    ShardRecord | Checkpoint | Taken | TableRecord | PipelineRecord | GapAccepted | MethodRecord | DefinitionRecord
+    ShardRecord | Checkpoint | Claim | TableRecord | PipelineRecord | GapAccepted | MethodRecord | DefinitionRecord
 )
 
 
@@ -177,12 +178,12 @@ class CheckpointKey(msgspec.Struct, frozen=True, array_like=True, tag="checkpoin
     shard_id: str
 
 
-class TakenKey(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
-    """Key of a lane's `Taken`."""
+class ClaimKey(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+    """Key of a lane's `Claim`."""
 
 
-class ListerKey(msgspec.Struct, frozen=True, array_like=True, tag="lister"):
-    """Key of the lister's `Taken`."""
+class EnumeratorKey(msgspec.Struct, frozen=True, array_like=True, tag="lister"):
+    """Key of the enumerator's `Claim`."""
 
 
 class TableKey(msgspec.Struct, frozen=True, array_like=True, tag="table"):
@@ -201,8 +202,8 @@ class AcceptKey(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
     table: str
 
 
-class DeliveryKey(msgspec.Struct, frozen=True, array_like=True, tag="delivery"):
-    """Key of a shard's `Taken`: the Lambda function takes shards, not lanes."""
+class ShardClaimKey(msgspec.Struct, frozen=True, array_like=True, tag="delivery"):
+    """Key of a shard's `Claim`: the Lambda function takes shards, not lanes."""
 
     stream_arn: str
     shard_id: str
@@ -217,18 +218,18 @@ class DefinitionKey(msgspec.Struct, frozen=True, array_like=True, tag="definitio
 
 
 class DefinerKey(msgspec.Struct, frozen=True, array_like=True, tag="definer"):
-    """Key of the `Taken` of whoever records a definition."""
+    """Key of the `Claim` of whoever records a definition."""
 
 
 TopicKey = (
     ShardKey
     | CheckpointKey
-    | TakenKey
-    | ListerKey
+    | ClaimKey
+    | EnumeratorKey
     | TableKey
     | PipelineKey
     | AcceptKey
-    | DeliveryKey
+    | ShardClaimKey
     | MethodKey
     | DefinitionKey
     | DefinerKey
@@ -243,15 +244,15 @@ _HINT_VALUE = f"{_HINT}the last good value of the same key again behind this one
 _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     ShardKey: ShardRecord,
     CheckpointKey: Checkpoint,
-    TakenKey: Taken,
-    ListerKey: Taken,
+    ClaimKey: Claim,
+    EnumeratorKey: Claim,
     TableKey: TableRecord,
     PipelineKey: PipelineRecord,
     AcceptKey: GapAccepted,
-    DeliveryKey: Taken,
+    ShardClaimKey: Claim,
     MethodKey: MethodRecord,
     DefinitionKey: DefinitionRecord,
-    DefinerKey: Taken,
+    DefinerKey: Claim,
 }
 
 
@@ -277,12 +278,12 @@ _value_decoders = {key: msgspec.json.Decoder(value) for key, value in _VALUE_TYP
 
 
 def encode_key(key: TopicKey) -> bytes:
-    """Give the key's bytes."""
+    """Return the key's bytes."""
     return _encoder.encode(key)
 
 
 def encode_record(record: TopicRecord | None) -> bytes | None:
-    """Give the value's bytes; None stays a tombstone."""
+    """Return the value's bytes; None stays a tombstone."""
     return None if record is None else _encoder.encode(record)
 
 

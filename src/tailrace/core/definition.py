@@ -14,7 +14,7 @@ from typing import Literal
 import msgspec
 
 from tailrace.core.checkpoint import DefinitionRecord, TableState
-from tailrace.core.view import View
+from tailrace.core.checkpoint_state import CheckpointState
 
 _RUNNING: frozenset[TableState] = frozenset({"streaming", "gap", "failed"})
 """Not `off` and `missing`: taking such a table out of the file is what an operator is advised to do."""
@@ -42,7 +42,7 @@ class Conflict(msgspec.Struct, frozen=True):
 
 
 def wants(definition: DefinitionRecord, table: str) -> bool:
-    """Tell whether a definition names a table."""
+    """Return whether a definition names a table."""
     return _matches(table, definition.tables) and not _matches(table, definition.exclude)
 
 
@@ -53,19 +53,21 @@ def topics_of(definition: DefinitionRecord, table: str) -> tuple[str, ...]:
     return tuple(sorted(template.replace("{table}", table) for template in templates))
 
 
-def conflicts(view: View, definition: DefinitionRecord) -> tuple[Conflict, ...]:
+def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -> tuple[Conflict, ...]:
     """Return what `definition`, recorded now, would do to the tables that run.
 
-    A table runs when the view shows it so, or when the recorded definition names it and nobody has listed it yet: so
-    two files that start at the same moment do not both count as the first.
+    A table runs when the checkpoint state shows it so, or when the recorded definition names it and nobody has listed
+    it yet: so two files that start at the same moment do not both count as the first.
     """
-    recorded = view.definition
-    running = {table for table, record in view.tables.items() if record.state in _RUNNING}
+    recorded = checkpoint_state.definition
+    running = {table for table, record in checkpoint_state.tables.items() if record.state in _RUNNING}
     found = []
     if recorded is not None:
-        running |= {table for table in recorded.tables if not _is_pattern(table) and table not in view.tables}
+        running |= {
+            table for table in recorded.tables if not _is_pattern(table) and table not in checkpoint_state.tables
+        }
         running = {table for table in running if wants(recorded, table)}
-        left_out = (table for table, record in view.tables.items() if record.state == "left out")
+        left_out = (table for table, record in checkpoint_state.tables.items() if record.state == "left out")
         found = [
             Conflict(table, "resumed") for table in left_out if wants(definition, table) and not wants(recorded, table)
         ]
@@ -79,13 +81,15 @@ def conflicts(view: View, definition: DefinitionRecord) -> tuple[Conflict, ...]:
     return tuple(sorted(found, key=lambda conflict: conflict.table))
 
 
-def overruled_by(view: View, recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[Conflict, ...]:
+def overruled_by(
+    checkpoint_state: CheckpointState, recorded: DefinitionRecord, mine: DefinitionRecord
+) -> tuple[Conflict, ...]:
     """Return what a definition that was recorded after `mine` does otherwise: whoever works by `mine` must stop.
 
     What it only adds is none, as long as `mine` would send its changes to the same topics.
     """
     found = []
-    for table in sorted(view.tables.keys() | {each for each in mine.tables if not _is_pattern(each)}):
+    for table in sorted(checkpoint_state.tables.keys() | {each for each in mine.tables if not _is_pattern(each)}):
         before, after = topics_of(mine, table), topics_of(recorded, table)
         if wants(mine, table) and not wants(recorded, table):
             found.append(Conflict(table, "stopped", before))

@@ -1,8 +1,8 @@
-"""What the lister makes of a listing: which shards to publish, which to take back, which to ask about first.
+"""What the enumerator makes of a listing: which shards to publish, which to take back, which to ask about first.
 
 Listings are eventually consistent: they may miss shards, and show a child whose parent they miss. So a shard is
 published only when each of its parents is known, listed, or surely gone: the source itself was asked
-(`Lister.exists`). What is published is therefore true, and the lanes need no second guess.
+(`Enumerator.exists`). What is published is therefore true, and the lanes need no second guess.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import msgspec
 from tailrace.core import definition
 from tailrace.core.checkpoint import (
     CheckpointKey,
-    DeliveryKey,
+    ShardClaimKey,
     ShardKey,
     ShardRecord,
     Start,
@@ -24,10 +24,10 @@ from tailrace.core.checkpoint import (
     TableState,
     Write,
 )
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import StreamListing, TableStream
-from tailrace.core.reading import RETENTION_MS
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
-from tailrace.core.view import View
+from tailrace.core.shard_state import RETENTION_MS
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -38,7 +38,7 @@ class Reconciliation(msgspec.Struct, frozen=True):
 
 
 def reconcile(
-    view: View,
+    checkpoint_state: CheckpointState,
     table: str,
     listing: StreamListing,
     *,
@@ -55,15 +55,15 @@ def reconcile(
     then they begin where that ended. `gone`: shards that the source denies (`exists` is false).
     """
     listed = {ShardRef(listing.stream_arn, shard.shard_id): shard for shard in listing.shards}
-    known = view.shards_of_stream(listing.stream_arn)
+    known = checkpoint_state.shards_of_stream(listing.stream_arn)
     initial = not known
-    carried_over = _unfinished_elsewhere(view, table, listing.stream_arn) if initial else ()
+    carried_over = _unfinished_elsewhere(checkpoint_state, table, listing.stream_arn) if initial else ()
     with_children = {ShardRef(listing.stream_arn, parent) for shard in listing.shards for parent in shard.parent_ids}
     held_back, unknown = _hold_back(listed, known, gone)
     if initial and held_back:
         # `start` and `initial` are right for all the shards of a first listing or for none.
         return Reconciliation((), frozenset(unknown))
-    delivered = {shard for shard in listed if shard in view.checkpoints} if initial else set()
+    delivered = {shard for shard in listed if shard in checkpoint_state.checkpoints} if initial else set()
     passed = _ancestors(listed, delivered)
     writes = []
     for shard, entry in listed.items():
@@ -80,25 +80,25 @@ def reconcile(
             table=table,
             parents=tuple(waits_for) or carried_over,
             start=begins,
-            seen_ms=now_ms if initial else _unread_since_ms(view, waits_for, known, now_ms),
+            seen_ms=now_ms if initial else _unread_since_ms(checkpoint_state, waits_for, known, now_ms),
             initial=initial,
         )
-        writes.append(Write(lane_of(shard, view.lane_count), ShardKey(*shard), record))
+        writes.append(Write(lane_of(shard, checkpoint_state.lane_count), ShardKey(*shard), record))
     if whole:
         waited_for = {
             ShardRef(listing.stream_arn, parent)
             for shard, entry in listed.items()
-            if shard not in view.checkpoints
+            if shard not in checkpoint_state.checkpoints
             for parent in entry.parent_ids
         }
         absent = {
             shard
             for shard in known - listed.keys() - waited_for
-            if _is_done(view, shard, current=current, now_ms=now_ms)
+            if _is_done(checkpoint_state, shard, current=current, now_ms=now_ms)
         }
         unknown |= absent - set(gone)
         for shard in sorted(absent & set(gone)):
-            lane = lane_of(shard, view.lane_count)
+            lane = lane_of(shard, checkpoint_state.lane_count)
             # In this order: a shard without a checkpoint would be read from its head.
             writes += [Write(lane, ShardKey(*shard), None), Write(lane, CheckpointKey(*shard), None)]
     return Reconciliation(tuple(writes), frozenset(unknown))
@@ -143,67 +143,94 @@ def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) ->
     return passed - delivered
 
 
-def _is_done(view: View, shard: ShardRef, *, current: bool, now_ms: int) -> bool:
-    """Tell whether nothing needs the shard any more: it ended, its children have begun, it is older than a day.
+def _is_done(checkpoint_state: CheckpointState, shard: ShardRef, *, current: bool, now_ms: int) -> bool:
+    """Return whether nothing needs the shard any more: it ended, its children have begun, it is older than a day.
 
     A shard of the present stream that ended must have children: none known means that they are not listed yet.
     """
-    children = view.children_of(shard)
+    children = checkpoint_state.children_of(shard)
     return (
-        view.ended(shard)
-        and now_ms - view.shards[shard].seen_ms > RETENTION_MS
+        checkpoint_state.ended(shard)
+        and now_ms - checkpoint_state.shards[shard].seen_ms > RETENTION_MS
         and (bool(children) or not current)
-        and all(child in view.checkpoints for child in children)
+        and all(child in checkpoint_state.checkpoints for child in children)
     )
 
 
-def _unread_since_ms(view: View, parents: list[ShardRef], known: set[ShardRef], now_ms: int) -> int:
-    """Say since when a shard that was not in the first listing may have changes that nobody has read.
+def _unread_since_ms(
+    checkpoint_state: CheckpointState, parents: list[ShardRef], known: set[ShardRef], now_ms: int
+) -> int:
+    """Return since when a shard that was not in the first listing may have changes that nobody has read.
 
     A child has them since its parents were open. One whose parents nobody knows any more descends from any of the known
     shards, and was overlooked since that one was open.
     """
     if not parents:
-        return min([now_ms, *(min(view.shards[shard].seen_ms, _ended_ms(view, shard, now_ms)) for shard in known)])
-    return min(now_ms, *(_ended_ms(view, parent, now_ms) for parent in parents))
+        return min(
+            [
+                now_ms,
+                *(
+                    min(checkpoint_state.shards[shard].seen_ms, _ended_ms(checkpoint_state, shard, now_ms))
+                    for shard in known
+                ),
+            ]
+        )
+    return min(now_ms, *(_ended_ms(checkpoint_state, parent, now_ms) for parent in parents))
 
 
-def _ended_ms(view: View, shard: ShardRef, now_ms: int) -> int:
-    """Say when a shard ended, or earlier; `now_ms` when its end is not committed: its lane looks again once it is."""
-    if view.ended(shard):
-        return view.closed_after_ms(shard)
-    record = view.shards.get(shard)
+def _ended_ms(checkpoint_state: CheckpointState, shard: ShardRef, now_ms: int) -> int:
+    """Return when a shard ended, or earlier; `now_ms` when its end is not committed: its lane looks again once it
+    is."""
+    if checkpoint_state.ended(shard):
+        return checkpoint_state.closed_after_ms(shard)
+    record = checkpoint_state.shards.get(shard)
     return record.seen_ms if record is not None and record.start == "END" else now_ms
 
 
-def _unfinished_elsewhere(view: View, table: str, stream_arn: str) -> tuple[ShardRef, ...]:
-    """Give the unfinished shards of the table's earlier streams: item order needs them first."""
-    earlier = view.streams_of(table) - {stream_arn}
+def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream_arn: str) -> tuple[ShardRef, ...]:
+    """Return the unfinished shards of the table's earlier streams: item order needs them first."""
+    earlier = checkpoint_state.streams_of(table) - {stream_arn}
     return tuple(
-        sorted(shard for stream in earlier for shard in view.shards_of_stream(stream) if not view.ended(shard))
+        sorted(
+            shard
+            for stream in earlier
+            for shard in checkpoint_state.shards_of_stream(stream)
+            if not checkpoint_state.ended(shard)
+        )
     )
 
 
-def forget_outdated(view: View, now_ms: int) -> tuple[Write, ...]:
-    """Give tombstones for what Lambda left of shards that their streams have long forgotten: no listing shows them."""
+def forget_outdated(checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
+    """Return tombstones for what Lambda left of shards that their streams have long forgotten: no listing shows
+    them."""
     before_ms = now_ms - 2 * RETENTION_MS
     checkpoints = (
-        shard for shard, each in view.checkpoints.items() if shard not in view.shards and each.at_ms < before_ms
+        shard
+        for shard, each in checkpoint_state.checkpoints.items()
+        if shard not in checkpoint_state.shards and each.at_ms < before_ms
     )
-    deliveries = (shard for shard, taken in view.deliveries.items() if taken.at_ms < before_ms)
+    shard_claims = (shard for shard, claim in checkpoint_state.shard_claims.items() if claim.at_ms < before_ms)
     return (
-        *(Write(lane_of(shard, view.lane_count), CheckpointKey(*shard), None) for shard in sorted(checkpoints)),
-        *(Write(lane_of(shard, view.lane_count), DeliveryKey(*shard), None) for shard in sorted(deliveries)),
+        *(
+            Write(lane_of(shard, checkpoint_state.lane_count), CheckpointKey(*shard), None)
+            for shard in sorted(checkpoints)
+        ),
+        *(
+            Write(lane_of(shard, checkpoint_state.lane_count), ShardClaimKey(*shard), None)
+            for shard in sorted(shard_claims)
+        ),
     )
 
 
-def reconcile_table(view: View, found: TableStream | None, table: str, now_ms: int) -> TableRecord:
-    """Say how a table stands, given its description (None: there is no such table).
+def reconcile_table(
+    checkpoint_state: CheckpointState, found: TableStream | None, table: str, now_ms: int
+) -> TableRecord:
+    """Return how a table stands, given its description (None: there is no such table).
 
     Another stream than before means that changes between the two may be lost: a gap, until the operator accepts it.
     The old stream is read to its end meanwhile.
     """
-    before = view.tables.get(table)
+    before = checkpoint_state.tables.get(table)
     streamed = before.stream_arn if before is not None else None
     if found is None:
         return _table("missing", streamed, None, now_ms, detail="there is no such table")
@@ -211,22 +238,22 @@ def reconcile_table(view: View, found: TableStream | None, table: str, now_ms: i
         return _table("off", streamed, None, now_ms, detail="its stream is switched off")
     if streamed is None or streamed == found.stream_arn:
         return _table("streaming", found.stream_arn, found, now_ms)
-    accepted = view.accepted.get(table)
+    accepted = checkpoint_state.accepted.get(table)
     if accepted is not None and accepted.stream_arn == found.stream_arn:
         return _table("streaming", found.stream_arn, found, now_ms)
     detail = "its stream was switched off and on, or the table made anew: changes between are lost"
     return _table("gap", streamed, found, now_ms, detail=detail)
 
 
-def leave_out(view: View, wanted: Callable[[str], bool], now_ms: int) -> tuple[Write, ...]:
+def leave_out(checkpoint_state: CheckpointState, wanted: Callable[[str], bool], now_ms: int) -> tuple[Write, ...]:
     """Return the records that stop the tables which the pipeline file no longer wants.
 
     A table that the recorded definition names goes on: the file of a worker that started later names it.
     """
-    recorded = view.definition
+    recorded = checkpoint_state.definition
     return tuple(
         Write(0, TableKey(table), msgspec.structs.replace(record, state="left out", at_ms=now_ms, detail=None))
-        for table, record in view.tables.items()
+        for table, record in checkpoint_state.tables.items()
         if record.state != "left out"
         and not wanted(table)
         and not (recorded is not None and definition.wants(recorded, table))
@@ -246,9 +273,9 @@ def _table(
     )
 
 
-def table_write(view: View, table: str, record: TableRecord) -> tuple[Write, ...]:
-    """Give the record to write, if it says anything new."""
-    before = view.tables.get(table)
+def table_write(checkpoint_state: CheckpointState, table: str, record: TableRecord) -> tuple[Write, ...]:
+    """Return the record to write, if it says anything new."""
+    before = checkpoint_state.tables.get(table)
     if before is not None and msgspec.structs.replace(before, at_ms=record.at_ms) == record:
         return ()
     return (Write(0, TableKey(table), record),)

@@ -1,6 +1,6 @@
 """What a lane is told (events) and what it asks for (commands). Both are plain data.
 
-Everything that belongs to one taking of the lane carries its `incarnation`: an answer from an earlier one is ignored.
+Everything that belongs to one taking of the lane carries its `epoch`: an answer from an earlier one is ignored.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ class Tick(Event, frozen=True):
     """Time passed: sent at the lane's `wake_at_ms`."""
 
 
-class ViewChanged(Event, frozen=True):
-    """The view took in records that may change what the lane does."""
+class CheckpointStateChanged(Event, frozen=True):
+    """The checkpoint state took in records that may change what the lane does."""
 
 
 class ProducerOpened(Event, frozen=True):
     """`OpenProducer` succeeded: whoever had the lane is fenced, what it left open is ended."""
 
-    incarnation: int
+    epoch: int
 
 
 class Committed(Event, frozen=True):
     """The last transaction is committed."""
 
-    incarnation: int
+    epoch: int
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -59,12 +59,12 @@ class ProducerLost(Event, frozen=True):
     answers nobody waits for.
     """
 
-    incarnation: int
+    epoch: int
     fenced: bool
     reason: str
     refusals: tuple[Refusal, ...] = ()
     denied: bool = False
-    """The broker refuses the lane itself, and will until somebody mends what `reason` names."""
+    """The broker refuses the lane itself, and will until somebody fixes what `reason` names."""
     learned: bool = False
     """The next producer will send in smaller batches: there is no reason to wait before it is made."""
 
@@ -72,7 +72,7 @@ class ProducerLost(Event, frozen=True):
 class PageRead(Event, frozen=True):
     """A read gave a page. `ticket` is the read's: the answer to a read that was given up is ignored."""
 
-    incarnation: int
+    epoch: int
     ticket: int
     page: Page
 
@@ -80,7 +80,7 @@ class PageRead(Event, frozen=True):
 class ReadFailed(Event, frozen=True):
     """A read gave none."""
 
-    incarnation: int
+    epoch: int
     ticket: int
     shard: ShardRef
     failure: ReadFailure
@@ -88,9 +88,9 @@ class ReadFailed(Event, frozen=True):
 
 
 class PublishLineage(Event, frozen=True):
-    """The lister's records for the checkpoint topic (lane 0 only)."""
+    """The enumerator's records for the checkpoint topic (lane 0 only)."""
 
-    incarnation: int
+    epoch: int
     writes: tuple[Write, ...]
 
 
@@ -101,7 +101,7 @@ class Command(msgspec.Struct, frozen=True):
 class OpenProducer(Command, frozen=True):
     """Make the lane's transactional producer and `init_transactions` it. Answer: ProducerOpened or ProducerLost."""
 
-    incarnation: int
+    epoch: int
 
 
 class Transaction(msgspec.Struct, frozen=True):
@@ -119,20 +119,20 @@ class Transaction(msgspec.Struct, frozen=True):
 class Commit(Command, frozen=True):
     """Begin, produce and commit. Answer: Committed or ProducerLost."""
 
-    incarnation: int
+    epoch: int
     transaction: Transaction
 
 
 class CloseProducer(Command, frozen=True):
     """Close the producer, whatever its state, and never use it again. No answer."""
 
-    incarnation: int
+    epoch: int
 
 
 class Read(Command, frozen=True):
     """Read one page. Answer: PageRead or ReadFailed."""
 
-    incarnation: int
+    epoch: int
     ticket: int
     shard: ShardRef
     position: Position

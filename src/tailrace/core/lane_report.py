@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane import Lane, LaneState
-from tailrace.core.reading import Phase
 from tailrace.core.shard import ShardRef
-from tailrace.core.view import View
+from tailrace.core.shard_state import Phase
 
 NOT_TAKEN = "not taken"
 """The phase of a shard whose lane the worker was given and has not taken yet, or has lost."""
@@ -47,20 +47,23 @@ class LaneReport(msgspec.Struct, frozen=True):
         return LaneReport(self.lane, LOST, 0, tuple(shards))
 
 
-def report(lane: Lane, view: View) -> LaneReport:
-    """Describe a lane. Without its producer it knows of its shards what the view shows."""
+def report(lane: Lane, checkpoint_state: CheckpointState) -> LaneReport:
+    """Describe a lane. Without its producer it knows of its shards what the checkpoint state shows."""
     if lane.state is LaneState.ACTIVE:
-        phases = {shard: str(reading.phase) for shard, reading in lane.readings.items()}
+        phases = {shard: str(shard_state.phase) for shard, shard_state in lane.shard_states.items()}
     else:
-        phases = {shard: Phase.ENDED if view.ended(shard) else NOT_TAKEN for shard in view.shards_of(lane.number)}
-    shards = tuple(_report_shard(lane, view, shard, phase) for shard, phase in phases.items())
-    return LaneReport(lane.number, lane.state, lane.outbox.size_bytes, shards, lane.lost_why)
+        phases = {
+            shard: Phase.ENDED if checkpoint_state.ended(shard) else NOT_TAKEN
+            for shard in checkpoint_state.shards_of(lane.number)
+        }
+    shards = tuple(_report_shard(lane, checkpoint_state, shard, phase) for shard, phase in phases.items())
+    return LaneReport(lane.number, lane.state, lane.commit_buffer.size_bytes, shards, lane.lost_why)
 
 
-def _report_shard(lane: Lane, view: View, shard: ShardRef, phase: str) -> ShardReport:
-    reading = lane.readings.get(shard)
-    table = (reading.record if reading is not None else view.shards[shard]).table
-    record = view.tables.get(table)
+def _report_shard(lane: Lane, checkpoint_state: CheckpointState, shard: ShardRef, phase: str) -> ShardReport:
+    shard_state = lane.shard_states.get(shard)
+    table = (shard_state.record if shard_state is not None else checkpoint_state.shards[shard]).table
+    record = checkpoint_state.tables.get(table)
     left_out = record is not None and record.state == "left out"
     return ShardReport(shard, table, phase, None if left_out else lane.published_until_ms(shard))
 

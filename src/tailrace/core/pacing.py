@@ -15,7 +15,7 @@ class Pacing(msgspec.Struct, frozen=True):
     max_ms: int = 1_000
 
     def pause_ms(self, *, empty_reads: int, full: bool, closed: bool) -> int:
-        """Give the pause after a read: `empty_reads` is the number of empty pages in a row until now."""
+        """Return the pause after a read: `empty_reads` is the number of empty pages in a row until now."""
         if full or (closed and empty_reads <= _EAGER_EMPTY_READS):
             return 0
         return min(self.max_ms, self.min_ms << min(empty_reads, 20))
@@ -28,6 +28,6 @@ class Backoff(msgspec.Struct, frozen=True):
     max_ms: int
 
     def pause_ms(self, failures: int, jitter: float) -> int:
-        """Give the pause after the `failures`-th failure in a row (from 1); `jitter` lies in [0, 1)."""
+        """Return the pause after the `failures`-th failure in a row (from 1); `jitter` lies in [0, 1)."""
         ceiling = min(self.max_ms, self.base_ms << min(failures - 1, 20))
         return int(ceiling * (0.5 + jitter / 2))

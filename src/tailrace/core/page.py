@@ -57,7 +57,7 @@ class Page(msgspec.Struct, frozen=True):
     set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
 
     def cut_before(self, index: int, why: str) -> Page:
-        """Give the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`.
+        """Return the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`.
 
         No record before it is to be set aside.
         """
@@ -77,7 +77,7 @@ class Page(msgspec.Struct, frozen=True):
         )
 
     def without_repeats(self, sequence: str | None) -> Page:
-        """Give the page without records at or before `sequence`; itself when there are none (the usual case)."""
+        """Return the page without records at or before `sequence`; itself when there are none (the usual case)."""
         if self.first_sequence is None or is_after(self.first_sequence, sequence):
             return self
         kept = [record for record in self.records if is_after(record.sequence, sequence)]

@@ -86,7 +86,7 @@ class PageDecoder(Protocol):
     """Decodes the body of an answer of GetRecords. Safe to call from many threads at once."""
 
     def __call__(self, body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
-        """Give its records in their order. Raises `ReadError` when the answer as a whole cannot be understood."""
+        """Return its records in their order. Raises `ReadError` when the answer as a whole cannot be understood."""
         ...
 
 
@@ -98,11 +98,11 @@ class ShardReader(Protocol):
         ...
 
 
-class Lister(Protocol):
+class Enumerator(Protocol):
     """Lists what there is to read. Called by one worker at a time; every method raises `ReadError`."""
 
     def table_names(self, patterns: list[str]) -> list[str]:
-        """Give the tables that match: names as they stand (listed or not), `*` and `?` patterns expanded."""
+        """Return the tables that match: names as they stand (listed or not), `*` and `?` patterns expanded."""
         ...
 
     def table_stream(self, table: str) -> TableStream:

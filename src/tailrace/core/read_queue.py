@@ -6,8 +6,8 @@ import heapq
 import itertools
 from collections.abc import Mapping
 
-from tailrace.core.reading import Phase, Reading
 from tailrace.core.shard import ShardRef
+from tailrace.core.shard_state import Phase, ShardState
 
 
 class ReadQueue:
@@ -16,18 +16,18 @@ class ReadQueue:
     An entry counts as long as its reading is the shard's present one and is ready: nobody takes it out otherwise.
     """
 
-    def __init__(self, readings: Mapping[ShardRef, Reading]) -> None:
-        """`readings` are the lane's present ones, followed as they change."""
-        self._readings = readings
-        self._heap: list[tuple[int, int, Reading]] = []
+    def __init__(self, shard_states: Mapping[ShardRef, ShardState]) -> None:
+        """`shard_states` are the lane's present ones, followed as they change."""
+        self._shard_states = shard_states
+        self._heap: list[tuple[int, int, ShardState]] = []
         self._numbers = itertools.count()
 
-    def add(self, reading: Reading) -> None:
+    def add(self, shard_state: ShardState) -> None:
         """Add a reading that has just become ready."""
-        heapq.heappush(self._heap, (reading.next_read_ms, next(self._numbers), reading))
+        heapq.heappush(self._heap, (shard_state.next_read_ms, next(self._numbers), shard_state))
 
-    def first(self) -> Reading | None:
-        """Give the reading that is due first, without taking it out."""
+    def first(self) -> ShardState | None:
+        """Return the reading that is due first, without taking it out."""
         while self._heap and not self._is_ready(self._heap[0][2]):
             heapq.heappop(self._heap)
         return self._heap[0][2] if self._heap else None
@@ -36,5 +36,5 @@ class ReadQueue:
         """Forget all."""
         self._heap.clear()
 
-    def _is_ready(self, reading: Reading) -> bool:
-        return reading.phase is Phase.READY and self._readings.get(reading.shard) is reading
+    def _is_ready(self, shard_state: ShardState) -> bool:
+        return shard_state.phase is Phase.READY and self._shard_states.get(shard_state.shard) is shard_state

@@ -51,7 +51,7 @@ class Selection(msgspec.Struct, frozen=True):
     """Only changes created before this time."""
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Tell whether a dead letter is meant."""
+        """Return whether a dead letter is meant."""
         reason = self.reason.casefold()
         return (
             self.wants(letter.table)
@@ -62,7 +62,7 @@ class Selection(msgspec.Struct, frozen=True):
         )
 
     def wants(self, table: str) -> bool:
-        """Tell whether a table is meant."""
+        """Return whether a table is meant."""
         return not self.tables or any(fnmatchcase(table, pattern) for pattern in self.tables)
 
 
@@ -85,7 +85,7 @@ class Pending:
         return letter.place in self._letters
 
     def in_order(self) -> list[DeadLetter]:
-        """Give them in the order of their partition; the partitions woven by creation time, which may go back."""
+        """Return them in the order of their partition; the partitions woven by creation time, which may go back."""
         partitions: defaultdict[int, list[DeadLetter]] = defaultdict(list)
         for place in sorted(self._letters):
             partitions[place.partition].append(self._letters[place])
@@ -141,7 +141,7 @@ class Published:
             self._changes.add((shard.stream_arn, int(record.sequence)))
 
     def wants(self, topic: str, key: bytes | None) -> bool:
-        """Tell whether a record is worth a look."""
+        """Return whether a record is worth a look."""
         return (topic, key) in self._wanted
 
     def add(
@@ -163,11 +163,11 @@ class Published:
         self._newest[at][shard] = _Newest(max(old.sequence, new.sequence), max(old.moment, new.moment))
 
     def holds(self, shard: ShardRef, record: Outgoing) -> bool:
-        """Tell whether the topic holds the record, by its sequence number."""
+        """Return whether the topic holds the record, by its sequence number."""
         return ((record.topic, record.key), (shard.stream_arn, int(record.sequence))) in self._held
 
     def take_same(self, record: Outgoing) -> bool:
-        """Tell whether the topic holds a record of the same bytes and time that does not tell its change.
+        """Return whether the topic holds a record of the same bytes and time that does not tell its change.
 
         It is taken out: it stands for one change only, and is not newer than those behind it.
         """
@@ -179,7 +179,7 @@ class Published:
         return True
 
     def has_newer(self, shard: ShardRef, record: Outgoing) -> bool:
-        """Tell whether the topic holds a newer change of the record's key.
+        """Return whether the topic holds a newer change of the record's key.
 
         Sequence numbers of one shard compare as integers. Between shards, and where the format does not name them, the
         creation time decides, then, within a stream, the sequence number. A record that tells nothing but its time

@@ -37,12 +37,12 @@ class ListedShard(msgspec.Struct, frozen=True):
 
 
 def is_after(sequence: str, other: str | None) -> bool:
-    """Tell whether `sequence` lies after `other` in a shard: as integers, since they grow in digits."""
+    """Return whether `sequence` lies after `other` in a shard: as integers, since they grow in digits."""
     return other is None or int(sequence) > int(other)
 
 
 def lane_of(shard: ShardRef, lane_count: int) -> int:
-    """Give the lane that owns `shard`: the same for every worker and version, spread evenly.
+    """Return the lane that owns `shard`: the same for every worker and version, spread evenly.
 
     The hash is murmur2 of the shard's whole name, as Kafka's default partitioner computes it for a key, so
     that any Kafka client can repeat it.

@@ -14,7 +14,7 @@ from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
-from tailrace.runtime.function_settings import DEFAULT_FILE, VARIABLE
+from tailrace.function.settings import DEFAULT_FILE, VARIABLE
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 
 _GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
@@ -175,7 +175,7 @@ def _tables(loaded: LoadedPipeline, streams: Mapping[str, str] | None) -> tuple[
 
 
 def _ids(names: Iterable[str]) -> dict[str, str]:
-    """Give each name one of letters and digits, no two the same: `user-events` is `UserEvents`."""
+    """Return each name one of letters and digits, no two the same: `user-events` is `UserEvents`."""
     ids: dict[str, str] = {}
     for name in names:
         words = [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]

@@ -13,7 +13,7 @@ from tailrace.deploy.archive import write_zip
 from tailrace.deploy.target import Target
 from tailrace.deploy.wheels import layer_files
 from tailrace.errors import FileError, WorldError
-from tailrace.runtime.function_settings import DEFAULT_FILE
+from tailrace.function.settings import DEFAULT_FILE
 
 HANDLER: Final = "tailrace.lambda_handler.handler"
 FUNCTION_ZIP: Final = "tailrace-function.zip"
@@ -149,7 +149,7 @@ def _own_files() -> Iterator[tuple[str, bytes]]:
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:
-    """Give a file, or every file of a folder, by its name in the package."""
+    """Return a file, or every file of a folder, by its name in the package."""
     if not path.is_dir():
         return [(path.name, path)]
     folder = path.resolve()

@@ -44,7 +44,7 @@ class Statement(msgspec.Struct, frozen=True):
 def statements(
     name: str, function: LambdaFunction, secrets: Sequence[str], location: str | None
 ) -> Iterator[Statement]:
-    """Give the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
+    """Return the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
     yield Statement(
         "ReadStreams",
         "The event source mappings read with the function's rights.",
@@ -85,7 +85,7 @@ def statements(
 
 
 def _secret_arn(name: str) -> str:
-    """Give a secret's ARN: AWS puts six characters behind its name."""
+    """Return a secret's ARN: AWS puts six characters behind its name."""
     if name.startswith("arn:"):
         return name if re.search(r"-[A-Za-z0-9]{6}$", name) else f"{name}-??????"
     return f"arn:<partition>:secretsmanager:<region>:<account>:secret:{name}-??????"

@@ -32,7 +32,7 @@ def make_format(name: FormatName, *, pipeline: str, numbers: Numbers) -> Format:
 
 
 def headers(name: FormatName) -> Headers | None:
-    """Give the headers of every record of a format."""
+    """Return the headers of every record of a format."""
     return cloudevents.HEADERS if name == "cloudevents" else None
 
 
@@ -47,5 +47,5 @@ def serves(name: FormatName, view_type: ViewType) -> str | None:
 
 
 def tombstone_after_delete(name: FormatName) -> bool:
-    """Tell whether a delete needs a tombstone after it: not when its own value is null already."""
+    """Return whether a delete needs a tombstone after it: not when its own value is null already."""
     return name != "item"

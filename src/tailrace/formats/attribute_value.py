@@ -45,7 +45,7 @@ def to_json(image: bytes, numbers: Numbers) -> bytes:
 
 
 def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, bytes]:
-    """Give `to_json` of both images of one item, converting once what they share: most updates change little."""
+    """Return `to_json` of both images of one item, converting once what they share: most updates change little."""
     item = parse(after)
     old, new = parse(before, _decode_names), _decode_names(after)
     changed = {name: value for name, value in old.items() if new.get(name) != value}
@@ -63,7 +63,7 @@ def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, 
 
 
 def sorted_image(image: bytes) -> bytes:
-    """Give the same DynamoDB JSON, compact and with its names sorted: one text per item, whatever carried it."""
+    """Return the same DynamoDB JSON, compact and with its names sorted: one text per item, whatever carried it."""
     return _encode(parse(image))
 
 
@@ -135,7 +135,7 @@ def _value_of(text: str) -> int | Decimal:
 
 
 def strings(tag: str, value: Any) -> list[str]:
-    """Give the members of a set as DynamoDB JSON has them, or raise `Refusal`."""
+    """Return the members of a set as DynamoDB JSON has them, or raise `Refusal`."""
     if value.__class__ is list:
         try:
             "".join(value)  # the quickest way to look at the type of each

@@ -40,7 +40,7 @@ class CloudEventsFormat:
         self._numbers = numbers
 
     def encode(self, change: Change, now_ns: int) -> Message:
-        """Give the event; `time` is when the change was made, and absent when the source does not say."""
+        """Return the event; `time` is when the change was made, and absent when the source does not say."""
         del now_ns  # CloudEvents has no processing time
         key = message_key(change.keys, self._numbers)
         before, after, notes = images(change, key, self._numbers)

@@ -31,7 +31,7 @@ class DebeziumFormat:
         self._numbers = numbers
 
     def encode(self, change: Change, now_ns: int) -> Message:
-        """Give the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
+        """Return the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
         key = message_key(change.keys, self._numbers)
         before, after, notes = images(change, key, self._numbers)
         shard_fields = _shard_fields(change.stream_arn, change.table, change.shard_id, change.region, change.view_type)
@@ -58,7 +58,7 @@ class DebeziumFormat:
 
 @lru_cache(maxsize=4096)
 def _shard_fields(stream_arn: str, table: str, shard_id: str, region: str, view_type: str) -> bytes:
-    """Give the members of `source` that are the same for all changes of a shard."""
+    """Return the members of `source` that are the same for all changes of a shard."""
     shard = {
         "db": _account(stream_arn),
         "table": table,
@@ -77,11 +77,11 @@ def _times(ns: int) -> bytes:
 
 
 def _members(fields: dict[str, str]) -> bytes:
-    """Give a JSON object without its braces."""
+    """Return a JSON object without its braces."""
     return _encode(fields)[1:-1]
 
 
 def _account(arn: str) -> str:
-    """Give the AWS account id of an ARN (`arn:partition:service:region:account:resource`), "" if it has none."""
+    """Return the AWS account id of an ARN (`arn:partition:service:region:account:resource`), "" if it has none."""
     parts = arn.split(":")
     return parts[4] if len(parts) > 5 else ""

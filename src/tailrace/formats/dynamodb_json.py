@@ -29,7 +29,7 @@ class DynamoDBJsonFormat:
         self._numbers = numbers
 
     def encode(self, change: Change, now_ns: int) -> Message:
-        """Give the record. The message key is plain JSON, as in every format."""
+        """Return the record. The message key is plain JSON, as in every format."""
         del now_ns  # nor for when it was processed
         stream_record: dict[str, object] = {
             "ApproximateCreationDateTime": msgspec.Raw(_seconds(change.created_ms)),
@@ -56,6 +56,6 @@ class DynamoDBJsonFormat:
 
 
 def _seconds(milliseconds: int) -> str:
-    """Give seconds as DynamoDB writes them, with the milliseconds only when there are any."""
+    """Return seconds as DynamoDB writes them, with the milliseconds only when there are any."""
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds}.{rest:03}" if rest else str(seconds)

@@ -31,7 +31,7 @@ _AFTER_KEYS_ONLY: Final = b',"keys_only":["after"]'
 
 
 def images(change: Change, key: bytes, numbers: Numbers) -> Images:
-    """Give both images as plain JSON; `key` is the message key, which stands in for an image that is missing.
+    """Return both images as plain JSON; `key` is the message key, which stands in for an image that is missing.
 
     A delete shows at least the key attributes before it, as PostgreSQL's REPLICA IDENTITY DEFAULT does; any other
     change shows at least those after it, since consumers take null for a delete. Only an update's missing

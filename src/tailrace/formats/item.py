@@ -17,7 +17,7 @@ class ItemFormat:
         self._numbers = numbers
 
     def encode(self, change: Change, now_ns: int) -> Message:
-        """Give the new item; raises `RecordError` when the stream left it out."""
+        """Return the new item; raises `RecordError` when the stream left it out."""
         del now_ns  # nor when it was processed
         key = message_key(change.keys, self._numbers)
         if change.op == "d":

@@ -19,7 +19,7 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def message_key(keys: bytes, numbers: Numbers) -> bytes:
-    """Give the key of a record from the DynamoDB JSON of the key attributes, e.g. `{"id":"a","sort":1.5}`.
+    """Return the key of a record from the DynamoDB JSON of the key attributes, e.g. `{"id":"a","sort":1.5}`.
 
     Names are sorted by code point. A number has one text for its value (1, 1.0 and 1E0 give one key), without
     exponent unless a digit stands more than 40 places from the point. Raises `RecordError`.

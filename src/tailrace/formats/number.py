@@ -23,17 +23,18 @@ _PLAIN_PLACES: Final = 40
 
 
 def short_integer(text: str) -> int | None:
-    """Give the value of a short unsigned integer, by far the commonest number; None for any other text."""
+    """Return the value of a short unsigned integer, by far the commonest number; None for any other text."""
     return int(text) if len(text) < _SHORT_DIGITS and text.isdecimal() and text.isascii() else None
 
 
 def json_text(text: str) -> str:
-    """Give the number as JSON text: AWS's own when the JSON grammar allows it, else the same value in that grammar."""
+    """Return the number as JSON text: AWS's own when the JSON grammar allows it, else the same value in that
+    grammar."""
     return text if _is_json_number(text) else str(to_decimal(text))
 
 
 def canonical_text(text: str) -> str:
-    """Give the one JSON text of a number's value, so that 1, 1.0 and 1E0 are the same key."""
+    """Return the one JSON text of a number's value, so that 1, 1.0 and 1E0 are the same key."""
     sign, digits, exponent = to_decimal(text).as_tuple()
     significant = list(digits)
     while significant and significant[-1] == 0:
@@ -47,7 +48,7 @@ def canonical_text(text: str) -> str:
 
 
 def to_decimal(text: str) -> Decimal:
-    """Give the exact value; raises `Refusal` for NaN, Infinity and what is no number."""
+    """Return the exact value; raises `Refusal` for NaN, Infinity and what is no number."""
     if _is_number(text):
         try:
             return Decimal(text)

@@ -25,7 +25,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def to_python(image: bytes) -> dict[str, Any]:
-    """Give the item of a DynamoDB JSON object. Raises `RecordError` naming the attribute."""
+    """Return the item of a DynamoDB JSON object. Raises `RecordError` naming the attribute."""
     item = parse(image)
     try:
         return _TRANSCODER.map(item, 0)
@@ -34,7 +34,7 @@ def to_python(image: bytes) -> dict[str, Any]:
 
 
 def from_python(item: Mapping[str, Any], like: bytes | None) -> bytes:
-    """Give the DynamoDB JSON of an item, without spaces; `like` is the image that it was made of.
+    """Return the DynamoDB JSON of an item, without spaces; `like` is the image that it was made of.
 
     A value that equals the one at the same place of `like` keeps its text. Raises `RecordError` naming the attribute.
     """

@@ -20,5 +20,5 @@ class Refusal(Exception):  # noqa: N818 -- it never leaves this package: `Record
         return self
 
     def error(self) -> RecordError:
-        """Give the sentence for the dead letter; the value itself is not in it."""
+        """Return the sentence for the dead letter; the value itself is not in it."""
         return RecordError(f"attribute {self.path}: {self.reason}", hint=self.hint)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
-from tailrace.core.view import View
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.clients import Admin
@@ -30,12 +30,12 @@ _FATAL = {
 
 
 def topic_name(pipeline: str) -> str:
-    """Give the name of a pipeline's checkpoint topic."""
+    """Return the name of a pipeline's checkpoint topic."""
     return f"{pipeline}.checkpoints"
 
 
 def spec(pipeline: str, lanes: int, replication: int | None) -> TopicSpec:
-    """Say what the topic must be like: compacted, a partition for each lane.
+    """Return what the topic must be like: compacted, a partition for each lane.
 
     Kafka compacts a segment only once it is closed, and whoever starts reads it all before: small ones, then. The
     size is the smallest that Confluent Cloud allows.
@@ -52,7 +52,7 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
             f"the file asks for {asked} lanes, but {topic_name(pipeline)} has {partitions}",
             hint=f"set `lanes: {partitions}`"
             + (
-                ", or stop every worker and run `tailrace relane`"
+                ", or stop every worker and run `tailrace rescale`"
                 if asked > partitions
                 else ": lanes can only be added"
             ),
@@ -78,7 +78,7 @@ def check(admin: Admin, user: Mapping[str, str], pipeline: str, lanes: int, part
 
 
 def existing_lanes(admin: Admin, user: Mapping[str, str], pipeline: str) -> int:
-    """Give the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
+    """Return the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
     state = topics.describe(admin, user).topics.get(topic_name(pipeline))
     if state is None:
         raise WorldError(
@@ -88,16 +88,16 @@ def existing_lanes(admin: Admin, user: Mapping[str, str], pipeline: str) -> int:
     return state.partitions
 
 
-def check_relaned(pipeline: str, view: View) -> None:
-    """Raise WorldError when the view's number of lanes is not the pipeline's: shards are in other lanes than it says.
+def check_rescaled(pipeline: str, checkpoint_state: CheckpointState) -> None:
+    """Raise WorldError when the number of lanes is not the pipeline's: shards are in other lanes than it says.
 
-    A worker asks at its start and again whenever the view changes, before a lane can be its own: a relane leaves its
-    mark in each lane as it moves the lane's shards.
+    A worker asks at its start and again whenever the checkpoint state changes, before a lane can be its own: a rescale
+    leaves its mark in each lane as it moves the lane's shards.
     """
-    if view.is_relaned:
+    if checkpoint_state.is_rescaled:
         raise WorldError(
-            f"the pipeline {pipeline} has no longer {view.lane_count} lanes, or a relane of it is unfinished",
-            hint="run `tailrace relane` again (with nothing left to do it says so), then start the workers again",
+            f"the pipeline {pipeline} was rescaled from {checkpoint_state.lane_count} lanes, or is being rescaled",
+            hint="run `tailrace rescale` again (with nothing left to do it says so), then start the workers again",
         )
 
 
@@ -171,7 +171,7 @@ class Follower:
         return self._lanes - self._at_end
 
     def poll(self, timeout_s: float) -> list[Followed]:
-        """Give the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
+        """Return the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
 
         A client that has stopped while the topic goes on is replaced; StalledError is raised when that does not help.
 
@@ -249,21 +249,21 @@ class Follower:
         self._consumer.close()
 
 
-def read_view(
+def read_checkpoint_state(
     user: Mapping[str, str],
     pipeline: str,
     lane_count: int,
     timeout_s: float = 30.0,
     lanes: Iterable[int] | None = None,
-) -> View:
+) -> CheckpointState:
     """Read the topic once, up to its present end; all of it, or only some lanes.
 
-    Raises WorldError when that takes longer than `timeout_s`, or a relane is unfinished.
+    Raises WorldError when that takes longer than `timeout_s`, or a rescale is unfinished.
     """
     follower = Follower(user, pipeline, range(lane_count) if lanes is None else lanes, to_end=True)
-    view = View(lane_count)
+    checkpoint_state = CheckpointState(lane_count)
     try:
-        if not follower.read_until(lambda: follower.has_reached_end, view.apply, timeout_s):
+        if not follower.read_until(lambda: follower.has_reached_end, checkpoint_state.apply, timeout_s):
             unread = ", ".join(map(str, sorted(follower.unread)))
             raise WorldError(
                 f"{topic_name(pipeline)} could not be read to its end within {timeout_s:.0f} s",
@@ -271,8 +271,8 @@ def read_view(
             )
     finally:
         follower.close()
-    check_relaned(pipeline, view)
-    return view
+    check_rescaled(pipeline, checkpoint_state)
+    return checkpoint_state
 
 
 def _bytes(data: str | bytes | None) -> bytes | None:

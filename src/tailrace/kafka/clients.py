@@ -134,7 +134,7 @@ def learn_leaders(client: Producer | Consumer, topic: str) -> None:
 def world_error(
     error: KafkaException | KafkaError, attempted: str, user: Mapping[str, str], why: KafkaError | None = None
 ) -> WorldError:
-    """Tell a Kafka failure as a sentence with its mend; `why` is what the client saw before (`Admin.last_error`)."""
+    """Tell a Kafka failure as a sentence with its fix; `why` is what the client saw before (`Admin.last_error`)."""
     cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
     hint = hint.format(servers=user.get("bootstrap.servers", ""))
@@ -158,7 +158,7 @@ def answer(question: Callable[[], Future[_Answer]], timeout_s: float) -> _Answer
 
 
 def is_denial(error: KafkaError) -> bool:
-    """Tell whether the cluster's rights or settings forbid it: it fails again until somebody changes them."""
+    """Return whether the cluster's rights or settings forbid it: it fails again until somebody changes them."""
     return error.code() in _DENIALS
 
 

@@ -77,7 +77,7 @@ class LaneProducer:
     def __init__(
         self,
         transactional_id: str,
-        incarnation: int,
+        epoch: int,
         *,
         pipeline: str,
         checkpoint_topic: str,
@@ -86,7 +86,7 @@ class LaneProducer:
         limits: TopicLimits | None = None,
     ) -> None:
         """`limits` is what is shared with the producers before and after it; without, it is learned from refusals."""
-        self._incarnation = incarnation
+        self._epoch = epoch
         self._pipeline = pipeline
         self._checkpoint_topic = checkpoint_topic
         self._dead_letters_topic = dead_letters_topic
@@ -118,17 +118,17 @@ class LaneProducer:
             self._producer.init_transactions(timeout_s)
         except KafkaException as error:
             return self._lost(f"init_transactions of {self._transactional_id}", error)
-        return ProducerOpened(self._incarnation)
+        return ProducerOpened(self._epoch)
 
     def commit(self, transaction: Transaction, timeout_s: float = math.inf) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
         if self._last_commit_s >= self._sent_once_s:
             reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
-            return ProducerLost(self._incarnation, fenced=False, reason=reason)
+            return ProducerLost(self._epoch, fenced=False, reason=reason)
         takes_bytes = self._limits.least_of(page.table for page in transaction.pages)
         if takes_bytes < self._batch_bytes:
             reason = f"a topic takes {takes_bytes} bytes at a time: batches of up to {self._batch_bytes} are too large"
-            return ProducerLost(self._incarnation, fenced=False, reason=reason, learned=True)
+            return ProducerLost(self._epoch, fenced=False, reason=reason, learned=True)
         deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
         try:
             with self._fatal_errors():
@@ -138,7 +138,7 @@ class LaneProducer:
                 asked_s = time.monotonic()
                 self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
                 self._last_commit_s = time.monotonic() - asked_s
-                return Committed(self._incarnation)
+                return Committed(self._epoch)
         except _NotDeliveredError:
             error = KafkaException(self._failures[0].error)
         except KafkaException as raised:
@@ -345,9 +345,9 @@ class LaneProducer:
         cause = error.args[0]
         if clients.is_denial(cause) and not refusals:
             reason = str(clients.world_error(error, what, self._properties))
-            return ProducerLost(self._incarnation, fenced=False, reason=reason, denied=True)
+            return ProducerLost(self._epoch, fenced=False, reason=reason, denied=True)
         reason = f"{what}: {cause.str()} ({cause.name()})"
-        return ProducerLost(self._incarnation, cause.code() in _FENCED, reason, refusals, learned=learned)
+        return ProducerLost(self._epoch, cause.code() in _FENCED, reason, refusals, learned=learned)
 
 
 class _Places:

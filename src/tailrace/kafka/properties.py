@@ -286,22 +286,22 @@ PRODUCER_DEFAULTS: Final[Mapping[str, str]] = {
 
 
 def for_producer(properties: Mapping[str, str]) -> dict[str, str]:
-    """Give the properties that a producer knows."""
+    """Return the properties that a producer knows."""
     return _only(properties, COMMON | PRODUCER)
 
 
 def for_consumer(properties: Mapping[str, str]) -> dict[str, str]:
-    """Give the properties that a consumer knows."""
+    """Return the properties that a consumer knows."""
     return _only(properties, COMMON | CONSUMER)
 
 
 def for_admin(properties: Mapping[str, str]) -> dict[str, str]:
-    """Give the properties that an admin client knows: those that every client does."""
+    """Return the properties that an admin client knows: those that every client does."""
     return _only(properties, COMMON)
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """Give the names that no client knows, in their order."""
+    """Return the names that no client knows, in their order."""
     return [name for name in names if name not in COMMON | PRODUCER | CONSUMER]
 
 
@@ -365,7 +365,7 @@ def _waits_for_ever(properties: Mapping[str, str]) -> bool:
 
 
 def _silent_logger() -> logging.Logger:
-    """Give a logger outside the tree of loggers, so that nothing listens."""
+    """Return a logger outside the tree of loggers, so that nothing listens."""
     logger = logging.Logger("tailrace.kafka.properties")
     logger.addHandler(logging.NullHandler())
     return logger

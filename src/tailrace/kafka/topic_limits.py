@@ -88,7 +88,7 @@ class TopicLimits:
         return min([_ORDINARY_BYTES, *(limit - _KEY_AND_HEADERS_BYTES for limit in self._tables.values())])
 
     def why_too_large(self, record: Outgoing) -> str | None:
-        """Say why a record is surely too large for its topic; None when it may fit: compression is the client's."""
+        """Return why a record is surely too large for its topic; None when it may fit: compression is the client's."""
         size = size_of(record.key, record.value, record.headers)
         if size - _RECORD_BYTES_MIN > self._message_bytes:
             return f"{record.topic}: its {size} bytes are more than message.max.bytes ({self._message_bytes})"

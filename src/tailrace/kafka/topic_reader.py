@@ -34,7 +34,7 @@ class TopicReader:
         self._observer = clients.consumer(user, {**_OWN, "isolation.level": "read_uncommitted"})
 
     def read(self) -> Iterator[Message]:
-        """Give the committed records up to the high watermark of now.
+        """Return the committed records up to the high watermark of now.
 
         It waits for transactions that are open now: what was committed before this call may stand behind one, and
         Kafka answers a commit before it marks its records as committed. Raises `WorldError`.
@@ -90,7 +90,7 @@ class TopicReader:
         return sorted(topic.partitions)
 
     def _end(self, consumer: Consumer, partition: int) -> int:
-        """Give the high watermark, or (a `read_committed` consumer) the last stable offset."""
+        """Return the high watermark, or (a `read_committed` consumer) the last stable offset."""
         where = TopicPartition(self._topic, partition)
         bounds = consumer.get_watermark_offsets(where, timeout=clients.REQUEST_TIMEOUT_S)
         if bounds is None:

@@ -130,12 +130,12 @@ class TopicKeeper:
 
 
 def replication_of(spec: TopicSpec, brokers: int) -> int:
-    """Give the replication factor that a new topic gets."""
+    """Return the replication factor that a new topic gets."""
     return spec.replication or min(MAX_REPLICATION, brokers)
 
 
 def properties_of(spec: TopicSpec, brokers: int) -> dict[str, str]:
-    """Give the properties that a new topic gets."""
+    """Return the properties that a new topic gets."""
     durable = {"min.insync.replicas": "2"} if replication_of(spec, brokers) >= MAX_REPLICATION else {}
     return {**durable, **spec.properties}
 
@@ -150,7 +150,7 @@ def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions:
 
 
 def config(admin: Admin, user: Mapping[str, str], name: str) -> dict[str, str]:
-    """Give a topic's properties; none when this principal may not see them. Raises WorldError.
+    """Return a topic's properties; none when this principal may not see them. Raises WorldError.
 
     None, too, while the broker that answers does not know the topic: metadata may lag behind for a moment.
     """
@@ -174,7 +174,7 @@ def _most_bytes(config: Mapping[str, str]) -> int | None:
 
 
 def broker_config(admin: Admin, user: Mapping[str, str], broker: int) -> dict[str, str]:
-    """Give a broker's properties; none when this principal may not see them. Raises WorldError."""
+    """Return a broker's properties; none when this principal may not see them. Raises WorldError."""
     return _config(admin, user, ConfigResource(ConfigResource.Type.BROKER, str(broker)), f"broker {broker}")
 
 
@@ -198,7 +198,7 @@ def _entries(
 
 
 def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:
-    """Give the topics of `names` that this principal may not write (KIP-430)."""
+    """Return the topics of `names` that this principal may not write (KIP-430)."""
     admin = clients.admin(user)  # kept until the answers are there: without its client a future never ends
     futures = admin.describe_topics(
         TopicCollection(list(names)),
@@ -240,7 +240,7 @@ def _await_made(name: str, future: Future[Any], user: Mapping[str, str]) -> None
             return
         if cause.code() in {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR}:
             raise WorldError(
-                f"Kafka refuses to make topic {name}: {cause.str()}", hint="mend `topics` in the pipeline file"
+                f"Kafka refuses to make topic {name}: {cause.str()}", hint="fix `topics` in the pipeline file"
             ) from error
         if cause.code() == KafkaError.TOPIC_EXCEPTION:
             raise WorldError(f"Kafka refuses to make topic {name}: {cause.str()}", hint=OTHER_TOPIC) from error

@@ -15,7 +15,7 @@ from tailrace.core.change import Op
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
 from tailrace.local.checker import FoundChange, FoundOp
-from tailrace.runtime.tail import follow
+from tailrace.operations.tail import follow
 
 _READ_TIMEOUT_S = 60.0
 
@@ -71,7 +71,7 @@ class Interpreter:
 
 
 def _version(envelope: _Envelope) -> int | None:
-    """Give the version that the change made: that of the new image, or the one after that of the old image."""
+    """Return the version that the change made: that of the new image, or the one after that of the old image."""
     if envelope.after is not None and envelope.after.version is not None:
         return envelope.after.version
     if envelope.before is not None and envelope.before.version is not None:

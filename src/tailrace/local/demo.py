@@ -106,7 +106,7 @@ class Screen(Protocol):
     """Shows the demo to whoever watches."""
 
     def event(self, elapsed_s: float, text: str, *, alarming: bool) -> None:
-        """Tell what happened."""
+        """Return what happened."""
         ...
 
     def show(self, view: DemoView) -> None:
@@ -348,14 +348,14 @@ class _WriteToVisible:
         ]
 
     def settled(self, shift: _Shift) -> _Span:
-        """Give the span of a shift until all that had been written during it was visible."""
+        """Return the span of a shift until all that had been written during it was visible."""
         ended_ns = shift.ended_ns
         return _Span(
             shift.began_ns, max((c.ended_ns for c in self._changes if c.began_ns < ended_ns), default=ended_ns)
         )
 
     def all_ms(self, without: Iterable[_Span] = ()) -> list[float]:
-        """Give the times, but for the changes that were under way during one of the spans."""
+        """Return the times, but for the changes that were under way during one of the spans."""
         return [
             change.seconds * 1000
             for change in self._changes

@@ -77,7 +77,7 @@ class Observation:
         self._counts: deque[tuple[float, int, int]] = deque()
 
     def view(self, elapsed_s: float, phase: str, done: float) -> DemoView:
-        """Give the present state; the rates are those since the calls of the last seconds."""
+        """Return the present state; the rates are those since the calls of the last seconds."""
         now_s, written, visible = time.monotonic(), len(self._workload.history), self.visible
         self._counts.append((now_s, written, visible))
         while self._counts[0][0] < now_s - _RATE_WINDOW_S:

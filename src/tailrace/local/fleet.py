@@ -63,19 +63,19 @@ class Fleet:
         return worker
 
     def running(self) -> list[WorkerProcess]:
-        """Give the workers that run."""
+        """Return the workers that run."""
         return [worker for worker in self.workers if worker.exit_code() is None]
 
     def streamed_tables(self) -> set[str]:
-        """Give the tables that running workers read."""
+        """Return the tables that running workers read."""
         return {table for worker in self.running() if (last := self._last(worker)) for table in last.tables}
 
     def all_stream(self) -> bool:
-        """Tell whether every running worker has lanes."""
+        """Return whether every running worker has lanes."""
         return all((last := self._last(worker)) is not None and last.lanes > 0 for worker in self.running())
 
     def busiest(self) -> WorkerProcess:
-        """Give the running worker that reads most tables."""
+        """Return the running worker that reads most tables."""
         return max(self.running(), key=lambda worker: len(last.tables) if (last := self._last(worker)) else 0)
 
     def kill(self, worker: WorkerProcess) -> None:

@@ -77,11 +77,11 @@ class WorkerProcess:
         return self._process.poll()
 
     def ready(self) -> bool:
-        """Tell whether it holds the lanes that it was given."""
+        """Return whether it holds the lanes that it was given."""
         return self._ask("/readyz") is not None
 
     def metrics(self) -> WorkerMetrics | None:
-        """Give its metrics; None when it does not answer."""
+        """Return its metrics; None when it does not answer."""
         answer = self._ask("/metrics")
         return None if answer is None else _metrics(answer)
 
@@ -112,7 +112,7 @@ class WorkerProcess:
             return None
 
     def log_end(self, lines: int = 15) -> str:
-        """Give the end of its log."""
+        """Return the end of its log."""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
     def _ask(self, path: str) -> str | None:

@@ -209,7 +209,7 @@ class _Writer:
         self._record(Written(item.table, item.key_text, op, version, time_ns))
 
     def _request(self, item: _Item, op: WrittenOp, marks: _Attributes) -> tuple[Callable[..., Any], dict[str, Any]]:
-        """Give a call of the client and its arguments."""
+        """Return a call of the client and its arguments."""
         condition: dict[str, Any] = {"TableName": item.table, "ConditionExpression": "attribute_not_exists(id)"}
         if op != "c":
             condition["ConditionExpression"] = "#version = :before"
@@ -274,7 +274,7 @@ class _Writer:
 
 
 def _is_unknown(error: BotoCoreError | ClientError) -> bool:
-    """Tell whether the write may have been made nonetheless."""
+    """Return whether the write may have been made nonetheless."""
     return isinstance(error, BotoCoreError) or error.response["ResponseMetadata"]["HTTPStatusCode"] >= 500
 
 
@@ -292,7 +292,7 @@ _NUMBERS = (
 
 
 def _attributes(draw: random.Random) -> _Attributes:
-    """Give some attributes; all ten types come about."""
+    """Return some attributes; all ten types come about."""
     some = draw.sample(sorted(_ATTRIBUTES), draw.randint(2, 6))
     return {name: _ATTRIBUTES[name](draw) for name in some}
 

@@ -164,7 +164,7 @@ class TooLargeError(ReadError):
 
 
 def no_credentials(error: Exception) -> ReadError:
-    """Tell why AWS credentials could not be had or renewed."""
+    """Return why AWS credentials could not be had or renewed."""
     if isinstance(error, ClientError):
         told = error.response.get("Error", {})
         code, text = _plain(str(told.get("Code") or "without a code")), str(told.get("Message") or "")
@@ -197,7 +197,7 @@ def unusable_credentials() -> ReadError:
 
 
 def _failure(operation: str, status: int, code: str, text: str) -> ReadFailure | None:
-    """Give the failure that a code or, failing that, a status means; None when neither says."""
+    """Return the failure that a code or, failing that, a status means; None when neither says."""
     if failure := _EXACT.get(code):
         return failure
     for start, failure in _STARTS.items():
@@ -251,7 +251,7 @@ def _nameless(status: int, headers: Mapping[str, str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Give the first line of a text, short, without the long words that may be iterators or tokens."""
+    """Return the first line of a text, short, without the long words that may be iterators or tokens."""
     line = next(iter(text.strip().splitlines()), "")
     return excerpt(_LONG_WORD.sub(lambda word: word.group()[:_WORD_CHARACTERS_KEPT] + "…", line))
 

@@ -101,7 +101,7 @@ class AwsClient:
         return body
 
     def _send(self, payload: bytes, headers: dict[str, str]) -> tuple[BaseHTTPResponse, bytes]:
-        """Give the answer and its body, unpacked; of a body that is too large only so much as shows it."""
+        """Return the answer and its body, unpacked; of a body that is too large only so much as shows it."""
         answer = self._pool.urlopen(
             "POST", self._url, body=payload, headers=headers, retries=False, redirect=False, preload_content=False
         )

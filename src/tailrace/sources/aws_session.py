@@ -55,7 +55,7 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     region: str | None = None
     endpoint_url: str | None = None
-    """Address of DynamoDB and of its streams, for stand-ins and private endpoints."""
+    """Address of DynamoDB and of its streams, for simulators and private endpoints."""
     profile: str | None = None
     role_arn: str | None = None
     """Role to assume, of this account or another."""
@@ -84,7 +84,7 @@ class AwsSession:
             raise WorldError(error.message, hint=error.hint) from error
 
     def credentials(self) -> ReadOnlyCredentials:
-        """Give the credentials of this moment, renewed first if they are about to expire. Raises `ReadError`."""
+        """Return the credentials of this moment, renewed first if they are about to expire. Raises `ReadError`."""
         try:
             credentials = self._credentials.get_frozen_credentials()
         except Exception as error:  # botocore lets out errors of many families here
@@ -94,7 +94,7 @@ class AwsSession:
         return credentials
 
     def endpoint(self, service: str) -> str:
-        """Give the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
+        """Return the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
         try:
             client = self._session.create_client(service, region_name=self.region, endpoint_url=self._endpoint_url)
         except (BotoCoreError, ValueError) as error:
@@ -107,7 +107,7 @@ class AwsSession:
         return address
 
     def certificates(self) -> str:
-        """Give the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""
+        """Return the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""
         path: str = self._session.get_config_variable("ca_bundle") or get_cert_path(verify=True)
         if not Path(path).exists():
             raise WorldError(
@@ -117,7 +117,7 @@ class AwsSession:
 
 
 def _region(session: Session, settings: AwsSettings) -> str:
-    """Give the region; AWS_REGION counts last, because botocore's chain leaves it out."""
+    """Return the region; AWS_REGION counts last, because botocore's chain leaves it out."""
     region: str | None = settings.region or session.get_config_variable("region") or os.environ.get("AWS_REGION")
     if not region and settings.endpoint_url:
         return _STAND_IN_REGION
@@ -127,7 +127,7 @@ def _region(session: Session, settings: AwsSettings) -> str:
 
 
 def _can_be_sent(part: object) -> bool:
-    """Tell whether a key or token can stand in a header: a secret that was stored with its line end cannot."""
+    """Return whether a key or token can stand in a header: a secret that was stored with its line end cannot."""
     return isinstance(part, str) and part.isascii() and part.isprintable() and part != "" and " " not in part
 
 

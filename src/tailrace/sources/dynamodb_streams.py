@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
-    Lister,
+    Enumerator,
     PageDecoder,
     ReadError,
     ReadFailure,
@@ -138,7 +138,7 @@ _Answer = TypeVar("_Answer")
 _AnswerPage = TypeVar("_AnswerPage", bound=_Page)
 
 
-class DynamoDBStreams(ShardReader, Lister):
+class DynamoDBStreams(ShardReader, Enumerator):
     """Reads and lists the DynamoDB streams of one account and region.
 
     Safe to call from many threads at once. A read is tried once: the lane decides what follows. A page of a
@@ -214,7 +214,7 @@ class DynamoDBStreams(ShardReader, Lister):
             return body
 
     def table_names(self, patterns: list[str]) -> list[str]:
-        """Give the tables that match, sorted: names as they stand (listed or not), `*` and `?` expanded."""
+        """Return the tables that match, sorted: names as they stand (listed or not), `*` and `?` expanded."""
         wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
         names = set(patterns) - set(wild)
         if wild:
@@ -262,7 +262,7 @@ class DynamoDBStreams(ShardReader, Lister):
         return tuple({each.shard_id: each for each in listed if shard.shard_id in each.parent_ids}.values())
 
     def exists(self, shard: ShardRef) -> bool:
-        """Tell whether the shard can be read, by asking for an iterator at its start."""
+        """Return whether the shard can be read, by asking for an iterator at its start."""
         try:
             call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
             self._ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator)
@@ -337,7 +337,7 @@ def _since(page: SourcePage, since_ms: int) -> SourcePage:
 
 
 def _created_before_ms(created_ms: int) -> float:
-    """Give the end of the time in which a record was created.
+    """Return the end of the time in which a record was created.
 
     DynamoDB rounds times down to the second, DynamoDB Local to the minute; 0 stands for a time that is unknown.
     """

@@ -36,7 +36,7 @@ class FailureMessages(Protocol):
     """A place of messages."""
 
     def groups(self) -> Iterator[list[FailureMessage]]:
-        """Give all messages, some at a time. Raises WorldError or FileError."""
+        """Return all messages, some at a time. Raises WorldError or FileError."""
         ...
 
 
@@ -99,7 +99,7 @@ class Bucket:
         self._client = _client("s3", region, profile, None)
 
     def groups(self) -> Iterator[list[FailureMessage]]:
-        """Give the objects in the order of their names."""
+        """Return the objects in the order of their names."""
         more: dict[str, str] = {}
         while True:
             listed = _call(
@@ -127,7 +127,7 @@ class MessageFile:
         self._path = path
 
     def groups(self) -> Iterator[list[FailureMessage]]:
-        """Give the messages. Raises FileError when the file cannot be read."""
+        """Return the messages. Raises FileError when the file cannot be read."""
         try:
             content = sys.stdin.buffer.read() if self._path == "-" else Path(self._path).read_bytes()
         except OSError as error:

@@ -69,7 +69,7 @@ def read_event(event: object) -> Batch | None:
 
 
 def has_window(event: object) -> bool:
-    """Tell whether the event belongs to a tumbling window: its answer must then carry `state`."""
+    """Return whether the event belongs to a tumbling window: its answer must then carry `state`."""
     return isinstance(event, Mapping) and "window" in event
 
 

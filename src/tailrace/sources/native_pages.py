@@ -43,7 +43,7 @@ class NativeDecoder:
         self._clock_ns = clock_ns
 
     def __call__(self, body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
-        """Give the page's records in their order. Raises `ReadError`, as `decode_page` does."""
+        """Return the page's records in their order. Raises `ReadError`, as `decode_page` does."""
         try:
             page = self._transcode(
                 body,

@@ -35,7 +35,7 @@ def parse(stream_arn: str) -> StreamArn:
 
 
 def is_stream_of(stream_arn: str, table: str) -> bool:
-    """Tell whether an ARN names a stream of `table`."""
+    """Return whether an ARN names a stream of `table`."""
     try:
         return table_of(stream_arn) == table
     except ReadError:
@@ -43,5 +43,5 @@ def is_stream_of(stream_arn: str, table: str) -> bool:
 
 
 def table_of(stream_arn: str) -> str:
-    """Give the table of a stream. Raises `ReadError` GONE."""
+    """Return the table of a stream. Raises `ReadError` GONE."""
     return parse(stream_arn).table

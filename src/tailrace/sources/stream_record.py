@@ -119,8 +119,8 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         raise _broken_page(shard, table, f"has more than {PAGE_RECORDS_MAX} records")
     records: list[SourceRecord] = []
     sequence = ""
-    for view in page.records:
-        record = decode_record(bytes(view), sequence, shard, table, region)
+    for checkpoint_state in page.records:
+        record = decode_record(bytes(checkpoint_state), sequence, shard, table, region)
         sequence = record.sequence
         records.append(record)
     return source_page(records, page.next_iterator, len(body), shard, table)
@@ -149,7 +149,7 @@ def _broken_page(shard: ShardRef, table: str, why: str) -> ReadError:
 
 
 def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) -> None:
-    """Give records at the head of a page that have no sequence number that of the first behind them that has one.
+    """Return records at the head of a page that have no sequence number that of the first behind them that has one.
 
     Raises `ReadError` when none has: a position in the shard cannot be told then.
     """
@@ -243,9 +243,9 @@ def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change
     )
 
 
-def _image(view: msgspec.Raw, name: str) -> bytes | None:
-    """Give an image's own bytes, so that it does not keep the whole page in memory; None when there is none."""
-    image = bytes(view)
+def _image(checkpoint_state: msgspec.Raw, name: str) -> bytes | None:
+    """Return an image's own bytes, so that it does not keep the whole page in memory; None when there is none."""
+    image = bytes(checkpoint_state)
     if image[:1] == b"{":
         return image
     if image in {b"", b"null"}:
@@ -260,7 +260,7 @@ def _digits(sequence: str) -> str:
 
 
 def _milliseconds(created: int | float | str | None) -> int:
-    """Give ApproximateCreationDateTime (seconds since the epoch, or ISO 8601 text) in milliseconds; absent is 0."""
+    """Return ApproximateCreationDateTime (seconds since the epoch, or ISO 8601 text) in milliseconds; absent is 0."""
     if created is None:
         return 0
     if isinstance(created, str):
@@ -273,7 +273,7 @@ def _milliseconds(created: int | float | str | None) -> int:
 
 
 def _place(raw: bytes) -> tuple[str, int]:
-    """Give the sequence number ("" if none) and time (0 if none) of a record that cannot be understood."""
+    """Return the sequence number ("" if none) and time (0 if none) of a record that cannot be understood."""
     try:
         record = _loads(raw)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a test can do to the stand-in, by HTTP, from a script or from Python: the shapes, and how they are checked."""
+"""What a test can do to the simulator, by HTTP, from a script or from Python: the shapes, and how they are checked."""
 
 from __future__ import annotations
 

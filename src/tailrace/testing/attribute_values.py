@@ -37,7 +37,7 @@ _CONTAINER_BYTES: Final = 3
 
 
 def normal_item(item: dict[str, Any]) -> Item:
-    """Give the item as it is stored. Raises `AwsError` for what DynamoDB refuses, its size included."""
+    """Return the item as it is stored. Raises `AwsError` for what DynamoDB refuses, its size included."""
     stored = _normal_map(item, 0)
     if item_size(stored) > ITEM_BYTES_MAX:
         raise invalid("Item size has exceeded the maximum allowed size")
@@ -45,7 +45,7 @@ def normal_item(item: dict[str, Any]) -> Item:
 
 
 def normal_value(value: Any, depth: int = 0) -> AttributeValue:
-    """Give a value as it is stored: numbers in plain notation, sets sorted."""
+    """Return a value as it is stored: numbers in plain notation, sets sorted."""
     if depth >= _DEPTH_MAX:
         raise invalid(
             "Nesting Levels have exceeded supported limits: Attributes in the item have nested levels beyond "
@@ -94,12 +94,12 @@ def _is_json_of(kind: str, content: object) -> bool:
 
 
 def wrong_type(what: str) -> AwsError:
-    """Give the error for JSON of the wrong type."""
+    """Return the error for JSON of the wrong type."""
     return AwsError("SerializationException", f"The JSON of {what} is of the wrong type")
 
 
 def normal_number(text: str) -> str:
-    """Give a number as DynamoDB gives it back: no sign, zero or exponent more than is needed."""
+    """Return a number as DynamoDB gives it back: no sign, zero or exponent more than is needed."""
     if len(text) < _SHORT_DIGITS and text.isdecimal() and text.isascii():
         return str(int(text))
     if not _is_number(text):
@@ -108,7 +108,7 @@ def normal_number(text: str) -> str:
 
 
 def stored_number(value: Decimal) -> str:
-    """Give a finite number in plain notation. Raises `AwsError` beyond 38 digits and beyond the range."""
+    """Return a finite number in plain notation. Raises `AwsError` beyond 38 digits and beyond the range."""
     sign, digits, exponent = value.as_tuple()
     lowest = int(exponent)
     significant = list(digits)
@@ -144,7 +144,7 @@ def _normal_set(kind: str, members: list[Any]) -> list[str]:
 
 
 def sort_key(value: AttributeValue) -> Any:
-    """Give what values of one scalar type are ordered by: text and binary by bytes, numbers by value."""
+    """Return what values of one scalar type are ordered by: text and binary by bytes, numbers by value."""
     ((kind, content),) = value.items()
     if kind == "N":
         return Decimal(content)

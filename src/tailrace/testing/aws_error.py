@@ -32,21 +32,21 @@ class AwsError(Exception):
         self.fields = fields or {}
 
     def body(self) -> bytes:
-        """Give the answer's body."""
+        """Return the answer's body."""
         kind = f"{_NAMESPACES.get(self.code, _NAMESPACE)}#{self.code}"
         return msgspec.json.encode({"__type": kind, "message": self.message} | self.fields)
 
 
 def invalid(message: str) -> AwsError:
-    """Give the error for a request that says something impossible."""
+    """Return the error for a request that says something impossible."""
     return AwsError("ValidationException", message)
 
 
 def invalid_parameter(message: str) -> AwsError:
-    """Give the error for parameters that do not go together, or not with the table."""
+    """Return the error for parameters that do not go together, or not with the table."""
     return invalid(f"One or more parameter values were invalid: {message}")
 
 
 def not_found(message: str) -> AwsError:
-    """Give the error for a table, stream or shard that is not there."""
+    """Return the error for a table, stream or shard that is not there."""
     return AwsError("ResourceNotFoundException", message)

@@ -187,7 +187,7 @@ class Runner:
 
 
 def find_stream(client: StreamsClient, table_or_arn: str) -> str:
-    """Give the stream's ARN of a table's name, or of itself. Raises `WorldError`."""
+    """Return the stream's ARN of a table's name, or of itself. Raises `WorldError`."""
     if table_or_arn.startswith("arn:"):
         return table_or_arn
     try:

@@ -29,7 +29,7 @@ class Placeholders:
         self._unused = {*self._names, *self._values}
 
     def name(self, placeholder: str, kind: str) -> str:
-        """Give the attribute that `#name` stands for."""
+        """Return the attribute that `#name` stands for."""
         if placeholder not in self._names:
             raise invalid(
                 f"Invalid {kind}: An expression attribute name used in the document path is not defined; "
@@ -39,7 +39,7 @@ class Placeholders:
         return self._names[placeholder]
 
     def value(self, placeholder: str, kind: str) -> AttributeValue:
-        """Give the value that `:value` stands for."""
+        """Return the value that `:value` stands for."""
         if placeholder not in self._values:
             raise invalid(
                 f"Invalid {kind}: An expression attribute value used in expression is not defined; "
@@ -78,7 +78,7 @@ class Tokens:
         self._next = 0
 
     def peek(self, ahead: int = 0) -> str:
-        """Give a coming token without taking it; "" at the end."""
+        """Return a coming token without taking it; "" at the end."""
         place = self._next + ahead
         return self._tokens[place] if place < len(self._tokens) else ""
 
@@ -109,11 +109,11 @@ class Tokens:
             raise self.syntax_error()
 
     def error(self, message: str) -> AwsError:
-        """Give an error about this expression."""
+        """Return an error about this expression."""
         return invalid(f"Invalid {self.kind}: {message}")
 
     def syntax_error(self) -> AwsError:
-        """Give the error for a token that does not fit."""
+        """Return the error for a token that does not fit."""
         near = " ".join(self._tokens[max(0, self._next - 1) : self._next + 2])
         return self.error(f'Syntax error; token: "{self.peek() or "<EOF>"}", near: "{near}"')
 
@@ -143,12 +143,12 @@ class Tokens:
         return self.placeholders.value(self.word(), self.kind) if self.peek().startswith(":") else None
 
     def is_function(self) -> bool:
-        """Tell whether a call of a function comes."""
+        """Return whether a call of a function comes."""
         return self.peek(1) == "(" and self.peek()[:1] not in "#:("
 
 
 def value_at(item: Item, path: Path) -> AttributeValue | None:
-    """Give the value at a path; None when there is none."""
+    """Return the value at a path; None when there is none."""
     value: AttributeValue | None = {"M": item}
     for step in path:
         container = value.get("M" if isinstance(step, str) else "L") if value else None

@@ -92,7 +92,7 @@ Rates = dict[str, dict[Fault, float]]
 
 
 def suits(fault: Fault, operation: str) -> bool:
-    """Tell whether a fault can happen to an operation."""
+    """Return whether a fault can happen to an operation."""
     return operation in _OF_OPERATIONS.get(fault, OPERATIONS)
 
 
@@ -122,7 +122,7 @@ class Told(msgspec.Struct):
     table: str | None
 
     def meets(self, operation: str, table: str) -> bool:
-        """Tell whether a call is one of those."""
+        """Return whether a call is one of those."""
         concerned = self.operation in {operation, ANY_OPERATION} and self.table in {table, None}
         return concerned and suits(self.fault, operation)
 
@@ -149,7 +149,7 @@ class Faults:
         self._told.append(told)
 
     def decide(self, operation: str, table: str, subject: str) -> Decision:
-        """Say what happens to a call."""
+        """Return what happens to a call."""
         number = self._calls[operation, subject] = self._calls[operation, subject] + 1
         rng = random.Random(f"{self._seed}/{operation}/{subject}/{number}")
         rates = self.rates.get(ANY_OPERATION, {}) | self.rates.get(operation, {})

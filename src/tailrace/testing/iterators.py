@@ -28,7 +28,7 @@ class ShardIterator(msgspec.Struct, frozen=True, array_like=True):
 
 
 def encode(iterator: ShardIterator) -> str:
-    """Give an iterator as text, with the stream's ARN before it as AWS has it."""
+    """Return an iterator as text, with the stream's ARN before it as AWS has it."""
     inside = msgspec.json.encode(iterator)
     sealed = inside + zlib.crc32(inside).to_bytes(4, "big")
     return f"{iterator.stream_arn}|1|{b64encode(sealed).decode()}"
@@ -47,5 +47,5 @@ def decode(text: str) -> ShardIterator:
 
 
 def expired() -> AwsError:
-    """Give the error for an iterator that is too old."""
+    """Return the error for an iterator that is too old."""
     return AwsError("ExpiredIteratorException", "Iterator expired. The iterator was created more than 15 minutes ago.")

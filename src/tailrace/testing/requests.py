@@ -1,4 +1,4 @@
-"""The requests that the stand-in understands: their shapes, and AWS's errors for what does not fit.
+"""The requests that the simulator understands: their shapes, and AWS's errors for what does not fit.
 
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Operations.html
 """
@@ -59,7 +59,7 @@ class StreamSpecification(Request):
 
 
 class ProvisionedThroughput(Request):
-    """Capacity units a second; the stand-in shows them and never throttles by them."""
+    """Capacity units a second; the simulator shows them and never throttles by them."""
 
     read_capacity_units: int
     write_capacity_units: int
@@ -248,7 +248,7 @@ def check_range(value: int, name: str, most: int) -> None:
 
 
 def constraint(value: str | None, name: str, what: str) -> AwsError:
-    """Give AWS's error for a parameter that breaks its constraint."""
+    """Return AWS's error for a parameter that breaks its constraint."""
     shown = "null" if value is None else f"'{value}'"
     return invalid(f"1 validation error detected: Value {shown} at '{name}' failed to satisfy constraint: {what}")
 
@@ -257,7 +257,7 @@ def _refused(message: str, shape: type[Request]) -> AwsError:
     if missing := re.search(r"missing required field `(\w+)`", message):
         return constraint(None, missing[1][0].lower() + missing[1][1:], "Member must not be null")
     if unknown := re.search(r"unknown field `(\w+)`", message):
-        return invalid(f"the stand-in does not know the parameter {unknown[1]} of {shape.__name__}")
+        return invalid(f"the simulator does not know the parameter {unknown[1]} of {shape.__name__}")
     if choice := re.search(r"Invalid enum value '(.*)' - at `\$\.?(.*)`", message):
         name = choice[2][:1].lower() + choice[2][1:]
         return constraint(choice[1], name, "Member must satisfy enum value set")

@@ -81,7 +81,7 @@ class SimulatedDynamoDB:
         self._server.server_close()
 
     def act(self, name: str, /, **fields: Any) -> dict[str, Any]:
-        """Do something to the stand-in: `act("split", table="orders", at=0.2)`.
+        """Do something to the simulator: `act("split", table="orders", at=0.2)`.
 
         Raises ValueError for an action that does not exist, with other fields, or not possible as things stand.
         """
@@ -95,12 +95,12 @@ class SimulatedDynamoDB:
         return done
 
     def state(self) -> dict[str, Any]:
-        """Tell how everything stands."""
+        """Return how everything stands."""
         with self._lock:
             return self._simulator.state(self._now_ms())
 
     def answer(self, target: str, body: bytes, *, signed: bool) -> Reply:
-        """Say what is answered to a request."""
+        """Return what is answered to a request."""
         with self._lock:
             return self._simulator.handle(target, body, self._now_ms(), signed=signed)
 

@@ -6,7 +6,7 @@ import msgspec
 
 
 class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """Read at every call, so that they can be changed while the stand-in runs."""
+    """Read at every call, so that they can be changed while the simulator runs."""
 
     shards: int = 1
     """Shards that a new stream begins with; they share the key hashes evenly."""

@@ -1,4 +1,4 @@
-"""The stand-in without its socket: requests and actions in, answers out. Pure: the time is passed in.
+"""The simulator without its socket: requests and actions in, answers out. Pure: the time is passed in.
 
 Not safe to use from many threads at once.
 """
@@ -88,7 +88,7 @@ class Simulator:
         service, _, operation = target.partition(".")
         of_streams = operation in STREAM_OPERATIONS
         if _SERVICES.get(service) is not of_streams or operation not in _SHAPES:
-            return _refusal(AwsError("UnknownOperationException", f"The stand-in does not know {target!r}"))
+            return _refusal(AwsError("UnknownOperationException", f"The simulator does not know {target!r}"))
         if not signed:
             return _refusal(AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token"))
         self.calls[operation] += 1
@@ -134,7 +134,7 @@ class Simulator:
         return {}
 
     def state(self, now_ms: int) -> dict[str, Any]:
-        """Tell how everything stands, to look at and to compare."""
+        """Return how everything stands, to look at and to compare."""
         return {
             "seed": self.seed,
             "now_ms": now_ms + self._advanced_ms,
@@ -200,7 +200,7 @@ class Simulator:
             stream.roll_over(rng.choice(stream.open_shards), now_ms)
 
     def _subject(self, request: requests.Request) -> tuple[str, str]:
-        """Give the table that a request is about, and its subject: what its calls are counted by."""
+        """Return the table that a request is about, and its subject: what its calls are counted by."""
         match request:
             case requests.GetRecords():
                 try:

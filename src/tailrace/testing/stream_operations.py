@@ -76,7 +76,7 @@ class StreamOperations:
         return {"StreamDescription": description}
 
     def get_shard_iterator(self, request: requests.GetShardIterator, now_ms: int) -> dict[str, Any]:
-        """Give a position to read from."""
+        """Return a position to read from."""
         stream = self._database.stream(request.stream_arn)
         shard = stream.shard(request.shard_id)
         after = _position(request, shard)
@@ -85,7 +85,7 @@ class StreamOperations:
         return {"ShardIterator": iterators.encode(iterator)}
 
     def get_records(self, request: requests.GetRecords, now_ms: int, decision: Decision) -> bytes:
-        """Give the answer's body: the records are encoded already."""
+        """Return the answer's body: the records are encoded already."""
         requests.check_range(request.limit, "limit", _RECORDS_MAX)
         iterator = iterators.decode(request.shard_iterator)
         if Fault.EXPIRED in decision.faults or now_ms - iterator.issued_ms > self._settings.iterator_life_s * 1000:
@@ -142,7 +142,7 @@ def _listed(shard: Shard, *, closed: bool) -> dict[str, Any]:
 
 
 def _position(request: requests.GetShardIterator, shard: Shard) -> int:
-    """Give the sequence number after which reading starts."""
+    """Return the sequence number after which reading starts."""
     kind, text = request.shard_iterator_type, request.sequence_number
     if kind in {"TRIM_HORIZON", "LATEST"}:
         if text is not None:

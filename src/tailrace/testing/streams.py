@@ -206,13 +206,13 @@ class Stream:
                 del self.shards[shard.shard_id]
 
     def shard(self, shard_id: str) -> Shard:
-        """Give a shard. Raises `AwsError` when it does not exist, or no longer."""
+        """Return a shard. Raises `AwsError` when it does not exist, or no longer."""
         if shard_id not in self.shards:
             raise not_found("Requested resource not found: Shard does not exist")
         return self.shards[shard_id]
 
     def read(self, shard: Shard, after: int, limit: int, *, late_end: bool = False) -> RecordPage:
-        """Give the records after a sequence number: at most `limit` of them, at most a page of bytes.
+        """Return the records after a sequence number: at most `limit` of them, at most a page of bytes.
 
         `late_end`: the page with the last record of a closed shard does not say yet that it is the last.
         Raises `AwsError` when records in between are no longer kept.
@@ -233,7 +233,7 @@ class Stream:
         return RecordPage(shard.bodies[start:end], None if is_end else last)
 
     def describe(self, limit: int, start_after: str | None, wanted: Callable[[Shard], bool]) -> ListingPage:
-        """Give one page of the listing, in the order of the shards' names, as far as it is up to date."""
+        """Return one page of the listing, in the order of the shards' names, as far as it is up to date."""
         self.describe_calls += 1
         shown = [
             shard
@@ -295,7 +295,7 @@ class Stream:
 
 
 def trimmed() -> AwsError:
-    """Give the error for a position that is no longer kept."""
+    """Return the error for a position that is no longer kept."""
     return AwsError(
         "TrimmedDataAccessException", "The operation attempted to read past the oldest stream record in a shard."
     )

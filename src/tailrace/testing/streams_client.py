@@ -50,7 +50,7 @@ class StreamsClient:
         self._pool.clear()
 
     def stream_arn(self, table: str) -> str:
-        """Give the table's present stream. Raises `WorldError` when it has none."""
+        """Return the table's present stream. Raises `WorldError` when it has none."""
         described = self._call("DynamoDB_20120810", "DescribeTable", TableName=table)["Table"]
         if not described.get("StreamSpecification", {}).get("StreamEnabled"):
             raise WorldError(f"table {table} has no stream", hint="switch it on")

@@ -72,7 +72,7 @@ class TableOperations:
         """Switch the stream on or off."""
         table = self._database.table(request.table_name)
         if request.stream_specification is None:
-            raise invalid("At least one of StreamSpecification must be given: the stand-in changes nothing else")
+            raise invalid("At least one of StreamSpecification must be given: the simulator changes nothing else")
         view_type = _view_type(request.stream_specification)
         if view_type is None:
             if table.stream is None:
@@ -187,7 +187,7 @@ class TableOperations:
         return {"UnprocessedItems": {}} | _capacity(request.return_consumed_capacity, units, plural=True)
 
     def scan(self, request: requests.Scan, now_ms: int) -> Answer:
-        """Give the next page of a table or of one segment."""
+        """Return the next page of a table or of one segment."""
         table = self._database.table(request.table_name)
         segment, segments = _segment(request)
         if request.limit is not None:
@@ -240,12 +240,12 @@ def _description(table: Table) -> Answer:
 
 
 def key_schema(key_attributes: tuple[KeyAttribute, ...]) -> list[dict[str, str]]:
-    """Give a primary key as AWS writes it."""
+    """Return a primary key as AWS writes it."""
     return [{"AttributeName": name, "KeyType": role} for name, role, _ in key_attributes]
 
 
 def _view_type(wanted: requests.StreamSpecification) -> ViewType | None:
-    """Give the view type of the stream that is wanted; None when none is."""
+    """Return the view type of the stream that is wanted; None when none is."""
     if wanted.stream_enabled and wanted.stream_view_type is None:
         raise invalid("Invalid StreamViewType: Stream ViewType must not be null or empty when enabling streams.")
     if not wanted.stream_enabled and wanted.stream_view_type is not None:
@@ -262,7 +262,7 @@ def _check_return_values(request: _Writing, *possible: str) -> None:
 
 
 def _placeholders(request: _Writing | requests.Scan, *more: str | None) -> Placeholders:
-    """Give the request's placeholders, which need an expression to be used in; `more` than the condition."""
+    """Return the request's placeholders, which need an expression to be used in; `more` than the condition."""
     condition = None if isinstance(request, requests.Scan) else request.condition_expression
     if all(expression is None for expression in (condition, *more)):
         for name, given in (
@@ -315,7 +315,7 @@ def _batched(table: Table, write: requests.WriteRequest) -> tuple[Key, Item | No
 
 
 def _segment(request: requests.Scan) -> tuple[int, int]:
-    """Give which segment of how many is scanned."""
+    """Return which segment of how many is scanned."""
     if request.segment is None and request.total_segments is None:
         return 0, 1
     if request.segment is None or request.total_segments is None:
@@ -331,7 +331,7 @@ def _segment(request: requests.Scan) -> tuple[int, int]:
 
 
 def _projection(text: str | None, placeholders: Placeholders) -> list[str] | None:
-    """Give the attributes of a projection expression; None for all."""
+    """Return the attributes of a projection expression; None for all."""
     if text is None:
         return None
     tokens = Tokens(text, "ProjectionExpression", placeholders)
@@ -340,7 +340,7 @@ def _projection(text: str | None, placeholders: Placeholders) -> list[str] | Non
         paths.append(tokens.path())
     tokens.end()
     if any(len(path) > 1 for path in paths):
-        raise tokens.error("the stand-in projects whole attributes only")
+        raise tokens.error("the simulator projects whole attributes only")
     return [str(path[0]) for path in paths]
 
 

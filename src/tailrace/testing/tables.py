@@ -77,7 +77,7 @@ class Table:
         return len(self._items)
 
     def key_of_item(self, item: Item) -> Key:
-        """Give an item's key. Raises `AwsError` when its key attributes are not as they must be."""
+        """Return an item's key. Raises `AwsError` when its key attributes are not as they must be."""
         for attribute in self.key_attributes:
             if attribute.name not in item:
                 raise invalid_parameter(f"Missing the key {attribute.name} in the item")
@@ -89,14 +89,14 @@ class Table:
         return Key(key_hash, text, sort_key(sort[0]) if sort else None)
 
     def key_of(self, keys: Any) -> tuple[Key, Item]:
-        """Give the key that a request names, and its attributes as they are stored."""
+        """Return the key that a request names, and its attributes as they are stored."""
         if not isinstance(keys, dict) or {*keys} != {*self.key_names}:
             raise invalid("The provided key element does not match the schema")
         stored = {name: normal_value(value) for name, value in keys.items()}
         return self.key_of_item(stored), stored
 
     def get(self, key: Key) -> Item | None:
-        """Give the item with this key."""
+        """Return the item with this key."""
         return self._items.get(key)
 
     def write(self, key: Key, after: Item | None, now_ms: int, *, expired: bool = False) -> None:
@@ -119,7 +119,7 @@ class Table:
             self.stream.append(key.hash, keys, before, after, now_ms, expired=expired)
 
     def scan(self, limit: int | None, start_after: Item | None, segment: int, segments: int) -> ScanPage:
-        """Give the next items of one segment of the table: at most `limit`, at most 1 MB."""
+        """Return the next items of one segment of the table: at most `limit`, at most 1 MB."""
         low, high = (Key(HASHES * edge // segments, b"", None) for edge in (segment, segment + 1))
         start, end = bisect_left(self._order, low), bisect_left(self._order, high)
         if start_after is not None:
@@ -178,7 +178,7 @@ class Database:
         self._streams_made = 0
 
     def table(self, name: str) -> Table:
-        """Give a table. Raises `AwsError` when there is none."""
+        """Return a table. Raises `AwsError` when there is none."""
         check_table_name(name)
         if name not in self.tables:
             raise not_found(f"Requested resource not found: Table: {name} not found")
@@ -201,7 +201,7 @@ class Database:
         return self.tables.pop(name)
 
     def switch_on(self, table: Table, view_type: ViewType, now_ms: int) -> Stream:
-        """Give a table a new stream."""
+        """Return a table a new stream."""
         created_ms = now_ms
         while (arn := f"{table.arn}/stream/{_label(created_ms)}") in self.streams:
             created_ms += 1
@@ -227,7 +227,7 @@ class Database:
             table.stream = None
 
     def stream(self, arn: str) -> Stream:
-        """Give a stream. Raises `AwsError` when there is none, or no longer."""
+        """Return a stream. Raises `AwsError` when there is none, or no longer."""
         if arn not in self.streams:
             raise not_found(f"Requested resource not found: Stream: {arn} not found")
         return self.streams[arn]

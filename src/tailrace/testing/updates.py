@@ -43,7 +43,7 @@ class Update:
         self._check_overlap(tokens)
 
     def apply(self, item: Item) -> Item:
-        """Give the item after the update; `item` stays as it is. Raises `AwsError`."""
+        """Return the item after the update; `item` stays as it is. Raises `AwsError`."""
         after = copy.deepcopy(item)
         for clause in self._clauses:
             clause(item, after)
@@ -120,7 +120,7 @@ class Update:
 
 
 def _place(path: Path) -> int:
-    """Give what removals are ordered by: from a list's end, since each moves the elements behind it."""
+    """Return what removals are ordered by: from a list's end, since each moves the elements behind it."""
     return path[-1] if isinstance(path[-1], int) else -1
 
 

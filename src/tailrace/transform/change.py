@@ -58,7 +58,7 @@ Function = Callable[[Change], Result]
 
 
 def read(change: core.Change, *, before: bool = True, after: bool = True) -> Change:
-    """Give a change with its items as Python values, all of them its own; an image is None unless it is asked for.
+    """Return a change with its items as Python values, all of them its own; an image is None unless it is asked for.
 
     Raises `RecordError`.
     """
@@ -77,7 +77,7 @@ def read(change: core.Change, *, before: bool = True, after: bool = True) -> Cha
 
 
 def write(change: Change, of: core.Change, number: int) -> core.Change:
-    """Give what was made of `of`; values that were not changed keep their bytes. Raises `RecordError`.
+    """Return what was made of `of`; values that were not changed keep their bytes. Raises `RecordError`.
 
     `number` counts the changes made of one: all but the first get an event id of their own.
     """
@@ -92,5 +92,5 @@ def write(change: Change, of: core.Change, number: int) -> core.Change:
 
 
 def origin(change: Change) -> tuple[object, ...]:
-    """Give the fields that no function may change."""
+    """Return the fields that no function may change."""
     return change.table, change.sequence, change.event_id, change.created_ms, change.view_type, change.expired

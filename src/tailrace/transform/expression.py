@@ -1,4 +1,5 @@
-"""JMESPath expressions over a change: small, without side effects, documented (https://jmespath.org/specification.html).
+"""JMESPath expressions over a change: small, without side effects, documented
+(https://jmespath.org/specification.html).
 
 Two things are ours: numbers are exact (`jmespath_exact`), and a mistake for which the library
 would give null for every change is found when the file is read (`expression_checks`).
@@ -79,7 +80,7 @@ class Expression:
         raise RecordError(f"the expression {self.text}: {reason}", stage=STAGE, hint=hint)
 
     def is_true(self, change: Change) -> bool:
-        """Tell whether the value is true for JMESPath: not false, null, empty text, an empty array or object."""
+        """Return whether the value is true for JMESPath: not false, null, empty text, an empty array or object."""
         return is_true(self.value(change))
 
     def lack(self, view_type: ViewType) -> str:
@@ -90,7 +91,7 @@ class Expression:
 
 
 def text_of(value: object) -> str | None:
-    """Give a scalar as text: true, 12, 1.5; None for null, an array or an object."""
+    """Return a scalar as text: true, 12, 1.5; None for null, an array or an object."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):

@@ -153,8 +153,8 @@ def _children(node: Node) -> list[Node]:
 def _unknown(name: str) -> str:
     if name in _LITERALS:
         return f"a literal is written in backquotes: `{name}`"
-    mend = _nearest(name, ROOT) or f": write item.{name} for the attribute, {name!r} for a text"
-    return f"a change has no {name}{mend}"
+    remedy = _nearest(name, ROOT) or f": write item.{name} for the attribute, {name!r} for a text"
+    return f"a change has no {name}{remedy}"
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*:[A-Za-z_][A-
 
 
 class FunctionError(Exception):
-    """There is no such function; `hint` says how to mend it."""
+    """There is no such function; `hint` says how to fix it."""
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -59,11 +59,11 @@ def _import(name: str) -> ModuleType:
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if (frames := _frames(error)) else ""
         raise FunctionError(
             f"importing {name} failed: {type(error).__name__}{f': {text}' if text else ''}",
-            f"mend it at {place}" if place else "mend the module",
+            f"fix it at {place}" if place else "fix the module",
         ) from None
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """Give the frames of the module's own code."""
+    """Return the frames of the module's own code."""
     frames = traceback.extract_tb(error.__traceback__)
     return [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]

@@ -42,7 +42,7 @@ def evaluate(tree: Node, document: dict[str, Any]) -> Any:
 
 
 def is_true(value: object) -> bool:
-    """Tell whether a value is true for JMESPath: not false, null, empty text, an empty array or object."""
+    """Return whether a value is true for JMESPath: not false, null, empty text, an empty array or object."""
     return not (value is None or value is False or (isinstance(value, str | list | dict) and not value))
 
 

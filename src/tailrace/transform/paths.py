@@ -49,7 +49,7 @@ def parse(text: str) -> Path:
 
 
 def edited(value: Any, path: Path, edit: Callable[[Any], Any]) -> Any:
-    """Give the value with `edit` done wherever `path` leads to; itself when that is nowhere."""
+    """Return the value with `edit` done wherever `path` leads to; itself when that is nowhere."""
     if not path:
         return edit(value)
     step, rest = path[0], path[1:]
@@ -83,7 +83,7 @@ def tree(paths: list[Path]) -> Tree:
 
 
 def kept(item: Item, wanted: Tree) -> Item:
-    """Give an item with nothing but what `wanted` leads to."""
+    """Return an item with nothing but what `wanted` leads to."""
     found = _kept(item, wanted)
     return found if isinstance(found, dict) else {}
 

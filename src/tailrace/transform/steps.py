@@ -43,10 +43,10 @@ class Step(ABC):
 
     @abstractmethod
     def apply(self, draft: Draft) -> list[Draft]:
-        """Give what becomes of a draft. Raises `RecordError`."""
+        """Return what becomes of a draft. Raises `RecordError`."""
 
     def keys_after(self, names: frozenset[str]) -> frozenset[str] | None:
-        """Give the names of the key attributes after this step, None when only the data tells.
+        """Return the names of the key attributes after this step, None when only the data tells.
 
         Raises ValueError saying why it cannot work where they are `names`.
         """
@@ -66,11 +66,11 @@ class Filter(Step):
 
     @property
     def looks_at(self) -> frozenset[str]:
-        """Give those of the expression."""
+        """Return those of the expression."""
         return self.expression.names
 
     def apply(self, draft: Draft) -> list[Draft]:
-        """Give the draft, or nothing."""
+        """Return the draft, or nothing."""
         return [draft] if self.expression.is_true(draft.change) else []
 
     def lack(self, view_type: ViewType) -> str:
@@ -91,7 +91,7 @@ class Route(Step):
 
     @property
     def looks_at(self) -> frozenset[str]:
-        """Give those of the expression."""
+        """Return those of the expression."""
         return self.by.names
 
     def apply(self, draft: Draft) -> list[Draft]:
@@ -192,7 +192,7 @@ class Include(_Edit):
     attributes: tuple[Path, ...]
 
     def image(self, item: Item, keys: Item) -> Item:
-        """Give the image with nothing else."""
+        """Return the image with nothing else."""
         return paths.kept(item, paths.tree([*self.attributes, *((name,) for name in keys)]))
 
 
@@ -203,7 +203,7 @@ class Exclude(_Edit):
     attributes: tuple[Path, ...]
 
     def image(self, item: Item, keys: Item) -> Item:
-        """Give the image without them."""
+        """Return the image without them."""
         del keys
         for path in self.attributes:
             item = paths.edited(item, path, lambda _: REMOVED)
@@ -221,18 +221,18 @@ class Rename(_Edit):
     names: Mapping[Path, str]
 
     def keys(self, keys: Item) -> Item:
-        """Give the key attributes under their new names."""
+        """Return the key attributes under their new names."""
         return self.image(keys, keys)
 
     def image(self, item: Item, keys: Item) -> Item:
-        """Give the image with the new names. Raises `RecordError` for a name that is taken."""
+        """Return the image with the new names. Raises `RecordError` for a name that is taken."""
         del keys
         for path, name in self.names.items():
             item = paths.edited(item, path[:-1], partial(_renamed, path[-1], name))
         return item
 
     def keys_after(self, names: frozenset[str]) -> frozenset[str]:
-        """Give the new names."""
+        """Return the new names."""
         for path, name in self.names.items():
             if len(path) == 1 and path[0] in names:
                 names = names - {path[0]} | {name}
@@ -248,7 +248,7 @@ class Mask(_Edit):
     keep_last: int = 0
 
     def image(self, item: Item, keys: Item) -> Item:
-        """Give the image with the text."""
+        """Return the image with the text."""
         del keys
         for path in self.attributes:
             item = paths.edited(item, path, self._masked)
@@ -273,11 +273,11 @@ class Hash(_Edit):
     secret: bytes
 
     def keys(self, keys: Item) -> Item:
-        """Give the hashed key attributes, the same as in the images."""
+        """Return the hashed key attributes, the same as in the images."""
         return self.image(keys, keys)
 
     def image(self, item: Item, keys: Item) -> Item:
-        """Give the image with the hashes. Raises `RecordError` for a value that has no text."""
+        """Return the image with the hashes. Raises `RecordError` for a value that has no text."""
         del keys
         for path in self.attributes:
             item = paths.edited(item, path, self._hashed)
@@ -329,7 +329,7 @@ def _is_number(value: object) -> bool:
 
 
 def _told(error: BaseException) -> str:
-    """Give an exception in a line, with the last line of the function's own file that it came through."""
+    """Return an exception in a line, with the last line of the function's own file that it came through."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}{f': {text}' if text else ''}{_place_of(error)}"
 

@@ -44,7 +44,7 @@ class Transformation:
         self._looks_at = frozenset(name for names in looks_at for name in names or ())
 
     def apply(self, change: core.Change) -> Transformed:
-        """Give what becomes of a change. Raises `RecordError`, whose sentence begins with the step's place.
+        """Return what becomes of a change. Raises `RecordError`, whose sentence begins with the step's place.
 
         When no step makes another change of it, it keeps its bytes, and only the images that are looked at are read.
         """

@@ -41,7 +41,7 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 
 @pytest.mark.parametrize("bad", BAD_FILES)
-@pytest.mark.parametrize("command", ["validate", "plan", "run", "status", "tail", "relane", "accept-gap"])
+@pytest.mark.parametrize("command", ["validate", "plan", "run", "status", "tail", "rescale", "accept-gap"])
 def test_a_bad_file_is_told_by_every_command_in_sentences(run: CommandLine, command: str, bad: str) -> None:
     Path("p.yaml").write_bytes(BAD_FILES[bad])
     code, out, err = run(command, "p.yaml", *(["--table", "orders"] if command == "accept-gap" else []))
@@ -84,7 +84,7 @@ ODD += [
     "--from",
     "--bogus",
 ]
-COMMANDS = ["tail", "status", "accept-gap", "relane", "validate", "plan", "schema"]
+COMMANDS = ["tail", "status", "accept-gap", "rescale", "validate", "plan", "schema"]
 
 
 @examples(60)

@@ -29,7 +29,7 @@ def options_of(command: object) -> set[str]:
 
 
 def commands() -> Iterator[tuple[str, set[str], str]]:
-    """Every command with its options and its help."""
+    """Every command with its options and its help, but the earlier names of some."""
     groups = [("tailrace", get_command(app))]
     while groups:
         name, group = groups.pop()
@@ -38,7 +38,7 @@ def commands() -> Iterator[tuple[str, set[str], str]]:
             whole = f"{name} {word}"
             if isinstance(command, TyperGroup):
                 groups.append((whole, command))
-            if not isinstance(command, TyperGroup) or command.invoke_without_command:
+            if not command.hidden and (not isinstance(command, TyperGroup) or command.invoke_without_command):
                 yield whole, options_of(command), command.help or ""
 
 

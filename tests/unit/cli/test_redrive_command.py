@@ -10,8 +10,8 @@ import pytest
 from support.cli import CommandLine
 from support.pipeline_file import write_file
 from tailrace.core.redrive import Selection
-from tailrace.runtime import redrive as runtime
-from tailrace.runtime.republisher import Redriven, Report
+from tailrace.operations import redrive as runtime
+from tailrace.operations.republisher import Redriven, Report
 
 CHANGES = [
     Redriven("orders", "s", "1", "published", "TRANSFORMATION", "RecordError", "no \x1b total"),

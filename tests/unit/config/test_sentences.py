@@ -1,4 +1,4 @@
-"""Each mistake in a pipeline file gives one clear sentence: the file, the line, the key, what is wrong, the mend."""
+"""Each mistake in a pipeline file gives one clear sentence: the file, the line, the key, what is wrong, the fix."""
 
 # ruff: noqa: E501 - a sentence of the table is one line
 
@@ -23,8 +23,8 @@ source:
 
 WITHOUT_SOURCE = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\n"
 SOURCE = "source:\n  type: dynamodb-streams\n"
-NAME_MEND = "use 1 to 200 letters, digits, `.`, `_` and `-`, a letter or digit first: topics are named after it"
-TABLE_MEND = "a name has 3 to 255 letters, digits, `_`, `-` and `.`; in a pattern `*` and `?` stand for others"
+NAME_REMEDY = "use 1 to 200 letters, digits, `.`, `_` and `-`, a letter or digit first: topics are named after it"
+TABLE_REMEDY = "a name has 3 to 255 letters, digits, `_`, `-` and `.`; in a pattern `*` and `?` stand for others"
 TOPIC_RULE = "a topic's name has 1 to 249 letters, digits, `.`, `_` and `-`"
 OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: localhost:9092`"
 SEE = "see librdkafka's CONFIGURATION.md"
@@ -136,9 +136,9 @@ CASES: list[tuple[str, str, str]] = [
     ("list for kafka", "name: shop\nkafka: [a]\n" + SOURCE + "  tables: [orders]\n",
      "2: kafka: must be a mapping of librdkafka properties, not a list; write `bootstrap.servers: localhost:9092` below it"),
     # values
-    ("name with a blank", GOOD.replace("shop", "my shop"), f"1: name: `my shop` cannot be a pipeline's name; {NAME_MEND}"),
-    ("name too long", GOOD.replace("shop", LONG * 3), f"1: name: `{LONG[:57]}...` cannot be a pipeline's name; {NAME_MEND}"),
-    ("name of dots", GOOD.replace("shop", "..."), f"1: name: `...` cannot be a pipeline's name; {NAME_MEND}"),
+    ("name with a blank", GOOD.replace("shop", "my shop"), f"1: name: `my shop` cannot be a pipeline's name; {NAME_REMEDY}"),
+    ("name too long", GOOD.replace("shop", LONG * 3), f"1: name: `{LONG[:57]}...` cannot be a pipeline's name; {NAME_REMEDY}"),
+    ("name of dots", GOOD.replace("shop", "..."), f"1: name: `...` cannot be a pipeline's name; {NAME_REMEDY}"),
     ("other type", GOOD.replace("-streams", "-stream"), "5: source.type: must be dynamodb-streams, not `dynamodb-stream`; did you mean `dynamodb-streams`?"),
     ("other start", source("start: lates"), "7: source.start: must be trim_horizon or latest, not `lates`; did you mean `latest`?"),
     ("other format", top("format: avro"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not `avro`"),
@@ -157,8 +157,8 @@ CASES: list[tuple[str, str, str]] = [
     ("endpoint with a user", source("endpoint_url: http://u:p@host:8000"), "7: source.endpoint_url: must not hold a user or password; AWS credentials come from the environment or the profile"),
     ("no table", GOOD.replace('[orders, "users-*"]', "[]"), "6: source.tables: is empty or too short; add e.g. `tables: [orders]`"),
     ("table's ARN", GOOD.replace("orders", "arn:aws:dynamodb:us-east-1:1:table/orders"), "6: source.tables[0]: must be a table's name, not its ARN; give the part after `table/`; the region has its own key"),
-    ("short table", GOOD.replace("orders", "ab"), f"6: source.tables[0]: `ab` cannot be a table's name; {TABLE_MEND}"),
-    ("table set", GOOD.replace("users-*", "users-[ab]"), f"6: source.tables[1]: `users-[ab]` cannot be a table's name; {TABLE_MEND}"),
+    ("short table", GOOD.replace("orders", "ab"), f"6: source.tables[0]: `ab` cannot be a table's name; {TABLE_REMEDY}"),
+    ("table set", GOOD.replace("users-*", "users-[ab]"), f"6: source.tables[1]: `users-[ab]` cannot be a table's name; {TABLE_REMEDY}"),
     ("table is a number", GOOD.replace("orders", "1234"), '6: source.tables[0]: must be text, not a number; put it in quotes: "1234"'),
     ("topic's placeholder", top('topic: "{pipeline}.{tabel}"'), "7: topic: has the unknown placeholder `{tabel}`; did you mean `table`?"),
     ("topic's form", top('topic: "{pipeline}/{table}"'), f"7: topic: `{{pipeline}}/{{table}}` cannot name a topic; {TOPIC_RULE}"),

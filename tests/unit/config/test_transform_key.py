@@ -25,7 +25,7 @@ source:
 transform:
 """
 SECRET = "0123456789abcdef-PLANTED"
-PATH_MEND = 'write names with dots between, [*] for every member of a list, "quotes" around a name with dots'
+PATH_REMEDY = 'write names with dots between, [*] for every member of a list, "quotes" around a name with dots'
 LANGUAGE = "it is JMESPath over op, table, keys, before, after and item, with texts in 'single quotes' and numbers, null, true and false in `backquotes`"
 ONE_OF = f"a step has one of {', '.join(ACTIONS)}; make a list of several"
 EACH_OF = """\
@@ -115,7 +115,7 @@ CASES = [
     (
         "no path",
         "  - exclude: [a..b]",
-        f"8: transform[0].exclude[0]: the path `a..b` cannot be read from character 3 on; {PATH_MEND}",
+        f"8: transform[0].exclude[0]: the path `a..b` cannot be read from character 3 on; {PATH_REMEDY}",
     ),
     ("a path for a list", "  - exclude: a", "8: transform[0].exclude: must be a list, not `a`; write [a]"),
     ("no paths", "  - exclude: []", "8: transform[0].exclude: is empty or too short; give a longer one"),
@@ -123,7 +123,7 @@ CASES = [
     (
         "no path to rename",
         "  - rename: {'a.': b}",
-        f"8: transform[0].rename.a.: the path `a.` cannot be read from character 1 on; {PATH_MEND}",
+        f"8: transform[0].rename.a.: the path `a.` cannot be read from character 1 on; {PATH_REMEDY}",
     ),
     ("no attributes", "  - mask: {text: x}", "8: transform[0].mask.attributes: is missing; add it"),
     (

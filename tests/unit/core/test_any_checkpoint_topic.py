@@ -17,36 +17,37 @@ from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
+    Claim,
+    ClaimKey,
+    EnumeratorKey,
     GapAccepted,
-    ListerKey,
     PipelineKey,
     PipelineRecord,
     ShardKey,
     ShardRecord,
     TableKey,
     TableRecord,
-    Taken,
-    TakenKey,
     TopicKey,
     TopicRecord,
     decode,
     encode_key,
     encode_record,
 )
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import leave_out, reconcile, reconcile_table
-from tailrace.core.lane import Lane, LaneOptions, LaneState
-from tailrace.core.lane_messages import Committed, ProducerOpened, Tick, ViewChanged
+from tailrace.core.lane import Lane, LaneState
+from tailrace.core.lane_messages import CheckpointStateChanged, Committed, ProducerOpened, Tick
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.lane_report import report
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
-from tailrace.core.view import View
 from tailrace.errors import WorldError
 from tailrace.kafka.membership import Group
-from tailrace.runtime.status import tables_of
+from tailrace.operations.status import tables_of
 
 WHERE = "shop.checkpoints, partition 3, offset 42"
 SHARD = ShardRef(stream(), "shardId-1")
-TAKEN = Taken(owner="host:1:abcd", nonce="host:1:abcd/3/7", at_ms=NOW_MS)
+TAKEN = Claim(owner="host:1:abcd", nonce="host:1:abcd/3/7", at_ms=NOW_MS)
 RECORDS: list[tuple[TopicKey, TopicRecord]] = [
     (
         ShardKey(*SHARD),
@@ -62,8 +63,8 @@ RECORDS: list[tuple[TopicKey, TopicRecord]] = [
         CheckpointKey(*SHARD),
         Checkpoint(table="orders", state="open", sequence=str(10**20), created_ms=NOW_MS, at_ms=NOW_MS, open_ms=NOW_MS),
     ),
-    (TakenKey(), TAKEN),
-    (ListerKey(), TAKEN),
+    (ClaimKey(), TAKEN),
+    (EnumeratorKey(), TAKEN),
     (TableKey("orders"), TableRecord(stream_arn=stream(), view_type="KEYS_ONLY", state="streaming", at_ms=NOW_MS)),
     (PipelineKey(), PipelineRecord(lanes=16, created_ms=NOW_MS)),
     (AcceptKey("orders"), GapAccepted(shards=((SHARD, 5),), stream_arn=None, at_ms=NOW_MS)),
@@ -139,7 +140,7 @@ lineages = st.builds(
     seen_ms=times,
     initial=st.booleans(),
 )
-takings = st.builds(Taken, owner=st.just("w"), nonce=st.sampled_from(["worker/1/2", "x"]), at_ms=times)
+takings = st.builds(Claim, owner=st.just("w"), nonce=st.sampled_from(["worker/1/2", "x"]), at_ms=times)
 tables = st.builds(
     TableRecord,
     stream_arn=st.none() | st.sampled_from(STREAMS),
@@ -158,8 +159,8 @@ table_names = st.sampled_from(TABLES)
 writes = st.one_of(
     st.tuples(shards.map(lambda shard: ShardKey(*shard)), st.none() | lineages),
     st.tuples(shards.map(lambda shard: CheckpointKey(*shard)), st.none() | checkpoints),
-    st.tuples(st.just(TakenKey()), st.none() | takings),
-    st.tuples(st.just(ListerKey()), st.none() | takings),
+    st.tuples(st.just(ClaimKey()), st.none() | takings),
+    st.tuples(st.just(EnumeratorKey()), st.none() | takings),
     st.tuples(table_names.map(TableKey), st.none() | tables),
     st.tuples(st.just(PipelineKey()), st.none() | st.just(PipelineRecord(lanes=LANE_COUNT, created_ms=NOW_MS))),
     st.tuples(table_names.map(AcceptKey), st.none() | acceptances),
@@ -176,24 +177,34 @@ def home_of(key: TopicKey) -> int:
 @examples(150)
 @given(histories)
 def test_any_history_of_records_is_followed_without_an_error(history: list[Any]) -> None:
-    """A lane that is taken, the lister's decisions and `status`, after each record: foreign, repeated, out of place."""
-    view = View(LANE_COUNT)
+    """A lane that is taken, the enumerator's decisions and `status`, after each record: foreign, repeated, out of
+    place."""
+    checkpoint_state = CheckpointState(LANE_COUNT)
     lanes = [
-        Lane(number, "worker", view, LaneOptions(), incarnations=itertools.count(1), jitter=lambda: 0.0)
+        Lane(number, "worker", checkpoint_state, LaneOptions(), epochs=itertools.count(1), jitter=lambda: 0.0)
         for number in range(LANE_COUNT)
     ]
     listed = StreamListing(STREAMS[0], NOW_MS, (ListedShard("a", closed=True), ListedShard("b", ("a",))))
     for (key, record), partition in history:
-        view.apply(home_of(key) if partition is None else partition, key, record)
+        checkpoint_state.apply(home_of(key) if partition is None else partition, key, record)
         for lane in lanes:
-            lane.handle(ViewChanged(), NOW_MS)
-            lane.handle(ProducerOpened(lane.incarnation), NOW_MS)
+            lane.handle(CheckpointStateChanged(), NOW_MS)
+            lane.handle(ProducerOpened(lane.epoch), NOW_MS)
             if lane.state in {LaneState.TAKING, LaneState.ACTIVE}:
-                lane.handle(Committed(lane.incarnation), NOW_MS)
+                lane.handle(Committed(lane.epoch), NOW_MS)
             lane.handle(Tick(), NOW_MS + 1000)
-            msgspec.json.encode(report(lane, view))
+            msgspec.json.encode(report(lane, checkpoint_state))
         for current in (True, False):
-            reconcile(view, "orders", listed, whole=current, current=current, start="LATEST", gone=[], now_ms=NOW_MS)
-        reconcile_table(view, TableStream("orders", STREAMS[0], "KEYS_ONLY"), "orders", NOW_MS)
-        leave_out(view, lambda table: table == "users", NOW_MS)
-        msgspec.json.encode(tables_of(view, Group((), {}), NOW_MS, argument="shop.yaml", with_ended=True))
+            reconcile(
+                checkpoint_state,
+                "orders",
+                listed,
+                whole=current,
+                current=current,
+                start="LATEST",
+                gone=[],
+                now_ms=NOW_MS,
+            )
+        reconcile_table(checkpoint_state, TableStream("orders", STREAMS[0], "KEYS_ONLY"), "orders", NOW_MS)
+        leave_out(checkpoint_state, lambda table: table == "users", NOW_MS)
+        msgspec.json.encode(tables_of(checkpoint_state, Group((), {}), NOW_MS, argument="shop.yaml", with_ended=True))

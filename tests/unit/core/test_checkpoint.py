@@ -12,15 +12,15 @@ from tailrace.core.checkpoint import (
     OLDEST_READABLE_VERSION,
     AcceptKey,
     CheckpointKey,
+    Claim,
+    ClaimKey,
+    EnumeratorKey,
     GapAccepted,
-    ListerKey,
     PipelineKey,
     PipelineRecord,
     ShardKey,
     TableKey,
     TableRecord,
-    Taken,
-    TakenKey,
     TopicKey,
     TopicRecord,
     decode,
@@ -32,13 +32,13 @@ from tailrace.errors import FormatVersionError, WorldError
 
 WHERE = "shop.checkpoints, partition 3, offset 42"
 SHARD = ShardRef("arn", "shardId-1")
-TAKEN = Taken(owner="host:1:abcd", nonce="host:1:abcd/3/7", at_ms=5)
+TAKEN = Claim(owner="host:1:abcd", nonce="host:1:abcd/3/7", at_ms=5)
 RECORDS: list[tuple[TopicKey, TopicRecord]] = [
     (ShardKey(*SHARD), lineage(ShardRef("arn", "shardId-0"), start="LATEST", initial=True)),
     (CheckpointKey(*SHARD), checkpoint("gap", 10**39)),
     (CheckpointKey(*SHARD), checkpoint("open", None)),
-    (TakenKey(), TAKEN),
-    (ListerKey(), TAKEN),
+    (ClaimKey(), TAKEN),
+    (EnumeratorKey(), TAKEN),
     (TableKey("orders"), TableRecord(stream_arn="arn", view_type="KEYS_ONLY", state="streaming", at_ms=5)),
     (PipelineKey(), PipelineRecord(lanes=16, created_ms=5)),
     (AcceptKey("orders"), GapAccepted(shards=((SHARD, 5),), stream_arn=None, at_ms=6)),
@@ -53,7 +53,7 @@ def test_a_record_comes_back_as_it_was_written(key: TopicKey, record: TopicRecor
 
 def test_the_bytes_are_those_that_other_versions_know() -> None:
     assert encode_key(CheckpointKey(*SHARD)) == b'["checkpoint","arn","shardId-1"]'
-    assert encode_key(TakenKey()) == b'["taken"]'
+    assert encode_key(ClaimKey()) == b'["taken"]'
     assert encode_record(checkpoint("open", 7)) == (
         b'{"v":1,"r":1,"table":"orders","state":"open","sequence":"7","created_ms":1700000000000,'
         b'"at_ms":1700000000000,"detail":null,"trimmed":false,"open_ms":null,"behind":false}'
@@ -71,7 +71,7 @@ def test_a_newer_writer_may_add_fields_that_this_reader_need_not_know(key: Topic
 
 
 def _versions(v: int, r: int) -> bytes:
-    """Give a checkpoint whose other fields are of another version too: nothing but the head may be looked at."""
+    """Return a checkpoint whose other fields are of another version too: nothing but the head may be looked at."""
     return json.dumps({"v": v, "r": r, "state": ["unheard", "of"]}).encode()
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from support.checkpoints import BORN_MS, table, view_of
 from tailrace.core.checkpoint import DefinitionKey, DefinitionRecord, Route, TableState, Write
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences, overruled_by
 from tailrace.core.discovery import leave_out
-from tailrace.core.view import View
 
 
 def definition(*tables: str, generation: int = 1, **fields: Any) -> DefinitionRecord:
@@ -18,12 +18,12 @@ def definition(*tables: str, generation: int = 1, **fields: Any) -> DefinitionRe
     return DefinitionRecord(generation=generation, tables=tables, **(said | fields))
 
 
-def view(recorded: DefinitionRecord | None, *writes: Write) -> View:
+def checkpoint_state(recorded: DefinitionRecord | None, *writes: Write) -> CheckpointState:
     return view_of(4, *writes, *([Write(0, DefinitionKey(), recorded)] if recorded else []))
 
 
 def told(recorded: DefinitionRecord | None, mine: DefinitionRecord, *writes: Write) -> list[str]:
-    return [str(conflict) for conflict in conflicts(view(recorded, *writes), mine)]
+    return [str(conflict) for conflict in conflicts(checkpoint_state(recorded, *writes), mine)]
 
 
 def test_adding_a_table_another_format_or_transformation_are_no_conflicts() -> None:
@@ -65,15 +65,17 @@ def test_of_two_first_files_the_second_is_refused_although_nothing_was_listed() 
     assert told(definition("orders"), definition("users")) == ["table orders would be left out"]
 
 
-def test_a_lister_with_an_older_definition_leaves_out_nothing_that_the_newer_one_names() -> None:
-    shown = view(definition("orders", "users", generation=2), table("orders"), table("users"), table("gone"))
+def test_a_enumerator_with_an_older_definition_leaves_out_nothing_that_the_newer_one_names() -> None:
+    shown = checkpoint_state(
+        definition("orders", "users", generation=2), table("orders"), table("users"), table("gone")
+    )
     writes = leave_out(shown, lambda each: each == "orders", BORN_MS)
     assert [write.key.table for write in writes if hasattr(write.key, "table")] == ["gone"]
 
 
 def test_whoever_is_overruled_stops_and_whoever_lacks_a_table_goes_on() -> None:
     mine = definition("orders", "users")
-    shown = view(None, table("orders"), table("users", state="left out"))
+    shown = checkpoint_state(None, table("orders"), table("users", state="left out"))
     assert overruled_by(shown, definition("orders", "users", "more"), mine) == ()
     (stopped,) = overruled_by(shown, definition("orders"), mine)
     assert (stopped.table, stopped.kind) == ("users", "stopped")

@@ -1,4 +1,4 @@
-"""What the lister makes of listings that are late, torn or shown twice."""
+"""What the enumerator makes of listings that are late, torn or shown twice."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
     CheckpointKey,
-    DeliveryKey,
+    Claim,
     GapAccepted,
+    ShardClaimKey,
     ShardKey,
     ShardRecord,
     Start,
     TableKey,
     TableRecord,
-    Taken,
     Write,
 )
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import Reconciliation, forget_outdated, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
-from tailrace.core.view import View
 
 NEXT_STREAM = STREAM.replace("2024", "2025")
 
@@ -39,10 +39,10 @@ def listed(name: str, *parents: str, closed: bool = False) -> ListedShard:
 
 
 class Pipeline:
-    """A view, and the lister's way of changing it."""
+    """A checkpoint state, and the enumerator's way of changing it."""
 
     def __init__(self) -> None:
-        self.view = View(LANE_COUNT)
+        self.checkpoint_state = CheckpointState(LANE_COUNT)
         self.now_ms = NOW_MS
 
     def reconcile(
@@ -55,7 +55,7 @@ class Pipeline:
         current: bool = True,
     ) -> Reconciliation:
         return reconcile(
-            self.view,
+            self.checkpoint_state,
             TABLE,
             StreamListing(stream, NOW_MS, shards),
             whole=whole,
@@ -76,7 +76,7 @@ class Pipeline:
         for write in result.writes:
             assert isinstance(write.key, ShardKey | CheckpointKey)
             assert write.partition == lane_of(ref(write.key.shard_id, stream), LANE_COUNT)
-            self.view.apply(write.partition, write.key, write.record)
+            self.checkpoint_state.apply(write.partition, write.key, write.record)
             if isinstance(write.key, CheckpointKey):
                 assert published[write.key.shard_id] is None
                 forgotten.append(write.key.shard_id)
@@ -87,7 +87,7 @@ class Pipeline:
         return published
 
     def commit(self, name: str, record: Checkpoint | None, stream: str = STREAM) -> None:
-        self.view.apply(lane_of(ref(name, stream), LANE_COUNT), CheckpointKey(stream, name), record)
+        self.checkpoint_state.apply(lane_of(ref(name, stream), LANE_COUNT), CheckpointKey(stream, name), record)
 
 
 @pytest.fixture
@@ -310,13 +310,13 @@ def test_what_lambda_left_is_forgotten_once_no_stream_holds_it_any_more(pipeline
     pipeline.commit("old", checkpoint("open", 7))
     pipeline.commit("listed", checkpoint("open", 7))
     pipeline.list(listed("listed"))
-    delivery = DeliveryKey(*ref("old"))
+    publisher = ShardClaimKey(*ref("old"))
     lane = lane_of(ref("old"), LANE_COUNT)
-    pipeline.view.apply(lane, delivery, Taken(owner="sandbox", nonce="sandbox/1", at_ms=NOW_MS))
-    assert forget_outdated(pipeline.view, NOW_MS + 2 * DAY_MS) == ()
-    assert forget_outdated(pipeline.view, NOW_MS + 2 * DAY_MS + 1) == (
+    pipeline.checkpoint_state.apply(lane, publisher, Claim(owner="sandbox", nonce="sandbox/1", at_ms=NOW_MS))
+    assert forget_outdated(pipeline.checkpoint_state, NOW_MS + 2 * DAY_MS) == ()
+    assert forget_outdated(pipeline.checkpoint_state, NOW_MS + 2 * DAY_MS + 1) == (
         Write(lane, CheckpointKey(*ref("old")), None),
-        Write(lane, delivery, None),
+        Write(lane, publisher, None),
     )
 
 
@@ -339,9 +339,9 @@ def found(stream: str | None = STREAM) -> TableStream:
 
 def table(pipeline: Pipeline, described: TableStream | None) -> TableRecord:
     """Reconcile a table's description, and publish what it says."""
-    record = reconcile_table(pipeline.view, described, TABLE, NOW_MS)
-    for write in table_write(pipeline.view, TABLE, record):
-        pipeline.view.apply(write.partition, write.key, write.record)
+    record = reconcile_table(pipeline.checkpoint_state, described, TABLE, NOW_MS)
+    for write in table_write(pipeline.checkpoint_state, TABLE, record):
+        pipeline.checkpoint_state.apply(write.partition, write.key, write.record)
     return record
 
 
@@ -382,27 +382,27 @@ def test_a_stream_that_was_switched_off_and_on_is_a_gap_until_it_is_accepted(pip
 
 
 def accept(pipeline: Pipeline, stream: str) -> None:
-    pipeline.view.apply(0, AcceptKey(TABLE), GapAccepted(shards=(), stream_arn=stream, at_ms=NOW_MS))
+    pipeline.checkpoint_state.apply(0, AcceptKey(TABLE), GapAccepted(shards=(), stream_arn=stream, at_ms=NOW_MS))
 
 
 def test_a_tables_record_is_written_only_when_it_says_something_new(pipeline: Pipeline) -> None:
     record = table(pipeline, found())
-    assert table_write(pipeline.view, TABLE, msgspec.structs.replace(record, at_ms=NOW_MS + 9)) == ()
+    assert table_write(pipeline.checkpoint_state, TABLE, msgspec.structs.replace(record, at_ms=NOW_MS + 9)) == ()
     changed = msgspec.structs.replace(record, view_type="KEYS_ONLY")
-    (write,) = table_write(pipeline.view, TABLE, changed)
+    (write,) = table_write(pipeline.checkpoint_state, TABLE, changed)
     assert (write.partition, write.key, write.record) == (0, TableKey(TABLE), changed)
 
 
 def test_a_table_that_the_file_leaves_out_is_stopped_once_and_streamed_again_once_it_is_named(
     pipeline: Pipeline,
 ) -> None:
-    pipeline.view.apply(0, TableKey(TABLE), table(pipeline, found()))
-    assert leave_out(pipeline.view, lambda _table: True, NOW_MS) == ()
-    (write,) = leave_out(pipeline.view, lambda _table: False, NOW_MS)
-    pipeline.view.apply(write.partition, write.key, write.record)
-    assert pipeline.view.is_stopped(TABLE)
-    assert leave_out(pipeline.view, lambda _table: False, NOW_MS) == ()
+    pipeline.checkpoint_state.apply(0, TableKey(TABLE), table(pipeline, found()))
+    assert leave_out(pipeline.checkpoint_state, lambda _table: True, NOW_MS) == ()
+    (write,) = leave_out(pipeline.checkpoint_state, lambda _table: False, NOW_MS)
+    pipeline.checkpoint_state.apply(write.partition, write.key, write.record)
+    assert pipeline.checkpoint_state.is_stopped(TABLE)
+    assert leave_out(pipeline.checkpoint_state, lambda _table: False, NOW_MS) == ()
     again = table(pipeline, found())
     assert (again.state, again.stream_arn) == ("streaming", STREAM)
-    pipeline.view.apply(0, TableKey(TABLE), again)
-    assert not pipeline.view.is_stopped(TABLE)
+    pipeline.checkpoint_state.apply(0, TableKey(TABLE), again)
+    assert not pipeline.checkpoint_state.is_stopped(TABLE)

@@ -21,16 +21,16 @@ from support.lanes import (
 from tailrace.core.checkpoint import Checkpoint
 from tailrace.core.lane_messages import NoticeKind, PageRead, Tick
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import GONE_AFTER_MS, Phase
 from tailrace.core.shard import Position
+from tailrace.core.shard_state import GONE_AFTER_MS, Phase
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
 ELSEWHERE = next(shards_of_lane(2))
 HOUR_MS = DAY_MS // 24
 
 
-def taken(*, sequence: int | None = 7) -> LaneUnderTest:
-    """Give lane 1 with the shards A and B of one table, each published up to `sequence`."""
+def claim(*, sequence: int | None = 7) -> LaneUnderTest:
+    """Return lane 1 with the shards A and B of one table, each published up to `sequence`."""
     lane = LaneUnderTest(1)
     for shard in (A, B):
         lane.publish(shard, lineage())
@@ -56,7 +56,7 @@ def find_nothing(lane: LaneUnderTest) -> None:
 
 
 def test_a_shard_that_is_denied_for_a_while_is_read_on_where_it_was() -> None:
-    lane = taken()
+    lane = claim()
     lane.read(A, page(A, 8, full=True))
     began_ms = lane.now_ms
     while lane.now_ms - began_ms < GONE_AFTER_MS - 1_000:
@@ -73,7 +73,7 @@ def test_a_shard_that_is_denied_for_a_while_is_read_on_where_it_was() -> None:
 
 @pytest.mark.parametrize("known", [ReadFailure.EXPIRED, ReadFailure.TRIMMED, None])
 def test_an_answer_that_knows_the_shard_ends_the_denials_before_it(known: ReadFailure | None) -> None:
-    lane = taken(sequence=None)
+    lane = claim(sequence=None)
     lane.publish(C, lineage(initial=True))
     lane.fail(C, ReadFailure.GONE)
     lane.wait(GONE_AFTER_MS)
@@ -88,7 +88,7 @@ def test_an_answer_that_knows_the_shard_ends_the_denials_before_it(known: ReadFa
 
 
 def test_an_answer_that_comes_late_says_how_it_stood_when_it_was_asked_for() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.GONE)
     lane.wait(1_000)
     lane.now_ms += HOUR_MS  # the host sleeps
@@ -97,7 +97,7 @@ def test_an_answer_that_comes_late_says_how_it_stood_when_it_was_asked_for() -> 
 
 
 def test_no_answer_at_all_does_not_end_them() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.GONE)
     lane.wait(GONE_AFTER_MS)
     lane.fail(A, ReadFailure.UNAVAILABLE)
@@ -108,8 +108,8 @@ def test_no_answer_at_all_does_not_end_them() -> None:
 
 @pytest.mark.parametrize("answer", [lambda lane: lane.fail(A, ReadFailure.TRIMMED), lambda lane: lane.deny(A)])
 def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(answer: Callable[[LaneUnderTest], None]) -> None:
-    lane = taken()
-    other = LaneUnderTest(2, view=lane.view)
+    lane = claim()
+    other = LaneUnderTest(2, checkpoint_state=lane.checkpoint_state)
     other.publish(ELSEWHERE, lineage())
     other.take()
     answer(lane)
@@ -122,7 +122,7 @@ def test_a_gap_is_committed_told_and_stops_its_table_in_every_lane(answer: Calla
 
 
 def test_a_gap_comes_after_what_was_read_before_it() -> None:
-    lane = taken()
+    lane = claim()
     lane.read(A, page(A, 8, full=True))
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
@@ -134,7 +134,7 @@ def test_a_gap_comes_after_what_was_read_before_it() -> None:
 
 
 def test_other_tables_go_on() -> None:
-    lane = taken()
+    lane = claim()
     lane.publish(C, lineage(table="customers"))
     lane.fail(A, ReadFailure.TRIMMED)
     gap_of(lane)
@@ -142,7 +142,7 @@ def test_other_tables_go_on() -> None:
 
 
 def test_what_a_paused_shard_has_read_is_dropped_and_read_again_from_what_is_committed() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     lane.read(B, page(B, 8, full=True))  # waits while the gap is being committed
@@ -150,27 +150,27 @@ def test_what_a_paused_shard_has_read_is_dropped_and_read_again_from_what_is_com
     gap = checkpoints_in(lane.committed())[A]
     assert gap is not None
     assert lane.phase(B) is Phase.PAUSED
-    assert not lane.lane.outbox.has_waiting
+    assert not lane.lane.commit_buffer.has_waiting
     assert lane.lane.wake_at_ms is None, "a lane with nothing to do sleeps"
-    assert lane.lane.outbox.size_bytes == 0
+    assert lane.lane.commit_buffer.size_bytes == 0
     assert asked.iterator == "iterator-8"
     lane.accept((A, gap))
     assert lane.reads[B].position == Position("AFTER_SEQUENCE_NUMBER", "7")
 
 
 def test_an_answer_that_comes_while_the_table_is_stopped_is_ignored() -> None:
-    lane = taken()
+    lane = claim()
     asked = lane.reads[B]
     lane.fail(A, ReadFailure.TRIMMED)
     gap_of(lane)
-    lane.handle(PageRead(asked.incarnation, asked.ticket, page(B, 8)))
+    lane.handle(PageRead(asked.epoch, asked.ticket, page(B, 8)))
     lane.wait(1_000)
     assert not lane.is_committing()
     assert lane.phase(B) is Phase.PAUSED
 
 
 def test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the_shard_goes_on() -> None:
-    lane = taken()
+    lane = claim()
     lane.publish(ELSEWHERE, lineage())
     lane.read(B, page(B, 8, full=True))
     lane.wait(1_000)
@@ -185,7 +185,7 @@ def test_a_transaction_under_way_when_its_table_stops_has_its_outcome_before_the
 
 @pytest.mark.parametrize("outcome", ["committed", "lost"])
 def test_a_shard_whose_end_is_being_committed_when_its_table_stops_ends_or_is_read_again(outcome: str) -> None:
-    lane = taken()
+    lane = claim()
     lane.read(B, page(B, 8, end=True))
     lane.wait(100)
     gap = checkpoint("gap", 3)
@@ -203,7 +203,7 @@ def test_a_shard_whose_end_is_being_committed_when_its_table_stops_ends_or_is_re
 
 
 def test_a_drained_shard_whose_end_was_dropped_by_the_stop_commits_it_later() -> None:
-    lane = taken()
+    lane = claim()
     lane.read(B, page(B, 8, end=True))
     gap = checkpoint("gap", 3)
     lane.publish(ELSEWHERE, gap)
@@ -230,7 +230,7 @@ def test_a_table_that_was_stopped_before_the_lane_was_taken_stays_stopped() -> N
 
 
 def test_an_accepted_gap_is_read_on_after_its_position_and_then_from_what_is_left() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     assert lane.reads[A].position == Position("AFTER_SEQUENCE_NUMBER", "7")
@@ -243,7 +243,7 @@ def test_an_accepted_gap_is_read_on_after_its_position_and_then_from_what_is_lef
 
 
 def test_a_checkpoint_keeps_its_sequence_number_over_an_accepted_gap_and_says_that_it_is_no_position() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     lane.fail(A, ReadFailure.TRIMMED)
@@ -262,7 +262,7 @@ def test_a_checkpoint_keeps_its_sequence_number_over_an_accepted_gap_and_says_th
 
 def test_an_acceptance_is_used_up_once_the_shard_goes_on() -> None:
     """One empty page, or two, may come in the middle of what is left: until there are three the gap stands."""
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     for _ in range(2):
@@ -277,7 +277,7 @@ def test_an_acceptance_is_used_up_once_the_shard_goes_on() -> None:
 
 
 def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
-    lane = taken()
+    lane = claim()
     lane.deny(A)  # another endpoint, by mistake
     lane.accept((A, gap_of(lane)))
     find_nothing(lane)
@@ -287,7 +287,7 @@ def test_a_gap_that_was_none_repeats_nothing_once_accepted() -> None:
 
 
 def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
-    lane = taken()
+    lane = claim()
     lane.publish(C, lineage(A))
     lane.deny(A)
     lane.accept((A, gap_of(lane)))
@@ -301,7 +301,7 @@ def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
 
 @pytest.mark.parametrize("sequence", [7, None])
 def test_a_later_gap_is_another_even_at_the_same_position(sequence: int | None) -> None:
-    lane = taken(sequence=sequence)
+    lane = claim(sequence=sequence)
     lane.deny(A)
     first = gap_of(lane)
     lane.accept((A, first))
@@ -317,21 +317,21 @@ def test_a_later_gap_is_another_even_at_the_same_position(sequence: int | None) 
 
 
 def test_a_gap_that_the_view_does_not_show_yet_is_not_taken_for_the_one_that_was_accepted() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     lane.read(A, page(A, 8, full=True))
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     lane.committed(seen=False)
-    lane.publish(C, lineage())  # the view changes, and still shows the first gap
+    lane.publish(C, lineage())  # the checkpoint state changes, and still shows the first gap
     assert lane.phase(A) is Phase.GAP
     lane.see()
     assert lane.phase(B) is Phase.PAUSED, "the second gap stops the table again"
 
 
 def test_an_acceptance_counts_for_the_gap_as_committed_not_as_seen_by_its_own_lane() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     lane.now_ms += 5_000  # the commit takes a while
@@ -342,7 +342,7 @@ def test_an_acceptance_counts_for_the_gap_as_committed_not_as_seen_by_its_own_la
 
 
 def test_a_gap_that_is_accepted_before_the_lane_hears_of_its_own_commit_is_read_on() -> None:
-    lane = taken()
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.wait(100)
     assert lane.commit is not None
@@ -355,8 +355,8 @@ def test_a_gap_that_is_accepted_before_the_lane_hears_of_its_own_commit_is_read_
     assert A in lane.reads
 
 
-def test_an_accepted_gap_stays_accepted_when_the_lane_is_taken_anew() -> None:
-    lane = taken()
+def test_an_accepted_gap_stays_accepted_when_the_lane_is_taken_again() -> None:
+    lane = claim()
     lane.fail(A, ReadFailure.TRIMMED)
     lane.accept((A, gap_of(lane)))
     lane.lose()
@@ -468,14 +468,14 @@ def test_a_shard_without_changes_that_nobody_read_for_a_day_is_a_gap() -> None:
 
 
 def test_a_shard_without_changes_whose_reads_fail_for_a_day_is_a_gap() -> None:
-    lane = taken(sequence=None)
+    lane = claim(sequence=None)
     lane.now_ms += DAY_MS + 1
     lane.fail(A, ReadFailure.DENIED)
     gap_of(lane)
 
 
 def test_a_shard_without_changes_that_is_read_again_after_a_day_is_a_gap_although_the_read_succeeds() -> None:
-    lane = taken(sequence=None)
+    lane = claim(sequence=None)
     lane.fail(A, ReadFailure.THROTTLED)
     lane.now_ms += DAY_MS + 1
     lane.handle(Tick())

@@ -20,21 +20,21 @@ from support.lanes import (
     sequences_in,
     shards_of_lane,
 )
-from tailrace.core.lane import LaneOptions
 from tailrace.core.lane_messages import Commit, NoticeKind, PageRead, ReadFailed, Tick
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import CLOCK_SKEW_MS, Phase
 from tailrace.core.shard import Position, ShardRef
+from tailrace.core.shard_state import CLOCK_SKEW_MS, Phase
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
 ELSEWHERE = next(shards_of_lane(2))
 """A shard of another lane."""
 
 
-def taken(*shards: ShardRef, options: LaneOptions | None = None) -> LaneUnderTest:
-    """Give lane 1, taken, with open shards."""
+def claim(*shards: ShardRef, options: LaneOptions | None = None) -> LaneUnderTest:
+    """Return lane 1, taken, with open shards."""
     lane = LaneUnderTest(1, options)
     for shard in shards:
         lane.publish(shard, lineage())
@@ -46,7 +46,7 @@ def taken(*shards: ShardRef, options: LaneOptions | None = None) -> LaneUnderTes
 
 
 def test_a_child_begins_at_its_start_once_its_parents_end_is_committed_and_seen() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.publish(B, lineage(A))
     lane.read(A, page(A, 1, end=True))
     assert lane.phase(A) is Phase.DRAINED
@@ -59,7 +59,7 @@ def test_a_child_begins_at_its_start_once_its_parents_end_is_committed_and_seen(
 
 
 def test_a_child_waits_for_parents_in_other_lanes() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.publish(B, lineage(ELSEWHERE))
     lane.publish(ELSEWHERE, checkpoint("open", 5))
     assert lane.phase(B) is Phase.WAITING
@@ -68,7 +68,7 @@ def test_a_child_waits_for_parents_in_other_lanes() -> None:
 
 
 def test_a_child_of_a_merge_waits_for_both_parents() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.publish(B, lineage(A, ELSEWHERE))
     lane.publish(ELSEWHERE, checkpoint("ended", 6))
     assert lane.phase(B) is Phase.WAITING
@@ -87,7 +87,7 @@ def test_a_child_that_has_begun_needs_its_parents_no_more() -> None:
 
 
 def test_a_shard_ends_in_the_transaction_of_its_last_changes() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A, 1, 2, end=True))
     lane.wait(100)
     commit = lane.committed()
@@ -132,7 +132,7 @@ def test_latest_is_asked_for_until_the_first_read_succeeds_and_never_after() -> 
 
 
 def test_an_expired_iterator_is_replaced_after_the_last_sequence_number_at_once() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A, 7, full=True))
     assert lane.reads[A].iterator == "iterator-7"
     lane.fail(A, ReadFailure.EXPIRED)
@@ -142,7 +142,7 @@ def test_an_expired_iterator_is_replaced_after_the_last_sequence_number_at_once(
 
 
 def test_iterators_that_are_always_expired_do_not_make_the_lane_spin() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.fail(A, ReadFailure.EXPIRED)
     assert lane.reads == {}
     lane.wait(1_000)
@@ -150,7 +150,7 @@ def test_iterators_that_are_always_expired_do_not_make_the_lane_spin() -> None:
 
 
 def test_a_record_that_was_read_before_is_not_published_again() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A, 98, 99, full=True))
     lane.fail(A, ReadFailure.EXPIRED)
     lane.read(A, page(A, 99, 100, 101))
@@ -160,7 +160,7 @@ def test_a_record_that_was_read_before_is_not_published_again() -> None:
 
 @pytest.mark.parametrize("failure", [ReadFailure.THROTTLED, ReadFailure.DENIED, ReadFailure.UNAVAILABLE])
 def test_a_read_that_fails_is_tried_again_later_and_later_and_told(failure: ReadFailure) -> None:
-    lane = taken(A)
+    lane = claim(A)
     pauses = []
     for _ in range(10):
         lane.fail(A, failure)
@@ -175,11 +175,11 @@ def test_a_read_that_fails_is_tried_again_later_and_later_and_told(failure: Read
 
 
 def test_answers_to_reads_that_were_given_up_are_ignored() -> None:
-    lane = taken(A)
+    lane = claim(A)
     read = lane.reads[A]
     lane.read(A, page(A, 1, full=True))
-    lane.handle(PageRead(read.incarnation, read.ticket, page(A, 1, 2)))
-    lane.handle(ReadFailed(read.incarnation, read.ticket, A, ReadFailure.GONE, "late"))
+    lane.handle(PageRead(read.epoch, read.ticket, page(A, 1, 2)))
+    lane.handle(ReadFailed(read.epoch, read.ticket, A, ReadFailure.GONE, "late"))
     lane.wait(1_000)
     assert sequences_in(lane.committed()) == [1]
     assert lane.phase(A) is Phase.READING
@@ -189,21 +189,21 @@ def test_answers_to_reads_that_were_given_up_are_ignored() -> None:
 
 
 def test_an_open_shard_is_read_slower_the_longer_it_is_quiet_and_quickly_after_a_change() -> None:
-    lane = taken(A, options=LaneOptions(pacing=Pacing(min_ms=100, max_ms=1_000)))
+    lane = claim(A, options=LaneOptions(pacing=Pacing(min_ms=100, max_ms=1_000)))
     pauses = []
     for _ in range(6):
         lane.read(A, page(A))
-        pauses.append(lane.lane.readings[A].next_read_ms - lane.now_ms)
+        pauses.append(lane.lane.shard_states[A].next_read_ms - lane.now_ms)
         lane.wait(1_000)
         if lane.commit:
             lane.committed()
     lane.read(A, page(A, 1))
-    pauses.append(lane.lane.readings[A].next_read_ms - lane.now_ms)
+    pauses.append(lane.lane.shard_states[A].next_read_ms - lane.now_ms)
     assert pauses == [200, 400, 800, 1_000, 1_000, 1_000, 100]
 
 
 def test_a_closed_shard_is_read_as_fast_as_it_comes() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.publish(B, lineage(A))
     lane.read(A, page(A))
     assert A in lane.reads
@@ -213,7 +213,7 @@ def test_a_closed_shard_is_read_as_fast_as_it_comes() -> None:
 
 
 def test_a_transaction_waits_for_linger_or_for_enough_changes() -> None:
-    lane = taken(A, B, options=LaneOptions(batch_changes=3, linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(batch_changes=3, linger_ms=100))
     lane.read(A, page(A, 1, 2, full=True))
     lane.wait(99)
     assert not lane.is_committing()
@@ -228,7 +228,7 @@ def test_a_transaction_waits_for_linger_or_for_enough_changes() -> None:
 
 
 def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
-    lane = taken(A, options=LaneOptions(batch_bytes=2_000))
+    lane = claim(A, options=LaneOptions(batch_bytes=2_000))
     lane.read(A, page(A, 1, full=True))
     assert not lane.is_committing()
     lane.read(A, page(A, 2, full=True))
@@ -236,7 +236,7 @@ def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
 
 
 def test_full_pages_wait_for_the_page_that_is_being_read() -> None:
-    lane = taken(A, B, options=LaneOptions(linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(linger_ms=100))
     lane.read(A, page(A, 1, full=True))
     lane.wait(999)
     assert not lane.is_committing()
@@ -247,7 +247,7 @@ def test_full_pages_wait_for_the_page_that_is_being_read() -> None:
 
 @pytest.mark.parametrize("last", [page(A, 3), page(B, 3)])
 def test_full_pages_do_not_wait_longer_with_changes_that_may_be_young(last: Page) -> None:
-    lane = taken(A, B, options=LaneOptions(linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(linger_ms=100))
     lane.read(A, page(A, 1, full=True))
     lane.wait(100)
     lane.read(last.shard, last)
@@ -255,14 +255,14 @@ def test_full_pages_do_not_wait_longer_with_changes_that_may_be_young(last: Page
 
 
 def test_full_pages_do_not_wait_longer_when_there_is_no_room_to_read_another() -> None:
-    lane = taken(A, options=LaneOptions(linger_ms=100, buffer_bytes=1))
+    lane = claim(A, options=LaneOptions(linger_ms=100, buffer_bytes=1))
     lane.read(A, page(A, 1, full=True))
     lane.wait(100)
     assert lane.is_committing()
 
 
 def test_a_transaction_takes_whole_pages_until_a_bound_is_met() -> None:
-    lane = taken(A, options=LaneOptions(batch_changes=3))
+    lane = claim(A, options=LaneOptions(batch_changes=3))
     lane.read(A, page(A, 1, 2, 3, full=True))
     for first in (4, 6, 8, 10):
         lane.read(A, page(A, first, first + 1, full=True))
@@ -277,27 +277,27 @@ def test_a_transaction_takes_whole_pages_until_a_bound_is_met() -> None:
 
 def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffers_bound() -> None:
     options = LaneOptions(batch_changes=1, buffer_bytes=4_000, page_bytes=1_000)
-    lane = taken(A, B, options=options)
+    lane = claim(A, B, options=options)
     read = itertools.count(1)
     while lane.reads:
         shard = next(iter(lane.reads))
         lane.read(shard, page(shard, next(read), full=True))
-        held = lane.lane.outbox.size_bytes + len(lane.reads) * options.page_bytes
+        held = lane.lane.commit_buffer.size_bytes + len(lane.reads) * options.page_bytes
         assert held <= options.buffer_bytes
     assert next(read) == 5
-    assert {reading.phase for reading in lane.lane.readings.values()} == {Phase.READY}
+    assert {shard_state.phase for shard_state in lane.lane.shard_states.values()} == {Phase.READY}
     lane.committed()
     assert len(lane.reads) == 1, "a place in the buffer is used as soon as it is free"
 
 
 def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answered() -> None:
-    lane = taken(A, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000))
+    lane = claim(A, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000))
     given_up = lane.reads[A]
     lane.leave_out(True)
     assert lane.phase(A) is Phase.PAUSED
     lane.leave_out(False)
     assert lane.phase(A) is Phase.READY, "its page may still come: there is no room for another"
-    lane.handle(PageRead(given_up.incarnation, given_up.ticket, page(A, 1)))
+    lane.handle(PageRead(given_up.epoch, given_up.ticket, page(A, 1)))
     assert lane.reads[A].ticket != given_up.ticket
     lane.read(A, page(A, 1))
     lane.wait(1_000)
@@ -305,7 +305,7 @@ def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answ
 
 
 def test_the_shard_that_has_been_due_for_the_longest_is_read_first() -> None:
-    lane = taken(A, B, C, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000, pacing=Pacing(50, 50)))
+    lane = claim(A, B, C, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000, pacing=Pacing(50, 50)))
     order = []
     for _ in range(9):
         lane.wait(100)
@@ -319,7 +319,7 @@ def test_the_shard_that_has_been_due_for_the_longest_is_read_first() -> None:
 
 
 def test_a_quiet_shard_writes_its_first_checkpoint_and_no_other() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A))
     lane.wait(1_000)
     begun = checkpoints_in(lane.committed())[A]
@@ -329,11 +329,11 @@ def test_a_quiet_shard_writes_its_first_checkpoint_and_no_other() -> None:
         lane.read(A, page(A))
         lane.wait(1_000)
     assert not lane.is_committing()
-    assert not lane.lane.outbox.has_waiting
+    assert not lane.lane.commit_buffer.has_waiting
 
 
 def test_a_shard_without_changes_says_now_and_then_that_it_is_still_read() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A))
     lane.wait(1_000)
     lane.committed()
@@ -352,7 +352,7 @@ def test_a_shard_without_changes_says_now_and_then_that_it_is_still_read() -> No
 
 def test_a_checkpoint_says_until_when_its_shard_was_surely_open() -> None:
     """A change, and three empty pages in a row, prove it; one empty page may come in the middle of a closed shard."""
-    lane = taken(A)
+    lane = claim(A)
     lane.now_ms += DAY_MS // 2
     lane.read(A, page(A, 1))
     lane.wait(1_000)
@@ -360,7 +360,7 @@ def test_a_checkpoint_says_until_when_its_shard_was_surely_open() -> None:
     for _ in range(3):
         lane.read(A, page(A))
         lane.wait(1_000)
-    asked_ms = lane.lane.readings[A].open_ms
+    asked_ms = lane.lane.shard_states[A].open_ms
     assert asked_ms > NOW_MS + DAY_MS // 2
     lane.now_ms += DAY_MS // 3
     lane.read(A, page(A, end=True))
@@ -400,7 +400,7 @@ def test_a_shard_closed_before_start_latest_is_ended_without_a_read_and_its_chil
 
 
 def test_a_checkpoint_says_when_its_page_was_asked_for_not_when_it_was_committed() -> None:
-    lane = taken(A)
+    lane = claim(A)
     asked_ms = lane.now_ms
     lane.now_ms += 5_000
     lane.read(A, page(A))
@@ -422,7 +422,7 @@ def test_a_shard_that_is_ended_unread_says_when_it_was_closed_at_the_latest() ->
 
 
 def test_the_lane_sleeps_when_nothing_is_due() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A, 1, end=True))
     lane.wait(100)
     lane.committed()
@@ -434,7 +434,7 @@ def test_the_lane_sleeps_when_nothing_is_due() -> None:
 
 @pytest.mark.parametrize("end", [False, True])
 def test_a_record_that_may_not_pass_stops_its_shard_after_what_came_before_it(end: bool) -> None:
-    lane = taken(A, B, options=LaneOptions(batch_changes=1))
+    lane = claim(A, B, options=LaneOptions(batch_changes=1))
     lane.publish(C, lineage(A))
     lane.read(A, page(A, 1, end=end, stop="number out of range (sequence number 2)"))
     commit = lane.committed()
@@ -452,8 +452,8 @@ def test_a_record_that_may_not_pass_stops_its_shard_after_what_came_before_it(en
     assert [notice.shard for notice in lane.told(NoticeKind.SHARD_FAILED)] == [A]
 
 
-def test_a_stopped_shard_is_tried_again_when_the_lane_is_taken_anew() -> None:
-    lane = taken(A)
+def test_a_stopped_shard_is_tried_again_when_the_lane_is_taken_again() -> None:
+    lane = claim(A)
     lane.read(A, page(A, 1, stop="no"))
     lane.wait(100)
     lane.committed()
@@ -466,14 +466,14 @@ def test_a_stopped_shard_is_tried_again_when_the_lane_is_taken_anew() -> None:
 
 
 def test_a_shard_is_named_with_its_table_and_the_rest_of_the_pipeline_is_another_lanes() -> None:
-    lane = taken(A)
+    lane = claim(A)
     assert lane.told(NoticeKind.SHARD_BEGUN)[0].table == TABLE
     assert LANE_COUNT > 1
-    assert ELSEWHERE not in lane.lane.readings
+    assert ELSEWHERE not in lane.lane.shard_states
 
 
 def test_a_page_of_which_all_is_dropped_is_committed_as_any_other() -> None:
-    lane = taken(A)
+    lane = claim(A)
     lane.read(A, page(A, 1))
     lane.wait(100)
     lane.committed()

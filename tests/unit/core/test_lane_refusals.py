@@ -8,15 +8,15 @@ import msgspec
 import pytest
 
 from support.lanes import LaneUnderTest, checkpoints_in, lineage, page, sequences_in, shards_of_lane
-from tailrace.core.lane import LaneOptions
 from tailrace.core.lane_messages import NoticeKind, ProducerLost, Refusal
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page, SetAside
-from tailrace.core.reading import Phase
+from tailrace.core.shard_state import Phase
 
 A, B = itertools.islice(shards_of_lane(1), 2)
 
 
-def taken(options: LaneOptions | None = None) -> LaneUnderTest:
+def claim(options: LaneOptions | None = None) -> LaneUnderTest:
     lane = LaneUnderTest(1, options)
     lane.publish(A, lineage())
     lane.publish(B, lineage())
@@ -41,10 +41,10 @@ def sent(lane: LaneUnderTest, *sequences: int) -> Page:
 
 
 def test_a_refused_record_is_set_aside_and_its_page_sent_again_at_once() -> None:
-    lane = taken()
+    lane = claim()
     sent(lane, 1, 2, 3)
     lane.lose(too_large(1))
-    assert lane.lane.state.name == "OPENING", "it is taken anew without a pause"
+    assert lane.lane.state.name == "OPENING", "it is taken again without a pause"
     lane.take()
     again = sent(lane, 1, 2, 3)
     assert {index: mark.bare for index, mark in again.set_aside.items()} == {1: False}
@@ -52,10 +52,10 @@ def test_a_refused_record_is_set_aside_and_its_page_sent_again_at_once() -> None
     assert len(lane.told(NoticeKind.SET_ASIDE)) == 1
 
 
-def test_when_the_next_batches_will_be_smaller_the_lane_is_taken_anew_at_once_and_nothing_is_set_aside() -> None:
-    lane = taken()
+def test_when_the_next_batches_will_be_smaller_the_lane_is_taken_again_at_once_and_nothing_is_set_aside() -> None:
+    lane = claim()
     sent(lane, 1, 2)
-    lane.handle(ProducerLost(lane.lane.incarnation, fenced=False, reason="too large together", learned=True))
+    lane.handle(ProducerLost(lane.lane.epoch, fenced=False, reason="too large together", learned=True))
     assert lane.lane.state.name == "OPENING"
     lane.take()
     assert sent(lane, 1, 2).set_aside == {}
@@ -67,7 +67,7 @@ def marked(*sequences: int, at: int) -> Page:
 
 
 def test_what_is_known_to_be_too_large_is_set_aside_before_it_is_sent_and_told_once() -> None:
-    lane = taken()
+    lane = claim()
     for _ in range(2):
         lane.read(A, marked(1, 2, 3, at=1))
         lane.wait(100)
@@ -83,7 +83,7 @@ def test_what_is_known_to_be_too_large_is_set_aside_before_it_is_sent_and_told_o
 
 
 def test_what_is_known_to_be_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
-    lane = taken(LaneOptions(errors_fail=True))
+    lane = claim(LaneOptions(errors_fail=True))
     lane.read(A, marked(1, 2, 3, at=1))
     lane.wait(100)
     commit = lane.committed()
@@ -95,7 +95,7 @@ def test_what_is_known_to_be_too_large_stops_its_shard_before_it_when_errors_fai
 
 
 def test_a_dead_letter_that_is_too_large_itself_goes_bare() -> None:
-    lane = taken()
+    lane = claim()
     sent(lane, 1)
     lane.lose(too_large(0))
     lane.take()
@@ -108,7 +108,7 @@ def test_a_dead_letter_that_is_too_large_itself_goes_bare() -> None:
 
 
 def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> None:
-    lane = taken()
+    lane = claim()
     for _ in range(3):
         sent(lane, 1)
         lane.lose(too_large(0))
@@ -123,7 +123,7 @@ def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> N
 
 
 def test_what_was_learned_is_forgotten_once_it_is_published() -> None:
-    lane = taken()
+    lane = claim()
     sent(lane, 1, 2)
     lane.lose(too_large(0), too_large(1))
     lane.take()
@@ -137,7 +137,7 @@ def test_what_was_learned_is_forgotten_once_it_is_published() -> None:
 
 
 def test_a_record_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
-    lane = taken(LaneOptions(errors_fail=True))
+    lane = claim(LaneOptions(errors_fail=True))
     sent(lane, 1, 2, 3)
     lane.lose(too_large(1))
     lane.take()
@@ -152,7 +152,7 @@ def test_a_record_too_large_stops_its_shard_before_it_when_errors_fail() -> None
 
 
 def test_a_topic_that_is_refused_pauses_its_shards_longer_and_longer_and_the_others_go_on() -> None:
-    lane = taken()
+    lane = claim()
     pauses = []
     for _ in range(8):
         sent(lane, 1)
@@ -161,27 +161,27 @@ def test_a_topic_that_is_refused_pauses_its_shards_longer_and_longer_and_the_oth
         lane.take()
         assert lane.phase(A) is Phase.READY
         assert B in lane.reads
-        pauses.append(lane.lane.readings[A].next_read_ms - refused_at_ms)
+        pauses.append(lane.lane.shard_states[A].next_read_ms - refused_at_ms)
         lane.wait(pauses[-1])
     assert pauses == sorted(pauses)
     assert pauses[-1] <= LaneOptions().refused_backoff.max_ms
     assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 8
     sent(lane, 1)
     lane.committed()
-    sent_after = lane.lane.readings[A].next_read_ms - lane.now_ms
+    sent_after = lane.lane.shard_states[A].next_read_ms - lane.now_ms
     assert sent_after < 1_000, "a topic that takes records again is written as before"
 
 
 def test_many_refusals_of_one_page_count_once() -> None:
-    lane = taken()
+    lane = claim()
     sent(lane, 1, 2)
     lane.lose(refused_topic(), Refusal(0, 1, too_large=False, reason="no right to write"))
     assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 1
 
 
 @pytest.mark.parametrize("times", [1, 5])
-def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_anew(times: int) -> None:
-    lane = taken()
+def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_again(times: int) -> None:
+    lane = claim()
     for _ in range(times):
         lane.lose(refused_topic()) if lane.is_committing() else lane.lose()
         assert lane.lane.wake_at_ms is not None
@@ -190,7 +190,7 @@ def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_anew(times: i
 
 
 def test_of_several_records_of_one_change_only_the_large_one_is_set_aside() -> None:
-    lane = taken()
+    lane = claim()
     several = msgspec.structs.replace(page(A, 1, 1, 1, 2), change_count=2)
     lane.read(A, several)
     lane.wait(100)

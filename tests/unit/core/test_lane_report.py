@@ -29,7 +29,7 @@ def lane() -> LaneUnderTest:
 
 
 def reported(lane: LaneUnderTest) -> dict[ShardRef, ShardReport]:
-    return {each.shard: each for each in report(lane.lane, lane.view).shards}
+    return {each.shard: each for each in report(lane.lane, lane.checkpoint_state).shards}
 
 
 def test_a_quiet_shard_is_behind_by_the_time_since_its_last_read(lane: LaneUnderTest) -> None:
@@ -62,7 +62,7 @@ def test_what_was_read_and_not_committed_counts_for_nothing(lane: LaneUnderTest)
 
 
 def test_a_lane_that_kafka_took_away_keeps_its_lag_and_gives_it_to_the_next_taking(lane: LaneUnderTest) -> None:
-    known = report(lane.lane, lane.view).lost()
+    known = report(lane.lane, lane.checkpoint_state).lost()
     assert (known.state, known.buffered_bytes) == (LOST, 0)
     (shard,) = known.shards
     assert (shard.phase, shard.published_until_ms) == (NOT_TAKEN, lane.now_ms)
@@ -77,8 +77,8 @@ def test_a_shard_that_has_ended_and_a_table_that_is_left_out_have_no_lag(lane: L
 
 
 def test_a_lane_that_was_never_taken_reports_the_shards_that_the_view_shows(lane: LaneUnderTest) -> None:
-    fresh = LaneUnderTest(number=1, view=lane.view)
-    (shard,) = report(fresh.lane, fresh.view).shards
+    fresh = LaneUnderTest(number=1, checkpoint_state=lane.checkpoint_state)
+    (shard,) = report(fresh.lane, fresh.checkpoint_state).shards
     assert (shard.shard, shard.phase, shard.published_until_ms) == (A, NOT_TAKEN, None)
 
 

@@ -11,6 +11,7 @@ from support.lanes import LaneUnderTest, lineage, page, shards_of_lane
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, ShardKey, Write
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import (
+    CheckpointStateChanged,
     Committed,
     Event,
     PageRead,
@@ -20,12 +21,11 @@ from tailrace.core.lane_messages import (
     ReadFailed,
     Release,
     Tick,
-    ViewChanged,
 )
 from tailrace.core.ports import ReadFailure
 
 SHARD = next(shards_of_lane(0))
-"""A shard of lane 0: the lister's lane knows every event."""
+"""A shard of lane 0: the enumerator's lane knows every event."""
 
 
 def idle() -> LaneUnderTest:
@@ -36,7 +36,7 @@ def idle_with_work() -> LaneUnderTest:
     """A shard has come, and the lane has heard of nothing since."""
     lane = LaneUnderTest(number=1)
     shard = next(shards_of_lane(1))
-    lane.view.apply(1, ShardKey(*shard), lineage())
+    lane.checkpoint_state.apply(1, ShardKey(*shard), lineage())
     return lane
 
 
@@ -116,19 +116,19 @@ def _later(lane: LaneUnderTest) -> Event:
 
 def _lineage(lane: LaneUnderTest) -> Event:
     birth = Write(0, PipelineKey(), PipelineRecord(lanes=4, created_ms=0))
-    return PublishLineage(lane.lane.incarnation, (birth,))
+    return PublishLineage(lane.lane.epoch, (birth,))
 
 
 EVENTS: dict[str, Callable[[LaneUnderTest], Event]] = {
     "Release": lambda lane: Release(),
     "Tick": lambda lane: Tick(),
     "Tick, a minute later": _later,
-    "ViewChanged": lambda lane: ViewChanged(),
-    "ProducerOpened": lambda lane: ProducerOpened(lane.lane.incarnation),
-    "Committed": lambda lane: Committed(lane.lane.incarnation),
-    "ProducerLost": lambda lane: ProducerLost(lane.lane.incarnation, fenced=False, reason="test"),
-    "PageRead": lambda lane: PageRead(lane.lane.incarnation, _ticket(lane), page(SHARD, 7)),
-    "ReadFailed": lambda lane: ReadFailed(lane.lane.incarnation, _ticket(lane), SHARD, ReadFailure.THROTTLED, "slow"),
+    "CheckpointStateChanged": lambda lane: CheckpointStateChanged(),
+    "ProducerOpened": lambda lane: ProducerOpened(lane.lane.epoch),
+    "Committed": lambda lane: Committed(lane.lane.epoch),
+    "ProducerLost": lambda lane: ProducerLost(lane.lane.epoch, fenced=False, reason="test"),
+    "PageRead": lambda lane: PageRead(lane.lane.epoch, _ticket(lane), page(SHARD, 7)),
+    "ReadFailed": lambda lane: ReadFailed(lane.lane.epoch, _ticket(lane), SHARD, ReadFailure.THROTTLED, "slow"),
     "PublishLineage": _lineage,
 }
 
@@ -137,7 +137,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED: Released",
         "Tick": "IDLE",
         "Tick, a minute later": "IDLE",
-        "ViewChanged": "IDLE",
+        "CheckpointStateChanged": "IDLE",
         "ProducerOpened": "IDLE",
         "Committed": "IDLE",
         "ProducerLost": "IDLE",
@@ -149,7 +149,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED: Released",
         "Tick": "OPENING: OpenProducer",
         "Tick, a minute later": "OPENING: OpenProducer",
-        "ViewChanged": "OPENING: OpenProducer",
+        "CheckpointStateChanged": "OPENING: OpenProducer",
         "ProducerOpened": "OPENING: OpenProducer",
         "Committed": "OPENING: OpenProducer",
         "ProducerLost": "OPENING: OpenProducer",
@@ -161,7 +161,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASING",
         "Tick": "OPENING",
         "Tick, a minute later": "OPENING",
-        "ViewChanged": "OPENING",
+        "CheckpointStateChanged": "OPENING",
         "ProducerOpened": "TAKING: Commit",
         "Committed": "OPENING",
         "ProducerLost": "BACKING_OFF: CloseProducer, Notice",
@@ -173,7 +173,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASING",
         "Tick": "TAKING",
         "Tick, a minute later": "TAKING",
-        "ViewChanged": "TAKING",
+        "CheckpointStateChanged": "TAKING",
         "ProducerOpened": "TAKING",
         "Committed": "CATCHING_UP",
         "ProducerLost": "BACKING_OFF: CloseProducer, Notice",
@@ -185,7 +185,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED: CloseProducer, Released",
         "Tick": "CATCHING_UP",
         "Tick, a minute later": "BACKING_OFF: CloseProducer, Notice",
-        "ViewChanged": "CATCHING_UP",
+        "CheckpointStateChanged": "CATCHING_UP",
         "ProducerOpened": "CATCHING_UP",
         "Committed": "CATCHING_UP",
         "ProducerLost": "BACKING_OFF: CloseProducer, Notice",
@@ -197,7 +197,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED: CloseProducer, Released",
         "Tick": "ACTIVE",
         "Tick, a minute later": "ACTIVE",
-        "ViewChanged": "ACTIVE",
+        "CheckpointStateChanged": "ACTIVE",
         "ProducerOpened": "ACTIVE",
         "Committed": "ACTIVE",
         "ProducerLost": "BACKING_OFF: CloseProducer, Notice",
@@ -209,7 +209,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASING",
         "Tick": "ACTIVE",
         "Tick, a minute later": "ACTIVE",
-        "ViewChanged": "ACTIVE",
+        "CheckpointStateChanged": "ACTIVE",
         "ProducerOpened": "ACTIVE",
         "Committed": "ACTIVE",
         "ProducerLost": "BACKING_OFF: CloseProducer, Notice",
@@ -221,7 +221,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED: Released",
         "Tick": "BACKING_OFF",
         "Tick, a minute later": "OPENING: OpenProducer",
-        "ViewChanged": "BACKING_OFF",
+        "CheckpointStateChanged": "BACKING_OFF",
         "ProducerOpened": "BACKING_OFF",
         "Committed": "BACKING_OFF",
         "ProducerLost": "BACKING_OFF",
@@ -233,7 +233,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASING",
         "Tick": "RELEASING",
         "Tick, a minute later": "RELEASING",
-        "ViewChanged": "RELEASING",
+        "CheckpointStateChanged": "RELEASING",
         "ProducerOpened": "RELEASED: CloseProducer, Released",
         "Committed": "RELEASED: CloseProducer, Released",
         "ProducerLost": "RELEASED: CloseProducer, Released",
@@ -245,7 +245,7 @@ TABLE: dict[str, dict[str, str]] = {
         "Release": "RELEASED",
         "Tick": "RELEASED",
         "Tick, a minute later": "RELEASED",
-        "ViewChanged": "RELEASED",
+        "CheckpointStateChanged": "RELEASED",
         "ProducerOpened": "RELEASED",
         "Committed": "RELEASED",
         "ProducerLost": "RELEASED",
@@ -279,7 +279,7 @@ def test_an_answer_from_an_earlier_taking_does_nothing(situation: str, event: ty
     lane = SITUATIONS[situation]()
     state = lane.lane.state
     asked = EVENTS[event.__name__](lane)
-    stale = msgspec.structs.replace(asked, incarnation=lane.lane.incarnation - 1)
+    stale = msgspec.structs.replace(asked, epoch=lane.lane.epoch - 1)
     assert lane.handle(stale) == []
     assert lane.lane.state is state
-    assert not lane.lane.outbox.has_waiting
+    assert not lane.lane.commit_buffer.has_waiting

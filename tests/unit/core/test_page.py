@@ -18,7 +18,7 @@ def sequences(of: Page) -> list[int]:
 
 
 def with_tombstone(*numbers: int) -> Page:
-    """Give a page in which the last change is a delete: its record, then its tombstone."""
+    """Return a page in which the last change is a delete: its record, then its tombstone."""
     whole = page(SHARD, *numbers)
     return msgspec.structs.replace(whole, records=[*whole.records, outgoing(numbers[-1], value=None)])
 

@@ -10,14 +10,14 @@ from typing import get_args
 import pytest
 from prometheus_client.core import Metric
 
-from tailrace.core.checkpoint import ShardState, TableState
+from tailrace.core.checkpoint import ShardCondition, TableState
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import NoticeKind
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.ports import ReadFailure
-from tailrace.core.reading import Phase
-from tailrace.runtime.metrics import Metrics
-from tailrace.runtime.vitals import Vitals
+from tailrace.core.shard_state import Phase
+from tailrace.worker.metrics import Metrics
+from tailrace.worker.vitals import Vitals
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
@@ -52,7 +52,7 @@ def test_the_alert_rules_name_only_metrics_that_there_are() -> None:
     ("words", "page"),
     [
         (list(NoticeKind), "operations.md"),
-        (get_args(ShardState), "operations.md"),
+        (get_args(ShardCondition), "operations.md"),
         (get_args(TableState), "operations.md"),
         (list(ReadFailure), "operations.md"),
         (list(ReadFailure), "metrics.md"),

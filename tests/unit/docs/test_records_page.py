@@ -11,11 +11,11 @@ from typing import Any, get_args
 import pytest
 
 from tailrace import __version__
+from tailrace.convert.converter import Converter
 from tailrace.core.change import ViewType
 from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers, make_format, serves, tombstone_after_delete
-from tailrace.runtime.converter import Converter
 from tailrace.sources.stream_record import decode_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "records.md"
@@ -58,7 +58,7 @@ def records(
     numbers: Numbers = "exact",
     extra: dict[str, Any] | None = None,
 ) -> list[Outgoing]:
-    """Give all that the converter publishes of one change."""
+    """Return all that the converter publishes of one change."""
     event, old, new = OPS[op]
     images = {"NewImage": new and new | (extra or {}), "OldImage": old}
     body = {
@@ -90,7 +90,7 @@ def records(
 
 
 def image_of(name: FormatName, op: str, view_type: ViewType) -> str:
-    """Give what a record of this view type shows of its item, in one cell of a table."""
+    """Return what a record of this view type shows of its item, in one cell of a table."""
     if serves(name, view_type):
         return "refused"
     value = records(name, op, view_type)[0].value
@@ -116,7 +116,7 @@ def block(text: str) -> str:
 
 
 def lines() -> Iterator[str]:
-    """Give the generated part of the page."""
+    """Return the generated part of the page."""
     for name in FORMATS:
         yield f"## {name}\n"
         for op, title in OP_NAMES.items():
@@ -146,7 +146,7 @@ def lines() -> Iterator[str]:
 
 
 def plain(value: dict[str, Any], numbers: Numbers) -> str:
-    """Give the text of a value in a bare item."""
+    """Return the text of a value in a bare item."""
     made = (records("item", "u", numbers=numbers, extra={"a": value})[0].value or b"").decode()
     assert made.startswith('{"a":')
     return made.removeprefix('{"a":').rpartition(',"id":')[0]

@@ -1,4 +1,4 @@
-"""docs/simulator.md names every action, fault, setting and operation of the stand-in, and its examples run."""
+"""docs/simulator.md names every action, fault, setting and operation of the simulator, and its examples run."""
 
 from __future__ import annotations
 

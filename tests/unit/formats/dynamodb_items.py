@@ -41,7 +41,7 @@ items = st.dictionaries(names, values, max_size=6)
 
 
 def as_aws_sends(item: dict[str, Any]) -> dict[str, Any]:
-    """Give an item of Python values as DynamoDB JSON, binaries in base64."""
+    """Return an item of Python values as DynamoDB JSON, binaries in base64."""
     return {name: _in_base64(_serialize(value)) for name, value in item.items()}
 
 
@@ -60,7 +60,7 @@ def _in_base64(typed: dict[str, Any]) -> dict[str, Any]:
 
 
 def reference(image: dict[str, Any]) -> object:
-    """Give what boto3 reads in DynamoDB JSON, in the shape that `parsed` gives to our JSON."""
+    """Return what boto3 reads in DynamoDB JSON, in the shape that `parsed` gives to our JSON."""
     return _comparable({name: _deserialize(_in_bytes(typed)) for name, typed in image.items()})
 
 

@@ -29,7 +29,7 @@ def value_of(typed: Any) -> str:
 
 
 def nested(tag: str, levels: int) -> dict[str, Any]:
-    """Give a value whose innermost string is on the given level, the attribute itself being level 1."""
+    """Return a value whose innermost string is on the given level, the attribute itself being level 1."""
     value: dict[str, Any] = {"S": "leaf"}
     for _ in range(levels - 1):
         value = {"M": {"n": value}} if tag == "M" else {"L": [value]}
@@ -242,7 +242,7 @@ def test_an_item_of_400_kb_passes_whole() -> None:
         ({"BS": ["YQ==", "*"]}, "not base64"),
     ],
 )
-def test_a_broken_value_is_told_with_its_path_and_the_mend(typed: Any, reason: str) -> None:
+def test_a_broken_value_is_told_with_its_path_and_the_fix(typed: Any, reason: str) -> None:
     for image, path in (
         ({"id": {"S": "x"}, "bad": typed}, r"bad"),
         ({"m": {"M": {"n": {"M": {"bad": typed}}}}}, r"m\.n\.bad"),

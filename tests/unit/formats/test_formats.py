@@ -34,7 +34,7 @@ def dumped(image: Any) -> bytes:
 
 
 def change_of(op: Any, view_type: ViewType = "NEW_AND_OLD_IMAGES", **fields: Any) -> Change:
-    """Give a change as a stream of this view type carries it."""
+    """Return a change as a stream of this view type carries it."""
     images = NEEDED_IMAGES[op] & CARRIED_IMAGES[view_type]
     change = Change(
         op=op,

@@ -27,7 +27,7 @@ SHARD = ShardRef(
 
 
 def made(record: dict[str, Any]) -> dict[str, Any]:
-    """Give what every format makes of a record."""
+    """Return what every format makes of a record."""
     body = json.dumps({"Records": [record]}).encode()
     change = decode_page(body, shard=SHARD, table="orders", region="eu-west-1").records[0].change
     assert change is not None

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 
 from support.random_pages import RandomPages
 from tailrace import __version__, formats
+from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
 from tailrace.core.ports import PageDecoder, ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers
-from tailrace.runtime.converter import Converter
 from tailrace.sources.native_pages import NativeDecoder, Slice
 from tailrace.sources.stream_record import decode_page
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from tailrace.core.checkpoint import Taken, TakenKey, Write
+from tailrace.core.checkpoint import Claim, ClaimKey, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.shard import ShardRef
@@ -17,7 +17,7 @@ from tailrace.kafka import clients, lane_producer
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
 
-TRANSACTION = Transaction((), (Write(0, TakenKey(), Taken(owner="someone", nonce="1", at_ms=0)),))
+TRANSACTION = Transaction((), (Write(0, ClaimKey(), Claim(owner="someone", nonce="1", at_ms=0)),))
 
 
 class Client:

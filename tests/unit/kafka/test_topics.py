@@ -91,16 +91,16 @@ def test_a_failure_that_may_pass_is_told_apart(code: int, passes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "mend"),
+    ("asked", "remedy"),
     [
-        (32, "set `lanes: 16`, or stop every worker and run `tailrace relane`"),
+        (32, "set `lanes: 16`, or stop every worker and run `tailrace rescale`"),
         (8, "set `lanes: 16`: lanes can only be added"),
     ],
 )
-def test_another_number_of_lanes_gets_advice_that_works(asked: int, mend: str) -> None:
+def test_another_number_of_lanes_gets_advice_that_works(asked: int, remedy: str) -> None:
     with pytest.raises(WorldError) as error:
         checkpoint_topic.check_lanes("shop", asked, 16)
-    assert error.value.hint == mend
+    assert error.value.hint == remedy
 
 
 def test_an_answer_of_a_broker_that_has_just_started_is_asked_for_again() -> None:

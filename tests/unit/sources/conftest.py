@@ -1,4 +1,4 @@
-"""A stand-in for AWS, credentials for it, and a clock that does not wait."""
+"""A simulator for AWS, credentials for it, and a clock that does not wait."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def no_aws_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture
 def fake(_server: FakeAws, no_aws_environment: pytest.MonkeyPatch) -> Iterator[FakeAws]:
-    """The stand-in for AWS, with an empty script."""
+    """The simulator for AWS, with an empty script."""
     yield _server
     _server.reset()
 

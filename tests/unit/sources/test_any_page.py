@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.fuzz import broken, examples, refusal_of, with_unknown_fields
+from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import make_format
-from tailrace.runtime.converter import Converter
 from tailrace.sources.stream_arn import table_of
 from tailrace.sources.stream_record import decode_page
 
@@ -56,7 +56,7 @@ def decode(body: bytes) -> SourcePage:
 
 
 def read_liberally(body: bytes) -> list[Any] | None:
-    """Give the records of an answer as the most patient of readers finds them; None when it is no page at all."""
+    """Return the records of an answer as the most patient of readers finds them; None when it is no page at all."""
     try:
         page = json.loads(body.decode(errors="surrogateescape"), strict=False, parse_int=str)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Credentials, regions and roles: found as AWS's own tools find them, and missing ones told with the mend."""
+"""Credentials, regions and roles: found as AWS's own tools find them, and missing ones told with the fix."""
 
 from __future__ import annotations
 
@@ -51,19 +51,19 @@ def refused_role(code: str = "AccessDenied", status: int = 403) -> Answer:
 
 @pytest.fixture
 def environment(no_aws_environment: pytest.MonkeyPatch, fake: FakeAws) -> pytest.MonkeyPatch:
-    """An environment with a key of its own and the stand-in for STS."""
+    """An environment with a key of its own and the simulator for STS."""
     no_aws_environment.setenv("AWS_ACCESS_KEY_ID", "AKIDSOURCE")
     no_aws_environment.setenv("AWS_SECRET_ACCESS_KEY", "source-secret")
     no_aws_environment.setenv("AWS_ENDPOINT_URL_STS", fake.url)
     return no_aws_environment
 
 
-def test_without_credentials_the_mend_is_told(no_aws_environment: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_fix_is_told(no_aws_environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(WorldError, match="no AWS credentials; set AWS_ACCESS_KEY_ID"):
         AwsSession(AwsSettings(region="eu-west-1"))
 
 
-def test_without_a_region_the_mend_is_told(environment: pytest.MonkeyPatch) -> None:
+def test_without_a_region_the_fix_is_told(environment: pytest.MonkeyPatch) -> None:
     with pytest.raises(WorldError, match=r"no AWS region is set; set source\.region"):
         AwsSession(AwsSettings())
 

@@ -19,7 +19,7 @@ SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/20
 
 
 def record_of(number: int = 1, *, body: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    """Give a record as GetRecords sends it; a field that is None is left out."""
+    """Return a record as GetRecords sends it; a field that is None is left out."""
     stream_record = {
         "ApproximateCreationDateTime": 1.714557600e9,
         "Keys": {"id": {"S": "a"}},

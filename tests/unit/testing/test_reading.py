@@ -1,4 +1,4 @@
-"""Tailrace's own source reads the stand-in: every change once, each item's in order, through whatever goes wrong."""
+"""Tailrace's own source reads the simulator: every change once, each item's in order, through whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import pytest
 from urllib3 import HTTPConnectionPool
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import reconcile
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing
 from tailrace.core.shard import Position, ShardRef, lane_of
-from tailrace.core.view import View
 from tailrace.sources.aws_session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb_streams import DynamoDBStreams
 from tailrace.testing import SimulatedDynamoDB
@@ -104,7 +104,7 @@ class Reader:
     def __init__(self, source: DynamoDBStreams, stream_arn: str) -> None:
         self.failures: Counter[ReadFailure] = Counter()
         self.versions: dict[str, list[int]] = defaultdict(list)
-        self.view = View(1)
+        self.checkpoint_state = CheckpointState(1)
         self._source = source
         self._arn = stream_arn
         self._gone: set[ShardRef] = set()
@@ -117,8 +117,8 @@ class Reader:
             self._list()
         except ReadError as error:
             self._note(error)
-        for shard in list(self.view.shards):
-            if self.view.may_begin(shard) and not self.view.ended(shard):
+        for shard in list(self.checkpoint_state.shards):
+            if self.checkpoint_state.may_begin(shard) and not self.checkpoint_state.ended(shard):
                 try:
                     self._read(shard)
                 except ReadError as error:
@@ -134,7 +134,7 @@ class Reader:
         listing = listing or self._source.shards(self._arn)
         for _ in range(2):
             found = reconcile(
-                self.view,
+                self.checkpoint_state,
                 TABLE,
                 listing,
                 whole=whole,
@@ -144,7 +144,7 @@ class Reader:
                 now_ms=0,
             )
             for write in found.writes:
-                self.view.apply(write.partition, write.key, write.record)
+                self.checkpoint_state.apply(write.partition, write.key, write.record)
             self._gone |= {shard for shard in found.unknown if not self._source.exists(shard)}
 
     def _read(self, shard: ShardRef) -> None:
@@ -164,7 +164,7 @@ class Reader:
 
     def _end(self, shard: ShardRef) -> None:
         ended = Checkpoint(table=TABLE, state="ended", sequence=None, created_ms=None, at_ms=0)
-        self.view.apply(lane_of(shard, 1), CheckpointKey(*shard), ended)
+        self.checkpoint_state.apply(lane_of(shard, 1), CheckpointKey(*shard), ended)
         children = self._source.children(shard)
         self._list(StreamListing(self._arn, 0, children))
 

@@ -32,7 +32,7 @@ def change(
     after: dict[str, Any] | None = None,
     view_type: ViewType = "NEW_AND_OLD_IMAGES",
 ) -> Change:
-    """Give a change; an update of `ITEM` unless images are given."""
+    """Return a change; an update of `ITEM` unless images are given."""
     if before is after is None and view_type != "KEYS_ONLY":
         before, after = ITEM, None if op == "d" else ITEM
     return Change(
@@ -52,12 +52,12 @@ def change(
 
 
 def transformation(*steps: Step) -> Transformation:
-    """Give the transformation of some steps, placed by their numbers."""
+    """Return the transformation of some steps, placed by their numbers."""
     return Transformation([Placed(f"transform[{index}]", step) for index, step in enumerate(steps)])
 
 
 def made(of: Change, *steps: Step) -> list[Change]:
-    """Give the changes that steps make of one."""
+    """Return the changes that steps make of one."""
     return [routed.change for routed in transformation(*steps).apply(of).changes]
 
 

@@ -236,8 +236,8 @@ def test_the_folder_hides_no_installed_module(tmp_path: Path) -> None:
         ("x = 1", "y", "has no y; correct the name"),
         ("x = 1", "x", ":x is a int, not a function; name a function that takes a Change and gives one"),
         ("import no_such_module_there", "x", "failed: there is no module no_such_module_there; install it"),
-        ("1 / 0", "x", "failed: ZeroDivisionError: division by zero; mend it at "),
-        ("raise SystemExit('no')", "x", "failed: SystemExit: no; mend it at "),
+        ("1 / 0", "x", "failed: ZeroDivisionError: division by zero; fix it at "),
+        ("raise SystemExit('no')", "x", "failed: SystemExit: no; fix it at "),
         ("def f(:", "x", "failed: SyntaxError: invalid syntax"),
     ],
 )

@@ -31,18 +31,18 @@ class Discarded(msgspec.Struct, frozen=True):
 
 
 def failure_message(discarded: Discarded, shard_id: str, stream_arn: str, function_arn: str, now_ms: int) -> bytes:
-    """Give the message for SQS and SNS, JSON."""
+    """Return the message for SQS and SNS, JSON."""
     return msgspec.json.encode(_message(discarded, shard_id, stream_arn, function_arn, now_ms))
 
 
 def failure_object(discarded: Discarded, shard_id: str, stream_arn: str, function_arn: str, now_ms: int) -> bytes:
-    """Give the object for S3, JSON: the same, and the whole event as a string, `payload`."""
+    """Return the object for S3, JSON: the same, and the whole event as a string, `payload`."""
     message = _message(discarded, shard_id, stream_arn, function_arn, now_ms)
     return msgspec.json.encode(message | {"payload": discarded.event.decode()})
 
 
 def failure_object_key(mapping_id: UUID, shard_id: str, now_ms: int, unique: UUID) -> str:
-    """Give the name of the object for S3."""
+    """Return the name of the object for S3."""
     time = datetime.fromtimestamp(now_ms / 1000, UTC)
     return f"aws/lambda/{mapping_id}/{shard_id}/{time:%Y/%m/%d/%Y-%m-%dT%H.%M.%S}-{unique}"
 

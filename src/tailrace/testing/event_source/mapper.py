@@ -140,7 +140,7 @@ class Mapper:
         self.counts: Counter[str] = Counter()
 
     def checkpoint(self) -> Checkpoint:
-        """Say how far it is."""
+        """Return how far it is."""
         shards = self._shards.values()
         return Checkpoint(
             {shard.shard_id: shard.done for shard in shards if shard.has_begun},
@@ -213,7 +213,7 @@ class Mapper:
             self._settle(flight, outcome, now_ms)
 
     def due(self, now_ms: int) -> list[Command]:
-        """Say what is to be done now."""
+        """Return what is to be done now."""
         for flight in dict.fromkeys(self._flights.values()):
             if flight.lost_at_ms is not None and flight.lost_at_ms <= now_ms:
                 self._settle(flight, Unknown(), now_ms)
@@ -226,7 +226,7 @@ class Mapper:
         return commands
 
     def _may_begin(self, shard: _Shard, commands: list[Command], now_ms: int) -> bool:
-        """Tell whether the shard's parents are done; one that is neither listed nor there counts as done."""
+        """Return whether the shard's parents are done; one that is neither listed nor there counts as done."""
         may_begin = True
         for parent in shard.parents:
             if parent in self._shards:
@@ -334,7 +334,7 @@ class Mapper:
         return Strand(self._mapping, self._hostility, lambda: self._draw(shard), make)
 
     def _draw(self, shard: _Shard) -> random.Random:
-        """Give the randomness for what happens next to a shard, whatever happens to others meanwhile."""
+        """Return the randomness for what happens next to a shard, whatever happens to others meanwhile."""
         shard.batches += 1
         return random.Random(f"{self._seed}/{shard.shard_id}/{shard.batches}")
 

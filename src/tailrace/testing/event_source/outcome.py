@@ -83,7 +83,7 @@ def judge(payload: bytes, sequences: Sequence[str], mapping: EventSourceMapping)
 
 
 def _are_places(failures: object, places: dict[str, int]) -> bool:
-    """Tell whether these are the failures of records of the batch."""
+    """Return whether these are the failures of records of the batch."""
     return isinstance(failures, list) and all(
         isinstance(each, dict) and each.get("itemIdentifier") in places for each in failures
     )

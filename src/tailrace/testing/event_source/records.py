@@ -57,7 +57,7 @@ def parse_record(record: dict[str, Any], stream_arn: str, now_ms: int) -> Record
 
 
 def make_event(records: Sequence[Record], window: WindowPart | None, shard_id: str, stream_arn: str) -> bytes:
-    """Give the event of an invocation."""
+    """Return the event of an invocation."""
     body = b'{"Records":[' + b",".join(record.body for record in records) + b"]"
     if window is not None:
         fields = {
@@ -73,7 +73,7 @@ def make_event(records: Sequence[Record], window: WindowPart | None, shard_id: s
 
 
 def span_of(created_ms: int, width_s: int) -> Span:
-    """Give the tumbling window that a time lies in; windows are counted from the epoch."""
+    """Return the tumbling window that a time lies in; windows are counted from the epoch."""
     start_ms = created_ms - created_ms % (width_s * 1000)
     return Span(start_ms, start_ms + width_s * 1000)
 

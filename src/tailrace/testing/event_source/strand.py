@@ -107,7 +107,7 @@ class Strand:
             self._last_read_ms = now_ms
 
     def next_batch(self, now_ms: int, *, ended: bool) -> Batch | None:
-        """Give the batch to invoke the function with now, if any. `ended`: no record will follow those offered."""
+        """Return the batch to invoke the function with now, if any. `ended`: no record will follow those offered."""
         if self.in_flight is not None:
             return None
         if not self._pending and (cut := self._cut(now_ms, ended)):
@@ -121,11 +121,11 @@ class Strand:
         return self._pending[0]
 
     def is_too_old(self, batch: Batch, now_ms: int) -> bool:
-        """Tell whether the records of a batch are older than the function may get; they are all, or none is."""
+        """Return whether the records of a batch are older than the function may get; they are all, or none is."""
         return bool(batch.records) and self._is_expired(batch.records[0], now_ms)
 
     def discard(self, condition: Condition) -> Settlement:
-        """Give the next batch up."""
+        """Return the next batch up."""
         batch = self._pending.pop(0)
         discarded = Discarded(
             records=batch.records,
@@ -221,12 +221,12 @@ class Strand:
         self._pending[len(parts) - 1].is_final = batch.is_final
 
     def _following_span(self) -> Span | None:
-        """Give the window of the next record; None without one, or without windows."""
+        """Return the window of the next record; None without one, or without windows."""
         width_s = self._mapping.tumbling_window_s
         return span_of(self._queue[0].created_ms, width_s) if width_s and self._queue else None
 
     def _is_over(self, span: Span, following: Span | None, now_ms: int, *, ended: bool) -> bool:
-        """Tell whether a window gets no further record: another began, the shard ended, or it is quiet."""
+        """Return whether a window gets no further record: another began, the shard ended, or it is quiet."""
         if following is not None:
             return following != span
         return ended or (now_ms >= span.end_ms and now_ms - self._last_read_ms >= WINDOW_WAIT_MS)
@@ -264,7 +264,7 @@ class Strand:
             self._pending.insert(0, Batch([], batch.window, is_early=True))
 
     def _save(self, records: list[Record]) -> list[Record]:
-        """Give what the checkpoint may pass: within a window nothing, until it ends."""
+        """Return what the checkpoint may pass: within a window nothing, until it ends."""
         if self._window is None:
             return records
         self._unsaved += records

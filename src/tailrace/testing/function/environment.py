@@ -20,7 +20,7 @@ _PASSED_ON = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN",
 def make_environment(
     code: Code, *, name: str, region: str, memory_mb: int, runtime_api: str, extra: Mapping[str, str]
 ) -> dict[str, str]:
-    """Give a sandbox's variables: Lambda's own, and those that the function is configured with."""
+    """Return a sandbox's variables: Lambda's own, and those that the function is configured with."""
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     runtime_dir = str(code.runtime_dir or "")
     environment = {variable: os.environ[variable] for variable in _PASSED_ON if variable in os.environ}

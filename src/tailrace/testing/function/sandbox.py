@@ -135,7 +135,7 @@ class Sandbox:
         return invocation.outcome is not None or self._api.init_error is not None or not self.is_alive
 
     def _failure(self, request_id: str, timeout_s: float) -> Errored:
-        """Say why there is no answer."""
+        """Return why there is no answer."""
         if (init_error := self._api.init_error) is not None:
             return Errored(init_error.error_type, init_error.message, request_id)
         if self.is_alive:

@@ -1,0 +1,46 @@
+"""`tailrace rescale`: raise the number of lanes of a pipeline that exists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.progress import show_progress
+
+
+def rescale(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
+) -> None:
+    """Raise a pipeline's number of lanes.
+
+    The pipeline exists, and gets as many as its file says in `lanes`. Stop every worker first: it is refused
+    while there are any. No change is lost or repeated, and positions stay what they are. If it breaks off, no
+    worker starts until it has been run again. Lanes can never become fewer.
+
+    \b
+    Example:
+      tailrace rescale pipeline.yaml
+    """
+    import msgspec
+
+    from tailrace.operations import rescale as runtime
+
+    pipeline = load(file).pipeline
+    with ended_by_signals(EXIT_INTERRUPTED):
+        done = runtime.rescale(pipeline, _tell)
+    if as_json:
+        typer.echo(msgspec.json.encode(done).decode())
+    elif done.lanes_before == done.lanes:
+        typer.echo(f"pipeline {done.pipeline} has {done.lanes} lanes already: there is nothing to do")
+    else:
+        shards = f"{done.moved_shards} shard{'' if done.moved_shards == 1 else 's'}"
+        typer.echo(f"pipeline {done.pipeline}: {done.lanes_before} lanes are {done.lanes} now, {shards} moved")
+
+
+def _tell(lane: int, count: int) -> None:
+    show_progress(f"moving lane {lane} of {count}" if lane else "")

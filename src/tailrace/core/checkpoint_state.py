@@ -1,0 +1,297 @@
+"""What the checkpoint topic says, folded record by record: every worker holds one, and follows the whole topic."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    Checkpoint,
+    CheckpointKey,
+    Claim,
+    ClaimKey,
+    DefinerKey,
+    DefinitionKey,
+    DefinitionRecord,
+    EnumeratorKey,
+    GapAccepted,
+    Method,
+    MethodKey,
+    MethodRecord,
+    PipelineKey,
+    PipelineRecord,
+    ShardClaimKey,
+    ShardKey,
+    ShardRecord,
+    TableKey,
+    TableRecord,
+    TopicKey,
+    TopicRecord,
+    Write,
+)
+from tailrace.core.shard import ShardRef, lane_of
+
+
+class CheckpointState:
+    """The committed state of a pipeline, at most as old as the follower is behind.
+
+    `version` grows with every record that can change what a lane does; the progress of an open shard does not.
+    """
+
+    def __init__(self, lane_count: int) -> None:
+        self.lane_count = lane_count
+        self.version = 0
+        self.shards: dict[ShardRef, ShardRecord] = {}
+        self.checkpoints: dict[ShardRef, Checkpoint] = {}
+        self.tables: dict[str, TableRecord] = {}
+        self.accepted: dict[str, GapAccepted] = {}
+        self.pipelines: dict[int, PipelineRecord] = {}
+        self.claims: dict[int, Claim] = {}
+        self.enumerators: dict[int, Claim] = {}
+        self.shard_claims: dict[ShardRef, Claim] = {}
+        self.methods: dict[int, MethodRecord] = {}
+        self._definitions: dict[int, DefinitionRecord] = {}
+        self._definers: dict[int, Claim] = {}
+        self._others: dict[type[TopicKey], dict[Any, Any]] = {
+            ClaimKey: self.claims,
+            EnumeratorKey: self.enumerators,
+            ShardClaimKey: self.shard_claims,
+            AcceptKey: self.accepted,
+            MethodKey: self.methods,
+            PipelineKey: self.pipelines,
+            DefinitionKey: self._definitions,
+            DefinerKey: self._definers,
+        }
+        self._tables_version = 0
+        self._lane_versions: Counter[int] = Counter()
+        self._shards_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._shards_of_stream: dict[str, set[ShardRef]] = defaultdict(set)
+        self._streams_of_table: dict[str, set[str]] = defaultdict(set)
+        self._checkpoints_of_lane: dict[int, set[ShardRef]] = defaultdict(set)
+        self._children: dict[ShardRef, set[ShardRef]] = defaultdict(set)
+        self._gaps: dict[str, set[ShardRef]] = defaultdict(set)
+
+    def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
+        """Fold in one committed record, in the order of its partition.
+
+        Partitions come in any order among each other, so what a shard left in its lane before a rescale does not count,
+        and nothing else either that lies in another partition than its own.
+        """
+        # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
+        concerned: Iterable[int] | None = ()
+        match key, record:
+            case ((ShardKey() | CheckpointKey() | ShardClaimKey()), _) if self._was_left_behind(
+                partition, _shard_of(key)
+            ):
+                return
+            case ShardKey(), ShardRecord() | None:
+                self._apply_shard(partition, _shard_of(key), record)
+                concerned = (partition,)
+            case CheckpointKey(), Checkpoint() | None:
+                concerned = self._apply_checkpoint(partition, _shard_of(key), record)
+            case TableKey() | AcceptKey(), _ if partition != 0:
+                return
+            case TableKey(), TableRecord() | None:
+                concerned = self._apply_table(key.table, record)
+            case _:
+                concerned = self._apply_other(partition, key, record)
+        if concerned is None:
+            self._tables_version += 1
+        self._lane_versions.update(concerned or ())
+        self.version += concerned is None or bool(concerned)
+
+    def versions_of(self, lane: int) -> tuple[int, int]:
+        """Return two numbers: one grows with every record that can stop a table or let it go on, in any lane; the other
+        with every further record that can change what this lane does."""
+        return self._tables_version, self._lane_versions[lane]
+
+    @property
+    def pipeline(self) -> PipelineRecord | None:
+        """The pipeline's birth."""
+        return self.pipelines.get(0)
+
+    @property
+    def definition(self) -> DefinitionRecord | None:
+        """What the pipeline is; None until a first definition is recorded."""
+        return self._definitions.get(0)
+
+    @property
+    def definer(self) -> Claim | None:
+        """Who fenced the other definers last."""
+        return self._definers.get(0)
+
+    def method_of(self, lane: int) -> Method:
+        """Return the method that may publish to a lane; the workers, as long as nothing else was said."""
+        record = self.methods.get(lane)
+        return record.method if record is not None else "worker"
+
+    @property
+    def method(self) -> Method:
+        """The method that may publish to all lanes: that of the workers only if no lane says otherwise."""
+        return next((record.method for record in self.methods.values() if record.method != "worker"), "worker")
+
+    @property
+    def is_new(self) -> bool:
+        """No worker and no function ever worked in this pipeline."""
+        return not self.methods and not self.claims and self.pipeline is None
+
+    @property
+    def is_rescaled(self) -> bool:
+        """A rescale changed the number of lanes, or has begun to: nobody may work with this checkpoint state."""
+        return any(record.lanes != self.lane_count for record in self.pipelines.values())
+
+    @property
+    def table_names(self) -> set[str]:
+        """The tables that the pipeline has: those listed by a worker, and those of which Lambda published a change."""
+        return {*self.tables, *(checkpoint.table for checkpoint in self.checkpoints.values())}
+
+    def shows(self, write: Write) -> bool:
+        """Return whether the checkpoint state holds what `write` says, for the records that the enumerator writes."""
+        match write.key:
+            case ShardKey():
+                return self.shards.get(_shard_of(write.key)) == write.record
+            case TableKey():
+                return self.tables.get(write.key.table) == write.record
+            case PipelineKey():
+                return self.pipeline == write.record
+            case CheckpointKey():
+                return self.checkpoints.get(_shard_of(write.key)) == write.record
+            case ShardClaimKey():
+                return self.shard_claims.get(_shard_of(write.key)) == write.record
+            case _:
+                return False
+
+    def shards_of(self, lane: int) -> set[ShardRef]:
+        """Return the shards of a lane that the enumerator has published."""
+        return self._shards_of_lane[lane]
+
+    def checkpoints_of(self, lane: int) -> dict[ShardRef, Checkpoint]:
+        """Return the checkpoints of a lane, those of shards without lineage too."""
+        return {shard: self.checkpoints[shard] for shard in self._checkpoints_of_lane[lane]}
+
+    def children_of(self, shard: ShardRef) -> set[ShardRef]:
+        """Return the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""
+        return self._children.get(shard, set())
+
+    def ended(self, shard: ShardRef) -> bool:
+        """Return whether the shard's end is committed."""
+        checkpoint = self.checkpoints.get(shard)
+        return checkpoint is not None and checkpoint.state == "ended"
+
+    def may_begin(self, shard: ShardRef) -> bool:
+        """Return whether every parent that the shard waits for has its end committed, or the shard has begun
+        already."""
+        if shard in self.checkpoints:
+            return True
+        return all(self.ended(parent) for parent in self.shards[shard].parents)
+
+    def closed_after_ms(self, ended: ShardRef) -> int:
+        """Return when a shard whose end is committed was still open: long before, maybe, its end was read."""
+        checkpoint = self.checkpoints[ended]
+        return checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
+
+    def unread_since_ms(self, shard: ShardRef) -> int:
+        """Return since when a shard that may begin may have changes that nobody has read.
+
+        What the first listing of a stream shows counts from then; any other shard from when its parents were open.
+        """
+        record = self.shards[shard]
+        if record.initial:
+            return record.seen_ms
+        ended = (parent for parent in record.parents if self.ended(parent))
+        return min([record.seen_ms, *map(self.closed_after_ms, ended)])
+
+    def is_accepted(self, shard: ShardRef, checkpoint: Checkpoint | None) -> bool:
+        """Return whether the operator accepted this very gap: a later one of the same shard is another."""
+        if checkpoint is None or checkpoint.state != "gap":
+            return False
+        accepted = self.accepted.get(checkpoint.table)
+        return accepted is not None and (shard, checkpoint.at_ms) in accepted.shards
+
+    def is_stopped(self, table: str) -> bool:
+        """Return whether the table is not to be read: the file leaves it out, or it has a gap that nobody accepted."""
+        record = self.tables.get(table)
+        if record is not None and record.state == "left out":
+            return True
+        return any(not self.is_accepted(shard, self.checkpoints[shard]) for shard in self._gaps.get(table, ()))
+
+    def streams_of(self, table: str) -> set[str]:
+        """Return the streams of a table that have known shards."""
+        return self._streams_of_table.get(table, set())
+
+    def shards_of_stream(self, stream_arn: str) -> set[ShardRef]:
+        """Return the shards of a stream that the enumerator has published."""
+        return self._shards_of_stream.get(stream_arn, set())
+
+    def _was_left_behind(self, partition: int, shard: ShardRef) -> bool:
+        return lane_of(shard, self.lane_count) != partition
+
+    def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
+        """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
+        records = self._others[type(key)]
+        name: object = partition
+        if isinstance(key, ShardClaimKey):
+            name = _shard_of(key)
+        elif isinstance(key, AcceptKey):
+            name = key.table
+        if record is None:
+            records.pop(name, None)
+        else:
+            records[name] = record
+        if isinstance(key, DefinerKey):
+            return ()
+        if isinstance(key, EnumeratorKey):
+            return (0,)
+        return (partition,) if isinstance(key, ClaimKey | ShardClaimKey) else None
+
+    def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
+        previous = self.shards.pop(shard, None)
+        if previous is not None:
+            self._shards_of_stream[shard.stream_arn].discard(shard)
+            if not self._shards_of_stream[shard.stream_arn]:
+                del self._shards_of_stream[shard.stream_arn]
+                self._streams_of_table[previous.table].discard(shard.stream_arn)
+            for parent in previous.parents:
+                self._children[parent].discard(shard)
+                if not self._children[parent]:
+                    del self._children[parent]
+        if record is None:
+            self._shards_of_lane[lane].discard(shard)
+            return
+        self.shards[shard] = record
+        self._shards_of_lane[lane].add(shard)
+        self._shards_of_stream[shard.stream_arn].add(shard)
+        self._streams_of_table[record.table].add(shard.stream_arn)
+        for parent in record.parents:
+            self._children[parent].add(shard)
+
+    def _apply_table(self, table: str, record: TableRecord | None) -> Iterable[int] | None:
+        previous = self.tables.pop(table, None)
+        if record is not None:
+            self.tables[table] = record
+        states = {previous and previous.state, record and record.state}
+        return None if "left out" in states else ()
+
+    def _apply_checkpoint(self, lane: int, shard: ShardRef, record: Checkpoint | None) -> Iterable[int] | None:
+        previous = self.checkpoints.pop(shard, None)
+        if previous is not None:
+            self._gaps[previous.table].discard(shard)
+        if record is None:
+            self._checkpoints_of_lane[lane].discard(shard)
+        else:
+            self.checkpoints[shard] = record
+            self._checkpoints_of_lane[lane].add(shard)
+            if record.state == "gap":
+                self._gaps[record.table].add(shard)
+        before, after = previous and previous.state, record and record.state
+        if "gap" in {before, after}:
+            return None
+        if before == after:
+            return ()
+        return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}
+
+
+def _shard_of(key: ShardKey | CheckpointKey | ShardClaimKey) -> ShardRef:
+    return ShardRef(key.stream_arn, key.shard_id)

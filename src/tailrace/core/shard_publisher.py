@@ -1,0 +1,180 @@
+"""Deliveries: pages of one shard that AWS Lambda brings, published exactly once. Pure, as the lane is.
+
+Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes at once), cut in two, or minutes late
+to a sandbox that was frozen. So a shard is taken as a lane is: fence, commit a *claim*, read up to that very
+record; then the shard's checkpoint says what is published already. Whoever is fenced gives its batch back.
+
+The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it (None where none does), and can
+be given up between the two when time runs out. `ShardPublisher.sequence` tells up to where all is published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+
+import msgspec
+
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Claim, ShardClaimKey, Write
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.discovery import forget_outdated
+from tailrace.core.lane_messages import (
+    CloseProducer,
+    Command,
+    Commit,
+    Event,
+    OpenProducer,
+    ProducerLost,
+    Transaction,
+)
+from tailrace.core.page import Page
+from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.shard import ShardRef, is_after, lane_of
+
+LOSSES_MAX = 3
+"""So often a delivery tries again after its producer was lost and nothing was learned by it."""
+
+
+class CatchUp(Command, frozen=True):
+    """Follow a lane until the checkpoint state shows `claim` as the last taking of `shard`, or long enough. No
+    answer."""
+
+    lane: int
+    shard: ShardRef
+    claim: Claim
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a delivery was not published whole.
+
+    `fenced`: another sandbox serves the shard now. `inactive`: the pipeline is served by another method.
+    """
+
+    reason: str
+    fenced: bool = False
+    inactive: bool = False
+
+
+class ShardPublisher:
+    """What one sandbox knows of one shard, over all the deliveries that it serves.
+
+    `exact` false is for batches that do not name their shard: `shard` is then a name of the sandbox's own, which fences
+    nobody else, and what comes again is published again.
+    """
+
+    def __init__(
+        self, shard: ShardRef, owner: str, checkpoint_state: CheckpointState, *, errors_fail: bool, exact: bool = True
+    ) -> None:
+        """`checkpoint_state` is followed by whoever carries out `CatchUp`; `owner` names the sandbox."""
+        self.shard = shard
+        self.lane = lane_of(shard, checkpoint_state.lane_count)
+        self.sequence: str | None = None
+        """Everything up to here is published, as far as this sandbox knows."""
+        self.has_ended = False
+        """A worker published it to its end, or was to leave it out (`start: latest`): nothing of it is missing."""
+        self._owner = owner
+        self._checkpoint_state = checkpoint_state
+        self._errors_fail = errors_fail
+        self._exact = exact
+        self._refused = RefusedRecords()
+        self._forgettable: tuple[Write, ...] = ()
+        self._epoch = 0
+        self._is_held = False
+
+    def publish(self, pages: Iterable[Page], now_ms: int) -> Generator[Command, Event | None, Failure | None]:
+        """Publish `pages` in their order, each in a transaction of its own; gives why it could not, None when it did.
+
+        Whoever gives up between a command and its answer carries out `abandon`.
+        """
+        if not self._exact:
+            self.sequence = None
+        losses = 0
+        for page in pages:
+            while True:
+                answer = yield from self._publish(page, now_ms)
+                if answer is None:
+                    break
+                if isinstance(answer, Failure):
+                    return answer
+                if not self._learned(answer, page):
+                    losses += 1
+                    if answer.fenced or losses == LOSSES_MAX:
+                        return Failure(answer.reason, fenced=answer.fenced)
+        return None
+
+    def abandon(self) -> CloseProducer:
+        """Return the producer up, its last outcome unknown: the shard is taken again by the next delivery."""
+        self._is_held = False
+        return CloseProducer(self._epoch)
+
+    def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
+        if not self._is_held and (refusal := (yield from self._take(now_ms))):
+            return refusal
+        if self.has_ended:
+            return None
+        page = self._marked(page)
+        if page.last_sequence is not None and is_after(page.last_sequence, self.sequence):
+            writes = (self._checkpoint(page, now_ms),) if self._exact else ()
+            if lost := (yield from self._commit(Transaction((page,), (*self._forgettable, *writes)))):
+                return lost
+            self._forgettable = ()
+            self.sequence = page.last_sequence
+            self._refused.forget(self.shard, self.sequence)
+        return None if page.stop is None else Failure(page.stop)
+
+    def _marked(self, page: Page) -> Page:
+        """Return what of a page is still to be published, with what is known of its records."""
+        page = page.without_repeats(self.sequence)
+        self._refused.note_marks(page)
+        return self._refused.apply(page, stop=self._errors_fail)
+
+    def _checkpoint(self, page: Page, now_ms: int) -> Write:
+        checkpoint = Checkpoint(
+            table=page.table,
+            state="open",
+            sequence=page.last_sequence,
+            created_ms=page.last_created_ms,
+            at_ms=now_ms,
+        )
+        return Write(self.lane, CheckpointKey(*self.shard), checkpoint)
+
+    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
+        self._epoch += 1
+        answer = yield OpenProducer(self._epoch)
+        if isinstance(answer, ProducerLost):
+            return (yield from self._lose(answer))
+        claim = Claim(owner=self._owner, nonce=f"{self._owner}/{self._epoch}", at_ms=now_ms)
+        if lost := (yield from self._commit(Transaction((), (Write(self.lane, ShardClaimKey(*self.shard), claim),)))):
+            return lost
+        yield CatchUp(self.lane, self.shard, claim)
+        if self._checkpoint_state.shard_claims.get(self.shard) != claim:
+            yield self.abandon()
+            return Failure("the claim does not show: another sandbox took the shard", fenced=True)
+        method = self._checkpoint_state.method_of(self.lane)
+        if method != "lambda":
+            yield self.abandon()
+            return Failure(f"the pipeline's method is {method}", inactive=True)
+        if self._exact:
+            published = self._checkpoint_state.checkpoints.get(self.shard)
+            self.sequence = published.sequence if published is not None else None
+            self.has_ended = published is not None and published.state == "ended"
+        self._forgettable = tuple(
+            write for write in forget_outdated(self._checkpoint_state, now_ms) if write.partition == self.lane
+        )
+        self._is_held = True
+        return None
+
+    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
+        answer = yield Commit(self._epoch, transaction)
+        return (yield from self._lose(answer)) if isinstance(answer, ProducerLost) else None
+
+    def _lose(self, answer: ProducerLost) -> Generator[Command, Event | None, ProducerLost]:
+        yield self.abandon()
+        return answer
+
+    def _learned(self, lost: ProducerLost, page: Page) -> bool:
+        """Remember which records the broker refused for their size: the next try is another one."""
+        sent = self._marked(page)
+        learned = [
+            self._refused.note(sent, refusal.record, refusal.reason) for refusal in lost.refusals if refusal.too_large
+        ]
+        return lost.learned or any(one is not Learned.NOTHING for one in learned)

@@ -1,0 +1,180 @@
+"""How one shard of a lane is being read: its phase, its position, when to read next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tailrace.core.checkpoint import Checkpoint, ShardRecord
+from tailrace.core.pacing import Backoff, Pacing
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import Position, ShardRef
+
+CLOCK_SKEW_MS = 60_000
+"""How far this host's clock may run ahead of DynamoDB's before `start: latest` could drop a change."""
+
+RETENTION_MS = 24 * 3_600_000
+"""DynamoDB Streams keep a change for 24 hours."""
+
+CAUGHT_UP_READS = 3
+"""So many empty pages in a row say that a shard is read to its present end: one alone may come in its middle."""
+
+
+GONE_AFTER_MS = 30_000
+"""For so long must the source deny a shard, each time that it is asked, before the shard counts as gone: DynamoDB may
+answer ResourceNotFoundException for some seconds about a shard that exists."""
+
+
+class Phase(StrEnum):
+    """Where a shard stands in its lane."""
+
+    WAITING = "waiting"
+    """Its parents' ends are not committed yet."""
+    READY = "ready"
+    READING = "reading"
+    DRAINED = "drained"
+    """Read to its end; the end is not committed yet."""
+    ENDED = "ended"
+    PAUSED = "paused"
+    """A gap elsewhere stops its table."""
+    GAP = "gap"
+    """Changes are lost at its position; nobody has accepted that."""
+    FAILED = "failed"
+    """A record that `errors: fail` does not let pass, until the lane is taken again."""
+
+
+@dataclass
+class ShardState:
+    """One shard of a lane that is taken."""
+
+    shard: ShardRef
+    record: ShardRecord
+    phase: Phase = Phase.WAITING
+    begun: bool = False
+    """A read succeeded, now or (by its checkpoint) in an earlier epoch."""
+    read_ms: int = 0
+    """When a read last showed what there was, as far as known: until then nothing was trimmed unread."""
+    open_ms: int = 0
+    """When it was last known to be open: the changes of its children are younger."""
+    checkpointed_ms: int | None = None
+    """Of the last checkpoint that says that the shard is being read, the `read_ms`; None: there is none."""
+    sequence: str | None = None
+    """The last sequence number read."""
+    trimmed: bool = False
+    """Nothing up to `sequence` is left in the stream, so it is no position any more."""
+    created_ms: int | None = None
+    """Creation time of the last change read."""
+    iterator: str | None = None
+    ticket: int = 0
+    """The read under way; an answer with another ticket is an old one."""
+    asked_ms: int = 0
+    """When the read under way was asked for."""
+    next_read_ms: int = 0
+    empty_reads: int = 0
+    caught_up_ms: int | None = None
+    """When an empty page last said that there is nothing more to read for now."""
+    failures: int = 0
+    denied_since_ms: int | None = None
+    """Since when every answer has been that there is no such shard; None when the last one was another."""
+    accepted: bool = False
+    """The operator accepted that changes behind `sequence` are lost, and nothing was found of what is left."""
+
+    @classmethod
+    def resume(
+        cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool
+    ) -> ShardState:
+        """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
+        shard_state = cls(shard, record, read_ms=record.seen_ms, open_ms=record.seen_ms, accepted=accepted)
+        if checkpoint is None:
+            return shard_state
+        shard_state.begun = True
+        shard_state.read_ms = checkpoint.at_ms
+        shard_state.open_ms = checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
+        shard_state.sequence = checkpoint.sequence
+        shard_state.trimmed = checkpoint.trimmed
+        shard_state.created_ms = checkpoint.created_ms
+        if checkpoint.state in {"open", "ended"}:
+            shard_state.checkpointed_ms = checkpoint.at_ms
+        if checkpoint.state == "ended" or (checkpoint.state == "gap" and not accepted):
+            shard_state.phase = Phase(checkpoint.state)
+        return shard_state
+
+    def position(self) -> Position:
+        """Return where to read on when there is no iterator.
+
+        LATEST is asked for only until the first read succeeds; from then on it would skip what was written since.
+        """
+        if self.sequence is not None:
+            return Position("TRIM_HORIZON") if self.trimmed else Position("AFTER_SEQUENCE_NUMBER", self.sequence)
+        if self.record.start != "LATEST":
+            return Position("TRIM_HORIZON")
+        if not self.begun:
+            return Position("LATEST")
+        return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - CLOCK_SKEW_MS)
+
+    def forgives(self, now_ms: int) -> bool:
+        """Return whether what is trimmed or gone counts as read: it was never promised, or its loss was accepted.
+
+        What a stream loses within a day of its first listing was there before it.
+        """
+        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= RETENTION_MS
+        return self.accepted or (self.sequence is None and was_there_before)
+
+    def may_have_lost_its_head(self, now_ms: int) -> bool:
+        """Return whether a shard that is read from its head has waited so long that more of it may be trimmed.
+
+        Reading at TRIM_HORIZON would pass over them without a word.
+        """
+        at_its_head = self.position().kind == "TRIM_HORIZON"
+        return at_its_head and not self.accepted and now_ms - self.read_ms > RETENTION_MS
+
+    def needs_checkpoint(self) -> bool:
+        """Return whether an empty page is worth a checkpoint.
+
+        The first is. Later ones say, rarely, that a quiet shard is still read and open: after a restart nothing else
+        would prove that neither it nor its children have lost changes meanwhile. An accepted gap stands until then.
+        """
+        if self.accepted:
+            return False
+        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > RETENTION_MS // 4
+
+    def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
+        """Note a page that was read."""
+        self.begun = True
+        self.failures = 0
+        self.denied_since_ms = None
+        self.iterator = page.next_iterator
+        self.empty_reads = 0 if page.change_count else self.empty_reads + 1
+        if not page.change_count and not page.full:
+            self.caught_up_ms = now_ms
+        if page.change_count or page.next_iterator is None or self.empty_reads >= CAUGHT_UP_READS:
+            self.read_ms = self.asked_ms
+            self.accepted = False
+        if page.last_sequence is not None:
+            self.sequence = page.last_sequence
+            self.created_ms = page.last_created_ms
+            self.open_ms = max(self.open_ms, page.last_created_ms or 0)
+            self.trimmed = False
+        elif self.empty_reads >= CAUGHT_UP_READS and page.next_iterator is not None:
+            self.open_ms = self.asked_ms
+        self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
+        self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+
+    def believed(self, failure: ReadFailure, now_ms: int) -> ReadFailure:
+        """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `GONE_AFTER_MS`."""
+        if failure is not ReadFailure.GONE:
+            if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
+                self.denied_since_ms = None  # such an answer knows the shard
+            return failure
+        self.iterator = None  # GetShardIterator must deny the shard, too
+        if self.denied_since_ms is None:
+            self.denied_since_ms = now_ms
+        # An answer says how it stood at the latest when it came, and at the earliest when it was asked for.
+        return failure if self.asked_ms - self.denied_since_ms >= GONE_AFTER_MS else ReadFailure.UNAVAILABLE
+
+    def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
+        """Note a read that failed in a way that may pass."""
+        self.failures += 1
+        self.phase = Phase.READY
+        self.next_read_ms = now_ms + backoff.pause_ms(self.failures, jitter)

@@ -1,0 +1,257 @@
+"""Serves the batches that AWS Lambda brings: each is published exactly once, and what is not published is given back.
+
+Everything costly outlives an invocation: the clients, the checkpoint state of the lanes that it has served, the
+producers, up to a bound. Nothing is under way when `handle` returns: what did not end in time is given up, the shard
+taken again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from tailrace.config import Pipeline
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
+from tailrace.core.page import Page
+from tailrace.core.ports import SourcePage, SourceRecord
+from tailrace.core.shard import ShardRef, is_after
+from tailrace.core.shard_publisher import CatchUp, Failure, ShardPublisher
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topic_limits import TopicLimits
+from tailrace.kafka.topics import TopicKeeper
+from tailrace.operations import switch
+from tailrace.operations.definition import HOW_FOR_LAMBDA, define
+from tailrace.sources.lambda_event import Batch, has_window, read_event
+from tailrace.wiring.pipeline import (
+    make_converter,
+    make_limits,
+    make_producer,
+    prepare_topics,
+    servable_topics,
+    shard_suffix,
+)
+from tailrace.wiring.transcoder import choose
+from tailrace.wiring.transformations import Transformations
+
+logger = logging.getLogger("tailrace.function")
+
+SHARDS_MAX: Final = 16
+"""Shards whose producers are kept: one sandbox serves many shards in its life, one at a time."""
+RESERVE_S: Final = 1.0
+"""What is left of an invocation's time when nothing new is begun: enough to give up and answer."""
+PATIENCE_S: Final = 30.0
+"""How long the first answers of Kafka are waited for; or half of an invocation's time: enough is left to tell of it."""
+CATCH_UP_TIMEOUT_S: Final = 10.0
+"""A claim that does not show for so long is hidden by another's: the batch is given back."""
+
+
+class Function:
+    """One sandbox of the Lambda function. Lambda calls it for one batch at a time."""
+
+    def __init__(self, pipeline: Pipeline, owner: str, *, shards_max: int = SHARDS_MAX) -> None:
+        """Reach for Kafka, make the pipeline's topics if they are missing, and claim a new pipeline for Lambda.
+
+        Raises WorldError, also when the pipeline is served by another method.
+        """
+        self._pipeline = pipeline
+        self._owner = owner
+        self._shards_max = shards_max
+        transcoder = choose()
+        logger.info("transcoder", extra={"transcoder": transcoder.name, "why": transcoder.why})
+        transformations = Transformations(pipeline)
+        self._decode = transcoder.decoder(pipeline, transformations.of)
+        patience_s = min(PATIENCE_S, pipeline.function.timeout_ms / 2000)
+        admin = clients.LastingAdmin(pipeline.kafka, patience_s)
+        self._limits = make_limits(pipeline, admin)
+        self._converter = make_converter(pipeline, transformations, self._limits)
+        with admin.use() as client:
+            prepare_topics(pipeline, client)
+        self._claim(patience_s)
+        define(pipeline, owner, accept_changes=False, how=HOW_FOR_LAMBDA)
+        self._checkpoint_state = CheckpointState(pipeline.lanes)
+        self._follower = Follower(pipeline.kafka, pipeline.name, [])
+        self._topics = TopicKeeper(admin, pipeline.kafka)
+        self._shards: OrderedDict[ShardRef, _Shard] = OrderedDict()
+        if not pipeline.function.publishes_exactly_once:
+            logger.warning(
+                "lambda.window is 0s or lambda.parallelization_factor above 1: changes are published at least once"
+            )
+
+    def handle(self, event: object, remaining_s: Callable[[], float]) -> dict[str, Any]:
+        """Publish one event's batch; gives the answer for Lambda, with the first record that is not published.
+
+        `remaining_s` tells how much of the invocation's time is left. Raises TailraceError when nothing can be
+        published at all, so that the invocation counts as an error; Lambda then brings the whole batch again.
+        """
+        batch = read_event(event)
+        failed_at = None if batch is None else self._publish(batch, remaining_s)
+        answer: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": failed_at}] if failed_at else []}
+        if has_window(event):
+            answer["state"] = {}
+        return answer
+
+    def close(self) -> None:
+        """Drop every producer, and end the follower."""
+        while self._shards:
+            self._shards.popitem()[1].close()
+        self._follower.close()
+
+    def _claim(self, timeout_s: float) -> None:
+        """Claim a pipeline in which nobody ever worked; refuse one that another method publishes.
+
+        Lane 0 tells: a worker takes it before any other, a switch marks every lane. The others may be large.
+        """
+        pipeline = self._pipeline
+        checkpoint_state = checkpoint_topic.read_checkpoint_state(
+            pipeline.kafka, pipeline.name, pipeline.lanes, timeout_s, lanes=[0]
+        )
+        if checkpoint_state.is_new:
+            switch.switch(pipeline, "lambda")
+        else:
+            checkpoint_topic.check_method(pipeline.name, checkpoint_state.method_of(0), "lambda")
+
+    def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
+        """Publish a batch; gives the sequence number of its first record that is not published."""
+        if not self._pipeline.source.wants(batch.table):
+            raise WorldError(
+                f"the event is of table {batch.table}, which the pipeline file does not name",
+                hint="name it in source.tables, or remove the event source mapping of its stream",
+            )
+        for spec in servable_topics(self._pipeline, batch.table):
+            self._topics.ensure(spec)
+        source = _once(self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region))
+        shard = self._shard(batch)
+        pages = self._pages(batch.shard, source)
+        failure = shard.publish(pages, remaining_s)
+        if failure is None:
+            return None
+        if failure.inactive:
+            checkpoint_topic.check_method(
+                self._pipeline.name, self._checkpoint_state.method_of(shard.publisher.lane), "lambda"
+            )
+        sequence = _first_after(source, shard.publisher.sequence)
+        log = logger.info if failure.fenced else logger.warning
+        log(
+            "a batch of shard %s of table %s is given back from record %s on: %s",
+            batch.shard.shard_id or "(not named)", batch.table, sequence, failure.reason,
+        )  # fmt: skip
+        return sequence
+
+    def _pages(self, shard: ShardRef, source: SourcePage) -> Iterator[Page]:
+        """Convert the batch piece by piece, each for a transaction of its own."""
+        step = self._pipeline.batch.changes
+        for start in range(0, len(source.records), step):
+            piece = msgspec.structs.replace(source, records=source.records[start : start + step])
+            yield self._converter.convert(shard, piece, time.time_ns())
+
+    def _shard(self, batch: Batch) -> _Shard:
+        """Return the shard's delivery; the one that was not needed for the longest time makes room."""
+        is_exact = batch.is_exact and self._pipeline.function.parallelization_factor == 1
+        shard = batch.shard if is_exact else ShardRef(batch.shard.stream_arn, f"function-{self._owner}")
+        found = self._shards.get(shard)
+        if found is None:
+            while len(self._shards) >= self._shards_max:
+                self._shards.popitem(last=False)[1].close()
+            if not batch.is_exact:
+                logger.warning(
+                    "batches of table %s do not name their shard, so its changes are published at least once; "
+                    "give the event source mapping a tumbling window to have them exactly once", batch.table,
+                )  # fmt: skip
+            errors_fail = self._pipeline.errors == "fail"
+            publisher = ShardPublisher(
+                shard, self._owner, self._checkpoint_state, errors_fail=errors_fail, exact=is_exact
+            )
+            found = self._shards[shard] = _Shard(self._pipeline, publisher, self._limits, self._catch_up)
+        self._shards.move_to_end(shard)
+        return found
+
+    def _catch_up(self, command: CatchUp, timeout_s: float) -> None:
+        self._follower.follow([command.lane])
+        self._follower.read_until(
+            lambda: self._checkpoint_state.shard_claims.get(command.shard) == command.claim,
+            self._checkpoint_state.apply,
+            min(timeout_s, CATCH_UP_TIMEOUT_S),
+        )
+        checkpoint_topic.check_rescaled(self._pipeline.name, self._checkpoint_state)
+
+
+class _Shard:
+    """Carries out what a shard's delivery asks for, as long as there is time."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        publisher: ShardPublisher,
+        limits: TopicLimits,
+        catch_up: Callable[[CatchUp, float], None],
+    ) -> None:
+        self.publisher = publisher
+        self._pipeline = pipeline
+        self._limits = limits
+        self._catch_up = catch_up
+        self._producer: LaneProducer | None = None
+
+    def publish(self, pages: Iterator[Page], remaining_s: Callable[[], float]) -> Failure | None:
+        """Publish pages until one fails, or the time is up."""
+        steps = self.publisher.publish(pages, time.time_ns() // 1_000_000)
+        try:
+            command = next(steps)
+            while True:
+                left_s = remaining_s() - RESERVE_S
+                if left_s <= 0:
+                    self.close()
+                    return Failure("the invocation's time is up")
+                command = steps.send(self._carry_out(command, left_s))
+        except StopIteration as end:
+            failure: Failure | None = end.value
+            return failure
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the producer; the shard is taken again by the next delivery."""
+        self.publisher.abandon()
+        self._drop_producer()
+
+    def _carry_out(self, command: Command, timeout_s: float) -> Event | None:
+        match command:
+            case OpenProducer(epoch):
+                suffix = shard_suffix(self.publisher.shard)
+                self._producer = make_producer(self._pipeline, suffix, epoch, limits=self._limits)
+                return self._producer.open(timeout_s)
+            case Commit(epoch, transaction):
+                if self._producer is None:
+                    return ProducerLost(epoch, fenced=False, reason="there is no producer")
+                return self._producer.commit(transaction, timeout_s)
+            case CatchUp():
+                self._catch_up(command, timeout_s)
+            case CloseProducer():
+                self._drop_producer()
+        return None
+
+    def _drop_producer(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+
+def _once(source: SourcePage) -> SourcePage:
+    """Return the batch without the records that it holds already: a sequence number is one change of a shard."""
+    records: dict[str, SourceRecord] = {}
+    for record in source.records:
+        records.setdefault(record.sequence, record)
+    return msgspec.structs.replace(source, records=list(records.values()))
+
+
+def _first_after(source: SourcePage, sequence: str | None) -> str | None:
+    return next((record.sequence for record in source.records if is_after(record.sequence, sequence)), None)

@@ -1,0 +1,114 @@
+"""The operator accepts a table's gaps: `tailrace accept-gap`. The lanes and the enumerator then go on by themselves."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message
+
+from tailrace.config import Pipeline
+from tailrace.core.checkpoint import AcceptKey, GapAccepted, encode_key, encode_record
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.shard import ShardRef
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic, clients
+from tailrace.operations import existing
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """One gap: what is lost, and where."""
+
+    stream_arn: str
+    shard: str | None
+    """None when the whole stream was replaced by another."""
+    sequence: str | None
+    """The last sequence number that is published; what comes after it is lost."""
+    detail: str
+    words: str
+    """What is lost, for people."""
+
+
+class Gaps(msgspec.Struct, frozen=True):
+    """A table's gaps as they were found, and the record that accepts exactly those."""
+
+    table: str
+    losses: tuple[Loss, ...]
+    acceptance: GapAccepted
+
+
+def find_gaps(pipeline: Pipeline, table: str) -> Gaps:
+    """Read which gaps a table has. Raises WorldError when it has none, or the pipeline does not know it."""
+    checkpoint_state = checkpoint_topic.read_checkpoint_state(
+        pipeline.kafka, pipeline.name, existing.lanes_of(pipeline)
+    )
+    return gaps_of(checkpoint_state, table, time.time_ns() // 1_000_000)
+
+
+def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
+    """Find the gaps of `table` that nobody accepted. Raises WorldError when there is none.
+
+    The acceptance names all of the table's gaps, since it takes the place of an earlier one.
+    """
+    existing.require_tables(checkpoint_state, [table])
+    record, accepted = checkpoint_state.tables.get(table), checkpoint_state.accepted.get(table)
+    next_stream = record.next_stream_arn if record is not None and record.state == "gap" else None
+    losses: list[Loss] = []
+    if record is not None and next_stream is not None and (accepted is None or accepted.stream_arn != next_stream):
+        words = f"what was changed in table {table} between the end of the stream {record.stream_arn} and {next_stream}"
+        losses.append(Loss(record.stream_arn or "", None, None, record.detail or "", words))
+    standing: list[tuple[ShardRef, int]] = []
+    for shard, checkpoint in sorted(checkpoint_state.checkpoints.items()):
+        if checkpoint.table == table and checkpoint.state == "gap":
+            standing.append((shard, checkpoint.at_ms))
+            if not checkpoint_state.is_accepted(shard, checkpoint):
+                words = (
+                    f"what was changed in shard {shard.shard_id} {_since(checkpoint.sequence, checkpoint.created_ms)}"
+                )
+                losses.append(Loss(*shard, checkpoint.sequence, checkpoint.detail or "", words))
+    if not losses:
+        accepted_already = " that is not accepted already" if standing or next_stream else ""
+        raise WorldError(f"table {table} has no gap{accepted_already}", hint="`tailrace status` shows where it stands")
+    return Gaps(table, tuple(losses), GapAccepted(shards=tuple(standing), stream_arn=next_stream, at_ms=now_ms))
+
+
+def accept(pipeline: Pipeline, gaps: Gaps) -> None:
+    """Write the acceptance. Raises WorldError when Kafka does not confirm it."""
+    failures: list[KafkaError] = []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            failures.append(error)
+
+    producer = clients.producer(pipeline.kafka, {"enable.idempotence": True, "acks": "all"})
+    attempted = f"accepting the gap of table {gaps.table}"
+    try:
+        producer.produce(
+            pipeline.checkpoints_topic,
+            encode_record(gaps.acceptance),
+            encode_key(AcceptKey(gaps.table)),
+            0,
+            delivered,
+        )
+        left = producer.flush(clients.REQUEST_TIMEOUT_S)
+    except KafkaException as error:
+        raise clients.world_error(error, attempted, pipeline.kafka) from error
+    if failures:
+        raise clients.world_error(failures[0], attempted, pipeline.kafka)
+    if left:
+        producer.purge()
+        raise WorldError(
+            f"{attempted} was not confirmed within {clients.REQUEST_TIMEOUT_S:.0f} s",
+            hint="`tailrace status` shows whether it went through; run the command again if not",
+        )
+
+
+def _since(sequence: str | None, created_ms: int | None) -> str:
+    until = "up to the oldest change that its stream still has"
+    if sequence is None:
+        return f"from its first change {until}"
+    if created_ms is None:
+        return f"after sequence number {sequence} {until}"
+    moment = datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return f"after {moment} (sequence number {sequence}) {until}"

@@ -1,0 +1,298 @@
+"""Publishes what is missing of the batches that AWS Lambda discarded: `tailrace redrive --from-sqs`, `-s3`, `-file`.
+
+What is published already is found by reading the topics: there is no other memory. What fails becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from confluent_kafka import Message
+
+from tailrace.config import Pipeline
+from tailrace.core.page import Page
+from tailrace.core.ports import ReadError, ShardReader, SourcePage
+from tailrace.core.redrive import DeadLetter, Published, Selection
+from tailrace.core.refusals import Learned, RefusedRecords
+from tailrace.core.shard import ShardRef
+from tailrace.errors import FileError, WorldError
+from tailrace.kafka import dead_letters
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
+from tailrace.operations import existing
+from tailrace.operations.record_view import header_texts
+from tailrace.operations.republisher import (
+    AGAIN,
+    EXCEPTION,
+    LOSSES_MAX,
+    REASON,
+    STAGE,
+    NotPublishedError,
+    Outcome,
+    Redriven,
+    Report,
+    Republisher,
+    TopicsOfChanges,
+    compare,
+    in_batches,
+    one_of,
+    position_of,
+)
+from tailrace.sources.failure_message import DiscardedBatch, read_message
+from tailrace.sources.failure_messages import FailureMessage, FailureMessages
+from tailrace.sources.shard_range import read_range
+from tailrace.wiring.pipeline import make_source
+
+Progress = Callable[[int], None]
+TRANSACTION_RECORDS_MAX: Final = 1000
+TRANSACTION_BYTES_MAX: Final = 8 << 20
+
+
+def redrive_batches(
+    pipeline: Pipeline,
+    messages: FailureMessages,
+    selection: Selection,
+    *,
+    dry_run: bool = False,
+    skip_superseded: bool = True,
+    progress: Progress = lambda done: None,
+) -> Report:
+    """Publish what the topics lack of the batches that messages name; with `dry_run` only say what would be.
+
+    A message is taken away once all of its changes are published, set aside or dropped. Of `selection` only the
+    tables count. `progress(done)` is told of messages. Raises WorldError when it breaks off; run again, it goes on.
+    """
+    existing.require(pipeline, selection.tables)
+    report = Report(pipeline.name, dry_run)
+    source = make_source(pipeline)
+    done = 0
+    try:
+        with Republisher(pipeline) as republisher:
+            run = _Run(republisher, source, selection, skip_superseded, report)
+            for group in messages.groups():
+                run.redrive(group)
+                done += len(group)
+                progress(done)
+    finally:
+        source.close()
+    return report
+
+
+_Identity = tuple[ShardRef, int]
+"""A change: its shard and sequence number."""
+
+
+class _Batch(msgspec.Struct):
+    """One discarded batch, what is left of its records, and what is made of them."""
+
+    message: FailureMessage
+    batch: DiscardedBatch
+    whole: bool
+    """False when the stream no longer has its beginning."""
+    pages: list[Page]
+    letters: list[bool]
+    """Which of the pages is a dead letter."""
+    found: set[int]
+    """Sequence numbers of its records, those that the topics hold among them."""
+    is_done: bool = True
+
+
+class _Run:
+    def __init__(
+        self,
+        republisher: Republisher,
+        source: ShardReader,
+        selection: Selection,
+        skip_superseded: bool,
+        report: Report,
+    ) -> None:
+        self._republisher = republisher
+        self._pipeline = republisher.pipeline
+        self._source = source
+        self._selection = selection
+        self._skip_superseded = skip_superseded
+        self._report = report
+        self._is_fenced = False
+        self._tried = set[_Identity]()
+        self._sent = set[_Identity]()
+        """What of the present messages is being tried, and was tried before a producer was lost."""
+
+    def redrive(self, group: Sequence[FailureMessage]) -> None:
+        """Deal with some messages, and take away those that are done with."""
+        batches = [batch for batch in map(self._read, group) if batch is not None]
+        if not batches:
+            return
+        if not self._report.dry_run:
+            if not self._is_fenced:
+                self._republisher.fence()
+                self._is_fenced = True
+            self._republisher.fence_shards({batch.batch.shard for batch in batches})
+        batches.sort(key=lambda each: (each.batch.created_ms, int(each.batch.first)))  # a queue keeps no order
+        told = len(self._report.changes)
+        refused, losses = RefusedRecords(), 0
+        self._sent, self._tried = set(), set()
+        while True:
+            del self._report.changes[told:]
+            commits = self._republisher.commits
+            try:
+                self._publish(batches, refused)
+                break
+            except NotPublishedError as error:
+                self._sent |= self._tried
+                self._republisher.fence()
+                is_further = self._learned(error, refused) or self._republisher.commits > commits
+                losses = 0 if is_further else losses + 1
+                if losses == LOSSES_MAX:
+                    raise WorldError(
+                        f"the redrive of {self._pipeline.name} broke off: {error.lost.reason}", hint=AGAIN
+                    ) from error
+        for batch in batches:
+            self._tell_lost(batch)
+            if batch.is_done and not self._report.dry_run:
+                batch.message.take_away()
+
+    def _read(self, message: FailureMessage) -> _Batch | None:
+        """Read the records that a message names, and convert them; None for a message that is to be left alone."""
+        try:
+            batch = read_message(message.content, message.name)
+            if not self._selection.wants(batch.table):
+                return None
+            if not self._pipeline.source.wants(batch.table):
+                self._report.refused.append(f"{message.name} is of table {batch.table}, which the file leaves out")
+                return None
+            source, whole = self._records(batch)
+        except (FileError, ReadError) as error:
+            self._report.refused.append(str(error))
+            return None
+        if not self._report.dry_run:
+            self._republisher.ensure_topics(batch.table)
+        made = [self._republisher.convert(batch.shard, one_of(source, index)) for index in range(len(source.records))]
+        return _Batch(
+            message,
+            batch,
+            whole,
+            pages=[each.page for each in made],
+            letters=[each.letter is not None for each in made],
+            found={int(record.sequence) for record in source.records},
+        )
+
+    def _records(self, batch: DiscardedBatch) -> tuple[SourcePage, bool]:
+        if batch.payload is not None:
+            return self._republisher.decode(batch.shard, batch.payload), True
+        found = read_range(self._source, batch.shard, batch.first, batch.last)
+        return SourcePage(found.records, next_iterator=None, size_bytes=0, full=False), found.whole
+
+    def _publish(self, batches: list[_Batch], refused: RefusedRecords) -> None:
+        """Compare with what the topics hold now, and publish what is missing."""
+        published, set_aside = Published(), set[_Identity]()
+        for batch in batches:
+            for page in batch.pages:
+                published.want(batch.batch.shard, page.records)
+        take_in = compare(published, self._pipeline)
+
+        def visit(topic: str, message: Message) -> None:
+            if topic == self._pipeline.dead_letters_topic:
+                letter = dead_letters.read(message, self._pipeline.name)
+                if isinstance(letter, DeadLetter):
+                    set_aside.add((letter.shard, int(letter.sequence)))
+                return
+            take_in(topic, message)
+            _find(batches, message)
+
+        topics = {self._pipeline.dead_letters_topic, *published.topics}
+        for batch in batches:
+            topics.update(() if batch.whole else self._pipeline.topics_of(batch.batch.table))
+        since_ms = min(batch.batch.created_ms for batch in batches)
+        with TopicsOfChanges(self._republisher, sorted(topics), since_ms) as reading:
+            for batch in batches:
+                # What the batch before has published counts: a queue may give a message twice.
+                reading.read(visit)
+                batch.is_done = True
+                for shard, sequence in set_aside:
+                    if shard == batch.batch.shard and int(batch.batch.first) <= sequence <= int(batch.batch.last):
+                        batch.found.add(sequence)
+                self._publish_batch(batch, published, set_aside, refused)
+
+    def _publish_batch(
+        self, batch: _Batch, published: Published, set_aside: set[_Identity], refused: RefusedRecords
+    ) -> None:
+        missing = []
+        for page, is_letter in zip(batch.pages, batch.letters, strict=True):
+            if _identity(page) in set_aside:
+                outcome: Outcome = "failed" if _identity(page) in self._sent else "present"
+                self._note(page, outcome, reason="it is a dead letter: redrive it from there")
+            elif (records := self._missing(batch, page, is_letter, published, refused)) is not None:
+                missing.append(records)
+        if self._report.dry_run:
+            return
+        sizes = enumerate(page.size_bytes for page in missing)
+        for indices in in_batches(sizes, TRANSACTION_RECORDS_MAX, TRANSACTION_BYTES_MAX):
+            pages = tuple(missing[index] for index in indices)
+            self._tried.update(map(_identity, pages))
+            self._republisher.commit(pages)
+
+    def _missing(
+        self, batch: _Batch, page: Page, is_letter: bool, published: Published, refused: RefusedRecords
+    ) -> Page | None:
+        """Note what becomes of a change; give what of it is to be published."""
+        shard = batch.batch.shard
+        records = [each for each in page.records if not (published.holds(shard, each) or published.take_same(each))]
+        if not records:
+            was_sent = _identity(page) in self._sent
+            self._note(page, "dropped" if not page.records else "published" if was_sent else "present")
+            return None
+        if is_letter:
+            told = header_texts(records[0].headers)
+            self._note(page, "failed", stage=told[STAGE], exception=told[EXCEPTION], reason=told[REASON])
+            return page
+        if self._skip_superseded and any(published.has_newer(shard, each) for each in records):
+            self._note(page, "superseded")
+            batch.is_done = False
+            return None
+        marked = refused.apply(msgspec.structs.replace(page, records=records), stop=False)
+        if marked.set_aside:
+            reason = next(iter(marked.set_aside.values())).reason
+            self._note(page, "failed", stage="PRODUCE", exception=RECORD_TOO_LARGE, reason=reason)
+        else:
+            self._note(page, "published")
+        return marked
+
+    def _learned(self, error: NotPublishedError, refused: RefusedRecords) -> bool:
+        learned = [refused.note(error.pages[each.page], each.record, each.reason) for each in error.too_large]
+        return error.learned or any(one is not Learned.NOTHING for one in learned)
+
+    def _note(self, page: Page, outcome: Outcome, *, stage: str = "", exception: str = "", reason: str = "") -> None:
+        self._report.changes.append(
+            Redriven(page.table, page.shard.shard_id, page.last_sequence or "", outcome, stage, exception, reason)
+        )
+
+    def _tell_lost(self, each: _Batch) -> None:
+        batch = each.batch
+        count = max(0, batch.count - len(each.found))
+        if each.whole or count == 0:
+            return
+        each.is_done = False
+        kept = [int(page.last_sequence or 0) for page in each.pages]
+        end = f"up to, not with, {min(kept)}" if kept else f"to {batch.last}"
+        unsure = "" if self._pipeline.format != "item" else ", unless the topic has them: the format item does not tell"
+        counted = f"{count} {'change' if count == 1 else 'changes'}"
+        self._report.lost.append(
+            f"table {batch.table}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "
+            f"{end} cannot be read any more{unsure}; DynamoDB keeps changes for 24 hours ({each.message.name})"
+        )
+
+
+def _identity(page: Page) -> _Identity:
+    return page.shard, int(page.last_sequence or 0)
+
+
+def _find(batches: list[_Batch], message: Message) -> None:
+    """Count a record of a topic to the batch that it is of, where the stream no longer tells."""
+    for each in batches:
+        position = None if each.whole else position_of(message)
+        if position is None or position.stream_arn != each.batch.shard.stream_arn:
+            continue
+        of_shard = position.shard_id in {None, each.batch.shard.shard_id}
+        if of_shard and int(each.batch.first) <= position.sequence <= int(each.batch.last):
+            each.found.add(position.sequence)

@@ -1,0 +1,283 @@
+"""What every redrive does: converts the source's records anew, compares them with the topics, publishes what lacks.
+
+All redrives of a pipeline share the transactional id `<name>.redrive`: one that begins to publish fences any other and
+ends what that left open. Only then does it read what was published: nothing can be committed behind its back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Final, Literal, Self
+
+import msgspec
+from confluent_kafka import Message
+
+from tailrace.config import Pipeline
+from tailrace.core.lane_messages import ProducerLost, Transaction
+from tailrace.core.page import Outgoing, Page
+from tailrace.core.ports import SourcePage
+from tailrace.core.redrive import Published, SourcePosition
+from tailrace.core.shard import ShardRef
+from tailrace.errors import WorldError
+from tailrace.formats import tombstone_after_delete
+from tailrace.formats.position import source_position
+from tailrace.kafka import clients
+from tailrace.kafka.dead_letters import SEQUENCE
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.topic_reader import TopicReader
+from tailrace.kafka.topics import TopicKeeper
+from tailrace.operations.record_view import header_texts
+from tailrace.sources.stream_arn import parse
+from tailrace.sources.stream_record import decode_page
+from tailrace.wiring.pipeline import (
+    dead_letters_topic,
+    make_converter,
+    make_limits,
+    make_producer,
+    servable_topics,
+    shard_suffix,
+)
+from tailrace.wiring.transformations import Transformations
+
+SUFFIX: Final = "redrive"
+OPEN_TIMEOUT_S: Final = 30.0
+LOSSES_MAX: Final = 3
+"""So often in a row a redrive goes on after its producer was lost and nothing was learned by it."""
+REDRIVEN: Final = ("tailrace.redriven", b"true")
+"""Header of a record that was published by a redrive, behind newer changes maybe."""
+AGAIN: Final = "run it again: it goes on where it stopped, without a repeat"
+STAGE: Final = "__connect.errors.stage"
+EXCEPTION: Final = "__connect.errors.exception.class.name"
+REASON: Final = "__connect.errors.exception.message"
+CREATED_MARGIN_MS: Final = 60_000
+"""Creation times are rounded, and may go back within an item: topics are read from so much earlier."""
+
+Outcome = Literal["published", "dropped", "present", "superseded", "failed", "lost"]
+"""What becomes of a change: `dropped` by the transformation, `present` in its topic already, `superseded` by a newer
+change of its key and left out, `failed` to be converted or published again, `lost`: it cannot be read any more."""
+
+
+class Redriven(msgspec.Struct, frozen=True):
+    """What became of one change, or would become of it."""
+
+    table: str
+    shard: str
+    sequence: str
+    outcome: Outcome
+    stage: str = ""
+    """Of a dead letter, where it had failed; of one that fails anew, where it does now. Connect's name; empty when its
+    record cannot be read again."""
+    exception: str = ""
+    reason: str = ""
+    partition: int | None = None
+    """Where the dead letter stands in its topic."""
+    offset: int | None = None
+
+
+class Report(msgspec.Struct):
+    """What a redrive has done, or with `dry_run` would do."""
+
+    pipeline: str
+    dry_run: bool
+    changes: list[Redriven] = []
+    lost: list[str] = []
+    """Sentences about ranges that cannot be read any more."""
+    refused: list[str] = []
+    """Sentences about messages that are not what they should be."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Nothing failed, nothing is lost, every message was understood."""
+        return not (self.lost or self.refused or any(one.outcome in {"failed", "lost"} for one in self.changes))
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """What is made of one record of the source now: records to publish, none when it is dropped, or a dead letter."""
+
+    page: Page
+    letter: Mapping[str, str] | None = None
+    """The headers of the dead letter, when it fails."""
+
+
+class NotPublishedError(Exception):
+    """A transaction was not published for sure, or not at all; the producer is gone."""
+
+    def __init__(self, lost: ProducerLost, pages: tuple[Page, ...]) -> None:
+        super().__init__(lost.reason)
+        self.lost = lost
+        self.pages = pages
+        self.too_large = [refusal for refusal in lost.refusals if refusal.too_large]
+        self.learned = lost.learned
+        """The next try is in smaller batches."""
+
+
+class Republisher:
+    """A context manager for one redrive."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Find the user's functions. Raises WorldError."""
+        self.pipeline = pipeline
+        setting_aside = pipeline.model_copy(update={"errors": "dead-letter"})
+        self._converter = make_converter(setting_aside, Transformations(pipeline))
+        self._admin = clients.LastingAdmin(pipeline.kafka)
+        self._keeper = TopicKeeper(self._admin, pipeline.kafka)
+        self._limits = make_limits(pipeline, self._admin)
+        self._producer: LaneProducer | None = None
+        self.commits = 0
+        """How many transactions are published for sure."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._drop()
+
+    def existing(self, topics: Iterable[str]) -> list[str]:
+        """Return those topics that exist."""
+        with self._admin.use() as admin:
+            there = clients.metadata(admin, self.pipeline.kafka).topics
+        return [topic for topic in topics if topic in there]
+
+    def ensure_topics(self, table: str) -> None:
+        """Make a table's topics and that of the dead letters if they are missing. Raises WorldError."""
+        for spec in (*servable_topics(self.pipeline, table), dead_letters_topic(self.pipeline)):
+            self._keeper.ensure(spec)
+
+    def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
+        """Decode an answer of GetRecords or a Lambda event. Raises ReadError."""
+        table, region = parse(shard.stream_arn)
+        return decode_page(body, shard=shard, table=table, region=region)
+
+    def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
+        """Convert the one record of a page anew, with the headers of a redrive. Raises WorldError for a bad topic."""
+        table = parse(shard.stream_arn).table
+        if not self.pipeline.source.wants(table):
+            raise WorldError(f"the file leaves table {table} out", hint="see source.tables")
+        servable_topics(self.pipeline, table)
+        page = self._converter.convert(shard, source, time.time_ns())
+        if page.records and page.records[0].topic == self.pipeline.dead_letters_topic:
+            return Converted(page, header_texts(page.records[0].headers))
+        records = [_marked(shard, record) for record in page.records]
+        return Converted(msgspec.structs.replace(page, records=records))
+
+    def fence(self) -> None:
+        """Fence every other redrive of the pipeline, and end what it left open. Raises WorldError."""
+        self._drop()
+        self._producer = self._open(SUFFIX)
+
+    def fence_shards(self, shards: Iterable[ShardRef]) -> None:
+        """Fence the functions that serve `shards`: what a frozen one left open is never committed. Raises WorldError.
+
+        One that works on a later batch just now has it delivered again.
+        """
+        for shard in shards:
+            self._open(shard_suffix(shard)).close()
+
+    def _open(self, suffix: str) -> LaneProducer:
+        producer = make_producer(self.pipeline, suffix, limits=self._limits)
+        answer = producer.open(OPEN_TIMEOUT_S)
+        if isinstance(answer, ProducerLost):
+            producer.close()
+            raise WorldError(f"the redrive of {self.pipeline.name} cannot begin: {answer.reason}", hint=AGAIN)
+        return producer
+
+    def commit(self, pages: tuple[Page, ...]) -> None:
+        """Publish pages in one transaction.
+
+        Raises NotPublishedError when it is not known whether it happened, or a record is too large: `fence` again and
+        look. Raises WorldError for what another try does not fix.
+        """
+        assert self._producer is not None
+        answer = self._producer.commit(Transaction(pages, ()))
+        if not isinstance(answer, ProducerLost):
+            self.commits += 1
+            return
+        self._drop()
+        if answer.fenced:
+            raise WorldError(f"another redrive of {self.pipeline.name} has begun, so this one ended", hint=AGAIN)
+        if answer.denied or any(not refusal.too_large for refusal in answer.refusals):
+            raise WorldError(f"the redrive of {self.pipeline.name} was refused: {answer.reason}", hint=AGAIN)
+        raise NotPublishedError(answer, pages)
+
+    def _drop(self) -> None:
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close()
+
+
+class TopicsOfChanges:
+    """Reads the topics that records are to be published to, and goes on reading them. A context manager."""
+
+    def __init__(self, republisher: Republisher, topics: Iterable[str], since_ms: int) -> None:
+        kafka = republisher.pipeline.kafka
+        since_ms = max(0, since_ms - CREATED_MARGIN_MS)
+        self._readers = {topic: TopicReader(kafka, topic, since_ms) for topic in republisher.existing(topics)}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        for reader in self._readers.values():
+            reader.close()
+
+    def read(self, visit: Callable[[str, Message], None]) -> None:
+        """Show `visit` what was committed since the last call."""
+        for topic, reader in self._readers.items():
+            for message in reader.read():
+                visit(topic, message)
+
+
+def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message], None]:
+    """Return what takes the records of topics into `published`. A tombstone tells nothing that its delete does not."""
+    null_is_delete = not tombstone_after_delete(pipeline.format)
+
+    def visit(topic: str, message: Message) -> None:
+        key, value = _bytes(message.key()), _bytes(message.value())
+        if published.wants(topic, key) and (value is not None or null_is_delete):
+            published.add(topic, key, value, position_of(message), message.timestamp()[1])
+
+    return visit
+
+
+def position_of(message: Message) -> SourcePosition | None:
+    """Return which change a record is of: a redriven one says it in its headers, others in the value, or not at all."""
+    headers = header_texts(message.headers())
+    if REDRIVEN[0] in headers and SEQUENCE.fullmatch(sequence := headers.get("tailrace.sequence", "")):
+        stream, shard = headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")
+        return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
+    value = _bytes(message.value())
+    return None if value is None else source_position(value)
+
+
+def _bytes(data: str | bytes | None) -> bytes | None:
+    return data.encode() if isinstance(data, str) else data
+
+
+def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int) -> Iterator[list[int]]:
+    """Cut indices with their sizes in bytes into batches; one that is larger than `bytes_max` is a batch of its own."""
+    batch: list[int] = []
+    size_bytes = 0
+    for index, size in sizes:
+        if batch and (len(batch) == count_max or size_bytes + size > bytes_max):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(index)
+        size_bytes += size
+    if batch:
+        yield batch
+
+
+def _marked(shard: ShardRef, record: Outgoing) -> Outgoing:
+    position = [
+        ("tailrace.stream", shard.stream_arn.encode()),
+        ("tailrace.shard", shard.shard_id.encode()),
+        ("tailrace.sequence", record.sequence.encode()),
+    ]
+    return msgspec.structs.replace(record, headers=[*(record.headers or []), REDRIVEN, *position])
+
+
+def one_of(page: SourcePage, index: int) -> SourcePage:
+    """Return a page of one record."""
+    record = page.records[index]
+    return msgspec.structs.replace(page, records=[record], size_bytes=len(bytes(record.raw)))

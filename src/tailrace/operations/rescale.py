@@ -1,0 +1,216 @@
+"""Raises the number of lanes of a pipeline that exists; `tailrace rescale`.
+
+A shard's lane follows from the number of lanes, so the records of most shards have to move. Workers should be stopped,
+but one may only sleep. So each lane is moved as a worker would take it: fence, *claim*, read up to it; then one
+transaction of the lane's own producer writes its records where they belong, tombstones where they were, and a mark
+with the new number of lanes, which stops whoever takes the lane with the old number in mind. Lane 0, the enumerator's,
+is taken first, so that no enumerator writes meanwhile, and moved last: until then `["pipeline"]` of partition 0 differs
+from the topic's number of partitions, and no worker starts. Broken off at any point, it is finished by running it
+again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+
+import msgspec
+
+from tailrace.config import Pipeline
+from tailrace.core.checkpoint import (
+    CheckpointKey,
+    Claim,
+    ClaimKey,
+    EnumeratorKey,
+    PipelineKey,
+    PipelineRecord,
+    ShardClaimKey,
+    ShardKey,
+    TopicKey,
+    TopicRecord,
+    Write,
+)
+from tailrace.core.lane import ENUMERATOR_LANE
+from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
+from tailrace.core.shard import ShardRef, lane_of
+from tailrace.errors import WorldError
+from tailrace.kafka import clients, membership, topics
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.owner import new_owner
+from tailrace.operations import existing
+from tailrace.wiring.pipeline import lane_suffix, make_producer
+
+OPEN_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 30.0
+METADATA_TIMEOUT_S = 30.0
+_AGAIN = "stop every worker, then run `tailrace rescale` again: it goes on where it stopped"
+
+
+class Rescaled(msgspec.Struct, frozen=True):
+    """What a rescale has done; with `lanes_before` equal to `lanes` there was nothing to do."""
+
+    pipeline: str
+    lanes_before: int
+    lanes: int
+    moved_shards: int
+
+
+def rescale(pipeline: Pipeline, progress: Callable[[int, int], None] = lambda lane, count: None) -> Rescaled:
+    """Bring a pipeline to `pipeline.lanes` lanes, or finish a rescale that broke off.
+
+    `progress(lane, count)` is told of each of the `count` lanes before it is moved. Raises WorldError when the
+    pipeline does not exist, has workers, or has more lanes already, and for whatever fails on the way.
+    """
+    partitions = existing.lanes_of(pipeline)
+    if pipeline.lanes < partitions:
+        raise WorldError(
+            f"the file asks for {pipeline.lanes} lanes, but {pipeline.checkpoints_topic} has {partitions}, "
+            "and Kafka can only add partitions",
+            hint=f"set `lanes: {partitions}` or more",
+        )
+    workers = membership.describe(pipeline.kafka, pipeline.name).members
+    if workers:
+        raise WorldError(
+            f"the pipeline {pipeline.name} has running workers: {', '.join(workers)}",
+            hint="stop them all; one that was killed is gone after its session.timeout.ms (10 s)",
+        )
+    with closing(_Records(pipeline, partitions)) as records:
+        before = records.pipeline.lanes if records.pipeline else partitions
+        if before == pipeline.lanes:
+            return Rescaled(pipeline.name, before, before, 0)
+        if pipeline.lanes > partitions:
+            topics.add_partitions(
+                clients.admin(pipeline.kafka), pipeline.kafka, pipeline.checkpoints_topic, pipeline.lanes
+            )
+            _wait_for_partitions(pipeline)
+        return Rescaled(pipeline.name, before, pipeline.lanes, _Move(pipeline, records).run(progress))
+
+
+def moves(lane: int, records: Mapping[TopicKey, TopicRecord], lanes: int) -> tuple[Write, ...]:
+    """Return what moves the records of shards that with `lanes` lanes do not belong to `lane` any more."""
+    writes = []
+    for key, record in records.items():
+        if isinstance(key, ShardKey | CheckpointKey | ShardClaimKey):
+            home = lane_of(ShardRef(key.stream_arn, key.shard_id), lanes)
+            if home != lane:
+                writes += [Write(home, key, record), Write(lane, key, None)]
+    return tuple(writes)
+
+
+class _Records:
+    """What stands in each partition of the checkpoint topic, up to where it was read."""
+
+    def __init__(self, pipeline: Pipeline, partitions: int) -> None:
+        """Read to the present end."""
+        self.of = [dict[TopicKey, TopicRecord]() for _ in range(partitions)]
+        self._topic = pipeline.checkpoints_topic
+        self._follower = Follower(pipeline.kafka, pipeline.name, range(partitions), to_end=True)
+        self.read_until(lambda: self._follower.has_reached_end)
+
+    @property
+    def pipeline(self) -> PipelineRecord | None:
+        """The pipeline's birth and its number of lanes."""
+        record = self.of[0].get(PipelineKey())
+        return record if isinstance(record, PipelineRecord) else None
+
+    def read_until(self, condition: Callable[[], bool]) -> None:
+        """Read on until `condition` holds. Raises WorldError when it does not in time."""
+        if not self._follower.read_until(condition, self._take, READ_TIMEOUT_S):
+            raise WorldError(f"{self._topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def _take(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
+        if record is None:
+            self.of[partition].pop(key, None)
+        else:
+            self.of[partition][key] = record
+
+
+class _Move:
+    """Takes and moves lane after lane."""
+
+    def __init__(self, pipeline: Pipeline, records: _Records) -> None:
+        self._pipeline = pipeline
+        self._records = records
+        self._owner = f"rescale:{new_owner()}"
+        self._old_lanes = range(len(records.of))
+        born_ms = records.pipeline.created_ms if records.pipeline else _now_ms()
+        self._mark = PipelineRecord(lanes=pipeline.lanes, created_ms=born_ms)
+
+    def run(self, progress: Callable[[int, int], None]) -> int:
+        """Move all; gives the number of shards moved."""
+        count = len(self._old_lanes)
+        with self._take(ENUMERATOR_LANE) as enumerator:
+            moved = 0
+            for lane in self._old_lanes:
+                if lane != ENUMERATOR_LANE:
+                    progress(lane, count)
+                    with self._take(lane) as claim:
+                        moved += claim.move()
+            progress(ENUMERATOR_LANE, count)
+            return moved + enumerator.move()
+
+    def _take(self, lane: int) -> _ClaimedLane:
+        producer = make_producer(self._pipeline, lane_suffix(lane))
+        return _ClaimedLane(lane, producer, self._records, self._mark, self._owner)
+
+
+class _ClaimedLane:
+    """A lane taken as a worker takes it: all that was committed to it is read, and nobody else commits to it."""
+
+    def __init__(self, lane: int, producer: LaneProducer, records: _Records, mark: PipelineRecord, owner: str) -> None:
+        self._lane = lane
+        self._producer = producer
+        self._records = records
+        self._mark = mark
+        self._taken = Claim(owner=owner, nonce=f"{owner}/{lane}", at_ms=_now_ms())
+
+    def __enter__(self) -> _ClaimedLane:
+        with ExitStack() as on_failure:
+            on_failure.callback(self._producer.close)
+            self._expect(self._producer.open(OPEN_TIMEOUT_S))
+            writes = [Write(self._lane, ClaimKey(), self._taken)]
+            if self._lane == ENUMERATOR_LANE:
+                writes += [Write(lane, EnumeratorKey(), self._taken) for lane in range(len(self._records.of))]
+            self._commit(tuple(writes))
+            self._records.read_until(lambda: all(self._shows(write) for write in writes))
+            on_failure.pop_all()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self._producer.close()
+
+    def move(self) -> int:
+        """Move what does not belong here any more, and leave the mark; gives the number of shards moved."""
+        writes = moves(self._lane, self._records.of[self._lane], self._mark.lanes)
+        self._commit((*writes, Write(self._lane, PipelineKey(), self._mark)))
+        return sum(isinstance(write.key, ShardKey) and write.record is None for write in writes)
+
+    def _shows(self, write: Write) -> bool:
+        return self._records.of[write.partition].get(write.key) == write.record
+
+    def _commit(self, writes: tuple[Write, ...]) -> None:
+        self._expect(self._producer.commit(Transaction((), writes)))
+
+    def _expect(self, answer: ProducerOpened | Committed | ProducerLost) -> None:
+        if isinstance(answer, ProducerLost):
+            raise WorldError(f"lane {self._lane} could not be moved: {answer.reason}", hint=_AGAIN)
+
+
+def _wait_for_partitions(pipeline: Pipeline) -> None:
+    """Wait until the brokers tell of the new partitions; a new client each time, so that nothing is remembered."""
+    deadline_s = time.monotonic() + METADATA_TIMEOUT_S
+    while True:
+        if existing.lanes_of(pipeline) >= pipeline.lanes:
+            return
+        if time.monotonic() > deadline_s:
+            raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", hint=_AGAIN)
+        time.sleep(0.2)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,133 @@
+"""Changes the method that publishes a pipeline: `tailrace switch`, and the first start of a Lambda function.
+
+Lane and shard producers do not fence each other, so the method stands in every partition of the checkpoint topic, where
+whoever takes a lane or a shard reads it. A switch is three steps: (1) *none* in all partitions, in one transaction;
+(2) fence every lane and every shard that was ever taken: who took one before (1) commits nothing more, who takes one
+after (1) sees it and refuses; (3) the new method in all partitions, in one transaction. Broken off, nobody publishes
+until it has been run again.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import msgspec
+
+from tailrace.config import Pipeline
+from tailrace.core.checkpoint import Method, MethodKey, MethodRecord, ShardKey, Write
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.lane_messages import ProducerLost, Transaction
+from tailrace.core.shard import lane_of
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.operations import existing
+from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
+
+OPEN_TIMEOUT_S = 30.0
+READ_TIMEOUT_S = 30.0
+_FENCES_AT_ONCE = 8
+_SUFFIX = "switch"
+_AGAIN = "run `tailrace switch` again: nobody publishes until it has ended"
+
+
+class Switched(msgspec.Struct, frozen=True):
+    """What a switch has done; with `before` equal to `method` there was nothing to do."""
+
+    pipeline: str
+    before: Method
+    method: Method
+    fenced: int
+    """Lanes and shards whose producers were fenced."""
+
+
+def method_of(pipeline: Pipeline) -> Method:
+    """Return the method that publishes a pipeline; `none` in the midst of a switch. Raises WorldError as `switch`."""
+    with closing(_Switch(pipeline, existing.lanes_of(pipeline))) as looked_at:
+        return looked_at.method
+
+
+def switch(
+    pipeline: Pipeline, to: Method, progress: Callable[[int, int], None] = lambda fenced, count: None
+) -> Switched:
+    """Make `to` the method that publishes. `progress(fenced, count)` is told of each lane and shard.
+
+    Raises WorldError when the pipeline does not exist, when another switch is under way, and for whatever fails.
+    """
+    lanes = existing.lanes_of(pipeline)
+    with closing(_Switch(pipeline, lanes)) as under_way:
+        before = under_way.method
+        if before == to and not under_way.checkpoint_state.is_new:
+            return Switched(pipeline.name, before, to, 0)
+        return Switched(pipeline.name, before, to, under_way.run(to, progress))
+
+
+class _Switch:
+    """One switch, its checkpoint state and its producer: another switch of the pipeline fences it."""
+
+    def __init__(self, pipeline: Pipeline, lanes: int) -> None:
+        self._pipeline = pipeline
+        self._lanes = range(lanes)
+        self._nonce = uuid.uuid4().hex
+        self.checkpoint_state = CheckpointState(lanes)
+        self._follower = Follower(pipeline.kafka, pipeline.name, self._lanes, to_end=True)
+        self._follow_until(lambda: self._follower.has_reached_end)
+        checkpoint_topic.check_rescaled(pipeline.name, self.checkpoint_state)
+
+    @property
+    def method(self) -> Method:
+        """The method of all lanes; `none` when they differ."""
+        methods = {self.checkpoint_state.method_of(lane) for lane in self._lanes}
+        return methods.pop() if len(methods) == 1 else "none"
+
+    def run(self, to: Method, progress: Callable[[int, int], None]) -> int:
+        """Switch; gives how many producers were fenced."""
+        with closing(make_producer(self._pipeline, _SUFFIX)) as producer:
+            self._expect(producer.open(OPEN_TIMEOUT_S))
+            self._mark(producer, "none")
+            fenced = self._fence(progress)
+            self._mark(producer, to, self._lineage() if to == "lambda" else ())
+        return fenced
+
+    def close(self) -> None:
+        self._follower.close()
+
+    def _lineage(self) -> tuple[Write, ...]:
+        """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it begins anew."""
+        return tuple(
+            Write(lane_of(s, len(self._lanes)), ShardKey(*s), None) for s in sorted(self.checkpoint_state.shards)
+        )
+
+    def _mark(self, producer: LaneProducer, method: Method, more: tuple[Write, ...] = ()) -> None:
+        record = MethodRecord(method=method, nonce=self._nonce, at_ms=time.time_ns() // 1_000_000)
+        writes = tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
+        self._expect(producer.commit(Transaction((), (*more, *writes))))
+        self._follow_until(lambda: all(self.checkpoint_state.methods.get(lane) == record for lane in self._lanes))
+
+    def _fence(self, progress: Callable[[int, int], None]) -> int:
+        """Fence whoever took a lane or a shard before the mark: these takings stand before it, so the checkpoint state
+        has them."""
+        suffixes = [*map(lane_suffix, self._lanes), *map(shard_suffix, sorted(self.checkpoint_state.shard_claims))]
+        with ThreadPoolExecutor(_FENCES_AT_ONCE) as pool:
+            for fenced, answer in enumerate(pool.map(self._fence_one, suffixes), 1):
+                self._expect(answer)
+                progress(fenced, len(suffixes))
+        return len(suffixes)
+
+    def _fence_one(self, suffix: str) -> object:
+        with closing(make_producer(self._pipeline, suffix)) as producer:
+            return producer.open(OPEN_TIMEOUT_S)
+
+    def _expect(self, answer: object) -> None:
+        if isinstance(answer, ProducerLost):
+            raise WorldError(f"the switch of {self._pipeline.name} broke off: {answer.reason}", hint=_AGAIN)
+
+    def _follow_until(self, condition: Callable[[], bool]) -> None:
+        if not self._follower.read_until(condition, self.checkpoint_state.apply, READ_TIMEOUT_S):
+            topic = self._pipeline.checkpoints_topic
+            raise WorldError(f"{topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)

@@ -1,0 +1,1 @@
+"""Factories: what joins a pipeline file with sources, formats, transformations and Kafka."""

@@ -1,0 +1,1 @@
+"""The engine: the threads, the clock and the observers of one worker."""

@@ -1,0 +1,423 @@
+"""The enumerator's loop, run by the owner of lane 0: list tables and shards, publish what is new, take back what is
+done.
+
+DescribeStream allows 10 calls a second for the account, so the most urgent comes first: the children of shards that
+have just ended, then streams that nobody has listed, then the others, those first that were not listed for the longest.
+
+It only does the I/O; what follows from a listing is decided in `core.discovery`, in the engine's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRecord, Write
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.discovery import forget_outdated, leave_out, reconcile, reconcile_table, table_write
+from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
+from tailrace.core.shard import ShardRef
+from tailrace.errors import UnreachableError, WorldError
+
+logger = logging.getLogger("tailrace.enumerator")
+
+_T = TypeVar("_T")
+
+CHILDREN_TRIES = 7
+CHILDREN_PAUSE_S = 0.5
+"""An ended shard's children may show late (DescribeStream is eventually consistent), so they are asked for again after
+this pause, and then after twice the last: for a minute. The listings of whole streams find the rest."""
+CHILDREN_SHARE = 4
+"""For so many streams children are looked for between two other steps, when many shards have ended."""
+SECOND_CHILD_S = 5.0
+"""One child may show before the other one of a split: so long after the first they are asked for once more."""
+SHARDS_A_CALL = 100
+"""What DescribeStream answers at most. Where it takes fewer calls than asking for each shard's children, a stream is
+listed whole."""
+ASK_POLL_S = 0.2
+WAIT_S = 0.5
+PUBLISH_POLL_S = 0.02
+PUBLISH_WARNING_S = 30.0
+
+
+class _Search(msgspec.Struct):
+    """Looking for the children of an ended shard."""
+
+    due_ms: int = 0
+    tries: int = 0
+    has_found: bool = False
+    """One is known; it is looked once more for a second."""
+
+
+class Engine(Protocol):
+    """What the enumerator needs of the worker."""
+
+    def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
+        """Run `question` where the checkpoint state lives."""
+        ...
+
+    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
+        """Hand records to lane 0's next transaction."""
+        ...
+
+    def now_ms(self) -> int:
+        """Give the time, milliseconds since the epoch."""
+        ...
+
+
+class EnumeratorLoop:
+    """Lists for one taking of lane 0, until `stop`."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        enumerator: Enumerator,
+        epoch: int,
+        *,
+        table_names: Callable[[], list[str]],
+        wanted: Callable[[str], bool],
+        start: Start,
+        interval_s: float,
+        prepare_table: Callable[[TableStream], None],
+    ) -> None:
+        """Make it.
+
+        `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
+        `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
+        when it could not find out.
+        """
+        self._engine = engine
+        self._enumerator = enumerator
+        self._epoch = epoch
+        self._table_names = table_names
+        self._wanted = wanted
+        self._start = start
+        self._interval_s = interval_s
+        self._prepare_table = prepare_table
+        self._stopped = threading.Event()
+        self._ended: SimpleQueue[ShardRef] = SimpleQueue()
+        self._searches: dict[ShardRef, _Search] = {}
+        self._tables_due_ms = 0
+        self._streams: deque[tuple[str, str]] = deque()
+        """Tables with their streams that are still to be listed in this round."""
+        self._listed_ms: dict[str, int] = {}
+        self._unshown: list[Write] = []
+        """What was handed to lane 0 and the checkpoint state does not show yet."""
+        self._gone: set[ShardRef] = set()
+        self._told: dict[str, str | None] = {}
+        """What was last logged about each table."""
+
+    def stop(self) -> None:
+        """Stop soon; does not wait."""
+        self._stopped.set()
+
+    def shard_ended(self, shard: ShardRef) -> None:
+        """Look for the children of a shard that ended without known ones."""
+        self._ended.put(shard)
+
+    def run(self) -> None:
+        """List until stopped. Errors are logged, and tried again."""
+        with contextlib.suppress(_StoppedError):
+            self._try(self._resume)
+            while not self._stopped.is_set():
+                self._try(self._step)
+                for _ in range(CHILDREN_SHARE):
+                    self._try(self._look_for_children)
+
+    def _try(self, part: Callable[[], None]) -> None:
+        """Do a part of the loop: whatever fails in it, the loop goes on, for nobody else lists."""
+        try:
+            part()
+        except _StoppedError:
+            raise
+        except (ReadError, UnreachableError) as error:
+            logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+        except Exception:
+            logger.exception("listing failed; this is a defect of Tailrace")
+
+    def _resume(self) -> None:
+        """Look for the children that the enumerator before was looking for."""
+        for shard in self._ask(_childless):
+            self._ended.put(shard)
+
+    def _step(self) -> None:
+        """Begin a round when it is time, else list the next stream of this one, else wait."""
+        if self._engine.now_ms() >= self._tables_due_ms:
+            try:
+                self._look_at_tables()
+            finally:  # counted from here, or many tables would leave no time to list their streams
+                self._tables_due_ms = self._engine.now_ms() + int(self._interval_s * 1000)
+        elif self._streams:
+            self._list_stream(*self._streams.popleft())
+        else:
+            self._wait()
+
+    def _look_at_tables(self) -> None:
+        """Describe every table, list the streams that are new, and say which others to list in this round."""
+        began_ms = self._engine.now_ms()
+        self._await_shown()
+        self._gone.clear()
+        self._publish_birth()
+        self._publish(
+            self._ask(lambda checkpoint_state: leave_out(checkpoint_state, self._wanted, self._engine.now_ms()))
+        )
+        self._publish(self._ask(lambda checkpoint_state: forget_outdated(checkpoint_state, self._engine.now_ms())))
+        known = self._ask(lambda checkpoint_state: {table for table in checkpoint_state.tables if self._wanted(table)})
+        for table in sorted(known.union(self._listed_names())):
+            if self._stopped.is_set():
+                return
+            self._look_at_table(table)
+            self._try(self._look_for_children)
+        streams = self._ask(partial(_streams, self._wanted))
+        self._listed_ms = {stream: at_ms for stream, at_ms in self._listed_ms.items() if stream in streams}
+        waiting = [stream for stream in streams if self._listed_ms.get(stream, -1) < began_ms]
+        waiting.sort(key=lambda stream: self._listed_ms.get(stream, -1))
+        self._streams = deque((streams[stream], stream) for stream in waiting)
+
+    def _look_at_table(self, table: str) -> None:
+        """Describe a table, and list its stream if that is new."""
+        try:
+            record = self._describe(table)
+            self._hand_over(self._ask(lambda checkpoint_state: table_write(checkpoint_state, table, record)))
+            current = record.stream_arn
+            before = self._ask(lambda checkpoint_state: sorted(checkpoint_state.streams_of(table)))
+            if record.state == "streaming" and current is not None and current not in before:
+                for stream_arn in (*before, current):  # its shards wait for what is unfinished of the earlier streams
+                    self._list_stream(table, stream_arn)
+                del self._listed_ms[current]  # a first listing may miss shards: it is the first to be listed again
+        except (ReadError, UnreachableError) as error:
+            logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
+
+    def _list_stream(self, table: str, stream_arn: str) -> None:
+        """List a stream whole."""
+        self._listed_ms[stream_arn] = self._engine.now_ms()
+        self._reconcile(table, self._listing(stream_arn), whole=True)
+
+    def _listed_names(self) -> list[str]:
+        """List the tables; when that fails the known ones are listed nevertheless."""
+        try:
+            return self._table_names()
+        except ReadError as error:
+            logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
+            return []
+
+    def _describe(self, table: str) -> TableRecord:
+        try:
+            found = self._enumerator.table_stream(table)
+        except ReadError as error:
+            if error.failure is not ReadFailure.GONE:
+                raise
+            found = None
+        record = self._ask(
+            lambda checkpoint_state: reconcile_table(checkpoint_state, found, table, self._engine.now_ms())
+        )
+        if record.state == "streaming" and found is not None:
+            try:
+                self._prepare_table(found)
+            except UnreachableError:
+                raise
+            except WorldError as error:
+                record = msgspec.structs.replace(record, state="failed", detail=str(error))
+        self._tell(table, record)
+        return record
+
+    def _tell(self, table: str, record: TableRecord) -> None:
+        """Log why a table is not streamed, once for each reason."""
+        if record.detail is not None and self._told.get(table) != record.detail:
+            logger.error("table %s is not streamed: %s", table, record.detail)
+        self._told[table] = record.detail
+
+    def _listing(self, stream_arn: str) -> StreamListing:
+        """List a stream; one that no longer exists has no shards."""
+        try:
+            return self._enumerator.shards(stream_arn)
+        except ReadError as error:
+            if error.failure is not ReadFailure.GONE:
+                raise
+            return StreamListing(stream_arn, 0, ())
+
+    def _reconcile(self, table: str, listing: StreamListing, *, whole: bool) -> None:
+        """Publish what a listing shows, asking first about the shards that it should show and does not."""
+        asked: set[ShardRef] = set()
+        while not self._stopped.is_set():
+            result = self._ask(
+                lambda checkpoint_state: reconcile(
+                    checkpoint_state,
+                    table,
+                    listing,
+                    whole=whole,
+                    current=_streamed(checkpoint_state, table) == listing.stream_arn,
+                    start=_start_of(checkpoint_state, table, listing, self._start),
+                    gone=self._gone,
+                    now_ms=self._engine.now_ms(),
+                )
+            )
+            open_questions = result.unknown - asked - self._gone
+            if not open_questions:
+                self._publish(result.writes)
+                return
+            for shard in open_questions:
+                asked.add(shard)
+                if not self._enumerator.exists(shard):
+                    self._gone.add(shard)
+
+    def _look_for_children(self) -> None:
+        """Ask for the children of ended shards whose time has come: those of one stream, the most urgent."""
+        with contextlib.suppress(Empty):
+            while True:
+                self._note_ended(self._ended.get_nowait())
+        now_ms = self._engine.now_ms()
+        due = {shard: search for shard, search in self._searches.items() if search.due_ms <= now_ms}
+        if not due:
+            return
+        first = min(due, key=lambda shard: (due[shard].has_found, due[shard].due_ms))
+        shards = [shard for shard in due if shard.stream_arn == first.stream_arn]
+        known = self._ask(partial(_have_children, shards))
+        parents = [shard for shard in shards if self._is_to_be_asked(shard, known[shard], now_ms)]
+        try:
+            if parents:
+                self._list_children(first.stream_arn, parents)
+        except ReadError as error:
+            logger.warning("looking for child shards failed, trying again: %s", error)
+
+    def _is_to_be_asked(self, shard: ShardRef, has_children: bool | None, now_ms: int) -> bool:
+        """Return whether to ask for a shard's children now, and say when to look again, if at all."""
+        search = self._searches[shard]
+        if has_children is None or search.has_found or search.tries == CHILDREN_TRIES:
+            del self._searches[shard]
+            return has_children is not None
+        if has_children:
+            search.has_found = True
+            search.due_ms = now_ms + int(SECOND_CHILD_S * 1000)
+            return False
+        search.due_ms = now_ms + int(CHILDREN_PAUSE_S * 1000) * 2**search.tries
+        search.tries += 1
+        return True
+
+    def _note_ended(self, shard: ShardRef) -> None:
+        self._searches.setdefault(shard, _Search())
+
+    def _list_children(self, stream_arn: str, parents: list[ShardRef]) -> None:
+        """List the children of some shards of a stream; of many, by listing the stream."""
+        table, known = self._ask(
+            lambda checkpoint_state: (
+                checkpoint_state.shards[parents[0]].table,
+                len(checkpoint_state.shards_of_stream(stream_arn)),
+            )
+        )
+        if len(parents) > 1 + known // SHARDS_A_CALL:
+            self._list_stream(table, stream_arn)
+            return
+        for parent in parents:
+            children = self._enumerator.children(parent)
+            if children:
+                self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False)
+
+    def _wait(self) -> None:
+        """Wait for a shard that ends, for the next look for children, or for the next round."""
+        next_ms = min([self._tables_due_ms, *(search.due_ms for search in self._searches.values())])
+        left_s = (next_ms - self._engine.now_ms()) / 1000
+        with contextlib.suppress(Empty):
+            self._note_ended(self._ended.get(timeout=min(max(left_s, 0.001), WAIT_S)))
+
+    def _publish_birth(self) -> None:
+        def birth(checkpoint_state: CheckpointState) -> tuple[Write, ...]:
+            if checkpoint_state.pipeline is not None:
+                return ()
+            record = PipelineRecord(lanes=checkpoint_state.lane_count, created_ms=self._engine.now_ms())
+            return (Write(0, PipelineKey(), record),)
+
+        self._publish(self._ask(birth))
+
+    def _publish(self, writes: tuple[Write, ...]) -> None:
+        """Publish, and wait until the checkpoint state shows it: a listing must never be compared with an older
+        checkpoint state."""
+        self._hand_over(writes)
+        self._await_shown()
+
+    def _hand_over(self, writes: tuple[Write, ...]) -> None:
+        if writes:
+            self._engine.publish(self._epoch, writes)
+            self._unshown += writes
+
+    def _await_shown(self) -> None:
+        """Return when the checkpoint state shows all that was handed over.
+
+        That ends: what is not committed costs the lane, and with it this loop.
+        """
+        waited_s = 0.0
+        while self._unshown:
+            if self._ask(lambda checkpoint_state: all(checkpoint_state.shows(write) for write in self._unshown)):
+                self._unshown = []
+            elif self._stopped.wait(PUBLISH_POLL_S):
+                raise _StoppedError
+            waited_s += PUBLISH_POLL_S
+            if waited_s > PUBLISH_WARNING_S:
+                waited_s = 0.0
+                logger.warning("what was listed does not show yet in the checkpoint topic; nothing is listed meanwhile")
+
+    def _ask(self, question: Callable[[CheckpointState], _T]) -> _T:
+        answer = self._engine.ask(question)
+        while not self._stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                return answer.result(timeout=ASK_POLL_S)
+        raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """The lane is lost or the worker stops: nobody answers any more."""
+
+
+def _childless(checkpoint_state: CheckpointState) -> list[ShardRef]:
+    """Return the shards of streams in use that ended without known children."""
+    return [
+        shard
+        for shard, record in checkpoint_state.shards.items()
+        if checkpoint_state.ended(shard)
+        and not checkpoint_state.children_of(shard)
+        and _streamed(checkpoint_state, record.table) == shard.stream_arn
+    ]
+
+
+def _have_children(shards: Iterable[ShardRef], checkpoint_state: CheckpointState) -> dict[ShardRef, bool | None]:
+    """Return which of `shards` have known children; None: the shard itself is not known any more."""
+    return {
+        shard: bool(checkpoint_state.children_of(shard)) if shard in checkpoint_state.shards else None
+        for shard in shards
+    }
+
+
+def _streamed(checkpoint_state: CheckpointState, table: str) -> str | None:
+    """Return the stream that a table is read from, and that can still get new shards."""
+    record = checkpoint_state.tables.get(table)
+    return record.stream_arn if record is not None and record.state == "streaming" else None
+
+
+def _streams(wanted: Callable[[str], bool], checkpoint_state: CheckpointState) -> dict[str, str]:
+    """Return the streams that have known shards, and their tables."""
+    return {
+        stream: table
+        for table in checkpoint_state.tables
+        if wanted(table)
+        for stream in checkpoint_state.streams_of(table)
+    }
+
+
+def _start_of(checkpoint_state: CheckpointState, table: str, listing: StreamListing, start: Start) -> Start:
+    """Return where a stream that nobody has listed before begins.
+
+    `start` counts for the streams that were there when the pipeline was born. Later ones are read from their
+    beginning: none of their changes is older than the pipeline.
+    """
+    born_ms = checkpoint_state.pipeline.created_ms if checkpoint_state.pipeline else 0
+    is_later = bool(checkpoint_state.streams_of(table)) or (born_ms and listing.created_ms > born_ms)
+    return "TRIM_HORIZON" if is_later else start

@@ -1,0 +1,283 @@
+"""The enumerator's loop: what it asks the source, and what it hands to lane 0."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import TypeVar
+
+import pytest
+
+from support.lanes import NOW_MS, STREAM, TABLE, checkpoint
+from support.waiting import wait_for
+from tailrace.core.checkpoint import AcceptKey, CheckpointKey, GapAccepted, Write
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
+from tailrace.core.shard import ListedShard, ShardRef, lane_of
+from tailrace.errors import UnreachableError, WorldError
+from tailrace.worker import enumerator
+from tailrace.worker.enumerator import EnumeratorLoop
+
+_T = TypeVar("_T")
+
+LANES = 4
+
+
+class Engine:
+    """Answers at once, and commits at once what is published."""
+
+    def __init__(self) -> None:
+        self.checkpoint_state = CheckpointState(LANES)
+        self._lock = threading.Lock()
+        self._began_s = time.monotonic()
+
+    def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
+        answer: Future[_T] = Future()
+        with self._lock:
+            answer.set_result(question(self.checkpoint_state))
+        return answer
+
+    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
+        assert epoch == 7
+        with self._lock:
+            for write in writes:
+                self.checkpoint_state.apply(write.partition, write.key, write.record)
+
+    def now_ms(self) -> int:
+        return NOW_MS + int((time.monotonic() - self._began_s) * 1000)
+
+    def end(self, shard: ShardRef) -> None:
+        with self._lock:
+            self.checkpoint_state.apply(lane_of(shard, LANES), CheckpointKey(*shard), checkpoint("ended", 1))
+
+
+class Source:
+    """A stream whose listing the test changes, and what was asked of it."""
+
+    def __init__(self) -> None:
+        self.shards_listed: list[ListedShard] = []
+        self.hidden: list[ListedShard] = []
+        """Shards that a listing misses, but that `children` and `exists` know."""
+        self.stream = STREAM
+        self.fails: set[str] = set()
+        self.asked: list[str] = []
+        self.streams_asked: list[str] = []
+
+    def table_names(self, patterns: list[str]) -> list[str]:
+        raise NotImplementedError
+
+    def table_stream(self, table: str) -> TableStream:
+        self._ask("table_stream")
+        return TableStream(table, self.stream, "NEW_IMAGE")
+
+    def shards(self, stream_arn: str) -> StreamListing:
+        self.streams_asked.append(stream_arn)
+        self._ask("shards")
+        return StreamListing(stream_arn, NOW_MS, tuple(self.shards_listed))
+
+    def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
+        self._ask("children")
+        known = (*self.shards_listed, *self.hidden)
+        return tuple(each for each in known if shard.shard_id in each.parent_ids)
+
+    def exists(self, shard: ShardRef) -> bool:
+        self._ask("exists")
+        return shard.shard_id in {each.shard_id for each in (*self.shards_listed, *self.hidden)}
+
+    def _ask(self, what: str) -> None:
+        self.asked.append(what)
+        if what in self.fails:
+            raise ReadError(f"{what} failed", ReadFailure.UNAVAILABLE)
+
+
+@pytest.fixture
+def engine() -> Engine:
+    return Engine()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def loop(engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[EnumeratorLoop]:
+    monkeypatch.setattr(enumerator, "CHILDREN_PAUSE_S", 0.01)
+    monkeypatch.setattr(enumerator, "WAIT_S", 0.02)
+    made = make_loop(engine, source)
+    yield made
+    made.stop()
+
+
+def make_loop(
+    engine: Engine,
+    source: Source,
+    *,
+    interval_s: float = 3600,
+    tables: Sequence[str] = (TABLE,),
+    prepare_table: Callable[[TableStream], None] = lambda _stream: None,
+) -> EnumeratorLoop:
+    return EnumeratorLoop(
+        engine,
+        source,
+        7,
+        table_names=lambda: list(tables),
+        wanted=lambda _table: True,
+        start="TRIM_HORIZON",
+        interval_s=interval_s,
+        prepare_table=prepare_table,
+    )
+
+
+def run(loop: EnumeratorLoop) -> None:
+    """Start it; the fixture stops it."""
+    threading.Thread(target=loop.run, daemon=True).start()
+
+
+def known(engine: Engine) -> set[str]:
+    return engine.ask(lambda checkpoint_state: {shard.shard_id for shard in checkpoint_state.shards}).result()
+
+
+def test_a_listing_is_published_with_the_pipelines_birth(engine: Engine, source: Source, loop: EnumeratorLoop) -> None:
+    source.shards_listed = [ListedShard("a"), ListedShard("b", ("a",))]
+    run(loop)
+    wait_for("both are known", lambda: known(engine) == {"a", "b"})
+    assert engine.checkpoint_state.pipeline is not None
+    assert engine.checkpoint_state.tables[TABLE].state == "streaming"
+
+
+def test_a_parent_that_the_listing_misses_is_asked_about_before_its_child_is_published(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("child", ("gone",))]
+    run(loop)
+    wait_for("the child is known", lambda: known(engine) == {"child"})
+    assert "exists" in source.asked
+    assert engine.checkpoint_state.shards[ShardRef(STREAM, "child")].parents == ()
+
+
+def test_the_children_of_a_shard_that_ended_are_found_although_they_show_late(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    engine.end(ShardRef(STREAM, "a"))
+    loop.shard_ended(ShardRef(STREAM, "a"))
+    wait_for("they are asked for in vain", lambda: source.asked.count("children") >= 2)
+    source.hidden = [ListedShard("b", ("a",)), ListedShard("c", ("a",))]
+    wait_for("they are known", lambda: known(engine) == {"a", "b", "c"})
+
+
+def test_when_many_shards_end_at_once_the_stream_is_listed_instead_of_each_ones_children(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    parents = [f"p{number}" for number in range(20)]
+    source.shards_listed = [ListedShard(parent) for parent in parents]
+    run(loop)
+    wait_for("they are known", lambda: known(engine) == set(parents))
+    source.shards_listed += [ListedShard(f"child of {parent}", (parent,)) for parent in parents]
+    with engine._lock:  # so that all have ended before the loop looks
+        for parent in parents:
+            loop.shard_ended(ShardRef(STREAM, parent))
+    wait_for("the children are known", lambda: len(known(engine)) == 40)
+    assert source.asked.count("children") <= 1
+    assert source.asked.count("shards") <= 3
+
+
+@pytest.mark.parametrize("what", ["children", "exists"])
+def test_looking_for_children_goes_on_after_the_source_failed(
+    engine: Engine, source: Source, loop: EnumeratorLoop, what: str
+) -> None:
+    source.shards_listed = [ListedShard("a"), ListedShard("z")]
+    run(loop)
+    wait_for("the shards are known", lambda: known(engine) == {"a", "z"})
+    source.hidden = [ListedShard("b", ("a", "missed"))]
+    source.fails = {what}
+    loop.shard_ended(ShardRef(STREAM, "a"))
+    wait_for(f"{what} failed", lambda: what in source.asked)
+    source.fails = set()
+    source.hidden = [ListedShard("y", ("z",))]
+    loop.shard_ended(ShardRef(STREAM, "z"))
+    wait_for("a later child is found", lambda: "y" in known(engine))
+
+
+def test_a_defect_does_not_end_the_listing(
+    engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    loop._interval_s = 0.05
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    monkeypatch.setattr(source, "children", lambda _shard: 1 / 0)
+    source.shards_listed.append(ListedShard("b"))
+    loop.shard_ended(ShardRef(STREAM, "a"))
+    wait_for("another round lists", lambda: known(engine) == {"a", "b"})
+    assert loop._searches, "the defect was met"
+
+
+def test_a_new_enumerator_looks_for_the_children_that_the_one_before_did_not_find(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    loop.stop()
+    engine.end(ShardRef(STREAM, "a"))
+    source.hidden = [ListedShard("b", ("a",))]
+    after = make_loop(engine, source)
+    run(after)
+    wait_for("the child is known", lambda: known(engine) == {"a", "b"})
+    after.stop()
+
+
+def test_a_new_stream_of_a_table_is_listed_only_after_the_earlier_one(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("a")]
+    loop._interval_s = 0.05
+    run(loop)
+    wait_for("the shard is known", lambda: known(engine) == {"a"})
+    source.fails = {"shards"}
+    after = STREAM.replace("2024", "2025")
+    source.streams_asked = []
+    source.stream = after
+    accepted = GapAccepted(shards=(), stream_arn=after, at_ms=NOW_MS)
+    engine.publish(7, (Write(0, AcceptKey(TABLE), accepted),))
+    wait_for("listing the earlier stream failed", lambda: len(source.streams_asked) > 3)
+    assert after not in source.streams_asked, "it might have unfinished shards that are not known yet"
+    source.fails = set()
+    wait_for("both are listed", lambda: after in source.streams_asked)
+    first = source.streams_asked.index(after)
+    assert source.streams_asked[first - 1] == STREAM
+
+
+def test_streams_are_listed_in_turn(engine: Engine, source: Source) -> None:
+    tables = [f"table{number}" for number in range(5)]
+    loop = make_loop(engine, source, interval_s=0.05, tables=tables)
+    source.table_stream = lambda table: TableStream(table, f"{STREAM}/{table}", None)  # type: ignore[method-assign]
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("each is listed twelve times", lambda: len(source.streams_asked) > 60)
+    loop.stop()
+    counts = Counter(source.streams_asked)
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+def test_a_table_is_not_called_failed_because_kafka_did_not_answer(engine: Engine, source: Source) -> None:
+    answers: list[Exception] = [UnreachableError("Kafka is away"), WorldError("its view type is not served")]
+
+    def prepare(_stream: TableStream) -> None:
+        raise answers[0]
+
+    loop = make_loop(engine, source, interval_s=0.05, prepare_table=prepare)
+    run(loop)
+    wait_for("it is tried again", lambda: source.asked.count("table_stream") >= 2)
+    assert engine.checkpoint_state.tables == {}
+    del answers[0]
+    wait_for("it fails for good", lambda: TABLE in engine.checkpoint_state.tables)
+    loop.stop()
+    assert engine.checkpoint_state.tables[TABLE].state == "failed"

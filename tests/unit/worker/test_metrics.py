@@ -1,0 +1,83 @@
+"""What the worker counts: of a committed transaction, of reads that failed, also of what can be no shard."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from support.lanes import page, shards_of_lane
+from tailrace.core.lane_messages import Transaction
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard import ShardRef
+from tailrace.kafka.dead_letters import dead_letter
+from tailrace.sources.stream_arn import table_of
+from tailrace.worker.metrics import REPEAT_S, Metrics
+
+SHARD = next(shards_of_lane(1))
+
+
+def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
+    some = msgspec.structs.replace(page(SHARD, 1, 2), change_count=5, dropped_count=3)
+    nothing = msgspec.structs.replace(page(SHARD, 3), records=[], change_count=1, dropped_count=1)
+    metrics.committed(Transaction((some, nothing), ()), 0.1, 0)
+    counted = {
+        name: metrics.registry.get_sample_value(f"tailrace_changes_{name}_total", {"table": "orders"})
+        for name in ("published", "dropped")
+    }
+    assert counted == {"published": 2, "dropped": 4}
+
+
+def test_changes_read_are_counted_by_what_converted_them() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="native")
+    metrics.page_read(SHARD, msgspec.structs.replace(page(SHARD, 1, 2, 3), native_count=2), 0.1)
+    counted = {
+        transcoder: metrics.registry.get_sample_value(
+            "tailrace_changes_read_total", {"table": "orders", "transcoder": transcoder}
+        )
+        for transcoder in ("native", "pure")
+    }
+    assert counted == {"native": 2, "pure": 1}
+
+
+def test_a_read_that_failed_is_counted_even_when_its_stream_can_be_none() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
+    for stream in ("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/1", "arn:aws:s3:::bucket"):
+        metrics.read_failed(ShardRef(stream, "shardId-1"), ReadFailure.GONE, 0.1)
+    for table in ("orders", ""):
+        labels = {"table": table, "result": "gone"}
+        assert metrics.registry.get_sample_value("tailrace_reads_total", labels) == 1
+
+
+def test_dead_letters_are_logged_at_once_and_what_follows_them_together(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("tailrace.worker.metrics.time", SimpleNamespace(monotonic=lambda: now_s))
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
+    letter = dead_letter(
+        "shop.dead-letters",
+        pipeline="shop",
+        table="orders",
+        shard=SHARD,
+        sequence="1",
+        created_ms=0,
+        key=None,
+        raw=b"{}",
+        intended_topic="shop.orders",
+        stage="TRANSFORMATION",
+        exception="TransformError",
+        message="mask: 4111111111111111",
+    )
+    some = msgspec.structs.replace(page(SHARD, 1), records=[letter])
+    metrics.committed(Transaction((some,), ()), 0.1, 0)
+    metrics.committed(Transaction((some, some), ()), 0.1, 0)
+    now_s += REPEAT_S
+    metrics.committed(Transaction((some,), ()), 0.1, 0)
+    logged = [(line.message, vars(line)["count"], vars(line)["stage"]) for line in caplog.records]
+    assert logged == [("dead letters", 1, "TRANSFORMATION"), ("dead letters", 3, "TRANSFORMATION")]
+    assert "4111" not in str([vars(line) for line in caplog.records]), "no item data"
+    assert metrics.counts_since_last() == {"changes": 4, "dead letters": 4}
+    assert not metrics.counts_since_last()
