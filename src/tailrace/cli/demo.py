@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from tailrace.extras import brought_by
+
 if TYPE_CHECKING:
     from tailrace.local.demo import Demo, DemoResult
     from tailrace.local.demo_view import Times
@@ -62,9 +64,11 @@ def demo(
       tailrace demo --keep
       tailrace demo --seconds 10 --json
     """
-    from tailrace.cli.demo_screen import LiveScreen, PlainScreen, show_verdict
     from tailrace.cli.downloads import download_progress
-    from tailrace.local.demo import Demo, DemoOptions
+
+    with brought_by("local"):
+        from tailrace.cli.demo_screen import LiveScreen, PlainScreen, show_verdict
+        from tailrace.local.demo import Demo, DemoOptions
 
     is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
     screen = LiveScreen() if is_live else PlainScreen(sys.stderr if as_json else sys.stdout)

@@ -12,7 +12,7 @@ import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 from tailrace.cli.package import Python
-from tailrace.errors import WorldError
+from tailrace.extras import brought_by
 
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
@@ -61,13 +61,9 @@ def deploy_files_lambda(
     Example:
       tailrace deploy-files lambda pipeline.yaml --format sam
     """
-    try:
+    with brought_by("deploy"):
         from tailrace.deploy.deployment import describe
         from tailrace.deploy.files import write_files
-    except ModuleNotFoundError as error:
-        if error.name != "jinja2":
-            raise
-        raise WorldError("jinja2 is not installed", hint="pip install 'tailrace[deploy]'") from error
 
     loaded = load(file, with_secrets=False)
     streams = _look_up(loaded) if lookup else None

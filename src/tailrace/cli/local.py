@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.entry import unwinding
+from tailrace.extras import brought_by
 
 if TYPE_CHECKING:
     from tailrace.local import state
@@ -47,7 +48,9 @@ def up(
       tailrace local up --kafka-port 9092 --dynamodb-port 8000
     """
     from tailrace.cli.downloads import download_progress
-    from tailrace.local import state
+
+    with brought_by("local"):
+        from tailrace.local import state
 
     with unwinding(), download_progress() as progress:
         services, started = state.up(kafka_port=kafka_port, dynamodb_port=dynamodb_port, progress=progress)
@@ -66,7 +69,8 @@ def down(as_json: Json = False) -> None:
     Example:
       tailrace local down
     """
-    from tailrace.local import state
+    with brought_by("local"):
+        from tailrace.local import state
 
     with unwinding():
         stopped = state.down()
@@ -81,7 +85,8 @@ def status(as_json: Json = False) -> None:
     Example:
       tailrace local status
     """
-    from tailrace.local import state
+    with brought_by("local"):
+        from tailrace.local import state
 
     _show(state.status(), "running", as_json)
 

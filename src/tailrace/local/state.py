@@ -12,9 +12,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from tailrace.errors import WorldError
 from tailrace.listening import require_free
-from tailrace.local.artifacts import Progress, cache_dir, locked
+from tailrace.local.artifacts import Progress, cache_dir
 from tailrace.local.stack import LocalStack
 
 _STOP_TIMEOUT_S = 15.0
@@ -40,7 +42,7 @@ def up(
         WorldError: they cannot be fetched or started, or they run on other ports than those asked for.
     """
     cache_dir().mkdir(parents=True, exist_ok=True)
-    with locked(cache_dir() / "local.lock"):
+    with FileLock(cache_dir() / "local.lock"):
         if services := status():
             _refuse_other_ports(services, kafka_port, dynamodb_port)
             return services, False
@@ -68,7 +70,7 @@ def down() -> bool:
     """Stop both and drop their data; whether any ran."""
     if not _folder().exists():
         return False
-    with locked(cache_dir() / "local.lock"):
+    with FileLock(cache_dir() / "local.lock"):
         return _end_what_is_left()
 
 

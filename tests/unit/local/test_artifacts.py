@@ -15,13 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import platformdirs
 import pytest
+from platformdirs.api import PlatformDirsABC
+from platformdirs.macos import MacOS
+from platformdirs.unix import Unix
+from platformdirs.windows import Windows
 
 from tailrace.errors import WorldError
-from tailrace.local import artifacts
+from tailrace.local import download
 from tailrace.local.artifacts import Jar, cache_dir, classpath, java, pinned
 
-# jgo leaves the connection of a refused request open; it goes with the garbage, within the test that made it.
+# pooch leaves the connection of a refused request open; it goes with the garbage, within the test that made it.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 CONTENT = b"a jar " * 10_000
@@ -36,7 +41,7 @@ class Repository:
         """With a file that holds a certificate and its key, speak TLS."""
         self.files: dict[str, bytes] = {}
         self.asked: list[str] = []
-        self.break_off = False  # promise the whole file and end after half of it
+        self.broken_off = 0  # so many times promise the whole file and end after half of it
         repository = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,7 +54,10 @@ class Repository:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content[: len(content) // 2] if repository.break_off else content)
+                if repository.broken_off:
+                    repository.broken_off -= 1
+                    content = content[: len(content) // 2]
+                self.wfile.write(content)
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -84,7 +92,7 @@ def repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Repo
     monkeypatch.setenv("TAILRACE_MAVEN_URL", repository.url)
     monkeypatch.setenv("TAILRACE_CACHE", str(tmp_path))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(artifacts, "_ATTEMPTS", 1)
+    monkeypatch.setattr(download, "_RETRIES", 0)
     yield repository
     repository.close()
     gc.collect()
@@ -99,6 +107,7 @@ def test_a_file_is_fetched_once(repository: Repository) -> None:
     assert [Path(path).read_bytes() for path in paths] == [CONTENT, CONTENT]
     assert repository.asked == [PATH]
     assert kept() == [Path(paths[0])]
+    assert kept()[0].stat().st_mode & 0o444 == 0o444  # for whoever shares the cache
 
 
 def test_several_at_once_fetch_it_once(repository: Repository) -> None:
@@ -126,10 +135,22 @@ def test_a_file_that_is_not_the_pinned_one_is_refused_and_not_kept(repository: R
 
 
 def test_a_download_that_breaks_off_is_not_kept(repository: Repository) -> None:
-    repository.break_off = True
+    repository.broken_off = 1
     with pytest.raises(WorldError, match=r"^cannot download library-1\.0\.jar"):
         classpath(LIBRARY)
     assert kept() == []
+
+
+def test_what_a_download_that_breaks_off_counted_is_taken_back(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_RETRIES", 1)
+    repository.broken_off = 1
+    reported: list[tuple[int, int, str]] = []
+    classpath(LIBRARY, progress=lambda *step: reported.append(step))
+    assert repository.asked == [PATH, PATH]
+    assert max(reported) == reported[-1] == (len(CONTENT), len(CONTENT), "library-1.0.jar")
+    assert [done for done, _, _ in reported].count(0) == 2
 
 
 def test_a_damaged_file_in_the_cache_is_fetched_anew(repository: Repository) -> None:
@@ -165,7 +186,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def inspected(certificate: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Iterator[Repository]:
     """A repository behind TLS, its certificate unknown to this machine; nothing else is trusted either."""
-    for name in artifacts._CERTIFICATES:
+    for name in download._CERTIFICATES:
         monkeypatch.delenv(name, raising=False)
     inspected = Repository(certificate)
     inspected.files[PATH] = CONTENT
@@ -174,7 +195,7 @@ def inspected(certificate: Path, repository: Repository, monkeypatch: pytest.Mon
     inspected.close()
 
 
-@pytest.mark.parametrize("variable", artifacts._CERTIFICATES)
+@pytest.mark.parametrize("variable", download._CERTIFICATES)
 def test_the_usual_variables_name_certificates_to_trust(
     inspected: Repository, certificate: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
@@ -218,7 +239,8 @@ def test_certificates_that_are_named_and_not_there_are_told(
 def test_without_the_extra_the_sentence_says_how_to_install_it(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "jgo.maven", None)
+    monkeypatch.delitem(sys.modules, "tailrace.local.download")
+    monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(WorldError, match=r"pip install 'tailrace\[local\]'"):
         classpath(LIBRARY)
 
@@ -236,20 +258,21 @@ def test_java_comes_from_the_extra_or_from_java_home(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("platform", "environment", "folder"),
     [
-        ("linux", {"TAILRACE_CACHE": "/a"}, "/a"),
-        ("linux", {"XDG_CACHE_HOME": "/b"}, "/b/tailrace"),
-        ("linux", {}, "/home/me/.cache/tailrace"),
-        ("darwin", {}, "/home/me/Library/Caches/tailrace"),
+        (Unix, {"TAILRACE_CACHE": "/a"}, "/a"),
+        (Unix, {"XDG_CACHE_HOME": "/b"}, "/b/tailrace"),
+        (Unix, {}, "/home/me/.cache/tailrace"),
+        (MacOS, {}, "/home/me/Library/Caches/tailrace"),
+        (Windows, {"WIN_PD_OVERRIDE_LOCAL_APPDATA": r"C:\Users\me\Local"}, r"C:\Users\me\Local/tailrace/Cache"),
     ],
 )
 def test_the_cache_is_where_the_platform_keeps_caches(
-    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], folder: str
+    monkeypatch: pytest.MonkeyPatch, platform: type[PlatformDirsABC], environment: dict[str, str], folder: str
 ) -> None:
     for name in ("TAILRACE_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name, value in ({"HOME": "/home/me"} | environment).items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr(platformdirs, "PlatformDirs", platform)
     assert cache_dir() == Path(folder)
 
 
