@@ -77,7 +77,7 @@ def no_taken_record() -> Iterator[None]:
     def take(lane: Lane, _commands: list[Command], _now_ms: int) -> None:
         lane.state = LaneState.CATCHING_UP
 
-    with patch.object(Lane, "_write_taken", take), patch.object(Lane, "_has_caught_up", lambda _: True):
+    with patch.object(Lane, "_write_claim", take), patch.object(Lane, "_has_caught_up", lambda _: True):
         yield
 
 
@@ -213,7 +213,7 @@ replace(
 )
 replace("repeats_published", Page, "without_repeats", lambda page, _: page)
 replace(
-    "answers_to_given_up_reads_taken", Lane, "_reading_of", lambda lane, _event, shard: lane.shard_states.get(shard)
+    "answers_to_given_up_reads_taken", Lane, "_shard_state_of", lambda lane, _event, shard: lane.shard_states.get(shard)
 )
 
 
