@@ -5,6 +5,7 @@ TailraceError
 ├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
 │   ├── UnreachableError     a service did not answer, or not well: asking again may help
 │   ├── UnderSwitchError     the pipeline is being switched to another method, for the moment or because that broke off
+│   ├── TopicError           the file gives a table a topic that cannot be, or none that is its own
 │   ├── StalledError         Kafka answers, but this process cannot read from it any more
 │   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
 └── RecordError    one record cannot be converted or published; it becomes a dead letter
@@ -74,6 +75,10 @@ class UnreachableError(WorldError):
 
 class UnderSwitchError(WorldError):
     """The pipeline's method is being switched: who publishes is known only once that has ended."""
+
+
+class TopicError(WorldError):
+    """The file gives a table, which a pattern may have brought in, a topic that cannot be or must not be its own."""
 
 
 class StalledError(WorldError):

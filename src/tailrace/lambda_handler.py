@@ -10,8 +10,8 @@ from functools import cache
 from typing import Any, Protocol
 
 from tailrace import logs
+from tailrace.config.environment import load_pipeline
 from tailrace.function.function import Function
-from tailrace.function.settings import load_pipeline
 from tailrace.kafka.owner import new_owner
 
 

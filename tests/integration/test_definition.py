@@ -104,7 +104,7 @@ def test_of_two_first_starts_at_the_same_moment_one_is_refused(
     def start(pipeline: Pipeline) -> None:
         try:
             define(pipeline, unique("worker"), accept_changes=False)
-            outcomes.append(pipeline.source.tables[0])
+            outcomes.append(pipeline.source.named_tables[0])
         except WorldError as error:
             outcomes.append(str(error))
 

@@ -38,7 +38,5 @@ def validate(
     if as_json:
         typer.echo(json.dumps({"file": str(file), "ok": True, "pipeline": pipeline.shown()}))
         return
-    patterns = len(pipeline.source.tables)
-    tables = f"{patterns} table pattern{'s' if patterns > 1 else ''}"
     lanes = f"{pipeline.lanes} lane{'s' if pipeline.lanes > 1 else ''}"
-    typer.echo(f"{file}: ok: pipeline {pipeline.name}, {tables}, {lanes}")
+    typer.echo(f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from tailrace.config.interpolate import UNREAD_SECRET
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import InvalidError, Path, kind_of, nearest, quoted
+from tailrace.config.problem import Path, kind_of, nearest, quoted
+from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
+from tailrace.errors import TopicError
 from tailrace.kafka import properties
 from tailrace.kafka import topics as topic_names
 from tailrace.transform import functions
@@ -22,9 +23,9 @@ _BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0
 _SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED)
 
 
-def of_kafka(values: Mapping[str, object]) -> Iterator[Finding]:
+def kafka_findings(values: Mapping[str, object]) -> Iterator[Finding]:
     """Check the names of the `kafka` properties, and when all are right let librdkafka check the values."""
-    findings = [*_names(values), *_brokers(values)]
+    findings = [*_property_names(values), *_brokers(values)]
     yield from findings
     if findings:
         return
@@ -38,7 +39,7 @@ def of_kafka(values: Mapping[str, object]) -> Iterator[Finding]:
         yield path, f"librdkafka refuses it: {fault.reason}", _remedy(fault.reason)
 
 
-def _names(values: Mapping[str, object]) -> Iterator[Finding]:
+def _property_names(values: Mapping[str, object]) -> Iterator[Finding]:
     for name, value in values.items():
         if name in properties.JAVA_ONLY:
             yield ("kafka", name), "is a property of the Java clients, not of librdkafka", properties.JAVA_ONLY[name]
@@ -72,14 +73,9 @@ def _remedy(reason: str) -> str:
     return "see librdkafka's CONFIGURATION.md for what it takes"
 
 
-def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
+def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     """Check the keys that must agree with each other."""
-    source, batch = pipeline.source, pipeline.batch
-    if source.poll.min_ms > source.poll.max_ms:
-        yield ("source", "poll"), "has a `min` above its `max`", "swap them"
-    if source.external_id and not source.role_arn:
-        yield ("source", "external_id"), "has no use without a role", "add `role_arn`, or leave it out"
-    if batch.size_bytes > pipeline.buffer_bytes:
+    if pipeline.batch.size_bytes > pipeline.buffer_bytes:
         yield ("batch", "bytes"), "is more than `buffer`, so no batch could fill", "raise `buffer` or lower it"
     if pipeline.function.parallelization_factor > 1 and pipeline.function.window_ms:
         remedy = "set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"
@@ -90,68 +86,58 @@ def of_pipeline(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _tables(pipeline: Pipeline) -> Iterator[Finding]:
-    counts = Counter(pipeline.source.tables)
-    for index, table in enumerate(pipeline.source.tables):
-        if counts[table] > 1 and pipeline.source.tables.index(table) < index:
-            yield ("source", "tables", index), f"{quoted(table)} is given twice", "keep one"
-        elif not _is_pattern(table) and not pipeline.source.wants(table):
-            yield (
-                ("source", "tables", index),
-                f"{quoted(table)} is also left out by `exclude`",
-                "keep it in one of them",
-            )
+    seen: set[str] = set()
+    for entry in pipeline.source.tables_read:
+        if entry.text in seen:
+            yield entry.path, f"{quoted(entry.text)} is given twice", "keep one"
+        elif not entry.is_pattern and not pipeline.source.reads(entry.text):
+            yield entry.path, f"{quoted(entry.text)} is also left out by `exclude`", "keep it in one of them"
+        seen.add(entry.text)
 
 
 def _topics(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.dead_letters_topic == pipeline.checkpoints_topic:
         yield ("dead_letters",), "is the topic of the checkpoints", "give another name"
-    tables = pipeline.source.tables
-    if "{table}" not in pipeline.topic and (len(tables) > 1 or _is_pattern(tables[0])):
+    if "{table}" not in pipeline.topic and pipeline.source.only_table is None:
         remedy = "put `{table}` into it: items of different tables can have the same key"
         yield ("topic",), "would put several tables into one topic", remedy
     known = {pipeline.checkpoints_topic, pipeline.dead_letters_topic}
-    for index, table in enumerate(tables):
-        if _is_pattern(table):
-            continue
+    for table, path in _named(pipeline):
         try:
             pipeline.topic_of(table)
-        except InvalidError as error:
-            yield ("source", "tables", index), error.message, error.hint
+        except TopicError as error:
+            yield path, error.message, error.hint
             continue
-        with contextlib.suppress(InvalidError):  # what is wrong with a route is told where that is checked
+        with contextlib.suppress(TopicError):  # what is wrong with a route is told where that is checked
             for topic in pipeline.topics_of(table):
                 if other := topic_names.colliding(topic, sorted(known)):
                     wrong = f"the topic {quoted(topic)} of table {table} cannot be made beside {quoted(other)}"
-                    yield (
-                        ("source", "tables", index),
-                        f"{wrong}: to Kafka `.` and `_` are alike",
-                        topic_names.OTHER_TOPIC,
-                    )
+                    yield path, f"{wrong}: to Kafka `.` and `_` are alike", topic_names.OTHER_TOPIC
                 known.add(topic)
 
 
 def _steps(pipeline: Pipeline) -> Iterator[Finding]:
-    tables = pipeline.source.tables
+    entries = [entry.text for entry in pipeline.source.tables_read]
     routed: dict[str, int] = {}
     for index, step in enumerate(pipeline.transform):
-        names = step.tables or tables
+        names = step.tables or entries
         for number, table in enumerate(step.tables):
-            if not _is_pattern(table) and not pipeline.source.wants(table):
+            if not is_pattern(table) and not pipeline.source.reads(table):
                 path = ("transform", index, "tables", number)
-                yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, tables) or "leave it out"
+                yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, entries) or "leave it out"
         if step.route is None:
             continue
         for template in step.route.templates:
-            if "{table}" not in template and (len(names) > 1 or _is_pattern(names[0])):
+            if "{table}" not in template and (len(names) > 1 or is_pattern(names[0])):
                 remedy = (
                     "put `{table}` into it, or give one table to the step: items of different tables can have one key"
                 )
                 yield ("transform", index, "route"), f"would put several tables into {quoted(template)}", remedy
-        for table in dict.fromkeys((*names, *(name for name in tables if not _is_pattern(name) and step.is_for(name)))):
+        for table in dict.fromkeys((*names, *(name for name, _ in _named(pipeline) if step.is_for(name)))):
             if table in routed:
                 wrong = f"is a second route for {quoted(table)}, after transform[{routed[table]}]"
                 yield ("transform", index, "route"), wrong, "make one of them"
-            elif not _is_pattern(table):
+            elif not is_pattern(table):
                 yield from _routed_topics(pipeline, index, step.route, table)
             routed.setdefault(table, index)
 
@@ -160,16 +146,21 @@ def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> 
     path = ("transform", index, "route")
     try:
         own = {pipeline.filled(template, table) for template in route.templates}
-    except InvalidError as error:
+    except TopicError as error:
         yield path, error.message, error.hint
         return
-    for other in pipeline.source.tables:
-        if other == table or _is_pattern(other):
+    for other, _ in _named(pipeline):
+        if other == table:
             continue
-        with contextlib.suppress(InvalidError):  # what is wrong with the other is told where that is checked
+        with contextlib.suppress(TopicError):  # what is wrong with the other is told where that is checked
             for topic in sorted(own.intersection(pipeline.topics_of(other))):
                 wrong = f"sends changes of {table} to {quoted(topic)}, a topic of {other}"
                 yield path, wrong, "items of different tables can have one key: give another topic"
+
+
+def _named(pipeline: Pipeline) -> list[tuple[str, Path]]:
+    """Return the tables that the source names, no patterns, and where."""
+    return [(entry.text, entry.path) for entry in pipeline.source.tables_read if not entry.is_pattern]
 
 
 def named_functions(transform: object) -> dict[Path, str]:
@@ -183,14 +174,10 @@ def named_functions(transform: object) -> dict[Path, str]:
     }
 
 
-def of_functions(named: Mapping[Path, str]) -> Iterator[Finding]:
+def function_findings(named: Mapping[Path, str]) -> Iterator[Finding]:
     """Import the functions of the steps, and check that they are there."""
     for path, name in named.items():
         try:
             functions.find(name)
         except functions.FunctionError as error:
             yield path, error.message, error.hint
-
-
-def _is_pattern(table: str) -> bool:
-    return "*" in table or "?" in table

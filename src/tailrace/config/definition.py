@@ -19,8 +19,8 @@ def definition_of(pipeline: Pipeline) -> DefinitionRecord:
     steps = [step.model_dump(mode="json", exclude_defaults=True) for step in pipeline.transform]
     return DefinitionRecord(
         generation=0,
-        tables=pipeline.source.tables,
-        exclude=pipeline.source.exclude,
+        tables=tuple(entry.text for entry in pipeline.source.tables_read),
+        exclude=pipeline.source.tables_left_out,
         topic=topic(pipeline.topic),
         routes=tuple(
             Route(step.tables, tuple(map(topic, step.route.templates))) for step in pipeline.transform if step.route

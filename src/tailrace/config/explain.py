@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from tailrace.config.model import Pipeline
+from tailrace.config.by_type import ByType
+from tailrace.config.fields import Part
 from tailrace.config.problem import InvalidError, Path, dotted, kind_of, nearest, quoted
 
 _WANTED = {
@@ -25,28 +27,68 @@ _OF_A_KEY = "[key]"
 """What pydantic puts behind the path of a mapping's key when the key itself is wrong."""
 
 
-def explain(error: ValidationError) -> Iterator[tuple[Path, str, str]]:
-    """Return for each error its path, what is wrong there, and how to fix it."""
+Node = type[BaseModel] | ByType | None
+"""What has the keys at a place: a model, one of several by its type, or nothing that has any."""
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Path, str, str]]:
+    """Return for each error of a model its path, what is wrong there, and how to fix it."""
     for detail in error.errors(include_url=False):
-        path = tuple(part for part in detail["loc"] if part != _OF_A_KEY)
-        yield (path, *_sentence(detail["type"], path, detail["input"], detail.get("ctx", {})))
+        path, node = _located(model, detail["loc"])
+        if isinstance(node, ByType) and detail["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+            yield (*path, "type"), *_of_type(node, detail["type"] == "union_tag_not_found", detail["input"])
+            continue
+        parent = _located(model, detail["loc"][:-1])[1]
+        yield (path, *_sentence(detail["type"], path, parent, detail["input"], detail.get("ctx", {})))
+
+
+def _located(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[Path, Node]:
+    """Return the path in the file of a place that pydantic names, and what has the keys there.
+
+    Pydantic puts in what no file holds: the type of a mapping that has kinds, and a mark of a mapping's keys.
+    """
+    path: list[str | int] = []
+    node: Node = model
+    for part in location:
+        if part == _OF_A_KEY:
+            continue
+        if isinstance(node, ByType) and isinstance(part, str):
+            node = node.kind(part)
+            continue
+        path.append(part)
+        if isinstance(part, str):
+            field = _fields(node).get(part)
+            node = None if field is None else _node_of(field)
+    return tuple(path), node
+
+
+def _of_type(union: ByType, is_missing: bool, value: Any) -> tuple[str, str]:
+    """Return the sentence about the `type` of a mapping that has kinds."""
+    if is_missing:
+        return "is missing", f"add e.g. `type: {union.types[0]}`"
+    return _not_one_of(union.types, value["type"])
+
+
+def _not_one_of(choices: Sequence[str], value: Any) -> tuple[str, str]:
+    *others, last = choices
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"must be {listed}, not {_shown(value)}", nearest(str(value), choices)
 
 
 def _sentence(  # noqa: PLR0911 - one for each kind of error
-    kind: str, path: Path, value: Any, context: dict[str, Any]
+    kind: str, path: Path, parent: Node, value: Any, context: dict[str, Any]
 ) -> tuple[str, str]:
     reason = context.get("error")
     if isinstance(reason, InvalidError):
         return reason.message, reason.hint
     if kind == "missing":
-        return "is missing", _example(path) or "add it"
+        return "is missing", _example(parent, path) or "add it"
     if kind == "extra_forbidden":
-        keys = [name for name, _ in _keys(path[:-1])]
-        parent = f"of `{dotted(path[:-1])}`" if len(path) > 1 else "of a pipeline"
-        return f"is not a key {parent}", nearest(str(path[-1]), keys) or f"its keys are {', '.join(keys)}"
+        keys = list(_fields(parent))
+        of = f"of `{dotted(path[:-1])}`" if len(path) > 1 else "of a pipeline"
+        return f"is not a key {of}", nearest(str(path[-1]), keys) or f"its keys are {', '.join(keys)}"
     if kind == "literal_error":
-        choices = context["expected"].replace("'", "")
-        return f"must be {choices}, not {_shown(value)}", nearest(str(value), choices.replace(" or ", ", ").split(", "))
+        return _not_one_of(context["expected"].replace("'", "").replace(" or ", ", ").split(", "), value)
     if kind in {"greater_than_equal", "less_than_equal"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return f"must be {bound}, not {value}", ""
@@ -54,7 +96,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
         return (
             ("is too long", "shorten it")
             if kind.endswith("long")
-            else ("is empty or too short", _example(path) or "give a longer one")
+            else ("is empty or too short", _example(parent, path) or "give a longer one")
         )
     wanted = _WANTED[kind]
     return f"must be {wanted}, not {_shown(value)}", _remedy(wanted, value)
@@ -83,38 +125,29 @@ def _remedy(wanted: str, value: Any) -> str:
     return ""
 
 
-def _keys(path: Path) -> list[tuple[str, Any]]:
-    """Return the keys of the mapping at `path` with their fields."""
-    model: type[BaseModel] = Pipeline
-    for part in path:
-        if isinstance(part, int):
-            continue  # the annotation of a list names its members' model
-        annotation = next((field.annotation for name, field in _fields(model) if name == part), None)
-        below = _model_in(annotation)
-        if below is None:
-            return []
-        model = below
-    return _fields(model)
+def _node_of(field: FieldInfo) -> Node:
+    """Find what has the keys of a field; pydantic keeps the outermost annotations of it apart."""
+    return next((part for part in field.metadata if isinstance(part, ByType)), None) or _node_in(field.annotation)
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Find the model of a field: itself, that of a list's members, or the one that may be left out."""
+def _node_in(annotation: Any) -> Node:
+    """Find it in an annotation: itself, that of a list's members, or of what may be left out."""
+    parts = get_args(annotation)
+    if union := next((part for part in parts if isinstance(part, ByType)), None):
+        return union
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    return next((model for part in get_args(annotation) if (model := _model_in(part))), None)
+    return next((node for part in parts if (node := _node_in(part))), None)
 
 
-def _fields(model: type[BaseModel]) -> list[tuple[str, Any]]:
-    return [(field.alias or name, field) for name, field in model.model_fields.items()]
+def _fields(node: Node) -> dict[str, FieldInfo]:
+    if node is None or isinstance(node, ByType):
+        return {}
+    return {field.alias or name: field for name, field in node.model_fields.items()}
 
 
-def _example(path: Path) -> str:
+def _example(parent: Node, path: Path) -> str:
     """Return the hint that shows a missing key with a value."""
-    examples: dict[Path, str] = {
-        ("name",): "name: shop",
-        ("kafka",): "kafka: {bootstrap.servers: localhost:9092}",
-        ("source",): "source: {type: dynamodb-streams, tables: [orders]}",
-        ("source", "type"): "type: dynamodb-streams",
-        ("source", "tables"): "tables: [orders]",
-    }
-    return f"add e.g. `{examples[path]}`" if path in examples else ""
+    if isinstance(parent, type) and issubclass(parent, Part) and (line := parent.examples.get(str(path[-1]))):
+        return f"add e.g. `{line}`"
+    return ""

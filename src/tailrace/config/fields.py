@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Strict, WithJsonSchema
 
@@ -141,3 +142,6 @@ class Part(BaseModel):
     """A mapping of the file: its keys are these and no other."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+    examples: ClassVar[Mapping[str, str]] = {}
+    """For required keys, the line that the error for a missing one shows."""

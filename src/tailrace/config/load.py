@@ -175,19 +175,19 @@ def _add_region(data: dict[str, Any]) -> None:
 
 def _add_findings(document: Document, data: dict[str, Any], *, with_functions: bool) -> None:
     if isinstance(kafka := data.get("kafka"), dict):
-        for finding in checks.of_kafka(kafka):
+        for finding in checks.kafka_findings(kafka):
             document.add(*finding)
     try:
         pipeline = Pipeline.model_validate(data)
     except ValidationError as error:
-        for finding in explain(error):
+        for finding in explain(error, Pipeline):
             document.add(*finding)
     else:
-        for finding in checks.of_pipeline(pipeline):
+        for finding in checks.pipeline_findings(pipeline):
             document.add(*finding)
     named = checks.named_functions(data.get("transform"))
     if named:
         functions.search_in(document.folder)
     if with_functions:
-        for finding in checks.of_functions(named):
+        for finding in checks.function_findings(named):
             document.add(*finding)

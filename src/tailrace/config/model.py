@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
-    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    SecretStr,
-    Strict,
     WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tailrace.config.fields import (
-    Endpoint,
     Flag,
     Name,
     Part,
-    Region,
     Replication,
-    Role,
-    TablePattern,
     Template,
-    Text,
     TopicName,
     Whole,
-    as_tuple,
     as_written,
     topic_fault,
 )
@@ -39,8 +29,10 @@ from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
+from tailrace.config.sources import AnySource
 from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
+from tailrace.errors import TopicError
 from tailrace.formats import FormatName, Numbers
 from tailrace.kafka import properties
 from tailrace.kafka.checkpoint_topic import topic_name
@@ -110,96 +102,6 @@ class KafkaProperties(Mapping[str, str]):
         }
 
 
-class Poll(Part):
-    """How often an open shard is read: quickly after changes, slower the longer it is quiet."""
-
-    min_ms: Annotated[int, duration("10ms", "1m")] = Field(
-        default=as_written("100ms"),
-        alias="min",
-        description="Pause after a page that held changes. Every read is billed.",
-    )
-    max_ms: Annotated[int, duration("10ms", "5m")] = Field(
-        default=as_written("1s"), alias="max", description="Longest pause between two reads of a quiet shard."
-    )
-
-
-class Discovery(Part):
-    """How the one worker that lists tables and shards paces itself."""
-
-    interval_ms: Annotated[int, duration("1s", "1h")] = Field(
-        default=as_written("10s"),
-        alias="interval",
-        description="Time between two listings of the tables and their shards.",
-    )
-    describe_stream_per_second: Whole = Field(
-        default=5,
-        ge=1,
-        le=10,
-        description="Most DescribeStream calls in a second. AWS allows 10 for the whole account and region.",
-    )
-
-
-class Source(Part):
-    """DynamoDB Streams: which tables, with whose permissions, and how often they are read."""
-
-    type: Literal["dynamodb-streams"] = Field(description="The method that reads the changes.")
-    region: Region | None = Field(
-        default=None,
-        description="AWS region of the tables. Without it AWS_REGION, AWS_DEFAULT_REGION or the profile decides.",
-        examples=["us-east-1"],
-    )
-    endpoint_url: Endpoint | None = Field(
-        default=None,
-        description="Another endpoint than AWS's own for DynamoDB and its streams, such as DynamoDB Local.",
-        examples=["http://localhost:8000"],
-    )
-    profile: Text | None = Field(
-        default=None, min_length=1, description="Named profile of the AWS configuration files to take credentials from."
-    )
-    role_arn: Role | None = Field(
-        default=None,
-        description="Role to assume for reading, for tables of another account.",
-        examples=["arn:aws:iam::123456789012:role/tailrace"],
-    )
-    external_id: Annotated[SecretStr, Strict(False)] | None = Field(
-        default=None,
-        min_length=2,
-        max_length=1224,
-        description="External id that the role's trust policy asks for. Needs `role_arn`.",
-    )
-    tables: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
-        min_length=1,
-        description="Tables to stream: names, and patterns in which `*` and `?` stand for other characters.",
-        examples=[["orders", "users-*"]],
-    )
-    exclude: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
-        default=(), description="Tables to leave out although `tables` matches them: names and patterns."
-    )
-    start: Literal["trim_horizon", "latest"] = Field(
-        default="trim_horizon",
-        description="Where a shard without a checkpoint begins: at the oldest change that the stream still holds "
-        "(24 hours), or at the changes made from now on.",
-    )
-    poll: Poll = Field(default=as_written({}), description="How often open shards are read.")
-    readers: Whole = Field(
-        default=16, ge=1, le=1024, description="Shards that one worker reads at the same time, over all of its lanes."
-    )
-    discovery: Discovery = Field(default=as_written({}), description="How tables and shards are listed.")
-
-    @property
-    def named_tables(self) -> tuple[str, ...]:
-        """The entries of `tables` that are names, not patterns, and are not left out."""
-        return tuple(each for each in self.tables if not set("*?") & set(each) and self.wants(each))
-
-    def wants(self, table: str) -> bool:
-        """Return whether `tables` matches `table` and `exclude` does not."""
-        return _matches(table, self.tables) and not _matches(table, self.exclude)
-
-
-def _matches(table: str, patterns: tuple[str, ...]) -> bool:
-    return any(fnmatch.fnmatchcase(table, pattern) for pattern in patterns)
-
-
 class Topics(Part):
     """How missing topics of tables are made. Existing ones are used as they are."""
 
@@ -244,7 +146,7 @@ class Pipeline(Part):
         description="Properties of librdkafka: `bootstrap.servers`, and any other (SASL, TLS, tuning). "
         "Each client gets those that it knows."
     )
-    source: Source = Field(description="Where the changes come from.")
+    source: AnySource = Field(description="Where the changes come from.")
     topic: Template = Field(
         default="{pipeline}.{table}",
         description="Name of each table's topic. `{pipeline}` and `{table}` are filled in.",
@@ -288,6 +190,12 @@ class Pipeline(Part):
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
     )
 
+    examples: ClassVar = {
+        "name": "name: shop",
+        "kafka": "kafka: {bootstrap.servers: localhost:9092}",
+        "source": "source: {type: dynamodb-streams, tables: [orders]}",
+    }
+
     @property
     def checkpoints_topic(self) -> str:
         """The compacted topic of the checkpoints; each of its partitions is a lane."""
@@ -301,20 +209,19 @@ class Pipeline(Part):
     def topic_of(self, table: str) -> str:
         """Return the topic of a table's changes.
 
-        Raises `InvalidError` when that would be no topic's name, or one of the pipeline's own topics: a pattern of
-        `source.tables` may match any table.
+        Raises `TopicError` when that would be no topic's name, or one of the pipeline's own topics: a pattern may
+        match any table.
         """
         return self.filled(self.topic, table)
 
     def topics_of(self, table: str) -> tuple[str, ...]:
-        """Return every topic that a table's changes may go to: its own, or those of its route. Raises
-        `InvalidError`."""
+        """Return every topic that a table's changes may go to: its own, or those of its route. Raises `TopicError`."""
         own = self.topic_of(table)  # the dead letters of a table with a route name it too
         routes = [step.route for step in self.transform if step.route and step.is_for(table)]
         if not routes:
             return (own,)
         if len(routes) > 1:
-            raise InvalidError(f"table {table} has {len(routes)} routes in `transform`", "make one of them")
+            raise TopicError(f"table {table} has {len(routes)} routes in `transform`", hint="make one of them")
         return tuple(dict.fromkeys(self.filled(template, table) for template in routes[0].templates))
 
     def is_routed(self, table: str) -> bool:
@@ -322,15 +229,15 @@ class Pipeline(Part):
         return any(step.route and step.is_for(table) for step in self.transform)
 
     def filled(self, template: str, table: str) -> str:
-        """Return the topic that a template stands for. Raises `InvalidError` as `topic_of` does."""
+        """Return the topic that a template stands for. Raises `TopicError` as `topic_of` does."""
         topic = template.format(pipeline=self.name, table=table)
         if fault := topic_fault(topic):
-            raise InvalidError(f"the topic of table {table} would be {quoted(topic)}", fault)
+            raise TopicError(f"the topic of table {table} would be {quoted(topic)}", hint=fault)
         for own, what in ((self.checkpoints_topic, "checkpoints"), (self.dead_letters_topic, "dead letters")):
             if topic == own:
-                raise InvalidError(
+                raise TopicError(
                     f"the topic of table {table} would be {quoted(topic)}, that of the {what}",
-                    "give `topic` another form, e.g. `{pipeline}.table.{table}`",
+                    hint="give `topic` another form, e.g. `{pipeline}.table.{table}`",
                 )
         return topic
 

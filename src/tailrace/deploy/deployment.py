@@ -9,13 +9,15 @@ from typing import Final
 import msgspec
 
 from tailrace.config import LambdaFunction, LoadedPipeline, Pipeline
+from tailrace.config.environment import DEFAULT_FILE, VARIABLE
 from tailrace.config.function import MIB
+from tailrace.config.source import EventSource
+from tailrace.core.ports import Enumerator
 from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
-from tailrace.function.settings import DEFAULT_FILE, VARIABLE
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.wiring.pipeline import list_tables
 
 _GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 _LOCATION: Final = re.compile(r"ssm:/?[A-Za-z0-9_./-]+|s3:(//)?[a-z0-9.-]{3,63}/[A-Za-z0-9!_.*'()/-]+")
@@ -66,7 +68,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     layer_zip: str
     python: str
     memory_mib: int
-    starting_position: str
+    event_source: EventSource
     location: str
     tables: tuple[Table, ...]
     variables: tuple[Variable, ...]
@@ -123,6 +125,13 @@ def describe(
             path=loaded.place("source", key),
             hint="leave it out, and deploy the function where the tables are",
         )
+    event_source = pipeline.source.event_source
+    if event_source is None:
+        raise FileError(
+            f"AWS Lambda cannot read a source of type {pipeline.source.type}",
+            path=loaded.place("source", "type"),
+            hint="run it with workers",
+        )
     if function.vpc.subnets and not function.vpc.security_groups:
         raise FileError("is missing", path=loaded.place("lambda", "vpc") + ".security_groups", hint="add one")
     name = function.name or f"tailrace-{pipeline.name.replace('.', '-')}"[:_FUNCTION_NAME_MAX]
@@ -135,42 +144,40 @@ def describe(
         layer_zip=layer_zip(Target(function.architecture, python)),
         python=python,
         memory_mib=function.memory_bytes // MIB,
-        starting_position=pipeline.source.start.upper(),
+        event_source=event_source,
         location=location or DEFAULT_FILE,
         tables=_tables(loaded, streams),
         variables=tuple(Variable(each, _id) for each, _id in _ids(variables).items() if each != VARIABLE),
-        statements=tuple(statements(name, function, secrets, location)),
+        statements=tuple(statements(name, function, event_source, secrets, location)),
     )
 
 
-def look_up(pipeline: Pipeline, source: DynamoDBStreams) -> dict[str, str]:
+def look_up(pipeline: Pipeline, enumerator: Enumerator) -> dict[str, str]:
     """Ask AWS for the tables of a pipeline and their streams. Raises `WorldError`, `ReadError`."""
-    names = [name for name in source.table_names(list(pipeline.source.tables)) if pipeline.source.wants(name)]
+    source = pipeline.source
+    names = list_tables(pipeline, enumerator)
     if not names:
-        raise WorldError("no table matches source.tables", hint="check source.region and the patterns")
+        raise WorldError(f"no table matches {source.tables_key}", hint="check source.region and the patterns")
     found = {}
     for name in names:
-        stream_arn = source.table_stream(name).stream_arn
+        stream_arn = enumerator.table_stream(name).stream_arn
         if stream_arn is None:
-            raise WorldError(
-                f"table {name} has no stream",
-                hint=f"switch it on: aws dynamodb update-table --table-name {name} --stream-specification "
-                "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES",
-            )
+            raise source.without_stream(name)
         found[name] = stream_arn
     return found
 
 
 def _tables(loaded: LoadedPipeline, streams: Mapping[str, str] | None) -> tuple[Table, ...]:
+    entries = loaded.pipeline.source.tables_read
     if streams is None:
-        for index, name in enumerate(loaded.pipeline.source.tables):
-            if "*" in name or "?" in name:
+        for entry in entries:
+            if entry.is_pattern:
                 raise FileError(
-                    f"{name} is a pattern, and an event source mapping has one table",
-                    path=loaded.place("source", "tables", index),
+                    f"{entry.text} is a pattern, and an event source mapping has one table",
+                    path=loaded.place(*entry.path),
                     hint="add --lookup, which asks AWS for the tables that match it",
                 )
-    names = loaded.pipeline.source.tables if streams is None else sorted(streams)
+    names = [entry.text for entry in entries] if streams is None else sorted(streams)
     return tuple(Table(name, _id, streams[name] if streams else None) for name, _id in _ids(names).items())
 
 

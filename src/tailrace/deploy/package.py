@@ -9,11 +9,11 @@ from typing import Final, Literal
 import msgspec
 
 import tailrace
+from tailrace.config.environment import DEFAULT_FILE
 from tailrace.deploy.archive import write_zip
 from tailrace.deploy.target import Target
 from tailrace.deploy.wheels import layer_files
 from tailrace.errors import FileError, WorldError
-from tailrace.function.settings import DEFAULT_FILE
 
 HANDLER: Final = "tailrace.lambda_handler.handler"
 FUNCTION_ZIP: Final = "tailrace-function.zip"

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from tailrace.config import LambdaFunction
+from tailrace.config.source import EventSource
 
 STREAMS: Final = "<streams>"
 QUEUE: Final = "<queue>"
@@ -42,17 +43,17 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def statements(
-    name: str, function: LambdaFunction, secrets: Sequence[str], location: str | None
+    name: str, function: LambdaFunction, event_source: EventSource, secrets: Sequence[str], location: str | None
 ) -> Iterator[Statement]:
     """Return the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
     yield Statement(
         "ReadStreams",
         "The event source mappings read with the function's rights.",
-        ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+        event_source.read_actions,
         (STREAMS,),
     )
     yield Statement(
-        "ListStreams", "Needed too, and AWS knows no narrower resource for it.", ("dynamodb:ListStreams",), ("*",)
+        "ListStreams", "Needed too, and AWS knows no narrower resource for it.", event_source.list_actions, ("*",)
     )
     yield Statement("WriteLogs", "Its own log, no other.", ("logs:CreateLogStream", "logs:PutLogEvents"), (LOGS,))
     if function.on_failure != "none":

@@ -36,8 +36,8 @@ from tailrace.wiring.pipeline import (
     make_limits,
     make_producer,
     prepare_topics,
-    servable_topics,
     shard_suffix,
+    table_topics,
 )
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
@@ -121,12 +121,12 @@ class Function:
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; gives the sequence number of its first record that is not published."""
-        if not self._pipeline.source.wants(batch.table):
+        if not self._pipeline.source.reads(batch.table):
             raise WorldError(
                 f"the event is of table {batch.table}, which the pipeline file does not name",
-                hint="name it in source.tables, or remove the event source mapping of its stream",
+                hint=f"name it in {self._pipeline.source.tables_key}, or remove the event source mapping of its stream",
             )
-        for spec in servable_topics(self._pipeline, batch.table):
+        for spec in table_topics(self._pipeline, batch.table):
             self._topics.ensure(spec)
         source = _once(self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region))
         shard = self._shard(batch)

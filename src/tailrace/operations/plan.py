@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 
 import msgspec
 
 from tailrace.config import LoadedPipeline
 from tailrace.config.definition import definition_of
-from tailrace.config.problem import InvalidError
 from tailrace.core.change import ViewType
 from tailrace.core.definition import differences
 from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
-from tailrace.errors import WorldError
+from tailrace.errors import TopicError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
@@ -254,14 +252,14 @@ class _Planner:
         return (), changed, sum(not checkpoint_state.ended(shard) for shard in checkpoint_state.shards)
 
     def tables(self, progress: Callable[[int, int], None]) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
-        """Return the tables, and a sentence for each entry of `source.tables` that matches none."""
+        """Return the tables, and a sentence for each entry of the file that matches none."""
         source = self._pipeline.source
-        with self._loaded.telling("source", "tables"):
-            names = [name for name in self._enumerator.table_names(list(source.tables)) if source.wants(name)]
+        with self._loaded.telling(*source.tables_path):
+            names = wiring.list_tables(self._pipeline, self._enumerator)
         unmatched = tuple(
-            f"{self._loaded.place('source', 'tables', index)}: {pattern} matches no table"
-            for index, pattern in enumerate(source.tables)
-            if not any(fnmatchcase(name, pattern) for name in names)
+            f"{self._loaded.place(*entry.path)}: {entry.text} matches no table"
+            for entry in source.tables_read
+            if not any(map(entry.matches, names))
         )
         looked_at = []
         for done, name in enumerate(names):
@@ -310,13 +308,15 @@ class _Planner:
 
     def _table(self, name: str) -> TablePlan:
         source = self._pipeline.source
-        entry = _entry_of(name, source.tables)
-        table = TablePlan(name, is_named=source.tables[entry] == name)
-        place = self._loaded.place("source", "tables", entry)
+        entry = source.entry_of(name)
+        assert entry is not None  # it is one of those that the file's entries match
+        table = TablePlan(name, is_named=not entry.is_pattern)
+        place = self._loaded.place(*entry.path)
         try:
             stream = self._describe(name)
             if stream is None or stream.stream_arn is None:
-                return msgspec.structs.replace(table, problems=(f"{place}: {self._without_stream(name, stream)}",))
+                missing = source.without_table(name) if stream is None else source.without_stream(name)
+                return msgspec.structs.replace(table, problems=(f"{place}: {missing}",))
             listing = self._list(stream.stream_arn)
         except ReadError as error:
             return self._without_answer(table, f"{place}: {error}", error)
@@ -327,8 +327,8 @@ class _Planner:
             found = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, name))
             faults = wiring.faults(self._pipeline, self._transformations, stream)
             problems += [f"{place}: table {name}: {why}" for why in (*faults, *self.look_at_names(found))]
-        except InvalidError as error:
-            problems.append(f"{place}: {error.message}; {error.hint}")
+        except TopicError as error:
+            problems.append(f"{place}: {error}")
         is_routed = self._pipeline.is_routed(name)
         closed = sum(shard.closed for shard in listing.shards) if listing else None
         return msgspec.structs.replace(
@@ -364,16 +364,6 @@ class _Planner:
     def _list(self, stream_arn: str) -> StreamListing | None:
         return self._enumerator.shards(stream_arn) if self._details else None
 
-    def _without_stream(self, table: str, stream: TableStream | None) -> str:
-        if stream is None:
-            return f"there is no table {table}; create it, or correct the name, source.region or source.endpoint_url"
-        endpoint = self._pipeline.source.endpoint_url
-        return (
-            f"table {table} has no stream; switch it on: aws dynamodb update-table --table-name {table} "
-            "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
-            + (f" --endpoint-url {endpoint}" if endpoint else "")
-        )
-
 
 def topic_differences(
     loaded: LoadedPipeline, spec: TopicSpec, state: topics.TopicState, config: Mapping[str, str]
@@ -401,13 +391,6 @@ def topic_differences(
         elif present is not None and present != value and name in asked.properties:
             found.append(f"has {name}={present}, the file asks for {value}")
     return tuple(f"topic {spec.name} {difference}; it is used as it is" for difference in found)
-
-
-def _entry_of(table: str, entries: tuple[str, ...]) -> int:
-    """Return the entry of `source.tables` that brings a table in: its own name before any pattern."""
-    if table in entries:
-        return entries.index(table)
-    return next(index for index, pattern in enumerate(entries) if fnmatchcase(table, pattern))
 
 
 def _all_topics(own: tuple[TopicPlan, ...], tables: tuple[TablePlan, ...]) -> list[TopicPlan]:

@@ -158,7 +158,7 @@ class _Run:
             batch = read_message(message.content, message.name)
             if not self._selection.wants(batch.table):
                 return None
-            if not self._pipeline.source.wants(batch.table):
+            if not self._pipeline.source.reads(batch.table):
                 self._report.refused.append(f"{message.name} is of table {batch.table}, which the file leaves out")
                 return None
             source, whole = self._records(batch)

@@ -35,8 +35,8 @@ from tailrace.wiring.pipeline import (
     make_converter,
     make_limits,
     make_producer,
-    servable_topics,
     shard_suffix,
+    table_topics,
 )
 from tailrace.wiring.transformations import Transformations
 
@@ -118,8 +118,7 @@ class Republisher:
     def __init__(self, pipeline: Pipeline) -> None:
         """Find the user's functions. Raises WorldError."""
         self.pipeline = pipeline
-        setting_aside = pipeline.model_copy(update={"errors": "dead-letter"})
-        self._converter = make_converter(setting_aside, Transformations(pipeline))
+        self._converter = make_converter(pipeline, Transformations(pipeline), always_set_aside=True)
         self._admin = clients.LastingAdmin(pipeline.kafka)
         self._keeper = TopicKeeper(self._admin, pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
@@ -141,7 +140,7 @@ class Republisher:
 
     def ensure_topics(self, table: str) -> None:
         """Make a table's topics and that of the dead letters if they are missing. Raises WorldError."""
-        for spec in (*servable_topics(self.pipeline, table), dead_letters_topic(self.pipeline)):
+        for spec in (*table_topics(self.pipeline, table), dead_letters_topic(self.pipeline)):
             self._keeper.ensure(spec)
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
@@ -152,9 +151,9 @@ class Republisher:
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
         """Convert the one record of a page anew, with the headers of a redrive. Raises WorldError for a bad topic."""
         table = parse(shard.stream_arn).table
-        if not self.pipeline.source.wants(table):
-            raise WorldError(f"the file leaves table {table} out", hint="see source.tables")
-        servable_topics(self.pipeline, table)
+        if not self.pipeline.source.reads(table):
+            raise WorldError(f"the file leaves table {table} out", hint=f"see {self.pipeline.source.tables_key}")
+        table_topics(self.pipeline, table)
         page = self._converter.convert(shard, source, time.time_ns())
         if page.records and page.records[0].topic == self.pipeline.dead_letters_topic:
             return Converted(page, header_texts(page.records[0].headers))

@@ -8,7 +8,6 @@ from typing import Final, Literal
 import msgspec
 
 from tailrace.config import Pipeline
-from tailrace.config.problem import InvalidError
 from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -62,8 +61,6 @@ def try_sample(pipeline: Pipeline, sample: bytes, *, table: str | None, file: st
         try:
             pipeline.topics_of(name)
             source = decode_page(b'{"Records":[%b]}' % bytes(raw), shard=shard, table=name, region=region)
-        except InvalidError as error:
-            raise FileError(error.message, file=file, hint=error.hint) from None
         except ReadError as error:
             raise FileError(error.message, file=file, hint=_FORMS) from None
         page = converter.convert(shard, source, now_ns)
@@ -112,15 +109,17 @@ def _shard(pipeline: Pipeline, record: msgspec.Raw, table: str | None, file: str
         name = parse(arn).table
     except (msgspec.DecodeError, ReadError) as error:
         raise FileError(f"holds a record that cannot be placed: {error}", file=file, hint=_FORMS) from None
-    if not pipeline.source.wants(name):
+    if not pipeline.source.reads(name):
         raise FileError(
-            f"holds a record of table {name}, which the pipeline leaves out", file=file, hint="see source.tables"
+            f"holds a record of table {name}, which the pipeline leaves out",
+            file=file,
+            hint=f"see {pipeline.source.tables_key}",
         )
     return ShardRef(arn, _SHARD)
 
 
 def _arn(pipeline: Pipeline, table: str | None, file: str) -> str:
-    tables = pipeline.source.tables
-    if table is None and (len(tables) > 1 or "*" in tables[0] or "?" in tables[0]):
+    table = table or pipeline.source.only_table
+    if table is None:
         raise FileError("does not say which table its records come from", file=file, hint="give --table")
-    return f"arn:aws:dynamodb:{pipeline.source.region or 'us-east-1'}:000000000000:table/{table or tables[0]}/stream/1"
+    return pipeline.source.sample_stream(table)

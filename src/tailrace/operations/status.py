@@ -85,7 +85,14 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
     checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
     group = membership.describe(pipeline.kafka, pipeline.name)
     now_ms = time.time_ns() // 1_000_000
-    tables = tables_of(checkpoint_state, group, now_ms, argument=loaded.argument, with_ended=with_ended)
+    tables = tables_of(
+        checkpoint_state,
+        group,
+        now_ms,
+        argument=loaded.argument,
+        tables_key=pipeline.source.tables_key,
+        with_ended=with_ended,
+    )
     untaken = untaken_lanes(checkpoint_state, group)
     return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken, dead_letters, checkpoint_state.method)
 
@@ -101,9 +108,18 @@ def untaken_lanes(checkpoint_state: CheckpointState, group: Group) -> tuple[int,
 
 
 def tables_of(
-    checkpoint_state: CheckpointState, group: Group, now_ms: int, *, argument: str, with_ended: bool
+    checkpoint_state: CheckpointState,
+    group: Group,
+    now_ms: int,
+    *,
+    argument: str,
+    tables_key: str,
+    with_ended: bool,
 ) -> tuple[TableStatus, ...]:
-    """Describe the tables of a checkpoint state, by name; `argument` is how a command is told of the pipeline."""
+    """Describe the tables of a checkpoint state, by name.
+
+    `argument` is how a command is told of the pipeline, `tables_key` the key of the file that names the tables.
+    """
     shards: dict[str, list[ShardStatus]] = {table: [] for table in checkpoint_state.table_names}
     stopped = {table for table in shards if checkpoint_state.is_stopped(table)}
     for shard in (
@@ -113,13 +129,26 @@ def tables_of(
         status = _shard(checkpoint_state, group, shard, now_ms, table_stopped=record.table in stopped)
         shards.setdefault(record.table, []).append(status)
     return tuple(
-        _table(checkpoint_state, table, shards[table], argument=argument, with_ended=with_ended)
+        _table(
+            checkpoint_state,
+            table,
+            shards[table],
+            argument=argument,
+            tables_key=tables_key,
+            with_ended=with_ended,
+        )
         for table in sorted(shards)
     )
 
 
 def _table(
-    checkpoint_state: CheckpointState, table: str, shards: list[ShardStatus], *, argument: str, with_ended: bool
+    checkpoint_state: CheckpointState,
+    table: str,
+    shards: list[ShardStatus],
+    *,
+    argument: str,
+    tables_key: str,
+    with_ended: bool,
 ) -> TableStatus:
     record = checkpoint_state.tables.get(table)
     counts = Counter(shard.state for shard in shards)
@@ -135,7 +164,7 @@ def _table(
         stream_arn=record.stream_arn if record else None,
         view_type=record.view_type if record else None,
         detail=record.detail if record else None,
-        remedy=_remedy(table, state, counts, argument),
+        remedy=_remedy(table, state, counts, argument, tables_key),
         shards_by_state={each: counts[each] for each in STATES if counts[each]},
         last_change_s=min(ages, default=None),
         max_lag_s=max(lags, default=None),
@@ -197,15 +226,15 @@ def _state(checkpoint_state: CheckpointState, shard: ShardRef, *, table_stopped:
     return "open" if checkpoint is not None and checkpoint.state == "open" else "waiting"
 
 
-def _remedy(table: str, state: TableState, counts: Counter[State], argument: str) -> str | None:
+def _remedy(table: str, state: TableState, counts: Counter[State], argument: str, tables_key: str) -> str | None:
     if state == "gap" or counts["gap"]:
         return f"decide what the loss means, then: tailrace accept-gap {argument} --table {table}"
     if counts["failed"]:
         return "fix the cause and restart the workers, or set `errors: dead-letter`"
     if state == "off":
-        return "switch its stream on, or take the table out of source.tables"
+        return f"switch its stream on, or take the table out of {tables_key}"
     if state == "left out":
-        return "source.tables leaves it out; name it again and it goes on where it stands"
+        return f"{tables_key} leaves it out; name it again and it goes on where it stands"
     if state == "missing":
-        return "create it, or take it out of source.tables"
+        return f"create it, or take it out of {tables_key}"
     return None

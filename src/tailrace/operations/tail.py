@@ -55,12 +55,12 @@ def _tables_of(pipeline: Pipeline, template: str, tables: tuple[str, ...]) -> Ca
     """Return the function that tells which table a topic of one template stands for."""
     parts = [re.escape(part) for part in template.replace("{pipeline}", pipeline.name).split("{table}")]
     if len(parts) == 1:
-        return {template.replace("{pipeline}", pipeline.name): (tables or pipeline.source.tables)[0]}.get
+        return {template.replace("{pipeline}", pipeline.name): tables[0] if tables else pipeline.source.only_table}.get
     pattern = re.compile(f"{parts[0]}(?P<table>.+?){'(?P=table)'.join(parts[1:])}")
 
     def table_of(topic: str) -> str | None:
         found = pattern.fullmatch(topic)
-        return found["table"] if found and pipeline.source.wants(found["table"]) else None
+        return found["table"] if found and pipeline.source.reads(found["table"]) else None
 
     return table_of
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection
-from typing import Literal
 
 from tailrace import formats
 from tailrace.config import Pipeline
 from tailrace.config.definition import definition_of
-from tailrace.config.problem import InvalidError
+from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.convert.converter import Converter
-from tailrace.core.checkpoint import Start
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import Enumerator, PageDecoder, ShardReader, TableStream
 from tailrace.core.shard import ShardRef
-from tailrace.errors import WorldError
+from tailrace.errors import TopicError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import Admin, LastingAdmin
@@ -33,8 +31,6 @@ from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
 from tailrace.worker.enumerator import Engine, EnumeratorLoop
 
-_STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
-
 DEAD_LETTERS_MAX_BYTES = "8388608"
 CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
@@ -43,7 +39,7 @@ CHANGES_MAX_BYTES = "4194304"
 def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page, crc32: Crc32 = zlib.crc32) -> DynamoDBStreams:
     """Make the reader and enumerator of a pipeline. Raises WorldError for credentials or a region that are not
     there."""
-    source = pipeline.source
+    source = _dynamodb_streams(pipeline)
     session = AwsSession(
         AwsSettings(
             region=source.region,
@@ -62,8 +58,26 @@ def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page, crc32: Cr
     )
 
 
+def list_tables(pipeline: Pipeline, enumerator: Enumerator) -> list[str]:
+    """List the tables that a pipeline reads: those that it names, there or not, and those that match.
+
+    Raises ReadError.
+    """
+    source = pipeline.source
+    names = enumerator.table_names([entry.text for entry in source.tables_read])
+    return [name for name in names if source.reads(name)]
+
+
+def _dynamodb_streams(pipeline: Pipeline) -> DynamoDBStreamsSource:
+    assert isinstance(pipeline.source, DynamoDBStreamsSource)
+    return pipeline.source
+
+
 def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
-    """Return what each topic that a table's changes may go to, its own or its route's, is like when it is made."""
+    """Return what each topic that a table's changes may go to, its own or its route's, is like when it is made.
+
+    Raises TopicError when it can have none.
+    """
     return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
 
 
@@ -84,7 +98,7 @@ def replication(pipeline: Pipeline) -> int | None:
 
 
 def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
-    """Say in sentences why the format or the transformation cannot serve a table. Raises `InvalidError` for a topic."""
+    """Say in sentences why the format or the transformation cannot serve a table. Raises TopicError."""
     why = formats.serves(pipeline.format, stream.view_type) if stream.view_type else None
     transformation = transformations.of(stream.table)
     found = [why] if why else []
@@ -93,11 +107,7 @@ def faults(pipeline: Pipeline, transformations: Transformations, stream: TableSt
 
 def check_table(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> None:
     """Raise WorldError when the format or the transformation cannot serve a table."""
-    try:
-        found = faults(pipeline, transformations, stream)
-    except InvalidError as error:
-        raise WorldError(error.message, hint=error.hint) from error
-    if found:
+    if found := faults(pipeline, transformations, stream):
         raise WorldError(f"table {stream.table}: {'; '.join(found)}")
 
 
@@ -116,9 +126,16 @@ def make_limits(pipeline: Pipeline, admin: LastingAdmin) -> TopicLimits:
 
 
 def make_converter(
-    pipeline: Pipeline, transformations: Transformations, limits: TopicLimits | None = None
+    pipeline: Pipeline,
+    transformations: Transformations,
+    limits: TopicLimits | None = None,
+    *,
+    always_set_aside: bool = False,
 ) -> Converter:
-    """Make what turns a source's pages into records; with `limits` it marks those that are too large."""
+    """Make what turns a source's pages into records; with `limits` it marks those that are too large.
+
+    With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors.
+    """
     return Converter(
         formats.make_format(pipeline.format, pipeline=pipeline.name, numbers=pipeline.numbers),
         pipeline=pipeline.name,
@@ -126,7 +143,7 @@ def make_converter(
         table_of=table_of,
         dead_letters_topic=pipeline.dead_letters_topic,
         tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format),
-        errors_fail=pipeline.errors == "fail",
+        errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,
     )
@@ -163,14 +180,6 @@ def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
     topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
 
 
-def servable_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
-    """Return what a table's topics are like, as `table_topics` does. Raises WorldError when it can have none."""
-    try:
-        return table_topics(pipeline, table)
-    except InvalidError as error:
-        raise WorldError(str(error), hint="change `topic` in the pipeline file") from error
-
-
 class PipelineParts:
     """What a worker of one pipeline is built of (`runtime.worker.Parts`)."""
 
@@ -180,14 +189,15 @@ class PipelineParts:
         self.name = pipeline.name
         self.lane_count = pipeline.lanes
         self.definition = definition_of(pipeline)
-        self.reader_count = pipeline.source.readers
+        source = _dynamodb_streams(pipeline)
+        self.reader_count = source.readers
         self.lane_options = LaneOptions(
             batch_changes=pipeline.batch.changes,
             batch_bytes=pipeline.batch.size_bytes,
             linger_ms=pipeline.batch.linger_ms,
             buffer_bytes=2 * pipeline.batch.size_bytes,
             memory_bytes=pipeline.buffer_bytes,
-            pacing=Pacing(pipeline.source.poll.min_ms, pipeline.source.poll.max_ms),
+            pacing=Pacing(source.poll.min_ms, source.poll.max_ms),
             errors_fail=pipeline.errors == "fail",
         )
         self.transcoder = choose()
@@ -216,7 +226,7 @@ class PipelineParts:
         """Return the topics that a table's changes may go to; none when the table can have none."""
         try:
             return list(self.pipeline.topics_of(table))
-        except InvalidError:
+        except TopicError:
             return []
 
     def prepare_table(self, stream: TableStream) -> None:
@@ -225,7 +235,7 @@ class PipelineParts:
         Raises WorldError; UnreachableError when that says nothing of the table.
         """
         check_table(self.pipeline, self._transformations, stream)
-        for spec in servable_topics(self.pipeline, stream.table):
+        for spec in table_topics(self.pipeline, stream.table):
             self._topics.ensure(spec)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
@@ -257,16 +267,14 @@ class PipelineParts:
 
     def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
         """Make the enumerator's loop for one taking of lane 0."""
-        source = self.pipeline.source
+        source = _dynamodb_streams(self.pipeline)
         return EnumeratorLoop(
             engine,
             self.enumerator,
             epoch,
-            table_names=lambda: [
-                table for table in self.enumerator.table_names(list(source.tables)) if source.wants(table)
-            ],
-            wanted=source.wants,
-            start=_STARTS[source.start],
+            table_names=lambda: list_tables(self.pipeline, self.enumerator),
+            wanted=source.reads,
+            start=source.start_position,
             interval_s=source.discovery.interval_ms / 1000,
             prepare_table=self.prepare_table,
         )

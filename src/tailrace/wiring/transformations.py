@@ -28,8 +28,7 @@ class Transformations:
         self._of_tables: dict[str, Transformation | None] = {}
 
     def of(self, table: str) -> Transformation | None:
-        """Return the transformation of a table; None when no step is for it. Raises `InvalidError` for a topic's
-        name."""
+        """Return the transformation of a table; None when no step is for it. Raises TopicError."""
         if table not in self._of_tables:
             steps = [Placed(place, make(table)) for step, place, make in self._steps if step.is_for(table)]
             self._of_tables[table] = Transformation(steps) if steps else None

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tailrace.config import FileErrors, Pipeline, from_flags, load
-from tailrace.config.problem import InvalidError
+from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
+from tailrace.errors import TopicError
 
 MINIMAL = """\
 name: shop
@@ -133,6 +134,7 @@ def test_every_key_is_taken(tmp_path: Path) -> None:
         "socket.keepalive.enable": "true",
     }
     source = pipeline.source
+    assert isinstance(source, DynamoDBStreamsSource)
     assert source.external_id
     assert source.external_id.get_secret_value() == "abc-123"
     assert (source.poll.min_ms, source.poll.max_ms, source.discovery.interval_ms) == (50, 2_000, 60_000)
@@ -155,7 +157,13 @@ def test_what_is_shown_loads_to_the_same_pipeline(tmp_path: Path) -> None:
 def test_words_that_older_yaml_takes_for_something_else_are_text(tmp_path: Path) -> None:
     pipeline = loaded(tmp_path, MINIMAL.replace("shop", "no").replace("[orders,", "[off, yes, 2024-01-01, 1_000,"))
     assert pipeline.name == "no"
-    assert pipeline.source.tables == ("off", "yes", "2024-01-01", "1_000", "users-*")
+    assert tuple(entry.text for entry in pipeline.source.tables_read) == (
+        "off",
+        "yes",
+        "2024-01-01",
+        "1_000",
+        "users-*",
+    )
 
 
 def test_the_pipeline_cannot_be_changed(tmp_path: Path) -> None:
@@ -165,14 +173,14 @@ def test_the_pipeline_cannot_be_changed(tmp_path: Path) -> None:
 
 def test_tables_are_wanted_by_pattern_unless_left_out(tmp_path: Path) -> None:
     source = loaded(tmp_path, WHOLE).source
-    assert [t for t in ("orders", "orders2", "users-a", "users-test-a", "Users-a") if source.wants(t)] == [
+    assert [t for t in ("orders", "orders2", "users-a", "users-test-a", "Users-a") if source.reads(t)] == [
         "orders",
         "users-a",
     ]
 
 
 def test_a_table_whose_topic_cannot_be_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidError, match=r"would be `shop\.uuu"):
+    with pytest.raises(TopicError, match=r"would be `shop\.uuu"):
         loaded(tmp_path, MINIMAL).topic_of("u" * 250)
 
 
@@ -180,7 +188,7 @@ def test_a_table_whose_topic_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_a_table_that_only_a_pattern_matches_never_gets_one_of_the_pipelines_own_topics(
     tmp_path: Path, table: str
 ) -> None:
-    with pytest.raises(InvalidError, match=f"would be `shop.{table}`, that of the "):
+    with pytest.raises(TopicError, match=f"would be `shop.{table}`, that of the "):
         loaded(tmp_path, MINIMAL.replace("[orders]", '["*"]')).topic_of(table)
 
 

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from tailrace.config import Pipeline, json_schema, load
+from tailrace.config.by_type import ByType
 from tailrace.kafka.properties import OWNED
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -24,14 +26,23 @@ GOOD: dict[str, Any] = {
 }
 
 
+def kinds_of(field: FieldInfo) -> list[type[BaseModel]]:
+    """The models of a key's mapping: one for each `type` when it has kinds."""
+    if union := next((each for each in field.metadata if isinstance(each, ByType)), None):
+        return [union.kind(name) for name in union.types]
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+        return [field.annotation]
+    return []
+
+
 def keys(model: type[BaseModel] = Pipeline, above: str = "") -> dict[str, Any]:
     """Each key of the file by its path, with its default as the file would write it."""
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         path = above + (field.alias or name)
         found[path] = field.default if not field.is_required() else "required"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            found |= keys(field.annotation, f"{path}.")
+        for kind in kinds_of(field):
+            found |= keys(kind, f"{path}.")
     return found
 
 

@@ -12,8 +12,8 @@ from yaml import safe_load
 
 from support.names import unique
 from tailrace.config import FileErrors, json_schema, load
-from tailrace.config.problem import InvalidError
 from tailrace.config.transform import ACTIONS
+from tailrace.errors import TopicError
 
 GOOD = """\
 name: shop
@@ -197,7 +197,7 @@ def test_a_table_that_a_pattern_brings_has_one_route_too(tmp_path: Path) -> None
     (tmp_path / "p.yaml").write_text(GOOD.replace("users]", '"log-*"]') + steps)
     pipeline = load(tmp_path / "p.yaml").pipeline
     assert pipeline.topics_of("log-us") == ("new.log-us",)
-    with pytest.raises(InvalidError, match="table log-eu has 2 routes in `transform`"):
+    with pytest.raises(TopicError, match="table log-eu has 2 routes in `transform`"):
         pipeline.topics_of("log-eu")
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from support.cli import CommandLine, Outcome
 from tailrace.config import LambdaFunction, load
+from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.deploy.deployment import Deployment, describe
 from tailrace.deploy.rights import statements
 from tailrace.errors import FileError
@@ -56,7 +57,8 @@ def test_a_plain_pipeline_gets_streams_log_and_queue_and_no_more(file: Path) -> 
 
 def test_only_what_aws_has_no_arn_for_is_allowed_on_everything() -> None:
     function = LambdaFunction.model_validate({"vpc": {"subnets": ["subnet-01234567"]}})
-    made = statements("f", function, ["a", "b"], "ssm:/p")
+    event_source = DynamoDBStreamsSource(type="dynamodb-streams", tables=("orders",)).event_source
+    made = statements("f", function, event_source, ["a", "b"], "ssm:/p")
     on_everything = {s.sid for s in made if "*" in s.resources and s.effect == "Allow"}
     assert on_everything == {"ListStreams", "ManageNetworkInterfaces"}
 

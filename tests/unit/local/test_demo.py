@@ -123,4 +123,4 @@ def test_the_pipeline_file_is_a_valid_one(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
     file.write_text(demo._pipeline(services))
     assert yaml.safe_load(file.read_text())["lanes"] == config.load(file).pipeline.lanes
-    assert set(config.load(file).pipeline.source.tables) == {table.name for table in demo.TABLES}
+    assert set(config.load(file).pipeline.source.named_tables) == {table.name for table in demo.TABLES}

@@ -26,7 +26,9 @@ NOBODY = Group((), {})
 
 
 def status(*writes: Write, group: Group = NOBODY, with_ended: bool = False) -> tuple[TableStatus, ...]:
-    return tables_of(view_of(LANES, *writes), group, NOW_MS, argument="shop.yaml", with_ended=with_ended)
+    return tables_of(
+        view_of(LANES, *writes), group, NOW_MS, argument="shop.yaml", tables_key="source.tables", with_ended=with_ended
+    )
 
 
 def state_of_shard(number: int, *writes: Write) -> str:

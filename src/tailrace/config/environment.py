@@ -1,4 +1,4 @@
-"""Where the Lambda function finds its pipeline: `TAILRACE_PIPELINE`."""
+"""The pipeline that the environment names, as the Lambda function finds it: `TAILRACE_PIPELINE`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from tailrace.config import LoadedPipeline, aws_text, load, load_text
+from tailrace.config import aws_text
+from tailrace.config.load import LoadedPipeline, load, load_text
 from tailrace.config.problem import InvalidError
 from tailrace.errors import FileError
 

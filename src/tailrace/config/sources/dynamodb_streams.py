@@ -1,0 +1,129 @@
+"""The source `dynamodb-streams`: the streams of tables, read shard by shard."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from tailrace.config.fields import Part, TablePattern, Whole, as_tuple, as_written
+from tailrace.config.problem import InvalidError
+from tailrace.config.source import EventSource, Source, TableEntry
+from tailrace.config.units import duration
+from tailrace.core.checkpoint import Start
+from tailrace.errors import WorldError
+
+_STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
+
+
+class Poll(Part):
+    """How often an open shard is read: quickly after changes, slower the longer it is quiet."""
+
+    min_ms: Annotated[int, duration("10ms", "1m")] = Field(
+        default=as_written("100ms"),
+        alias="min",
+        description="Pause after a page that held changes. Every read is billed.",
+    )
+    max_ms: Annotated[int, duration("10ms", "5m")] = Field(
+        default=as_written("1s"), alias="max", description="Longest pause between two reads of a quiet shard."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Poll:
+        if self.min_ms > self.max_ms:
+            raise InvalidError("has a `min` above its `max`", "swap them")
+        return self
+
+
+class Discovery(Part):
+    """How the one worker that lists tables and shards paces itself."""
+
+    interval_ms: Annotated[int, duration("1s", "1h")] = Field(
+        default=as_written("10s"),
+        alias="interval",
+        description="Time between two listings of the tables and their shards.",
+    )
+    describe_stream_per_second: Whole = Field(
+        default=5,
+        ge=1,
+        le=10,
+        description="Most DescribeStream calls in a second. AWS allows 10 for the whole account and region.",
+    )
+
+
+class DynamoDBStreamsSource(Source):
+    """DynamoDB Streams: which tables, with whose permissions, and how often they are read."""
+
+    type: Literal["dynamodb-streams"] = Field(description="The method that reads the changes.")
+    tables: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
+        min_length=1,
+        description="Tables to stream: names, and patterns in which `*` and `?` stand for other characters.",
+        examples=[["orders", "users-*"]],
+    )
+    exclude: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
+        default=(), description="Tables to leave out although `tables` matches them: names and patterns."
+    )
+    start: Literal["trim_horizon", "latest"] = Field(
+        default="trim_horizon",
+        description="Where a shard without a checkpoint begins: at the oldest change that the stream still holds "
+        "(24 hours), or at the changes made from now on.",
+    )
+    poll: Poll = Field(default=as_written({}), description="How often open shards are read.")
+    readers: Whole = Field(
+        default=16, ge=1, le=1024, description="Shards that one worker reads at the same time, over all of its lanes."
+    )
+    discovery: Discovery = Field(default=as_written({}), description="How tables and shards are listed.")
+
+    examples: ClassVar = {"tables": "tables: [orders]"}
+    tables_path: ClassVar = ("source", "tables")
+
+    @property
+    def start_position(self) -> Start:
+        """`start` as AWS calls it."""
+        return _STARTS[self.start]
+
+    @property
+    def tables_read(self) -> tuple[TableEntry, ...]:
+        """The entries of `tables`."""
+        return tuple(TableEntry(text, (*self.tables_path, index)) for index, text in enumerate(self.tables))
+
+    @property
+    def tables_left_out(self) -> tuple[str, ...]:
+        """The entries of `exclude`."""
+        return self.exclude
+
+    @property
+    def summary(self) -> str:
+        """How many tables or patterns are named."""
+        return f"{len(self.tables)} table pattern{'s' if len(self.tables) > 1 else ''}"
+
+    @property
+    def event_source(self) -> EventSource:
+        """Source: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html#events-dynamodb-permissions."""
+        return EventSource(
+            "DynamoDB Streams",
+            self.start_position,
+            ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+            ("dynamodb:ListStreams",),
+            "^arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/{table}/stream/.+$",
+            "aws dynamodb describe-table --table-name {table} --query Table.LatestStreamArn",
+        )
+
+    def without_table(self, table: str) -> WorldError:
+        """Return the error for a table that does not exist."""
+        return WorldError(
+            f"there is no table {table}", hint="create it, or correct the name, source.region or source.endpoint_url"
+        )
+
+    def without_stream(self, table: str) -> WorldError:
+        """Return the error for a table whose stream is off, with the command that switches it on."""
+        return WorldError(
+            f"table {table} has no stream",
+            hint=f"switch it on: aws dynamodb update-table --table-name {table} --stream-specification "
+            "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+            + (f" --endpoint-url {self.endpoint_url}" if self.endpoint_url else ""),
+        )
+
+    def sample_stream(self, table: str) -> str:
+        """Return an ARN of the table's region, of no account."""
+        return f"arn:aws:dynamodb:{self.region or 'us-east-1'}:000000000000:table/{table}/stream/1"
