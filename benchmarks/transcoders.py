@@ -15,8 +15,8 @@ from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.sources.stream_arn import table_of
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.transcoder import choose
 
 How = Literal["pure", "native"]

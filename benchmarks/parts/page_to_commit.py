@@ -15,7 +15,7 @@ from benchmarks.publisher import BATCH_CHANGES, Carrier, Publisher
 from benchmarks.transcoders import SHARD, Transcode, converter, transcoders
 from tailrace.formats import FORMATS, make_format
 from tailrace.formats.keys import message_key
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 NAIVE = "naive"
 _BODIES = 4

@@ -17,8 +17,8 @@ from tailrace.core.change import ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourceRecord, TableStream
 from tailrace.core.shard import Position, ShardRef
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
-from tailrace.sources.aws_session import AwsSession, AwsSettings
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 ORDERS = unique("orders")
 USERS = unique("users")

@@ -29,7 +29,7 @@ from tailrace.local.workload import connect
 from tailrace.operations.redrive import redrive
 from tailrace.operations.redrive_batches import redrive_batches
 from tailrace.operations.republisher import LOSSES_MAX, Report
-from tailrace.sources.failure_messages import Bucket, FailureMessage, Queue
+from tailrace.sources.aws_lambda.failure_messages import Bucket, FailureMessage, Queue
 from tailrace.testing import SimulatedDynamoDB
 from tailrace.testing.actions import parse_script
 from tailrace.testing.event_source.destination import Discarded, failure_message, failure_object

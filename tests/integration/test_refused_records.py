@@ -24,7 +24,7 @@ from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import RecordError
 from tailrace.local.kafka import KafkaBroker
-from tailrace.sources.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.wiring.pipeline import PipelineParts
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.worker import Worker

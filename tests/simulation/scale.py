@@ -37,9 +37,10 @@ from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
-from tailrace.sources.aws_errors import Subject, refused
-from tailrace.sources.aws_session import AwsSession
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.sources.aws.errors import Subject, refused
+from tailrace.sources.aws.service import Service
+from tailrace.sources.aws.session import AwsSession
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.testing.actions import parse_action, parse_script
 from tailrace.testing.simulator import Simulator
 from tailrace.worker.enumerator import EnumeratorLoop
@@ -286,17 +287,17 @@ class Scale:
             sleep=lambda seconds: sleep(seconds * 1000, "Wait"),
         )
         for client in (source._streams, source._tables):
-            client.call = partial(self._call, client._target)  # type: ignore[method-assign]
+            client.call = partial(self._call, client._service)  # type: ignore[method-assign]
         return source
 
-    def _call(self, target: str, operation: str, payload: bytes, subject: Subject) -> bytes:
+    def _call(self, service: Service, operation: str, payload: bytes, subject: Subject) -> bytes:
         if operation == "DescribeStream":
             self.described_ms.append(self.now_ms())
-        reply = self._simulator.handle(f"{target}.{operation}", payload, self.now_ms())
+        reply = self._simulator.handle(f"{service.target}.{operation}", payload, self.now_ms())
         sleep(CALL_MS, operation)
         if reply.status != 200:
             self.throttled += b"Throttling" in reply.body
-            raise refused(operation, subject, reply.status, {}, reply.body)
+            raise refused(service, operation, subject, status=reply.status, headers={}, body=reply.body)
         return reply.body
 
 

@@ -12,8 +12,8 @@ from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.topic_reader import TopicReader
-from tailrace.sources.stream_arn import parse
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import parse
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import make_converter, prepare_topics, table_topics
 from tailrace.wiring.transformations import Transformations
 

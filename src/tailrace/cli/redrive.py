@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tailrace.config import Pipeline
     from tailrace.core.redrive import Selection
     from tailrace.operations.republisher import Report
-    from tailrace.sources.failure_messages import FailureMessages
+    from tailrace.sources.aws_lambda.failure_messages import FailureMessages
 
 EXIT_NOT_ALL = 1
 _WORDS = {
@@ -123,7 +123,7 @@ def _milliseconds(text: str | None, option: str) -> int | None:
 def _messages(
     pipeline: Pipeline, from_sqs: str | None, from_s3: str | None, from_file: str | None
 ) -> FailureMessages | None:
-    from tailrace.sources.failure_messages import Bucket, MessageFile, Queue
+    from tailrace.sources.aws_lambda.failure_messages import Bucket, MessageFile, Queue
 
     source = pipeline.source
     if from_sqs is not None:

@@ -72,7 +72,7 @@ def run(
 
     from tailrace.logs import log
     from tailrace.operations.definition import define
-    from tailrace.sources.stream_arn import table_of
+    from tailrace.sources.dynamodb.stream_arn import table_of
     from tailrace.worker.health import HealthServer
     from tailrace.worker.metrics import Metrics
     from tailrace.worker.worker import Worker

@@ -30,7 +30,7 @@ from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations import switch
 from tailrace.operations.definition import HOW_FOR_LAMBDA, define
-from tailrace.sources.lambda_event import Batch, has_window, read_event
+from tailrace.sources.aws_lambda.event import Batch, has_window, read_event
 from tailrace.wiring.pipeline import (
     make_converter,
     make_limits,

@@ -11,7 +11,7 @@ import msgspec
 from tailrace.core.ports import ReadError
 from tailrace.errors import printable
 from tailrace.kafka.dead_letters import REDRIVEN_OFFSET
-from tailrace.sources import stream_arn
+from tailrace.sources.dynamodb import stream_arn
 
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "redriven", "?"]
 """A change's op; `upsert` where the format item does not tell `c` from `u`; `redriven` for the mark of a dead letter

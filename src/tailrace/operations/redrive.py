@@ -38,7 +38,7 @@ from tailrace.operations.republisher import (
     compare,
     in_batches,
 )
-from tailrace.sources.shard_range import read_range
+from tailrace.sources.dynamodb.shard_range import read_range
 from tailrace.wiring.pipeline import make_source
 
 BATCH_LETTERS_MAX: Final = 500

@@ -39,9 +39,9 @@ from tailrace.operations.republisher import (
     one_of,
     position_of,
 )
-from tailrace.sources.failure_message import DiscardedBatch, read_message
-from tailrace.sources.failure_messages import FailureMessage, FailureMessages
-from tailrace.sources.shard_range import read_range
+from tailrace.sources.aws_lambda.failure_message import DiscardedBatch, read_message
+from tailrace.sources.aws_lambda.failure_messages import FailureMessage, FailureMessages
+from tailrace.sources.dynamodb.shard_range import read_range
 from tailrace.wiring.pipeline import make_source
 
 Progress = Callable[[int], None]

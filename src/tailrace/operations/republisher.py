@@ -28,8 +28,8 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations.record_view import header_texts
-from tailrace.sources.stream_arn import parse
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import parse
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import (
     dead_letters_topic,
     make_converter,

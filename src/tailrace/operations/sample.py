@@ -12,8 +12,8 @@ from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError
-from tailrace.sources.stream_arn import parse
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import parse
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import make_converter
 from tailrace.wiring.transformations import Transformations
 

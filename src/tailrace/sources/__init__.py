@@ -1,1 +1,1 @@
-"""Where changes come from, each behind the reader contract of core.ports."""
+"""Where changes come from, each kind in a folder of its own behind the contract of core.ports."""

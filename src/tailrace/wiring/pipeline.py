@@ -22,11 +22,11 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper, TopicSpec
-from tailrace.sources.aws_http import Crc32
-from tailrace.sources.aws_session import AwsSession, AwsSettings
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
-from tailrace.sources.stream_arn import table_of
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.aws.http import Crc32
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_record import decode_page
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
 from tailrace.worker.enumerator import Engine, EnumeratorLoop

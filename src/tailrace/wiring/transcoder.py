@@ -14,9 +14,9 @@ from tailrace.config import Pipeline
 from tailrace.core.ports import PageDecoder, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources.aws_http import Crc32
-from tailrace.sources.native_pages import NativeDecoder
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.aws.http import Crc32
+from tailrace.sources.dynamodb.native_pages import NativeDecoder
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 VARIABLE: Final = "TAILRACE_NATIVE"
 _INSTALL: Final = f"pip install 'tailrace[native]=={__version__}'"

@@ -12,7 +12,7 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase
 from tailrace.errors import WorldError
-from tailrace.sources.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.worker.metrics import Metrics, lags_ms
 from tailrace.worker.threads import start_thread
 from tailrace.worker.vitals import OVERDUE_S, OverdueRead

@@ -14,8 +14,8 @@ from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import make_format
-from tailrace.sources.stream_arn import table_of
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.transform import Change
 from tailrace.transform.expression import Expression
 from tailrace.transform.steps import Call, Filter, Route, Step

@@ -16,7 +16,7 @@ from tailrace.core.change import ViewType
 from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers, make_format, serves, tombstone_after_delete
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "records.md"
 BEGIN, END = "<!-- what follows is generated: see tests/unit/docs/test_records_page.py -->", "<!-- end -->"

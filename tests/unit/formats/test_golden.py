@@ -17,7 +17,7 @@ from tailrace import __version__
 from tailrace.core.change import Message
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, make_format
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.json"))
 NOW_NS = 1_700_000_009_123_456_789

@@ -27,8 +27,8 @@ from tailrace.core.page import Page
 from tailrace.core.ports import PageDecoder, ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers
-from tailrace.sources.native_pages import NativeDecoder, Slice
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.native_pages import NativeDecoder, Slice
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 if TYPE_CHECKING:
     import tailrace_native

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.fake_aws import ACCESS_KEY, SECRET_KEY, TOKEN, FakeAws
-from tailrace.sources.aws_session import AwsSession, AwsSettings
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 
 @pytest.fixture(scope="session")

@@ -16,8 +16,8 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import reconcile
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing
 from tailrace.core.shard import Position, ShardRef, lane_of
-from tailrace.sources.aws_session import AwsSession, AwsSettings
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.testing import SimulatedDynamoDB
 from tailrace.testing.actions import Script, parse_script
 

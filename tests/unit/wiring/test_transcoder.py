@@ -15,7 +15,7 @@ from tailrace import __version__
 from tailrace.config import from_flags
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.transcoder import choose
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals

@@ -9,7 +9,7 @@ from tailrace import formats
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024", "shardId-1")
 

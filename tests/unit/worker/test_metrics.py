@@ -12,7 +12,7 @@ from tailrace.core.lane_messages import Transaction
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
 from tailrace.kafka.dead_letters import dead_letter
-from tailrace.sources.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.worker.metrics import REPEAT_S, Metrics
 
 SHARD = next(shards_of_lane(1))

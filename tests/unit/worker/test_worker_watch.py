@@ -16,7 +16,7 @@ from tailrace.core.lane_messages import Transaction
 from tailrace.core.lane_report import LaneReport, ShardReport
 from tailrace.core.ports import ReadFailure
 from tailrace.errors import WorldError
-from tailrace.sources.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.worker import vitals
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals

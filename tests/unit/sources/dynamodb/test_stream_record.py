@@ -13,7 +13,7 @@ from tailrace.core.ports import ReadError, ReadFailure, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import to_json
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024", "shardId-1")
 

@@ -12,7 +12,7 @@ import msgspec
 from tailrace.core.change import Headers, Message
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
-from tailrace.sources.stream_record import PAGE_RECORDS_MAX, decode_page, decode_record, source_page
+from tailrace.sources.dynamodb.stream_record import PAGE_RECORDS_MAX, decode_page, decode_record, source_page
 
 if TYPE_CHECKING:
     from tailrace_native import Transcoder  # an optional package

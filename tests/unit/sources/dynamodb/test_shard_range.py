@@ -9,7 +9,7 @@ import pytest
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources.shard_range import ShardRange, read_range
+from tailrace.sources.dynamodb.shard_range import ShardRange, read_range
 
 SHARD = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/1", "shard-1")
 

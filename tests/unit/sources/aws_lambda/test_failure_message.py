@@ -11,8 +11,8 @@ from hypothesis import given
 from support.fuzz import broken, examples, refusal_of
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError
-from tailrace.sources.failure_message import DiscardedBatch, read_message
-from tailrace.sources.failure_messages import MessageFile
+from tailrace.sources.aws_lambda.failure_message import DiscardedBatch, read_message
+from tailrace.sources.aws_lambda.failure_messages import MessageFile
 
 ARN = "arn:aws:dynamodb:us-east-2:123456789012:table/mytable/stream/2019-11-14T00:04:06.388"
 DOCUMENTED: dict[str, Any] = {

@@ -16,8 +16,8 @@ from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import make_format
-from tailrace.sources.stream_arn import table_of
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.dynamodb.stream_arn import table_of
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024", "shardId-1")
 DEAD_LETTERS = "shop.dead-letters"

@@ -1,4 +1,4 @@
-"""What went wrong with an AWS call, told as a `ReadError`: the only place that knows AWS's error codes.
+"""What went wrong with an AWS call, as a `ReadError`: the only place that knows AWS's error codes.
 
 Sources: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/CommonErrors.html and
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
@@ -18,6 +18,7 @@ from urllib3.exceptions import ProxyError, ReadTimeoutError, SSLError
 
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import excerpt
+from tailrace.sources.aws.service import Service
 
 _LONG_WORD: Final = re.compile(r"\S{100,}")
 """Shard iterators and session tokens are such words; what people need to read is not."""
@@ -59,12 +60,6 @@ _STATUSES: Final = {
     407: ReadFailure.DENIED,
     429: ReadFailure.THROTTLED,
 }
-_HINTS: Final = {
-    ReadFailure.EXPIRED: "another iterator is needed",
-    ReadFailure.TRIMMED: "DynamoDB keeps changes for 24 hours",
-    ReadFailure.GONE: "it was deleted, or is older than 24 hours",
-    ReadFailure.THROTTLED: "ask less often; at most two readers may share a shard",
-}
 _CONNECTION_ERRORS: Final = (AwsConnectionError, HTTPClientError, ResponseParserError)
 _HINT_CLOCK: Final = "set this host's clock: AWS accepts five minutes of difference"
 _HINT_PROXY: Final = "check HTTPS_PROXY (HTTP_PROXY for http:// addresses), or name the host in NO_PROXY"
@@ -86,8 +81,10 @@ class RefusedRequestError(ReadError):
     """The service does not understand the request (an unknown parameter, say): asking again is of no use."""
 
 
-def refused(operation: str, subject: Subject, status: int, headers: Mapping[str, str], body: bytes) -> ReadError:
-    """Tell an error answer, whatever its shape: AWS's JSON, a proxy's page, nothing at all."""
+def refused(
+    service: Service, operation: str, subject: Subject, *, status: int, headers: Mapping[str, str], body: bytes
+) -> ReadError:
+    """Return the error of an error answer, whatever its shape: AWS's JSON, a proxy's page, nothing at all."""
     code, text = _code_and_text(headers, body)
     failure = _failure(operation, status, code, text)
     cause = ": ".join(part for part in (code, _plain(text)) if part) or _nameless(status, headers)
@@ -95,9 +92,9 @@ def refused(operation: str, subject: Subject, status: int, headers: Mapping[str,
     if failure is None:
         known = 400 <= status < 500 and code
         kind = RefusedRequestError if known else ReadError
-        hint = "" if known or status >= 500 else "check that source.endpoint_url is DynamoDB's own address"
+        hint = "" if known or status >= 500 else f"check that source.endpoint_url is {service.name}'s own address"
         return kind(message, ReadFailure.UNAVAILABLE, hint=hint)
-    return ReadError(message, failure, hint=_hint(failure, operation, subject, code, text))
+    return ReadError(message, failure, hint=_hint(failure, service, operation, subject, code=code, text=text))
 
 
 def refused_by_proxy(operation: str, subject: Subject, proxy: str) -> ReadError:
@@ -155,11 +152,11 @@ def broken(operation: str, subject: Subject, cause: str) -> ReadError:
 class TooLargeError(ReadError):
     """The answer is larger than any that is taken: what may be asked for in parts is to be."""
 
-    def __init__(self, operation: str, subject: Subject, bound_bytes: int) -> None:
+    def __init__(self, service: Service, operation: str, subject: Subject, bound_bytes: int) -> None:
         super().__init__(
             f"the answer of {operation} for {subject.words} is larger than {bound_bytes >> 20} MiB",
             ReadFailure.UNAVAILABLE,
-            hint="no answer of DynamoDB is: check what source.endpoint_url leads to",
+            hint=f"no answer of {service.name} is: check what source.endpoint_url leads to",
         )
 
 
@@ -208,20 +205,19 @@ def _failure(operation: str, status: int, code: str, text: str) -> ReadFailure |
     return _STATUSES.get(status)
 
 
-def _hint(failure: ReadFailure, operation: str, subject: Subject, code: str, text: str) -> str:
+def _hint(failure: ReadFailure, service: Service, operation: str, subject: Subject, *, code: str, text: str) -> str:
     if failure is ReadFailure.DENIED:
-        return _hint_expired_or_skewed(code, text) or _hint_denied(operation, subject, code)
-    if operation == "DescribeTable" and failure is ReadFailure.GONE:
-        return "create the table, or correct source.tables, source.region or source.endpoint_url"
-    return _HINTS[failure]
+        return _hint_expired_or_skewed(code, text) or _hint_denied(service, operation, subject, code)
+    return service.hints[failure]
 
 
-def _hint_denied(operation: str, subject: Subject, code: str) -> str:
+def _hint_denied(service: Service, operation: str, subject: Subject, code: str) -> str:
+    action = f"{service.signing_name}:{operation}"
     if code.startswith(("AccessDenied", "UnauthorizedOperation", "NotAuthorized")):
-        return f"allow dynamodb:{operation} on {subject.resource} to these credentials"
+        return f"allow {action} on {subject.resource} to these credentials"
     if code:
         return "check the AWS access key, its secret and its region"
-    return f"allow dynamodb:{operation} on {subject.resource}, and check what lies between this host and AWS"
+    return f"allow {action} on {subject.resource}, and check what lies between this host and AWS"
 
 
 def _hint_expired_or_skewed(code: str, text: str) -> str:

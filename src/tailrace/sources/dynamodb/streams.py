@@ -30,13 +30,14 @@ from tailrace.core.ports import (
     TableStream,
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
-from tailrace.sources.aws_errors import RefusedRequestError, Subject, TooLargeError, broken
-from tailrace.sources.aws_http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
-from tailrace.sources.aws_session import AwsSession
-from tailrace.sources.pace import Pace
-from tailrace.sources.stream_arn import is_stream_of
-from tailrace.sources.stream_arn import parse as parse_arn
-from tailrace.sources.stream_record import decode_page
+from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
+from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
+from tailrace.sources.aws.pace import Pace
+from tailrace.sources.aws.session import AwsSession
+from tailrace.sources.dynamodb.services import STREAMS, TABLES
+from tailrace.sources.dynamodb.stream_arn import is_stream_of
+from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
+from tailrace.sources.dynamodb.stream_record import decode_page
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
@@ -162,7 +163,7 @@ class DynamoDBStreams(ShardReader, Enumerator):
 
         Raises `WorldError` when the endpoints are not known.
         """
-        streams_endpoint, tables_endpoint = session.endpoint("dynamodbstreams"), session.endpoint("dynamodb")
+        streams_endpoint, tables_endpoint = (session.endpoint(service.endpoint_name) for service in (STREAMS, TABLES))
         self._pool = open_pool(
             session,
             streams_endpoint,
@@ -170,8 +171,8 @@ class DynamoDBStreams(ShardReader, Enumerator):
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )
-        self._streams = AwsClient(session, self._pool, streams_endpoint, "DynamoDBStreams_20120810", crc32)
-        self._tables = AwsClient(session, self._pool, tables_endpoint, "DynamoDB_20120810")
+        self._streams = AwsClient(session, self._pool, streams_endpoint, STREAMS, crc32)
+        self._tables = AwsClient(session, self._pool, tables_endpoint, TABLES)
         self._limits: dict[ShardRef, int] = {}
         """How many records to ask for at most, of shards where the usual number made too large a page."""
         self._decode = decode

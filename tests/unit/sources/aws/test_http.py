@@ -13,9 +13,11 @@ from urllib3 import PoolManager
 
 from support.fake_aws import SECRET_KEY, TOKEN, Answer, FakeAws, failure, fault, ok, signature_of
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.aws_errors import RefusedRequestError, Subject
-from tailrace.sources.aws_http import AwsClient, open_pool
-from tailrace.sources.aws_session import AwsSession
+from tailrace.sources.aws.errors import RefusedRequestError, Subject
+from tailrace.sources.aws.http import AwsClient, open_pool
+from tailrace.sources.aws.service import Service
+from tailrace.sources.aws.session import AwsSession
+from tailrace.sources.dynamodb.services import STREAMS
 
 SUBJECT = Subject("shard shardId-7 of table orders", "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/x")
 ITERATOR = "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/x|1|" + "A" * 300
@@ -32,7 +34,7 @@ def pool(session: AwsSession, fake: FakeAws) -> Iterator[PoolManager]:
 
 @pytest.fixture
 def call(session: AwsSession, pool: PoolManager, fake: FakeAws) -> Call:
-    client = AwsClient(session, pool, fake.url, "DynamoDBStreams_20120810")
+    client = AwsClient(session, pool, fake.url, STREAMS)
     return lambda operation="GetRecords", payload=b'{"ShardIterator":"i"}': client.call(operation, payload, SUBJECT)
 
 
@@ -72,6 +74,46 @@ def test_every_request_carries_a_signature_that_aws_accepts(fake: FakeAws, call:
     asked.body += b" "
     given, right = signature_of(asked, SECRET_KEY, host=fake.url.removeprefix("http://"))
     assert given != right
+
+
+KINESIS = Service(
+    name="Kinesis",
+    endpoint_name="kinesis",
+    signing_name="kinesis",
+    target="Kinesis_20131202",
+    json_version="1.1",
+    hints={ReadFailure.TRIMMED: "raise the stream's retention"},
+)
+"""A service of another name, target and version of the protocol."""
+
+
+def test_any_service_is_signed_for_and_spoken_to_in_its_protocol(
+    fake: FakeAws, session: AwsSession, pool: PoolManager
+) -> None:
+    fake.answers("GetRecords", ok())
+    AwsClient(session, pool, fake.url, KINESIS).call("GetRecords", b"{}", SUBJECT)
+    (asked,) = fake.asked
+    assert asked.headers["x-amz-target"] == "Kinesis_20131202.GetRecords"
+    assert asked.headers["content-type"] == "application/x-amz-json-1.1"
+    assert "/eu-west-1/kinesis/aws4_request" in asked.headers["authorization"]
+    given, right = signature_of(asked, SECRET_KEY, host=fake.url.removeprefix("http://"))
+    assert given == right
+
+
+@pytest.mark.parametrize(
+    ("answer", "hint"),
+    [
+        (failure("AccessDeniedException"), f"allow kinesis:GetRecords on {SUBJECT.resource}"),
+        (failure("TrimmedDataAccessException"), "raise the stream's retention"),
+        (Answer(b"", 404), "Kinesis's own address"),
+    ],
+)
+def test_an_error_names_the_service_in_question(
+    fake: FakeAws, session: AwsSession, pool: PoolManager, answer: Answer, hint: str
+) -> None:
+    fake.answers("GetRecords", answer)
+    client = AwsClient(session, pool, fake.url, KINESIS)
+    assert hint in refusal(lambda operation: client.call(operation, b"{}", SUBJECT)).hint
 
 
 def test_connections_are_kept_alive(fake: FakeAws, call: Call, pool: PoolManager) -> None:
@@ -206,7 +248,7 @@ def test_an_endpoint_that_cannot_be_reached_is_named(
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = address.format(closed=unused.getsockname()[1], fake=fake.url.rsplit(":", 1)[1])
-        client = AwsClient(session, pool, url, "DynamoDBStreams_20120810")
+        client = AwsClient(session, pool, url, STREAMS)
         error = refusal(lambda operation: client.call(operation, b"{}", SUBJECT))
     assert error.failure is ReadFailure.UNAVAILABLE
     assert words in str(error)
@@ -220,7 +262,7 @@ def test_a_host_that_has_no_address_is_named(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
-    client = AwsClient(session, pool, "http://nowhere.invalid:8000", "DynamoDBStreams_20120810")
+    client = AwsClient(session, pool, "http://nowhere.invalid:8000", STREAMS)
     error = refusal(lambda operation: client.call(operation, b"{}", SUBJECT))
     assert error.failure is ReadFailure.UNAVAILABLE
     assert "nowhere.invalid:8000: Name or service not known" in str(error)

@@ -1,7 +1,7 @@
 """A lean client for AWS's JSON protocol: botocore signs, urllib3 sends, the caller parses.
 
 boto3's own client spends most of its time parsing answers into Python objects that nobody needs here.
-Sources: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html and
+Sources: https://smithy.io/2.0/aws/protocols/aws-json-1_0-protocol.html (and aws-json-1_1-protocol.html) and
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.LowLevelAPI.html (x-amz-crc32)
 """
 
@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from tailrace import __version__
-from tailrace.sources.aws_errors import (
+from tailrace.sources.aws.errors import (
     PROXY_WANTS_PASSWORD,
     Subject,
     TooLargeError,
@@ -30,12 +30,11 @@ from tailrace.sources.aws_errors import (
     refused_by_proxy,
     unanswered,
 )
-from tailrace.sources.aws_session import AwsSession
+from tailrace.sources.aws.service import Service
+from tailrace.sources.aws.session import AwsSession
 
 Crc32 = Callable[[bytes], int]
 """Checks DynamoDB's `x-amz-crc32`."""
-_SIGNING_NAME: Final = "dynamodb"
-"""DynamoDB and its streams sign under one name."""
 BODY_BYTES_MAX: Final = 32 << 20
 """What no answer of AWS reaches: 1 MB of items has, as JSON, some 15 MB at the most (a list of nulls)."""
 _UNSIGNED_HEADERS: Final = {
@@ -72,32 +71,32 @@ class AwsClient:
     """Calls the operations of one service. Safe to use from many threads at once."""
 
     def __init__(
-        self, session: AwsSession, pool: PoolManager, endpoint: str, target: str, crc32: Crc32 = zlib.crc32
+        self, session: AwsSession, pool: PoolManager, endpoint: str, service: Service, crc32: Crc32 = zlib.crc32
     ) -> None:
-        """Take the service's address and its target prefix (`DynamoDB_20120810`)."""
+        """Make a client of the service at the address `endpoint`; `crc32` checks the bodies of its answers."""
         self._session = session
         self._pool = pool
         self._url = endpoint if urlsplit(endpoint).path else f"{endpoint}/"
         self._host = urlsplit(endpoint).netloc
         self._proxy = pool.proxy._replace(auth=None).url if pool.proxy is not None else None
-        self._target = target
+        self._service = service
         self._crc32 = crc32
 
     def call(self, operation: str, payload: bytes, subject: Subject) -> bytes:
-        """Send one request, once, and give the body of its answer. Raises `ReadError` about `subject`."""
+        """Send one request, once, and return the body of its answer. Raises `ReadError` about `subject`."""
         headers = self._sign(operation, payload)
         try:
             answer, body = self._send(payload, headers)
         except (HTTPError, OSError, ValueError) as error:  # ValueError: a chunk of less than nothing
             raise unanswered(operation, subject, self._host, error, self._proxy) from error
         if len(body) > BODY_BYTES_MAX:
-            raise TooLargeError(operation, subject, BODY_BYTES_MAX)
+            raise TooLargeError(self._service, operation, subject, BODY_BYTES_MAX)
         if not self._is_whole(answer, body):
             raise broken(operation, subject, "its checksum (x-amz-crc32) is wrong")
         if answer.status != 200:
             if answer.status == PROXY_WANTS_PASSWORD and self._proxy is not None:
                 raise refused_by_proxy(operation, subject, self._proxy)
-            raise refused(operation, subject, answer.status, answer.headers, body)
+            raise refused(self._service, operation, subject, status=answer.status, headers=answer.headers, body=body)
         return body
 
     def _send(self, payload: bytes, headers: dict[str, str]) -> tuple[BaseHTTPResponse, bytes]:
@@ -116,13 +115,17 @@ class AwsClient:
             answer.release_conn()
 
     def _sign(self, operation: str, payload: bytes) -> dict[str, str]:
+        service = self._service
         request = AWSRequest(
             "POST",
             self._url,
-            headers={"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": f"{self._target}.{operation}"},
+            headers={
+                "Content-Type": f"application/x-amz-json-{service.json_version}",
+                "X-Amz-Target": f"{service.target}.{operation}",
+            },
             data=payload,
         )
-        SigV4Auth(self._session.credentials(), _SIGNING_NAME, self._session.region).add_auth(request)
+        SigV4Auth(self._session.credentials(), service.signing_name, self._session.region).add_auth(request)
         return dict(request.headers.items()) | _UNSIGNED_HEADERS
 
     def _is_whole(self, answer: BaseHTTPResponse, body: bytes) -> bool:

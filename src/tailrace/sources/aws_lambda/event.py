@@ -14,7 +14,7 @@ import msgspec
 from tailrace.core.ports import ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources import stream_arn
+from tailrace.sources.dynamodb import stream_arn
 
 _encode = msgspec.json.Encoder().encode
 

@@ -14,7 +14,7 @@ from msgspec import Meta
 from tailrace.core.ports import ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, excerpt
-from tailrace.sources.stream_arn import parse
+from tailrace.sources.dynamodb.stream_arn import parse
 
 _Sequence = Annotated[str, Meta(pattern=r"\A[0-9]{1,40}\Z")]
 

@@ -20,9 +20,9 @@ from support.fuzz import Draw, broken, examples, refusal_of, with_unknown_fields
 from tailrace.core.ports import ReadError
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources import aws_http
-from tailrace.sources.aws_session import AwsSession, AwsSettings
-from tailrace.sources.dynamodb_streams import DynamoDBStreams
+from tailrace.sources.aws import http
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-02T03:04:05.678"
 SHARD = ShardRef(STREAM, "shardId-00000001")
@@ -163,7 +163,7 @@ def test_fields_that_nobody_has_heard_of_change_nothing(
 def test_an_answer_that_is_far_too_large_is_not_read_into_memory(
     fake: FakeAws, streams: DynamoDBStreams, monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
-    monkeypatch.setattr(aws_http, "BODY_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(http, "BODY_BYTES_MAX", 1 << 20)
     body = b'{"Records":[' + b" " * (32 << 20) + b"]}"
     sent = gzip.compress(body, mtime=0) if packed else body
     del body

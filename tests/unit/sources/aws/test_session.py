@@ -15,9 +15,10 @@ from support.http_proxy import HttpProxy
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import WorldError
 from tailrace.local.service import free_ports
-from tailrace.sources.aws_errors import Subject
-from tailrace.sources.aws_http import AwsClient, open_pool
-from tailrace.sources.aws_session import AwsSession, AwsSettings
+from tailrace.sources.aws.errors import Subject
+from tailrace.sources.aws.http import AwsClient, open_pool
+from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.services import STREAMS
 
 ROLE = "arn:aws:iam::210987654321:role/reader"
 
@@ -121,7 +122,7 @@ def call_through(proxy: str, environment: pytest.MonkeyPatch, endpoint: str, **m
         environment.setenv(name, value)
     pool = open_pool(session, endpoint, connections=1, connect_timeout_s=1, read_timeout_s=1)
     try:
-        return AwsClient(session, pool, endpoint, "Streams").call("GetRecords", b"{}", Subject("x", "*"))
+        return AwsClient(session, pool, endpoint, STREAMS).call("GetRecords", b"{}", Subject("x", "*"))
     finally:
         pool.clear()
 
@@ -202,7 +203,7 @@ def test_a_role_is_assumed_with_the_external_id_and_signs_the_requests(
     settings = AwsSettings(region="eu-west-1", endpoint_url=fake.url, role_arn=ROLE, external_id="shop-7")
     session = AwsSession(settings)
     pool = open_pool(session, fake.url, connections=1, connect_timeout_s=1, read_timeout_s=1)
-    AwsClient(session, pool, fake.url, "DynamoDBStreams_20120810").call("GetRecords", b"{}", Subject("x", "*"))
+    AwsClient(session, pool, fake.url, STREAMS).call("GetRecords", b"{}", Subject("x", "*"))
     pool.clear()
 
     asked_role, asked_records = fake.asked

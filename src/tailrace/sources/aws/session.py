@@ -26,7 +26,7 @@ from botocore.session import Session
 
 from tailrace.core.ports import ReadError
 from tailrace.errors import WorldError
-from tailrace.sources.aws_errors import no_credentials, unusable_credentials
+from tailrace.sources.aws.errors import no_credentials, unusable_credentials
 
 _ROLE_SESSION_NAME: Final = "tailrace"
 _STAND_IN_REGION: Final = "us-east-1"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.stream_arn import is_stream_of, parse
+from tailrace.sources.dynamodb.stream_arn import is_stream_of, parse
 
 STREAM = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/a.Table_-1/stream/2026-01-02T03:04:05.678"
 

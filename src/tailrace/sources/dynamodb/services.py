@@ -1,0 +1,35 @@
+"""DynamoDB's two services: its tables, and their streams. Both sign under one name."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tailrace.core.ports import ReadFailure
+from tailrace.sources.aws.service import Service
+
+_THROTTLED: Final = "ask less often; at most two readers may share a shard"
+
+STREAMS: Final = Service(
+    name="DynamoDB",
+    endpoint_name="dynamodbstreams",
+    signing_name="dynamodb",
+    target="DynamoDBStreams_20120810",
+    json_version="1.0",
+    hints={
+        ReadFailure.EXPIRED: "another iterator is needed",
+        ReadFailure.TRIMMED: "DynamoDB keeps changes for 24 hours",
+        ReadFailure.GONE: "it was deleted, or is older than 24 hours",
+        ReadFailure.THROTTLED: _THROTTLED,
+    },
+)
+TABLES: Final = Service(
+    name="DynamoDB",
+    endpoint_name="dynamodb",
+    signing_name="dynamodb",
+    target="DynamoDB_20120810",
+    json_version="1.0",
+    hints={
+        **STREAMS.hints,
+        ReadFailure.GONE: "create the table, or correct source.tables, source.region or source.endpoint_url",
+    },
+)
