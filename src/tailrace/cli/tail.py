@@ -112,7 +112,7 @@ def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
     pipeline = load(Path(what)).pipeline
     existing.require(pipeline, [table] if table else [])
     also = frozenset({pipeline.dead_letters_topic})
-    return _Target(pipeline.kafka, tables_by_topic(pipeline), also, pipeline.format == "item")
+    return _Target(pipeline.kafka, tables_by_topic(pipeline), also, pipeline.format.type == "item")
 
 
 def _run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -9,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tailrace.config.fields import Part
+from tailrace.config.problem import InvalidError, not_one_of
 
 
 class ByType:
@@ -17,8 +19,12 @@ class ByType:
     Pydantic puts the type into the path of every error below such a key; `explain` takes it out again.
     """
 
-    def __init__(self, *kinds: type[Part]) -> None:
-        """Each kind has a field `type`, a `Literal`."""
+    def __init__(self, *kinds: type[Part], or_name: bool = False) -> None:
+        """Each kind has a field `type`, a `Literal`.
+
+        With `or_name` the file may write the type alone, instead of a mapping that has no other key.
+        """
+        self.or_name = or_name
         self._kinds = {name: kind for kind in kinds for name in get_args(kind.model_fields["type"].annotation)}
 
     @property
@@ -32,8 +38,17 @@ class ByType:
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {name: handler.generate_schema(kind) for name, kind in self._kinds.items()}
-        return core_schema.tagged_union_schema(choices, discriminator="type")
+        union = core_schema.tagged_union_schema(choices, discriminator="type")
+        return core_schema.no_info_before_validator_function(self._of_name, union) if self.or_name else union
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         # Not `oneOf`: a `type` that is a reference, `${env:…}`, may be any of them.
-        return {"anyOf": handler(schema)["oneOf"]}
+        names: list[JsonSchemaValue] = [{"type": "string", "enum": list(self.types)}] if self.or_name else []
+        return {"anyOf": [*names, *handler(schema)["oneOf"]]}
+
+    def _of_name(self, value: object) -> object:
+        if isinstance(value, Mapping | Part):
+            return value
+        if isinstance(value, str) and value in self._kinds:
+            return {"type": value}
+        raise InvalidError(*not_one_of(self.types, value))

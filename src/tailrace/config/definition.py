@@ -16,6 +16,7 @@ def definition_of(pipeline: Pipeline) -> DefinitionRecord:
     def topic(template: str) -> str:
         return template.replace("{pipeline}", pipeline.name)
 
+    tombstones = "with" if pipeline.tombstones else "no"
     steps = [step.model_dump(mode="json", exclude_defaults=True) for step in pipeline.transform]
     return DefinitionRecord(
         generation=0,
@@ -25,6 +26,6 @@ def definition_of(pipeline: Pipeline) -> DefinitionRecord:
         routes=tuple(
             Route(step.tables, tuple(map(topic, step.route.templates))) for step in pipeline.transform if step.route
         ),
-        format=f"{pipeline.format}, numbers {pipeline.numbers}, {'with' if pipeline.tombstones else 'no'} tombstones",
+        format=f"{pipeline.format.type}, numbers {pipeline.numbers}, {tombstones} tombstones",
         transform=hashlib.sha256(msgspec.json.encode(steps)).hexdigest() if steps else "",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from tailrace.config.by_type import ByType
 from tailrace.config.fields import Part
-from tailrace.config.problem import InvalidError, Path, dotted, kind_of, nearest, quoted
+from tailrace.config.problem import InvalidError, Path, dotted, nearest, not_one_of, shown
 
 _WANTED = {
     "string_type": "text",
@@ -66,13 +66,7 @@ def _of_type(union: ByType, is_missing: bool, value: Any) -> tuple[str, str]:
     """Return the sentence about the `type` of a mapping that has kinds."""
     if is_missing:
         return "is missing", f"add e.g. `type: {union.types[0]}`"
-    return _not_one_of(union.types, value["type"])
-
-
-def _not_one_of(choices: Sequence[str], value: Any) -> tuple[str, str]:
-    *others, last = choices
-    listed = f"{', '.join(others)} or {last}" if others else last
-    return f"must be {listed}, not {_shown(value)}", nearest(str(value), choices)
+    return not_one_of(union.types, value["type"])
 
 
 def _sentence(  # noqa: PLR0911 - one for each kind of error
@@ -88,7 +82,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
         of = f"of `{dotted(path[:-1])}`" if len(path) > 1 else "of a pipeline"
         return f"is not a key {of}", nearest(str(path[-1]), keys) or f"its keys are {', '.join(keys)}"
     if kind == "literal_error":
-        return _not_one_of(context["expected"].replace("'", "").replace(" or ", ", ").split(", "), value)
+        return not_one_of(context["expected"].replace("'", "").replace(" or ", ", ").split(", "), value)
     if kind in {"greater_than_equal", "less_than_equal"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return f"must be {bound}, not {value}", ""
@@ -99,14 +93,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
             else ("is empty or too short", _example(parent, path) or "give a longer one")
         )
     wanted = _WANTED[kind]
-    return f"must be {wanted}, not {_shown(value)}", _remedy(wanted, value)
-
-
-def _shown(value: Any) -> str:
-    """Name a value of a wrong kind: itself when that helps, else its kind."""
-    if value == "":
-        return "empty"
-    return quoted(value) if isinstance(value, str | float) else kind_of(value)
+    return f"must be {wanted}, not {shown(value)}", _remedy(wanted, value)
 
 
 def _remedy(wanted: str, value: Any) -> str:

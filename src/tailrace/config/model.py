@@ -25,6 +25,7 @@ from tailrace.config.fields import (
     as_written,
     topic_fault,
 )
+from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
@@ -33,7 +34,7 @@ from tailrace.config.sources import AnySource
 from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
 from tailrace.errors import TopicError
-from tailrace.formats import FormatName, Numbers
+from tailrace.formats import Numbers
 from tailrace.kafka import properties
 from tailrace.kafka.checkpoint_topic import topic_name
 
@@ -156,7 +157,7 @@ class Pipeline(Part):
         default=(),
         description="What is changed, dropped and routed on the way: a function of yours, or a list of steps.",
     )
-    format: FormatName = Field(default="debezium", description="What a record's value looks like.")
+    format: AnyFormat = Field(default=as_written("debezium"), description="What a record's value looks like.")
     numbers: Numbers = Field(
         default="exact",
         description="DynamoDB's numbers as JSON numbers with all their digits (up to 38), or as JSON strings.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tailrace.errors import FileError
 
@@ -57,6 +57,20 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return the hint that names the nearest known word, or nothing when none is near."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"did you mean {quoted(close[0])}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """Name a value of a wrong kind: itself when that helps, else its kind."""
+    if value == "":
+        return "empty"
+    return quoted(value) if isinstance(value, str | float) else kind_of(value)
+
+
+def not_one_of(choices: Sequence[str], value: object) -> tuple[str, str]:
+    """Return what is wrong with a value that is none of `choices`, and how to fix it."""
+    *others, last = choices
+    listed = f"{', '.join(others)} or {last}" if others else last
+    return f"must be {listed}, not {shown(value)}", nearest(str(value), choices)
 
 
 def kind_of(value: object) -> str:

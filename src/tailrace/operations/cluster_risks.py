@@ -39,7 +39,7 @@ def internal_topics(config: Mapping[str, str], cluster: Cluster) -> tuple[str, .
     )
 
 
-def of_broker(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
+def broker_risks(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
     """Say in sentences what a broker's properties put at risk. Those that are not known are passed over."""
     found = []
     if config.get("transaction.partition.verification.enable") == "false":
@@ -66,7 +66,7 @@ def of_broker(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
     return tuple(found)
 
 
-def of_topic(state: TopicState, config: Mapping[str, str], *, brokers: int) -> tuple[str, ...]:
+def topic_risks(state: TopicState, config: Mapping[str, str], *, brokers: int) -> tuple[str, ...]:
     """Say in sentences what the properties of a topic that exists put at risk. Those not known are passed over."""
     found = []
     if state.replication < min(MAX_REPLICATION, brokers):

@@ -200,7 +200,7 @@ class _Planner:
         config = topics.config(self._admin, self._pipeline.kafka, spec.name) if is_own or self._details else {}
         warnings = (
             *topic_differences(self._loaded, spec, state, config),
-            *cluster_risks.of_topic(state, config, brokers=self._cluster.brokers),
+            *cluster_risks.topic_risks(state, config, brokers=self._cluster.brokers),
         )
         return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
 
@@ -219,7 +219,7 @@ class _Planner:
         problems = (f"{self._loaded.place('kafka', 'transaction.timeout.ms')}: {too_long}",) if too_long else ()
         missing, risks = (
             cluster_risks.internal_topics(config, self._cluster),
-            cluster_risks.of_broker(config, self._cluster),
+            cluster_risks.broker_risks(config, self._cluster),
         )
         return (problems + missing, risks) if is_new else (problems, missing + risks)
 

@@ -275,7 +275,8 @@ class _Run:
         each.is_done = False
         kept = [int(page.last_sequence or 0) for page in each.pages]
         end = f"up to, not with, {min(kept)}" if kept else f"to {batch.last}"
-        unsure = "" if self._pipeline.format != "item" else ", unless the topic has them: the format item does not tell"
+        is_told = self._pipeline.format.type != "item"
+        unsure = "" if is_told else ", unless the topic has them: the format item does not tell"
         counted = f"{count} {'change' if count == 1 else 'changes'}"
         self._report.lost.append(
             f"table {batch.table}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "

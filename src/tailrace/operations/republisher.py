@@ -229,7 +229,7 @@ class TopicsOfChanges:
 
 def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message], None]:
     """Return what takes the records of topics into `published`. A tombstone tells nothing that its delete does not."""
-    null_is_delete = not tombstone_after_delete(pipeline.format)
+    null_is_delete = not tombstone_after_delete(pipeline.format.type)
 
     def visit(topic: str, message: Message) -> None:
         key, value = _bytes(message.key()), _bytes(message.value())

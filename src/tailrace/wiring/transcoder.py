@@ -39,9 +39,9 @@ class Transcoder(NamedTuple):
         if self.module is None:
             return decode_page
         transcoder = self.module.Transcoder(
-            format=pipeline.format, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
+            format=pipeline.format.type, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
         )
-        native = NativeDecoder(transcoder, formats.headers(pipeline.format))
+        native = NativeDecoder(transcoder, formats.headers(pipeline.format.type))
 
         def decode(body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
             # A transformation needs changes, and the native transcoder only makes messages.

@@ -154,6 +154,13 @@ def test_what_is_shown_loads_to_the_same_pipeline(tmp_path: Path) -> None:
     assert Pipeline.model_validate(whole.shown()).shown() == whole.shown()
 
 
+def test_a_format_is_its_name_or_a_mapping_of_its_type(tmp_path: Path) -> None:
+    short, long = (loaded(tmp_path, f"{MINIMAL}format: {text}\n") for text in ("item", "{type: item}"))
+    assert short == long
+    assert short.format.type == "item"
+    assert short.shown()["format"] == "item"
+
+
 def test_words_that_older_yaml_takes_for_something_else_are_text(tmp_path: Path) -> None:
     pipeline = loaded(tmp_path, MINIMAL.replace("shop", "no").replace("[orders,", "[off, yes, 2024-01-01, 1_000,"))
     assert pipeline.name == "no"
@@ -212,7 +219,7 @@ def test_references_are_filled_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     pipeline = loaded(tmp_path, content + more)
     assert pipeline.name == "shop"
     assert pipeline.kafka["bootstrap.servers"] == "b1:9092,b2:9092"
-    assert (pipeline.lanes, pipeline.tombstones, pipeline.format) == (4, False, "item")
+    assert (pipeline.lanes, pipeline.tombstones, pipeline.format.type) == (4, False, "item")
 
 
 def test_two_dollars_stand_for_one(tmp_path: Path) -> None:
@@ -259,7 +266,7 @@ def test_a_file_that_cannot_be_used(make: bytes | None, told: str, tmp_path: Pat
 
 def test_without_a_file() -> None:
     pipeline = from_flags(["orders"], "localhost:9092", endpoint_url="http://localhost:8000").pipeline
-    assert (pipeline.name, pipeline.lanes, pipeline.format) == ("tailrace-orders", 16, "debezium")
+    assert (pipeline.name, pipeline.lanes, pipeline.format.type) == ("tailrace-orders", 16, "debezium")
     assert pipeline.source.endpoint_url == "http://localhost:8000"
     assert pipeline.topic_of("orders") == "tailrace-orders.orders"
 

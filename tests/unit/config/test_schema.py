@@ -43,6 +43,8 @@ def keys(model: type[BaseModel] = Pipeline, above: str = "") -> dict[str, Any]:
         found[path] = field.default if not field.is_required() else "required"
         for kind in kinds_of(field):
             found |= keys(kind, f"{path}.")
+        if any(isinstance(each, ByType) and each.or_name for each in field.metadata):
+            del found[f"{path}.type"]  # what the name alone says, in another form
     return found
 
 
@@ -118,6 +120,8 @@ def test_the_kafka_example_of_the_manual_is_right(tmp_path: Path, monkeypatch: p
     [
         {},
         {"lanes": 4, "tombstones": False, "buffer": "8MiB", "batch": {"linger": "0ms"}},
+        {"format": {"type": "item"}},
+        {"format": {"type": "${env:F}"}},
         {"lanes": "${env:LANES}", "tombstones": "${env:T}", "format": "${env:F}", "buffer": "${env:B}"},
         {"topics": {"replication": "auto", "properties": {"retention.ms": 5, "preallocate": True}}},
         {"topics": {"replication": 3}},
@@ -140,6 +144,9 @@ def test_the_schema_takes_what_the_loader_takes(
         {"lanes": 0},
         {"lanes": "4"},
         {"format": "avro"},
+        {"format": {"type": "avro"}},
+        {"format": {"type": "item", "colour": "red"}},
+        {"format": {}},
         {"colour": "red"},
         {"buffer": "8 MiB"},
         {"name": "my shop"},

@@ -27,9 +27,9 @@ def cluster(brokers: int, log: int | None) -> Cluster:
 def test_the_defaults_and_what_is_not_known_put_nothing_at_risk(
     config: dict[str, str], brokers: int, replication: int
 ) -> None:
-    assert cluster_risks.of_broker(config, cluster(brokers, replication)) == ()
-    assert cluster_risks.of_broker(config, cluster(brokers, None)) == ()
-    assert cluster_risks.of_topic(TopicState("t", 6, replication), config, brokers=brokers) == ()
+    assert cluster_risks.broker_risks(config, cluster(brokers, replication)) == ()
+    assert cluster_risks.broker_risks(config, cluster(brokers, None)) == ()
+    assert cluster_risks.topic_risks(TopicState("t", 6, replication), config, brokers=brokers) == ()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_the_defaults_and_what_is_not_known_put_nothing_at_risk(
 def test_each_setting_of_the_brokers_that_puts_a_promise_at_risk_is_named(
     name: str, value: str, replication: int
 ) -> None:
-    (risk,) = cluster_risks.of_broker({**DEFAULTS, name: value}, cluster(3, replication))
+    (risk,) = cluster_risks.broker_risks({**DEFAULTS, name: value}, cluster(3, replication))
     assert f"{name}={value}" in risk
 
 
@@ -58,13 +58,13 @@ def test_each_setting_of_the_brokers_that_puts_a_promise_at_risk_is_named(
     ],
 )
 def test_each_setting_of_a_topic_that_puts_a_promise_at_risk_is_named(name: str, value: str, replication: int) -> None:
-    (risk,) = cluster_risks.of_topic(TopicState("t", 6, replication), {**DEFAULTS, name: value}, brokers=3)
+    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, replication), {**DEFAULTS, name: value}, brokers=3)
     assert f"topic t has {name}={value}" in risk
 
 
 def test_the_limit_of_timestamps_had_another_name_before() -> None:
     config = {"message.timestamp.difference.max.ms": "60000"}
-    (risk,) = cluster_risks.of_topic(TopicState("t", 6, 3), config, brokers=3)
+    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, 3), config, brokers=3)
     assert "60000" in risk
 
 
