@@ -3,7 +3,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-CODE := src tests tools benchmarks
+CODE := src simulator/src tests tools benchmarks
 READY := $(VENV)/.ready
 NATIVE := $(VENV)/.native
 CRATE := --manifest-path native/Cargo.toml
@@ -23,14 +23,15 @@ help:  ## List these targets
 
 setup: $(READY) $(NATIVE)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
 
-$(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml simulator/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Tailrace needs Python 3.11 or newer with venv and ensurepip, and none of python3 and" \
 		"python3.11 to python3.14 on PATH is that; install one (on Debian and Ubuntu: apt install python3 python3-venv)" \
 		"or name yours: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "making $(VENV) (once, about a minute)" >&2
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps \
+		--editable . --editable simulator
 	@$(BIN)/python -m venv $(VENV)/deploy-checks
 	@$(VENV)/deploy-checks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/deploy-checks.txt
@@ -71,6 +72,7 @@ lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/lint-imports --config simulator/pyproject.toml
 	@if $(HAS_RUST); then set -x; \
 		cargo fmt $(CRATE) --all --check && cargo clippy --quiet --locked $(CRATE) --workspace --all-targets -- -D warnings; \
 	else echo "native/ is not checked: there is no Rust toolchain (cargo), no linker (cc), or its crates cannot be fetched" >&2; fi
@@ -86,7 +88,7 @@ lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev \
-		--no-emit-package tailrace-native pyproject.toml -o requirements/dev.txt; \
+		--no-emit-package tailrace-native --no-emit-package tailrace-simulator pyproject.toml -o requirements/dev.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --group deploy-checks \
 		-o requirements/deploy-checks.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate \
@@ -95,4 +97,4 @@ lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
 
 clean:  ## Remove .venv and what the tools leave behind (not the cache of downloads)
 	rm -rf $(VENV) native/target .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
-	find src tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find src simulator tests tools benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -24,8 +24,8 @@ from tailrace import __version__
 from tailrace.deploy.archive import write_zip
 from tailrace.deploy.package import HANDLER, build
 from tailrace.deploy.target import Target
-from tailrace.testing.event_source import Answered
-from tailrace.testing.function import Sandbox, load_code
+from tailrace_simulator.event_source import Answered
+from tailrace_simulator.function import Sandbox, load_code
 
 TARGET: Final = Target(
     "arm64" if platform.machine() in {"aarch64", "arm64"} else "x86_64",

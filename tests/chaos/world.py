@@ -128,7 +128,7 @@ class World:
         return self._control("POST", action, json.dumps(fields).encode())
 
     def state(self) -> Any:
-        """Return the stand-in's state."""
+        """Return the simulator's state."""
         return self._control("GET", "state", None)
 
     def full_replicas(self) -> bool:

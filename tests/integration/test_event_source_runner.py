@@ -15,12 +15,12 @@ import boto3
 import pytest
 
 from support.waiting import wait_for
-from tailrace.testing import SimulatedDynamoDB
-from tailrace.testing.actions import parse_script
-from tailrace.testing.event_source import EventSourceMapping, Hostility, Mapper
-from tailrace.testing.event_source_runner import Runner, find_stream
-from tailrace.testing.function import Function, load_code
-from tailrace.testing.streams_client import StreamsClient
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
+from tailrace_simulator.event_source import EventSourceMapping, Hostility, Mapper
+from tailrace_simulator.event_source_runner import Runner, find_stream
+from tailrace_simulator.function import Function, load_code
+from tailrace_simulator.streams_client import StreamsClient
 
 TOY = Path(__file__).parents[1] / "support" / "lambda_functions"
 CHANGES = 300

@@ -15,9 +15,9 @@ import msgspec
 import pytest
 
 from support.waiting import wait_for
-from tailrace.errors import FileError
-from tailrace.testing.event_source import Answered, Errored, NotInvoked, Outcome, Unknown
-from tailrace.testing.function import Code, Function, load_code
+from tailrace_simulator.errors import InputError
+from tailrace_simulator.event_source import Answered, Errored, NotInvoked, Outcome, Unknown
+from tailrace_simulator.function import Code, Function, load_code
 
 TOY = Path(__file__).parents[1] / "support" / "lambda_functions"
 
@@ -193,7 +193,7 @@ def test_a_function_that_cannot_be_imported_fails_with_the_reason(tmp_path: Path
 def test_a_function_that_starts_slowly_starts_again_within_its_first_invocation(
     tmp_path: Path, toy: Callable[..., Toy], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tailrace.testing.function.function.INIT_LIMIT_S", 0.5)
+    monkeypatch.setattr("tailrace_simulator.function.function.INIT_LIMIT_S", 0.5)
     (tmp_path / "package").mkdir()
     (tmp_path / "package" / "slow.py").write_text("import time\ntime.sleep(1)\ndef handler(*_):\n    return 'up'\n")
     made = toy(load_code("slow:handler", tmp_path / "package", tmp_path), timeout_s=20)
@@ -220,7 +220,7 @@ def test_a_package_sees_what_it_holds_and_what_lambda_brings_and_nothing_else(
 
 @pytest.mark.parametrize("handler", ["module", "", ":f", "module:f g", "-m:f"])
 def test_a_handler_that_is_none_is_told(handler: str, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="is no handler; name it module:function"):
+    with pytest.raises(InputError, match="is no handler; name it module:function"):
         load_code(handler, None, tmp_path)
 
 
@@ -229,5 +229,5 @@ def test_a_package_that_is_none_is_told(content: str | None, tmp_path: Path) -> 
     package = tmp_path / "function.zip"
     if content:
         package.write_text(content)
-    with pytest.raises(FileError, match=r"function\.zip: it "):
+    with pytest.raises(InputError, match=r"function\.zip: it "):
         load_code("module:function", package, tmp_path)

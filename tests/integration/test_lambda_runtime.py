@@ -9,9 +9,9 @@ from support.bench import Bench
 from support.lambda_pipeline import HOSTILE, LambdaPipeline
 from tailrace.config import load
 from tailrace.operations.switch import switch
-from tailrace.testing import SimulatedDynamoDB
-from tailrace.testing.actions import parse_script
-from tailrace.testing.event_source import Hostility
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
+from tailrace_simulator.event_source import Hostility
 
 SCRIPT = {
     "settings": {"shards": 1, "listing_lag_calls": 2, "describe_stream_per_second": 0},

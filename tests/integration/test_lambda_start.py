@@ -21,10 +21,10 @@ from tailrace.core.lane_messages import ProducerOpened
 from tailrace.function.function import Function
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
-from tailrace.testing.event_source import Answered, Errored
-from tailrace.testing.function import Function as DeployedFunction
-from tailrace.testing.function import load_code
 from tailrace.wiring.pipeline import make_producer
+from tailrace_simulator.event_source import Answered, Errored
+from tailrace_simulator.function import Function as DeployedFunction
+from tailrace_simulator.function import load_code
 
 LANES = 4
 SECOND_TRY_S = 0.45

@@ -11,8 +11,8 @@ import pytest
 from support.bench import LANES, Bench
 from support.waiting import wait_for
 from support.worker_process import LoggedWorker
-from tailrace.testing import SimulatedDynamoDB
-from tailrace.testing.actions import parse_script
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
 
 TABLES = 4
 SHARDS = 1_000

@@ -16,7 +16,7 @@ from support.pipeline_file import write_file
 from support.waiting import wait_for
 from tailrace.local.dynamodb import CREDENTIALS
 from tailrace.local.kafka import KafkaBroker
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
 SETTINGS = ("transaction.state.log.replication.factor", "offsets.topic.replication.factor")
 

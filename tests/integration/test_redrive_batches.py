@@ -21,7 +21,7 @@ from support.publishing import create_checkpoint_topic, publish, put, read_all
 from tailrace.config import Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
-from tailrace.core.shard import Position, ShardRef
+from tailrace.core.shard import ShardRef
 from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
@@ -30,12 +30,13 @@ from tailrace.operations.redrive import redrive
 from tailrace.operations.redrive_batches import redrive_batches
 from tailrace.operations.republisher import LOSSES_MAX, Report
 from tailrace.sources.aws_lambda.failure_messages import Bucket, FailureMessage, Queue
-from tailrace.testing import SimulatedDynamoDB
-from tailrace.testing.actions import parse_script
-from tailrace.testing.event_source.destination import Discarded, failure_message, failure_object
-from tailrace.testing.event_source.records import Record, Span, WindowPart, make_event, parse_record
-from tailrace.testing.streams_client import StreamsClient
 from tailrace.wiring.pipeline import shard_suffix
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
+from tailrace_simulator.event_source.destination import Discarded, failure_message, failure_object
+from tailrace_simulator.event_source.records import Record, Span, WindowPart, make_event, parse_record
+from tailrace_simulator.event_source.shard import Position
+from tailrace_simulator.streams_client import StreamsClient
 
 ONE_SHARD = {"settings": {"shards": 1, "listing_lag_calls": 0, "describe_stream_per_second": 0}}
 

@@ -13,7 +13,7 @@ from support.waiting import wait_for
 from tailrace.local.checker import FoundChange, check
 from tailrace.local.committed import read_committed
 from tailrace.local.dynamodb import DynamoDBLocal
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
 LATEST = {"start": "latest"}
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from support.bench import Bench
 from support.waiting import wait_for
-from tailrace.testing import SimulatedDynamoDB
-from tailrace.testing.actions import parse_script
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
 
 SCRIPT = {
     "settings": {"shards": 2, "listing_lag_calls": 2, "skew_s": 3, "digit_every": 30, "slow_s": 0.2},

@@ -41,9 +41,9 @@ from tailrace.sources.aws.errors import Subject, refused
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
-from tailrace.testing.actions import parse_action, parse_script
-from tailrace.testing.simulator import Simulator
 from tailrace.worker.enumerator import EnumeratorLoop
+from tailrace_simulator.actions import parse_action, parse_script
+from tailrace_simulator.simulator import Simulator
 
 _T = TypeVar("_T")
 

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from support.stream_records import stream_record
-from tailrace.core.shard import ListedShard
-from tailrace.testing.event_source import (
+from tailrace_simulator.event_source import (
     Answered,
     Discard,
     Errored,
@@ -20,6 +19,7 @@ from tailrace.testing.event_source import (
     Probe,
     Read,
 )
+from tailrace_simulator.event_source.shard import ListedShard
 
 START_MS = 1_700_000_000_000
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"

@@ -11,10 +11,10 @@ from typing import Self
 
 import tailrace
 from support.bench import Bench
-from tailrace.testing.event_source import EventSourceMapping, Hostility, Mapper
-from tailrace.testing.event_source_runner import Runner, find_stream
-from tailrace.testing.function import Function, load_code
-from tailrace.testing.streams_client import StreamsClient
+from tailrace_simulator.event_source import EventSourceMapping, Hostility, Mapper
+from tailrace_simulator.event_source_runner import Runner, find_stream
+from tailrace_simulator.function import Function, load_code
+from tailrace_simulator.streams_client import StreamsClient
 
 HOSTILE = Hostility(duplicate=0.05, lost=0.05, throttle=0.05, short=0.2, rewind=0.05, final_with_records=0.5)
 

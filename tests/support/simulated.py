@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from tailrace.testing import actions
-from tailrace.testing.actions import parse_action, parse_script
-from tailrace.testing.faults import STREAM_OPERATIONS
-from tailrace.testing.simulator import Reply, Simulator
+from tailrace_simulator import actions
+from tailrace_simulator.actions import parse_action, parse_script
+from tailrace_simulator.faults import STREAM_OPERATIONS
+from tailrace_simulator.simulator import Reply, Simulator
 
 START_MS = 1_700_000_000_123
 

@@ -11,6 +11,9 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.simulate_lambda import simulate_lambda
+from tailrace.cli.simulator_errors import simulator_errors
+from tailrace.extras import brought_by
+from tailrace.listening import refused
 
 app = typer.Typer(rich_markup_mode=None)
 app.command("lambda")(simulate_lambda)
@@ -41,14 +44,20 @@ def simulate(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    from tailrace.testing import SimulatedDynamoDB
-    from tailrace.testing.script_file import load_script
+    with brought_by("simulator"):
+        from tailrace_simulator import SimulatedDynamoDB
+        from tailrace_simulator.script_file import load_script
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    script = load_script(faults) if faults else None
-    with SimulatedDynamoDB(seed=seed, port=port, host=host, script=script) as simulated:
+    with simulator_errors():
+        script = load_script(faults) if faults else None
+    try:
+        simulated = SimulatedDynamoDB(seed=seed, port=port, host=host, script=script)
+    except OSError as error:
+        raise refused(error, f"{host}:{port}", port, hint="choose another port") from error
+    with simulated:
         _show(simulated.endpoint_url, seed, as_json)
         stopped.wait()
 
@@ -58,7 +67,7 @@ def _refuse_options(context: typer.Context) -> None:
         source = context.get_parameter_source(option.name or "")
         if source is not None and source.name == "COMMANDLINE":
             raise typer.BadParameter(
-                f"it is the stand-in's, not that of `{context.invoked_subcommand}`, whose options follow its name",
+                f"it is the simulator's, not that of `{context.invoked_subcommand}`, whose options follow its name",
                 param_hint=option.opts[0],
             )
 

@@ -16,11 +16,13 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tailrace.cli.simulator_errors import simulator_errors
 from tailrace.errors import FileError
+from tailrace.extras import brought_by
 
 if TYPE_CHECKING:
-    from tailrace.testing.event_source import Discard, Outcome
-    from tailrace.testing.event_source_runner import Invoked
+    from tailrace_simulator.event_source import Discard, Outcome
+    from tailrace_simulator.event_source_runner import Invoked
 
 _HOSTILE_RATE = 0.1
 _NOT_LOADED = {"Runtime.ImportModuleError", "Runtime.HandlerNotFound", "Runtime.UserCodeSyntaxError"}
@@ -96,10 +98,11 @@ def simulate_lambda(
     """
     import tempfile
 
-    from tailrace.testing.event_source import EventSourceMapping, Hostility, Mapper
-    from tailrace.testing.event_source_runner import Runner, find_stream
-    from tailrace.testing.function import Function, load_code
-    from tailrace.testing.streams_client import StreamsClient
+    with brought_by("simulator"):
+        from tailrace_simulator.event_source import EventSourceMapping, Hostility, Mapper
+        from tailrace_simulator.event_source_runner import Runner, find_stream
+        from tailrace_simulator.function import Function, load_code
+        from tailrace_simulator.streams_client import StreamsClient
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,7 +124,7 @@ def simulate_lambda(
         raise FileError(str(error)) from error
     rates = dict.fromkeys(Hostility.__struct_fields__, _HOSTILE_RATE if hostile else 0.0)
     variables = _environment(env or [])
-    with ExitStack() as opened:
+    with simulator_errors(), ExitStack() as opened:
         code = load_code(handler, package, Path(opened.enter_context(tempfile.TemporaryDirectory())))
         client = StreamsClient(region=region, endpoint_url=endpoint_url)
         opened.callback(client.close)
@@ -174,7 +177,7 @@ class _Told:
 
     def __call__(self, happened: Invoked | Discard) -> None:
         """Tell of it. Raises FileError when the function cannot be loaded: Lambda would try again for a day."""
-        from tailrace.testing.event_source import Answered, Discard, Errored
+        from tailrace_simulator.event_source import Answered, Discard, Errored
 
         if isinstance(happened, Discard):
             count = len(happened.sequences)
@@ -213,7 +216,7 @@ def _counted(records: int) -> str:
 
 def _outcome(outcome: Outcome) -> str:
     """Return how an invocation ended."""
-    from tailrace.testing.event_source import Answered, Errored, NotInvoked
+    from tailrace_simulator.event_source import Answered, Errored, NotInvoked
 
     match outcome:
         case Answered():

@@ -25,8 +25,8 @@ UNZIPPED_MAX_BYTES: Final = 250 * 1_000_000
 Source: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 """
 
-_OWN_FOLDERS: Final = ("config", "core", "formats", "kafka", "runtime", "sources", "transform")
-"""The handler imports only from these: what lies above them is the command line's."""
+_LEFT_OUT: Final = ("cli", "deploy", "local")
+"""The handler imports nothing from these."""
 _IGNORED: Final = ("__pycache__", ".git", ".venv")
 
 _DOCKERFILE: Final = """\
@@ -143,9 +143,10 @@ def _function_files(pipeline: Path | None, include: Sequence[Path]) -> dict[str,
 
 def _own_files() -> Iterator[tuple[str, bytes]]:
     root = Path(tailrace.__file__).parent
-    folders = [root.glob("*.py"), *((root / folder).rglob("*.py") for folder in _OWN_FOLDERS)]
-    for path in (path for folder in folders for path in folder):
-        yield f"tailrace/{path.relative_to(root).as_posix()}", path.read_bytes()
+    for path in root.rglob("*.py"):
+        name = path.relative_to(root)
+        if name.parts[0] not in _LEFT_OUT:
+            yield f"tailrace/{name.as_posix()}", path.read_bytes()
 
 
 def _below(path: Path) -> list[tuple[str, Path]]:

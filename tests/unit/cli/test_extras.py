@@ -24,6 +24,8 @@ main(sys.argv[2:])
         ("filelock", "local down", "local"),
         ("platformdirs", "local status", "local"),
         ("platformdirs", "demo", "local"),
+        ("tailrace_simulator", "simulate", "simulator"),
+        ("tailrace_simulator", "simulate lambda f:f --table t", "simulator"),
         ("jinja2", "deploy-files lambda pipeline.yaml --format sam", "deploy"),
     ],
 )

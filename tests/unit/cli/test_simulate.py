@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from support.cli import CommandLine
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
 
 @pytest.fixture
@@ -27,4 +28,4 @@ def test_a_port_that_is_taken_is_told(run: CommandLine) -> None:
     with SimulatedDynamoDB() as other:
         code, out, err = run("simulate", "--port", str(other.port))
     assert (code, out) == (3, "")
-    assert f"port {other.port} is in use by " in err
+    assert re.search(f"port {other.port} is in use by .*, or choose another port", err)

@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from support.cli import CommandLine, Outcome
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_an_endpoint_that_does_not_answer_is_told(run: CommandLine, tmp_path: Pa
 def test_an_option_of_the_other_stand_in_is_refused_rather_than_passed_over(run: CommandLine) -> None:
     code, _, err = run("simulate", "--port", "9", "lambda", "m:f", "--table", "orders")
     assert code == 2
-    assert "--port: it is the stand-in's, not that of `lambda`" in err
+    assert "--port: it is the simulator's, not that of `lambda`" in err
 
 
 @pytest.mark.parametrize(

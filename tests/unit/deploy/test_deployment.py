@@ -15,7 +15,7 @@ from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.deploy.deployment import Deployment, describe
 from tailrace.deploy.rights import statements
 from tailrace.errors import FileError
-from tailrace.testing import SimulatedDynamoDB
+from tailrace_simulator import SimulatedDynamoDB
 
 PIPELINE = """\
 name: shop

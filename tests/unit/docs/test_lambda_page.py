@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tailrace.testing.event_source import Hostility
+from tailrace_simulator.event_source import Hostility
 
 PAGE = (Path(__file__).parents[3] / "docs" / "lambda-at-home.md").read_text()
 SECTIONS = dict(re.findall(r"^###? (.+)\n((?:(?!^###? ).*\n?)*)", PAGE, flags=re.MULTILINE))

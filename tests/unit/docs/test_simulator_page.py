@@ -9,9 +9,9 @@ import msgspec
 import pytest
 import yaml
 
-from tailrace.testing.actions import Action, parse_script
-from tailrace.testing.faults import OPERATIONS, STREAM_OPERATIONS, WRITES, Fault, suits
-from tailrace.testing.settings import Settings
+from tailrace_simulator.actions import Action, parse_script
+from tailrace_simulator.faults import OPERATIONS, STREAM_OPERATIONS, WRITES, Fault, suits
+from tailrace_simulator.settings import Settings
 
 PAGE = (Path(__file__).parents[3] / "docs" / "simulator.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", PAGE, flags=re.MULTILINE))

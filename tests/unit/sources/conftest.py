@@ -33,7 +33,7 @@ def fake(_server: FakeAws, no_aws_environment: pytest.MonkeyPatch) -> Iterator[F
 
 @pytest.fixture(scope="session")
 def session(_server: FakeAws) -> AwsSession:
-    """A session whose endpoints are the stand-in's, with a known key."""
+    """A session whose endpoints are the simulator's, with a known key."""
     with pytest.MonkeyPatch.context() as environment:
         _clear(environment)
         environment.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)

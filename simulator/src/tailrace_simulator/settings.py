@@ -1,0 +1,39 @@
+"""What the simulator's streams are like, as far as AWS leaves it open or a test wants it otherwise."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """Read at every call, so that they can be changed while the simulator runs."""
+
+    shards: int = 1
+    """Shards that a new stream begins with; they share the key hashes evenly."""
+    retention_s: float = 24 * 3600
+    """How long records, closed shards and disabled streams are kept."""
+    iterator_life_s: float = 15 * 60
+    rollover_s: float = 4 * 3600
+    """How long a shard stays open before one child follows it; 0 for ever."""
+    readers_per_shard: int = 2
+    """Readers whose GetRecords of one shard are answered within the same `reader_window_s`; 0 for any number."""
+    reader_window_s: float = 1
+    describe_stream_per_second: int = 10
+    """DescribeStream calls of the account in any second; 0 for any number."""
+    page_bytes: int = 1024 * 1024
+    """Size at which an answer of GetRecords ends."""
+    listing_lag_calls: int = 0
+    """A new or closed shard shows it in a listing only after 0 to this many DescribeStream calls of its stream."""
+    skew_s: float = 0
+    """Creation times of a shard are off by the same number of seconds, drawn from minus this to plus this."""
+    digit_every: int = 100
+    """Every so many changes of a stream its sequence numbers gain a digit, from 21 up to 40; 0 never."""
+    slow_s: float = 1
+    """How long the fault `slow` holds an answer back."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError, with a sentence, for what cannot be."""
+        if negative := [name for name in self.__struct_fields__ if getattr(self, name) < 0]:
+            raise ValueError(f"{', '.join(negative)} cannot be negative")
+        if self.shards < 1:
+            raise ValueError("shards must be at least 1")
