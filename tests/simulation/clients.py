@@ -12,7 +12,8 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AclOperation
 
 from simulation.broker import (
     Broker,
@@ -409,7 +410,7 @@ class ModelConsumer:
 
 
 class ModelAdmin:
-    """What `AdminClient` answers of the ends of partitions; each answer may be lost."""
+    """What `AdminClient` answers of the ends of partitions, which may be lost, and of rights."""
 
     timeout_s = REQUEST_TIMEOUT_MS / 1000
 
@@ -421,6 +422,15 @@ class ModelAdmin:
     def list_offsets(self, asked: dict[TopicPartition, object], **_: object) -> dict[TopicPartition, Future[object]]:
         is_lost = self._rng.random() < self._faults.answer_lost
         return {each: self._end((each.topic, each.partition), is_lost=is_lost) for each in asked}
+
+    def describe_topics(self, asked: TopicCollection, **_: object) -> dict[str, Future[object]]:
+        return {name: self._rights(name) for name in asked.topic_names}
+
+    def _rights(self, topic: str) -> Future[object]:
+        answer: Future[object] = Future()
+        may_write = topic not in self._broker.refused_topics
+        answer.set_result(SimpleNamespace(authorized_operations={AclOperation.WRITE} if may_write else set()))
+        return answer
 
     def _end(self, place: Partition, *, is_lost: bool) -> Future[object]:
         answer: Future[object] = Future()

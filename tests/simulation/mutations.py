@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 from unittest.mock import patch
@@ -86,8 +86,8 @@ def no_fence() -> Iterator[None]:
     """Each worker has a transactional id of its own."""
     original = SimulatedWorker.make_producer
 
-    def make(worker: SimulatedWorker, own: dict[str, str]) -> ModelProducer:
-        return original(worker, {**own, "transactional.id": f"{own['transactional.id']} of {worker.owner}"})
+    def make(worker: SimulatedWorker, own: Mapping[str, Any]) -> ModelProducer:
+        return original(worker, {**own, "transactional.id": f"{own['transactional.id']} of {worker.host.name}"})
 
     with patch.object(SimulatedWorker, "make_producer", make):
         yield

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedQueue
+from simulation.simulated_threads import SimulatedFuture, SimulatedHost
 from simulation.simulated_time import Host, Process, Schedule, sleep
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
@@ -93,6 +93,7 @@ class Scale:
             for number in range(LANES)
         ]
         self._host = Host("worker", self.schedule, lambda _host, _step: 0)
+        self.host = SimulatedHost(self._host, self._rng)
         self._loop: EnumeratorLoop | None = None
 
     # What the test does
@@ -268,8 +269,6 @@ class Scale:
             interval_s=INTERVAL_S,
             prepare_table=_prepare,
         )
-        loop._stopped = SimulatedEvent()
-        loop._ended = SimulatedQueue()
         self._loop = loop
         self._host.run(partial(self._begin, loop))
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections import deque
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from simulation.simulated_time import Action, Host, Process
-from tailrace.worker.threads import Pool
+from tailrace.worker.host import Jobs
 
 _T = TypeVar("_T")
 
 
-class SimulatedPool(Pool):
+class SimulatedPool:
     """A lane runner's thread."""
 
     step = "call"
     """What is being submitted, for the trace."""
 
-    def __init__(self, name: str, size: int) -> None:
-        host = Host.current
-        assert host is not None
+    def __init__(self, host: Host, name: str) -> None:
         self._host = host
         self._name = name
         self._queue: deque[tuple[str, Action] | None] = deque()
@@ -108,3 +107,37 @@ class SimulatedFuture(Future[_T]):
             self.add_done_callback(lambda _: process.host.later(0, "answer", lambda: process.wake(ticket)))
             process.wait(None if timeout is None else timeout * 1000, "Wait")
         return super().result(0)
+
+
+class SimulatedHost:
+    """A host in simulated time, whose clock is some seconds off (`tailrace.worker.host.Host`)."""
+
+    def __init__(self, host: Host, rng: random.Random, clock_off_ms: int = 0) -> None:
+        self.name = host.name
+        self.random = rng.random
+        self._host = host
+        self._clock_off_ms = clock_off_ms
+
+    def now_ms(self) -> int:
+        return self._host.schedule.now_ms + self._clock_off_ms
+
+    def time_ns(self) -> int:
+        return self.now_ms() * 1_000_000
+
+    def monotonic_s(self) -> float:
+        return self._host.schedule.now_ms / 1000
+
+    def start(self, name: str, run: Action) -> Process:
+        return Process(self._host, name, run)
+
+    def pool(self, name: str, size: int) -> Jobs:
+        return SimulatedPool(self._host, name)
+
+    def event(self) -> threading.Event:
+        return SimulatedEvent()
+
+    def queue(self) -> SimpleQueue[Any]:
+        return SimulatedQueue()
+
+    def future(self) -> Future[Any]:
+        return SimulatedFuture()

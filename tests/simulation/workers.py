@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from queue import SimpleQueue
-from types import SimpleNamespace
-from typing import TypeVar
-from unittest.mock import patch
+from typing import Any, cast
 
 import msgspec
+from confluent_kafka import Consumer, Producer
 
 from simulation.broker import Broker
 from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import Group
-from simulation.simulated_threads import SimulatedEvent, SimulatedFuture, SimulatedPool, SimulatedQueue
-from simulation.simulated_time import Action, Host, Process, Schedule
+from simulation.simulated_threads import SimulatedHost, SimulatedPool
+from simulation.simulated_time import Action, Host, Schedule
 from simulation.source import Source
 from tailrace.convert.converter import Converter
 from tailrace.core.change import Change, Message
@@ -31,24 +29,23 @@ from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import client_watch, clients, lane_producer
 from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.client_factory import ClientFactory
+from tailrace.kafka.clients import Admin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.wiring.pipeline import lane_suffix
-from tailrace.worker import enumerator, lane_runner, worker
-from tailrace.worker.clock import Clock
+from tailrace.worker.engine import RELEASE_TIMEOUT_S, Engine
 from tailrace.worker.enumerator import EnumeratorLoop
-from tailrace.worker.threads import Pool
-from tailrace.worker.worker import Worker
-
-_T = TypeVar("_T")
+from tailrace.worker.host import Jobs
+from tailrace.worker.vitals import Vitals
 
 PIPELINE = "shop"
 CHECKPOINTS = f"{PIPELINE}.checkpoints"
 DEAD_LETTERS = f"{PIPELINE}.dead-letters"
 ENUMERATOR_INTERVAL_S = 3.0
+PUBLISH_POLL_S = 0.1
 LOOK_MS = 500
 """Time between two polls of a consumer that has stopped: so that it costs few steps."""
 MOST_TICKS = 50
@@ -75,77 +72,43 @@ class Surroundings(msgspec.Struct):
     patterns: list[str]
 
 
-class Inbox(SimpleQueue[Action]):
+class Inbox:
     """The engine's inbox: what comes in is a step of the host."""
 
     def __init__(self, host: Host, step: Callable[[Action], None]) -> None:
-        super().__init__()
         self.name = "message"
         self.delay_ms = 0
         self._host = host
         self._step = step
 
-    def put(self, item: Action, block: bool = True, timeout: float | None = None) -> None:
+    def put(self, item: Action) -> None:
         name, self.name = self.name, "message"
         self._host.later(self.delay_ms, name, partial(self._step, item))
 
 
-class SimulatedClock(Clock):
-    """A host's clock, which is some seconds off."""
+class DefectError(AssertionError):
+    """The product has logged an exception that it did not expect."""
 
-    def __init__(self, schedule: Schedule, off_ms: int) -> None:
-        super().__init__()
-        self._schedule = schedule
-        self._off_ms = off_ms
 
-    def __call__(self) -> int:
-        return self._schedule.now_ms + self._off_ms
+class Defects(logging.Handler):
+    """Lets no defect pass that the product only logs; what else it logs is expected here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info is not None:
+            raise DefectError(record.getMessage()) from record.exc_info[1]
 
 
 @contextlib.contextmanager
-def simulated_runtime(schedule: Schedule) -> Iterator[None]:
-    """Let the product's modules use the models."""
-
-    def kafka() -> SimulatedWorker:
-        assert isinstance(Host.current, WorkerHost)
-        return Host.current.worker
-
-    with contextlib.ExitStack() as stack:
-        for module, name, model in (
-            (lane_runner, "Pool", SimulatedPool),
-            (worker, "Future", SimulatedFuture),
-            (worker, "start_thread", lambda name, run: Process(_host(), name, run)),
-            (enumerator, "PUBLISH_POLL_S", 0.1),
-            (enumerator, "logger", _Log()),
-            (worker, "logger", _Log()),
-            (lane_producer, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
-            (clients, "producer", lambda _, own: kafka().make_producer(own)),
-            (lane_producer, "topics", SimpleNamespace(without_right_to_write=lambda _, used: kafka().refused(used))),
-            (clients, "consumer", lambda *_: kafka().make_consumer()),
-            (clients, "admin", lambda *_: kafka().make_admin()),
-            (client_watch, "time", SimpleNamespace(monotonic=lambda: schedule.now_ms / 1000)),
-            (clients, "drop", lambda consumer: consumer.close()),
-            (client_watch, "logger", _Log()),
-        ):
-            stack.enter_context(patch.object(module, name, model))
+def defects_raised() -> Iterator[None]:
+    """Raise what the product logs as a defect, and keep quiet about the rest."""
+    logger, handler = logging.getLogger("tailrace"), Defects()
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
         yield
-
-
-class _Log:
-    """Keeps quiet, but does not let a defect pass."""
-
-    def warning(self, *_: object, **__: object) -> None:
-        """It is expected here."""
-
-    error = warning
-
-    def exception(self, *_: object) -> None:
-        raise  # noqa: PLE0704 - called where an exception was caught
-
-
-def _host() -> Host:
-    assert Host.current is not None
-    return Host.current
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 # The worker
@@ -157,11 +120,10 @@ class WorkerHost(Host):
     worker: SimulatedWorker
 
 
-class Readers(Pool):
+class Readers:
     """The readers: each read takes its time, and its answer comes when it comes."""
 
     def __init__(self, around: Surroundings, host: Host, inbox: Inbox) -> None:
-        super().__init__("reader", 0)
         self._around = around
         self._host = host
         self._inbox = inbox
@@ -169,6 +131,9 @@ class Readers(Pool):
     def submit(self, job: Action) -> None:
         rng, schedule = self._around.rng, self._around.schedule
         self._host.later(0, "Read", lambda: schedule.after(rng.randint(2, 20), lambda: self._read(job)))
+
+    def stop(self) -> None:
+        """What is under way ends with the host."""
 
     def _read(self, job: Action) -> None:
         rng = self._around.rng
@@ -217,7 +182,7 @@ class ModelLimits(TopicLimits):
 class SimulatedParts:
     """What the worker is built of."""
 
-    def __init__(self, around: Surroundings, tables: list[str]) -> None:
+    def __init__(self, around: Surroundings, tables: list[str], clients: ClientFactory) -> None:
         self.name = PIPELINE
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
@@ -237,6 +202,7 @@ class SimulatedParts:
         )
         self._around = around
         self._tables = tables
+        self._clients = clients
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
         return LaneProducer(
@@ -247,16 +213,17 @@ class SimulatedParts:
             dead_letters_topic=DEAD_LETTERS,
             properties={"transaction.timeout.ms": "12000"},
             limits=self._limits,
+            factory=self._clients,
         )
 
     def follower(self, on_replaced: Callable[[], None]) -> Follower:
-        return Follower({}, PIPELINE, range(self.lane_count), on_replaced=on_replaced)
+        return Follower({}, PIPELINE, range(self.lane_count), on_replaced=on_replaced, factory=self._clients)
 
     def membership(self, *_: object) -> Membership:
         raise NotImplementedError("the model of the group calls the worker by itself")
 
-    def enumerator_loop(self, engine: Worker, epoch: int) -> EnumeratorLoop:
-        loop = EnumeratorLoop(
+    def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
+        return EnumeratorLoop(
             engine,
             self._around.source.enumerator,
             epoch,
@@ -265,10 +232,8 @@ class SimulatedParts:
             start=self._around.start,
             interval_s=ENUMERATOR_INTERVAL_S,
             prepare_table=lambda _: None,
+            publish_poll_s=PUBLISH_POLL_S,
         )
-        loop._stopped = SimulatedEvent()
-        loop._ended = SimulatedQueue()
-        return loop
 
 
 class Observed:
@@ -296,31 +261,101 @@ class Observed:
         self._around.coverage.happened(f"notice: {notice.kind}")
 
 
-class SimulatedWorker(Worker):
-    """One worker: the product's, driven by simulated time."""
+class WorkersHost(SimulatedHost):
+    """What the engine of one worker needs of its host."""
+
+    def __init__(self, host: Host, around: Surroundings, clock_off_ms: int, readers: Readers) -> None:
+        super().__init__(host, random.Random(around.rng.random()), clock_off_ms)
+        self._readers = readers
+
+    def pool(self, name: str, size: int) -> Jobs:
+        return self._readers if name == "reader" else super().pool(name, size)
+
+
+class WorkersClients:
+    """The Kafka clients of one worker (`ClientFactory`); they are models of what they are declared to be."""
+
+    def __init__(self, worker: SimulatedWorker) -> None:
+        self._worker = worker
+
+    def producer(self, _user: object, own: Mapping[str, Any]) -> Producer:
+        return cast(Producer, self._worker.make_producer(own))
+
+    def consumer(self, _user: object, _own: object) -> Consumer:
+        return cast(Consumer, self._worker.make_consumer())
+
+    def admin(self, _user: object, _timeout_s: float = 0) -> Admin:
+        return cast(Admin, self._worker.make_admin())
+
+    def drop(self, client: Consumer) -> None:
+        client.close()
+
+    def monotonic_s(self) -> float:
+        return self._worker.host.schedule.now_ms / 1000
+
+
+class ObservedEngine(Engine):
+    """The product's engine, of which is noted what it does."""
+
+    def __init__(self, parts: SimulatedParts, around: Surroundings, host: SimulatedHost, inbox: Inbox) -> None:
+        super().__init__(
+            parts, Observed(around), owner=host.name, host=host, vitals=Vitals(host.monotonic_s), inbox=inbox
+        )
+        self._around = around
+        self._named_inbox = inbox
+        self._commands: list[Command] = []
+
+    def tell(self, lane: int, event: Event) -> None:
+        self._named_inbox.name = type(event).__name__
+        super().tell(lane, event)
+
+    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
+        rng = self._around.rng
+        if rng.random() < self._around.faults.handed_over_late:
+            self._named_inbox.delay_ms = rng.randint(10, 8_000)
+        super().publish(epoch, writes)
+        self._named_inbox.delay_ms = 0
+
+    def handle(self, lane: Lane, event: Event) -> None:
+        state, phases = lane.state, {shard: shard_state.phase for shard, shard_state in lane.shard_states.items()}
+        outer, self._commands = self._commands, []
+        super().handle(lane, event)
+        commands, self._commands = self._commands, outer
+        self._around.coverage.handled(state, event, lane.state)
+        for shard, shard_state in lane.shard_states.items():
+            before = phases.get(shard)
+            if before is not shard_state.phase:
+                self._around.coverage.phase_changed(before, shard_state.phase)
+        if self._around.tell is not None:
+            self._around.tell(self.owner, _told(lane, state, event, commands))
+
+    def carry_out(self, lane: Lane, command: Command) -> None:
+        self._commands.append(command)
+        SimulatedPool.step = type(command).__name__
+        super().carry_out(lane, command)
+
+
+class SimulatedWorker:
+    """One worker: the product's engine, driven by simulated time."""
 
     def __init__(
         self, host: WorkerHost, around: Surroundings, version: int, *, tables: list[str], clock_off_ms: int
     ) -> None:
         """`tables` are those that its file names."""
-        super().__init__(SimulatedParts(around, tables), Observed(around))
+        self.host = host
         self.tables = tables
-        host.worker = self
-        self._host = host
-        self.owner = host.name
-        self.now_ms = SimulatedClock(around.schedule, clock_off_ms)
         self.version = version
+        host.worker = self
         self._around = around
-        self._random = random.Random(around.rng.random())
-        inbox = Inbox(host, self._step)
-        self._inbox = inbox
-        self._engine_inbox = inbox
-        self._readers = Readers(around, host, inbox)
+        self._inbox = inbox = Inbox(host, self._step)
+        self._parts = SimulatedParts(around, tables, WorkersClients(self))
+        self.engine = ObservedEngine(
+            self._parts, around, WorkersHost(host, around, clock_off_ms, Readers(around, host, inbox)), inbox
+        )
         self._network = Network(host, around.faults, around.rng)
-        self._commands: list[Command] = []
         self._armed_ms: int | None = None
         self._ticks = 0, 0
-        self._is_releasing = False
+        self._is_ending = False
         self._follows_soon = False
         self._consumer: ModelConsumer | None = None
         self._follower: Follower | None = None
@@ -328,11 +363,7 @@ class SimulatedWorker(Worker):
 
     # What the models ask for
 
-    @property
-    def host(self) -> WorkerHost:
-        return self._host
-
-    def make_producer(self, own: dict[str, str]) -> ModelProducer:
+    def make_producer(self, own: Mapping[str, Any]) -> ModelProducer:
         around = self._around
         return ModelProducer(
             around.broker,
@@ -356,9 +387,6 @@ class SimulatedWorker(Worker):
         around = self._around
         return ModelAdmin(around.broker, around.rng, around.faults)
 
-    def refused(self, used: set[str]) -> set[str]:
-        return used & self._around.broker.refused_topics
-
     def follow_soon(self) -> None:
         """The checkpoint topic shows more."""
         if not self._follows_soon:
@@ -370,98 +398,70 @@ class SimulatedWorker(Worker):
     # The group
 
     def assigned(self, lane: int) -> None:
-        self._on_assigned([lane])
+        self._inbox.put(partial(self.engine.assigned, [lane]))
 
     def revoked(self, lane: int, done: Callable[[], None]) -> None:
-        event = _Calling(done)
-        self._inbox.put(partial(self._release, {lane}, event))
+        self._inbox.put(partial(self.engine.release, {lane}, done))
 
     def lost(self, lane: int) -> None:
-        self._on_lost([lane])
+        self._inbox.put(partial(self.engine.lose, [lane]))
 
     @property
     def held(self) -> set[int]:
-        return set(self._lanes)
+        return set(self.engine.lanes)
 
     def describe(self) -> str:
         lanes = [
             f"{number} {lane.state} ({' '.join(f'{shard.shard_id[-2:]}={each.phase}' for shard, each in shards)})"
-            for number, lane in self._lanes.items()
+            for number, lane in self.engine.lanes.items()
             for shards in (lane.shard_states.items(),)
         ]
         return f"{self.host.name}: {', '.join(lanes)}"
 
     # The engine
 
+    def stop(self) -> None:
+        """Stop as SIGTERM does."""
+        self.engine.stop()
+
     def _start(self) -> None:
-        self._follower = self._parts.follower(partial(self._observer.client_replaced, "follower"))
+        self._follower = self._parts.follower(lambda: self._around.coverage.happened("replaced: follower"))
         self.follow_soon()
         self._around.group.join(self)
 
-    def _step(self, item: Action) -> None:
-        item()
-        self._wake_lanes()
-        if self._stopping.is_set() and not self._is_releasing:
-            self._is_releasing = True
-            self.host.schedule.after(5_000, self._end)
-            self._release(set(self._lanes))
-        if self._is_releasing and not self._lanes:
+    def _step(self, item: Action | None) -> None:
+        self.engine.step(item)
+        if self.engine.is_stopping and not self._is_ending:
+            self._is_ending = True
+            self.host.schedule.after(RELEASE_TIMEOUT_S * 1000 + 1, self._end)
+        if self.engine.has_ended:
             self._end()
         self._arm()
 
     def _end(self) -> None:
         if not self.host.is_dead:
+            fatal = self.engine.fatal
             if self._around.tell is not None:
-                self._around.tell(self.host.name, f"ends{': ' + str(self._fatal) if self._fatal else ''}")
+                self._around.tell(self.host.name, f"ends{': ' + str(fatal) if fatal else ''}")
             self.host.schedule.after(0, self.host.die)
             self.host.is_dead = True
             self._around.group.leave(self)
 
     def _arm(self) -> None:
-        """Ask to be woken when the first lane wants it, as the engine's wait for its inbox does."""
-        times = [lane.wake_at_ms for lane in self._lanes.values() if lane.wake_at_ms is not None]
-        if times and (self._armed_ms is None or min(times) < self._armed_ms):
-            self._armed_ms = wake_ms = min(times)
-            self.host.later(max(0, wake_ms - self.now_ms()), "Tick", lambda: self._tick(wake_ms))
+        """Ask to be woken when the first lane wants it, as the worker's wait for its inbox does."""
+        wake_ms = self.engine.wake_at_ms
+        if wake_ms is not None and (self._armed_ms is None or wake_ms < self._armed_ms):
+            self._armed_ms = wake_ms
+            self.host.later(max(0, wake_ms - self.engine.host.now_ms()), "Tick", lambda: self._tick(wake_ms))
 
     def _tick(self, wake_ms: int) -> None:
         if self._armed_ms != wake_ms:
             return
-        at_ms, count = self._ticks
-        self._ticks = self.now_ms(), count + 1 if at_ms == self.now_ms() else 0
+        now_ms, (at_ms, count) = self.engine.host.now_ms(), self._ticks
+        self._ticks = now_ms, count + 1 if at_ms == now_ms else 0
         assert self._ticks[1] < MOST_TICKS, f"the lanes of {self.describe()} never sleep"
         self._armed_ms = None
-        self._wake_lanes()
-        self._arm()
-
-    def _tell(self, lane: int, event: Event) -> None:
-        self._engine_inbox.name = type(event).__name__
-        super()._tell(lane, event)
-
-    def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
-        rng = self._around.rng
-        if rng.random() < self._around.faults.handed_over_late:
-            self._engine_inbox.delay_ms = rng.randint(10, 8_000)
-        super().publish(epoch, writes)
-        self._engine_inbox.delay_ms = 0
-
-    def _handle(self, lane: Lane, event: Event) -> None:
-        state, phases = lane.state, {shard: shard_state.phase for shard, shard_state in lane.shard_states.items()}
-        outer, self._commands = self._commands, []
-        super()._handle(lane, event)
-        commands, self._commands = self._commands, outer
-        self._around.coverage.handled(state, event, lane.state)
-        for shard, shard_state in lane.shard_states.items():
-            before = phases.get(shard)
-            if before is not shard_state.phase:
-                self._around.coverage.phase_changed(before, shard_state.phase)
-        if self._around.tell is not None:
-            self._around.tell(self.host.name, _told(lane, state, event, commands))
-
-    def _carry_out(self, lane: Lane, command: Command) -> None:
-        self._commands.append(command)
-        SimulatedPool.step = type(command).__name__
-        super()._carry_out(lane, command)
+        self._step(None)
 
     def _follow_once(self) -> None:
         self._follows_soon = False
@@ -470,10 +470,10 @@ class SimulatedWorker(Worker):
             batch = self._follower.poll(0)
         except Exception as error:
             self._around.coverage.happened(f"refused to read: {type(error).__name__}")
-            self._inbox.put(partial(self._fail, error))
+            self._inbox.put(partial(self.engine.fail, error))
             return
         if batch:
-            self._inbox.put(partial(self._followed, batch))
+            self._inbox.put(partial(self.engine.followed, batch))
         if self._consumer is not None and self._consumer.is_behind:
             self.follow_soon()
 
@@ -491,17 +491,6 @@ class SimulatedWorker(Worker):
             return value
         record = msgspec.json.decode(value)
         return msgspec.json.encode({**record, "v": 1, "r": 1})
-
-
-class _Calling(threading.Event):
-    """Calls somebody when it is set."""
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        super().__init__()
-        self._call = call
-
-    def set(self) -> None:
-        self._call()
 
 
 def _told(lane: Lane, state: str, event: Event, commands: list[Command]) -> str:

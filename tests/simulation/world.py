@@ -20,8 +20,8 @@ from simulation.workers import (
     SimulatedWorker,
     Surroundings,
     WorkerHost,
+    defects_raised,
     definition,
-    simulated_runtime,
 )
 from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record
 from tailrace.core.lane_options import LaneOptions
@@ -93,7 +93,7 @@ class World:
 
     def run(self) -> None:
         """Play the history. Raises BrokenPromiseError."""
-        with simulated_runtime(self._schedule):
+        with defects_raised():
             try:
                 self._play()
                 self._settle()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 from tailrace.kafka.watched_consumer import COMMITTED, WatchedConsumer
@@ -135,12 +135,14 @@ class Follower:
         *,
         to_end: bool = False,
         on_replaced: Callable[[], None] = lambda: None,
+        factory: ClientFactory = clients,
     ) -> None:
         """Begin to read `lanes`. `to_end`: the caller waits for `has_reached_end`.
 
         `on_replaced` hears each time that the client had stopped and a new one goes on in its place.
         """
         self._user = user
+        self._factory = factory
         self._topic = topic_name(pipeline)
         self._at_end: set[int] = set()
         self._lanes: set[int] = set()
@@ -149,7 +151,7 @@ class Follower:
             **COMMITTED,
             **(_MEETS_ENDS if to_end else {}),
         }
-        self._consumer = WatchedConsumer(user, self._properties, f"follower of {self._topic}", on_replaced)
+        self._consumer = WatchedConsumer(user, self._properties, f"follower of {self._topic}", on_replaced, factory)
         clients.learn_leaders(self._consumer.client, self._topic)
         self.follow(lanes)
 
@@ -207,9 +209,9 @@ class Follower:
         timeout_s: float,
     ) -> bool:
         """Hand every record to `take` until `condition` holds; tells whether it did in time. Raises as `poll` does."""
-        deadline_s = time.monotonic() + timeout_s
+        deadline_s = self._factory.monotonic_s() + timeout_s
         while not condition():
-            left_s = deadline_s - time.monotonic()
+            left_s = deadline_s - self._factory.monotonic_s()
             if left_s <= 0:
                 return False
             for followed in self.poll(min(_POLL_S, left_s)):
@@ -229,11 +231,11 @@ class Follower:
 
     def _is_replaced(self, partition: int, key: bytes | None, offset: int) -> bool:
         """Read on to the partition's end: tell whether a later record has this key."""
-        consumer = clients.consumer(self._user, self._properties | _MEETS_ENDS)
-        deadline_s = time.monotonic() + _LOOK_AHEAD_S
+        consumer = self._factory.consumer(self._user, self._properties | _MEETS_ENDS)
+        deadline_s = self._factory.monotonic_s() + _LOOK_AHEAD_S
         try:
             consumer.assign([TopicPartition(self._topic, partition, offset + 1)])
-            while time.monotonic() < deadline_s:
+            while self._factory.monotonic_s() < deadline_s:
                 message = consumer.poll(_LOOK_AHEAD_POLL_S)
                 refusal = message.error() if message is not None else None
                 if refusal is not None and refusal.code() == KafkaError._PARTITION_EOF:

@@ -8,13 +8,14 @@ brokers that it knew, the bootstrap servers among them, and never looks for othe
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Generic, TypeVar
 
 from tailrace.core.stall import Stall, Verdict
 from tailrace.errors import StalledError
+from tailrace.kafka import clients
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
 
 logger = logging.getLogger("tailrace.kafka")
@@ -41,6 +42,7 @@ class ClientWatch(Generic[_K]):
         *,
         ask: Callable[[Admin], Mapping[_K, Future[Any]]],
         behind: Callable[[dict[_K, Any]], Mapping[_K, int]],
+        factory: ClientFactory = clients,
     ) -> None:
         """Watch what is named `client` in the log.
 
@@ -48,18 +50,19 @@ class ClientWatch(Generic[_K]):
         `on_replaced` hears of each replacement.
         """
         self._client = client
+        self._factory = factory
         self._on_replaced = on_replaced
         self._ask = ask
         self._behind = behind
         self._stall: Stall[_K] = Stall()
-        self._admin = LastingAdmin(user, TIMEOUT_S)
+        self._admin = LastingAdmin(user, TIMEOUT_S, factory.admin)
         self._asked: Mapping[_K, Future[Any]] | None = None
-        self._next_s = time.monotonic() + PAUSE_S
+        self._next_s = self._factory.monotonic_s() + PAUSE_S
 
     def must_replace(self) -> bool:
         """Return whether the client has to be replaced now. Raises StalledError when new ones stopped as well."""
         if self._asked is None:
-            if time.monotonic() >= self._next_s:
+            if self._factory.monotonic_s() >= self._next_s:
                 with self._admin.use() as admin:
                     self._asked = self._ask(admin)
             return False
@@ -68,8 +71,8 @@ class ClientWatch(Generic[_K]):
         answers = {each: future.result() for each, future in self._asked.items() if future.exception() is None}
         if self._asked and not answers:  # the client that asks may have stopped in the same way
             self._admin.drop()
-        self._asked, self._next_s = None, time.monotonic() + PAUSE_S
-        verdict = self._stall.look(self._behind(answers), round(time.monotonic() * 1000))
+        self._asked, self._next_s = None, self._factory.monotonic_s() + PAUSE_S
+        verdict = self._stall.look(self._behind(answers), round(self._factory.monotonic_s() * 1000))
         if verdict is Verdict.KEEP:
             return False
         where = ", ".join(sorted(map(str, self._stall.stopped)))

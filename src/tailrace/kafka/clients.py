@@ -61,6 +61,11 @@ def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
     return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
 
 
+def monotonic_s() -> float:
+    """Return a time that only differences of mean something, in seconds."""
+    return time.monotonic()
+
+
 def drop(client: Consumer) -> None:
     """Close a consumer that has stopped, in a thread of its own: to close it may take for ever."""
     Thread(target=client.close, name="drop", daemon=True).start()
@@ -78,8 +83,14 @@ class LastingAdmin:
     reach them is not used again.
     """
 
-    def __init__(self, user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        timeout_s: float = REQUEST_TIMEOUT_S,
+        make: Callable[[Mapping[str, str], float], Admin] = admin,
+    ) -> None:
         self._user = user
+        self._make = make
         self._timeout_s = timeout_s
         self._client: Admin | None = None
 
@@ -88,7 +99,7 @@ class LastingAdmin:
         """Lend the client for one call."""
         client = self._client
         if client is None:  # not `or`: a client is false while its queue is empty
-            client = self._client = admin(self._user, self._timeout_s)
+            client = self._client = self._make(self._user, self._timeout_s)
         try:
             yield client
         except UnreachableError:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -30,6 +29,7 @@ from tailrace.core.checkpoint import encode_key, encode_record
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.kafka import clients, topics
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topic_limits import TopicLimits, size_of
@@ -84,6 +84,7 @@ class LaneProducer:
         dead_letters_topic: str,
         properties: Mapping[str, str],
         limits: TopicLimits | None = None,
+        factory: ClientFactory = clients,
     ) -> None:
         """`limits` is what is shared with the producers before and after it; without, it is learned from refusals."""
         self._epoch = epoch
@@ -91,6 +92,7 @@ class LaneProducer:
         self._checkpoint_topic = checkpoint_topic
         self._dead_letters_topic = dead_letters_topic
         self._properties = properties
+        self._factory = factory
         self._transactional_id = transactional_id
         self._failures: list[_Failure] = []
         self._limits = limits or TopicLimits(properties)
@@ -101,7 +103,7 @@ class LaneProducer:
         self._sent_once_s = backoff_ms / 1000 * (1 - _BACKOFF_JITTER)
         """A commit that took less time was sent once."""
         self._last_commit_s = 0.0
-        self._producer = clients.producer(
+        self._producer = factory.producer(
             tuned,
             {
                 "transactional.id": transactional_id,
@@ -129,15 +131,15 @@ class LaneProducer:
         if takes_bytes < self._batch_bytes:
             reason = f"a topic takes {takes_bytes} bytes at a time: batches of up to {self._batch_bytes} are too large"
             return ProducerLost(self._epoch, fenced=False, reason=reason, learned=True)
-        deadline_s = time.monotonic() + min(timeout_s, self._transaction_timeout_s)
+        deadline_s = self._factory.monotonic_s() + min(timeout_s, self._transaction_timeout_s)
         try:
             with self._fatal_errors():
                 self._producer.begin_transaction()
                 self._produce_all(transaction, deadline_s)
                 self._flush(deadline_s)
-                asked_s = time.monotonic()
+                asked_s = self._factory.monotonic_s()
                 self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
-                self._last_commit_s = time.monotonic() - asked_s
+                self._last_commit_s = self._factory.monotonic_s() - asked_s
                 return Committed(self._epoch)
         except _NotDeliveredError:
             error = KafkaException(self._failures[0].error)
@@ -228,11 +230,11 @@ class LaneProducer:
     def _flush(self, deadline_s: float) -> None:
         """Wait until all that was sent is answered, or something has failed: nothing behind it is sent."""
         while True:
-            left = self._producer.flush(min(_FLUSH_S, max(0.0, deadline_s - time.monotonic())))
+            left = self._producer.flush(min(_FLUSH_S, max(0.0, deadline_s - self._factory.monotonic_s())))
             self._check_delivery()
             if not left:
                 return
-            if time.monotonic() >= deadline_s:
+            if self._factory.monotonic_s() >= deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{left} records were not delivered in time"))
 
     def _produce(self, record: Outgoing, place: Place, deadline_s: float) -> None:
@@ -257,7 +259,7 @@ class LaneProducer:
             try:
                 produce()
             except BufferError:
-                if time.monotonic() > deadline_s:
+                if self._factory.monotonic_s() > deadline_s:
                     full = KafkaError(KafkaError._QUEUE_FULL, "the client's buffer stayed full")
                     raise KafkaException(full) from None
                 self._producer.poll(_FLUSH_S)
@@ -310,7 +312,7 @@ class LaneProducer:
         if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return set()
         used = {record.topic for page in transaction.pages for record in page.records}
-        return topics.without_right_to_write(self._properties, used | {self._checkpoint_topic})
+        return topics.without_right_to_write(self._factory.admin(self._properties), used | {self._checkpoint_topic})
 
     def _refusals_of(self, refused: set[str], transaction: Transaction) -> tuple[Refusal, ...]:
         return tuple(

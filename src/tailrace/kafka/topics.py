@@ -197,9 +197,8 @@ def _entries(
     return {entry.name: entry.value for entry in entries.values() if entry.value is not None}
 
 
-def without_right_to_write(user: Mapping[str, str], names: Collection[str]) -> set[str]:
+def without_right_to_write(admin: Admin, names: Collection[str]) -> set[str]:
     """Return the topics of `names` that this principal may not write (KIP-430)."""
-    admin = clients.admin(user)  # kept until the answers are there: without its client a future never ends
     futures = admin.describe_topics(
         TopicCollection(list(names)),
         include_authorized_operations=True,

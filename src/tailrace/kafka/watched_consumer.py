@@ -11,6 +11,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from tailrace.core.stall import behind
 from tailrace.kafka import clients
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.clients import Admin
 
@@ -43,17 +44,19 @@ class WatchedConsumer:
         own: Mapping[str, Any],
         name: str,
         on_replaced: Callable[[], None] = lambda: None,
+        factory: ClientFactory = clients,
     ) -> None:
         """Make it; nothing is read before `assign`. `name` stands in the log."""
         self.positions: dict[Place, int] = {}
         """The offset up to which each partition was read; none before its first record or end was met."""
         self._user = user
+        self._factory = factory
         self._own = {**COMMITTED, **own}
         self._starts: dict[Place, int] = {}
         self._watch: ClientWatch[Place] = ClientWatch(
-            user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind
+            user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind, factory=factory
         )
-        self.client: Consumer = clients.consumer(user, self._own)
+        self.client: Consumer = factory.consumer(user, self._own)
         """The present client."""
 
     def assign(self, starts: Iterable[TopicPartition]) -> None:
@@ -98,8 +101,8 @@ class WatchedConsumer:
         self.positions[place] = max(position, self.positions.get(place, 0)) if error is not None else position + 1
 
     def _replace(self) -> None:
-        clients.drop(self.client)
-        self.client = clients.consumer(self._user, self._own)
+        self._factory.drop(self.client)
+        self.client = self._factory.consumer(self._user, self._own)
         places = self._starts | self.positions
         self.client.incremental_assign([TopicPartition(*place, offset) for place, offset in places.items()])
 

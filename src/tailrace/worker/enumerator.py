@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -27,6 +26,7 @@ from tailrace.core.discovery import forget_outdated, leave_out, reconcile, recon
 from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import UnreachableError, WorldError
+from tailrace.worker.host import Host
 
 logger = logging.getLogger("tailrace.enumerator")
 
@@ -61,16 +61,17 @@ class _Search(msgspec.Struct):
 class Engine(Protocol):
     """What the enumerator needs of the worker."""
 
+    @property
+    def host(self) -> Host:
+        """The process that it runs in."""
+        ...
+
     def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
         """Run `question` where the checkpoint state lives."""
         ...
 
     def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
         """Hand records to lane 0's next transaction."""
-        ...
-
-    def now_ms(self) -> int:
-        """Give the time, milliseconds since the epoch."""
         ...
 
 
@@ -88,12 +89,13 @@ class EnumeratorLoop:
         start: Start,
         interval_s: float,
         prepare_table: Callable[[TableStream], None],
+        publish_poll_s: float = PUBLISH_POLL_S,
     ) -> None:
         """Make it.
 
         `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
         `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
-        when it could not find out.
+        when it could not find out. `publish_poll_s` is the pause between two looks whether what was published shows.
         """
         self._engine = engine
         self._enumerator = enumerator
@@ -103,8 +105,9 @@ class EnumeratorLoop:
         self._start = start
         self._interval_s = interval_s
         self._prepare_table = prepare_table
-        self._stopped = threading.Event()
-        self._ended: SimpleQueue[ShardRef] = SimpleQueue()
+        self._publish_poll_s = publish_poll_s
+        self._stopped = engine.host.event()
+        self._ended: SimpleQueue[ShardRef] = engine.host.queue()
         self._searches: dict[ShardRef, _Search] = {}
         self._tables_due_ms = 0
         self._streams: deque[tuple[str, str]] = deque()
@@ -151,11 +154,11 @@ class EnumeratorLoop:
 
     def _step(self) -> None:
         """Begin a round when it is time, else list the next stream of this one, else wait."""
-        if self._engine.now_ms() >= self._tables_due_ms:
+        if self._engine.host.now_ms() >= self._tables_due_ms:
             try:
                 self._look_at_tables()
             finally:  # counted from here, or many tables would leave no time to list their streams
-                self._tables_due_ms = self._engine.now_ms() + int(self._interval_s * 1000)
+                self._tables_due_ms = self._engine.host.now_ms() + int(self._interval_s * 1000)
         elif self._streams:
             self._list_stream(*self._streams.popleft())
         else:
@@ -163,14 +166,14 @@ class EnumeratorLoop:
 
     def _look_at_tables(self) -> None:
         """Describe every table, list the streams that are new, and say which others to list in this round."""
-        began_ms = self._engine.now_ms()
+        began_ms = self._engine.host.now_ms()
         self._await_shown()
         self._gone.clear()
         self._publish_birth()
         self._publish(
-            self._ask(lambda checkpoint_state: leave_out(checkpoint_state, self._wanted, self._engine.now_ms()))
+            self._ask(lambda checkpoint_state: leave_out(checkpoint_state, self._wanted, self._engine.host.now_ms()))
         )
-        self._publish(self._ask(lambda checkpoint_state: forget_outdated(checkpoint_state, self._engine.now_ms())))
+        self._publish(self._ask(lambda checkpoint_state: forget_outdated(checkpoint_state, self._engine.host.now_ms())))
         known = self._ask(lambda checkpoint_state: {table for table in checkpoint_state.tables if self._wanted(table)})
         for table in sorted(known.union(self._listed_names())):
             if self._stopped.is_set():
@@ -199,7 +202,7 @@ class EnumeratorLoop:
 
     def _list_stream(self, table: str, stream_arn: str) -> None:
         """List a stream whole."""
-        self._listed_ms[stream_arn] = self._engine.now_ms()
+        self._listed_ms[stream_arn] = self._engine.host.now_ms()
         self._reconcile(table, self._listing(stream_arn), whole=True)
 
     def _listed_names(self) -> list[str]:
@@ -218,7 +221,7 @@ class EnumeratorLoop:
                 raise
             found = None
         record = self._ask(
-            lambda checkpoint_state: reconcile_table(checkpoint_state, found, table, self._engine.now_ms())
+            lambda checkpoint_state: reconcile_table(checkpoint_state, found, table, self._engine.host.now_ms())
         )
         if record.state == "streaming" and found is not None:
             try:
@@ -258,7 +261,7 @@ class EnumeratorLoop:
                     current=_streamed(checkpoint_state, table) == listing.stream_arn,
                     start=_start_of(checkpoint_state, table, listing, self._start),
                     gone=self._gone,
-                    now_ms=self._engine.now_ms(),
+                    now_ms=self._engine.host.now_ms(),
                 )
             )
             open_questions = result.unknown - asked - self._gone
@@ -275,7 +278,7 @@ class EnumeratorLoop:
         with contextlib.suppress(Empty):
             while True:
                 self._note_ended(self._ended.get_nowait())
-        now_ms = self._engine.now_ms()
+        now_ms = self._engine.host.now_ms()
         due = {shard: search for shard, search in self._searches.items() if search.due_ms <= now_ms}
         if not due:
             return
@@ -325,7 +328,7 @@ class EnumeratorLoop:
     def _wait(self) -> None:
         """Wait for a shard that ends, for the next look for children, or for the next round."""
         next_ms = min([self._tables_due_ms, *(search.due_ms for search in self._searches.values())])
-        left_s = (next_ms - self._engine.now_ms()) / 1000
+        left_s = (next_ms - self._engine.host.now_ms()) / 1000
         with contextlib.suppress(Empty):
             self._note_ended(self._ended.get(timeout=min(max(left_s, 0.001), WAIT_S)))
 
@@ -333,7 +336,7 @@ class EnumeratorLoop:
         def birth(checkpoint_state: CheckpointState) -> tuple[Write, ...]:
             if checkpoint_state.pipeline is not None:
                 return ()
-            record = PipelineRecord(lanes=checkpoint_state.lane_count, created_ms=self._engine.now_ms())
+            record = PipelineRecord(lanes=checkpoint_state.lane_count, created_ms=self._engine.host.now_ms())
             return (Write(0, PipelineKey(), record),)
 
         self._publish(self._ask(birth))
@@ -358,9 +361,9 @@ class EnumeratorLoop:
         while self._unshown:
             if self._ask(lambda checkpoint_state: all(checkpoint_state.shows(write) for write in self._unshown)):
                 self._unshown = []
-            elif self._stopped.wait(PUBLISH_POLL_S):
+            elif self._stopped.wait(self._publish_poll_s):
                 raise _StoppedError
-            waited_s += PUBLISH_POLL_S
+            waited_s += self._publish_poll_s
             if waited_s > PUBLISH_WARNING_S:
                 waited_s = 0.0
                 logger.warning("what was listed does not show yet in the checkpoint topic; nothing is listed meanwhile")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import assert_never
 
 from confluent_kafka import KafkaException
 
 from tailrace.core.lane_messages import CloseProducer, Commit, Event, OpenProducer, ProducerLost, Transaction
 from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.worker.threads import Pool
+from tailrace.worker.host import Host, Jobs
 
 logger = logging.getLogger("tailrace.worker")
 
@@ -20,18 +21,23 @@ class LaneRunner:
     """The producer side of one lane. Answers go to `answer`, in the order of the calls."""
 
     def __init__(
-        self, lane: int, make_producer: Callable[[int, int], LaneProducer], answer: Callable[[Event], None]
+        self,
+        lane: int,
+        make_producer: Callable[[int, int], LaneProducer],
+        answer: Callable[[Event], None],
+        host: Host,
     ) -> None:
         """`make_producer(lane, epoch)` gives a producer that is not open yet."""
         self._lane = lane
         self._make_producer = make_producer
         self._answer = answer
         self._producer: LaneProducer | None = None
-        self._thread: Pool | None = None
+        self._host = host
+        self._thread: Jobs | None = None
 
     def carry_out(self, command: OpenProducer | Commit | CloseProducer) -> None:
         """Queue a producer call. The thread begins with the first: a lane that is never taken has none."""
-        self._thread = self._thread or Pool(f"lane-{self._lane}", 1)
+        self._thread = self._thread or self._host.pool(f"lane-{self._lane}", 1)
         self._thread.submit(lambda: self._call(command))
 
     def stop(self) -> None:
@@ -47,6 +53,8 @@ class LaneRunner:
                 self._answer_with(epoch, lambda: self._commit(epoch, transaction))
             case CloseProducer():
                 self._close()
+            case _:
+                assert_never(command)
 
     def _answer_with(self, epoch: int, call: Callable[[], Event]) -> None:
         """Answer whatever happens: a lane waits for its answer for ever."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tailrace.core.ports import ReadFailure
@@ -42,7 +43,8 @@ class ReadUnderWay:
 class Vitals:
     """Told by the worker's threads what they do. Times are this host's: in seconds since the epoch, or monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
         self.last_read_s = time.time()
         """When a read last succeeded; the start before the first."""
         self.last_commit_s = time.time()
@@ -55,7 +57,7 @@ class Vitals:
 
     def read_began(self, shard: ShardRef) -> ReadUnderWay:
         """Note a read that this thread begins."""
-        read = ReadUnderWay(shard, time.monotonic())
+        read = ReadUnderWay(shard, self._monotonic_s())
         self._under_way[read.thread] = read
         return read
 
@@ -69,7 +71,7 @@ class Vitals:
         """Note that this thread's read failed. An answer about the shard itself shows that the source answers."""
         if failure in _NO_ANSWER:
             self._failure = reason
-            self._failing_since_s = self._failing_since_s or time.monotonic()
+            self._failing_since_s = self._failing_since_s or self._monotonic_s()
         self.read_ended()
 
     def read_ended(self) -> None:
@@ -82,7 +84,7 @@ class Vitals:
 
     def overdue(self) -> list[OverdueRead]:
         """Return the reads that have been under way for too long, the longest first."""
-        now_s = time.monotonic()
+        now_s = self._monotonic_s()
         under_way = list(self._under_way.values())
         return [
             OverdueRead(read.shard, now_s - read.started_s, read.converting, _place_of(read.thread))
@@ -93,7 +95,7 @@ class Vitals:
     def reads_fail_why(self) -> str | None:
         """Return for how long all reads have failed, and why the last did, in a sentence; None unless for too long."""
         since_s = self._failing_since_s
-        for_s = 0.0 if since_s is None else time.monotonic() - since_s
+        for_s = 0.0 if since_s is None else self._monotonic_s() - since_s
         return f"no read has succeeded for {for_s:.0f} s: {self._failure}" if for_s > FAILING_S else None
 
 

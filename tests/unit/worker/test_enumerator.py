@@ -20,6 +20,7 @@ from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.worker import enumerator
 from tailrace.worker.enumerator import EnumeratorLoop
+from tailrace.worker.host import ThreadedHost
 
 _T = TypeVar("_T")
 
@@ -31,8 +32,10 @@ class Engine:
 
     def __init__(self) -> None:
         self.checkpoint_state = CheckpointState(LANES)
+        self.host = ThreadedHost()
+        began_s = time.monotonic()
+        self.host.now_ms = lambda: NOW_MS + int((time.monotonic() - began_s) * 1000)
         self._lock = threading.Lock()
-        self._began_s = time.monotonic()
 
     def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
         answer: Future[_T] = Future()
@@ -45,9 +48,6 @@ class Engine:
         with self._lock:
             for write in writes:
                 self.checkpoint_state.apply(write.partition, write.key, write.record)
-
-    def now_ms(self) -> int:
-        return NOW_MS + int((time.monotonic() - self._began_s) * 1000)
 
     def end(self, shard: ShardRef) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ from tailrace.core.lane_messages import (
     Transaction,
 )
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.worker.host import ThreadedHost
 from tailrace.worker.lane_runner import LaneRunner
 
 NOTHING = Transaction((), ())
@@ -58,7 +59,7 @@ def test_a_call_that_raises_loses_the_producer_and_the_next_one_works(failing: s
             raise RuntimeError("make is broken")
         return cast(LaneProducer, _Producer(epoch, failing if first else "nothing"))
 
-    runner = LaneRunner(3, make, answers.put)
+    runner = LaneRunner(3, make, answers.put, ThreadedHost())
     for epoch in (1, 2):
         runner.carry_out(OpenProducer(epoch))
         runner.carry_out(Commit(epoch, NOTHING))
