@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,7 +27,7 @@ class Broker:
         self.answers: list[int | None] = []
         """How far behind the client is found to be, the last for ever; None: no answer comes."""
         self.replaced = 0
-        monkeypatch.setattr(client_watch, "time", SimpleNamespace(monotonic=lambda: self.now_s))
+        monkeypatch.setattr(clients, "monotonic_s", lambda: self.now_s)
         monkeypatch.setattr(clients, "admin", self._make_admin)
         self.watch: ClientWatch[str] = ClientWatch({}, "follower", self._replaced, ask=self._ask, behind=self._behind)
 

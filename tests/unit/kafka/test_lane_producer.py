@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from tailrace.core.checkpoint import Claim, ClaimKey, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.shard import ShardRef
-from tailrace.kafka import clients, lane_producer
+from tailrace.kafka import clients
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
 
@@ -109,7 +108,7 @@ def test_a_producer_is_used_again_only_if_its_commit_took_less_than_sending_it_a
         now_s += commit_s
 
     client.calls["commit_transaction"] = commit
-    monkeypatch.setattr(lane_producer, "time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr(clients, "monotonic_s", lambda: now_s)
     lane = producer(None, **properties)
     assert isinstance(lane.commit(TRANSACTION), Committed)
     answer = lane.commit(TRANSACTION)

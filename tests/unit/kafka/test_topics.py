@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -10,7 +11,7 @@ from confluent_kafka.admin import NewTopic
 
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
-from tailrace.kafka.clients import LastingAdmin
+from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
 
 
@@ -38,8 +39,8 @@ def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch)
         return Cluster("abc", 1, 1, there)
 
     monkeypatch.setattr(topics, "describe", describe)
-    monkeypatch.setattr(clients, "admin", lambda *_: admin)
-    keeper = TopicKeeper(LastingAdmin({}), {}, lambda: now_s[0])
+    lasting = LastingAdmin({}, make=lambda *_: cast(Admin, admin))
+    keeper = TopicKeeper(lasting, {}, lambda: now_s[0])
     for _ in range(3):
         keeper.ensure(TopicSpec("shop.orders", 6))
         for number in range(100):
@@ -55,9 +56,9 @@ def test_many_tables_cost_one_question_a_minute(monkeypatch: pytest.MonkeyPatch)
 def test_an_admin_client_that_did_not_reach_kafka_is_not_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[FakeAdmin] = []
 
-    def make(*_: object) -> FakeAdmin:
+    def make(*_: object) -> Admin:
         made.append(FakeAdmin())
-        return made[-1]
+        return cast(Admin, made[-1])
 
     def describe(admin: object, _user: object) -> Cluster:
         if admin is made[0]:
@@ -65,8 +66,7 @@ def test_an_admin_client_that_did_not_reach_kafka_is_not_used_again(monkeypatch:
         return Cluster("abc", 1, 1, {})
 
     monkeypatch.setattr(topics, "describe", describe)
-    monkeypatch.setattr(clients, "admin", make)
-    keeper = TopicKeeper(LastingAdmin({}), {})
+    keeper = TopicKeeper(LastingAdmin({}, make=make), {})
     with pytest.raises(UnreachableError):
         keeper.ensure(TopicSpec("shop.orders", 6))
     keeper.ensure(TopicSpec("shop.orders", 6))
