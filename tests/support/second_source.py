@@ -46,10 +46,10 @@ class LogSource(Source):
     def event_source(self) -> EventSource | None:
         return None
 
-    def without_table(self, table: str) -> WorldError:
+    def missing_table(self, table: str) -> WorldError:
         return WorldError(f"the log has no table {table}")
 
-    def without_stream(self, table: str) -> WorldError:
+    def missing_stream(self, table: str) -> WorldError:
         return WorldError(f"the log of {table} is off")
 
     def sample_stream(self, table: str) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, ClassVar, NamedTuple
 
-from pydantic import Field, SecretStr, Strict, field_validator
-from pydantic_core.core_schema import ValidationInfo
+from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator
 
 from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
@@ -106,11 +106,11 @@ class Source(Part):
         """What AWS Lambda needs to read it; None when Lambda cannot."""
 
     @abstractmethod
-    def without_table(self, table: str) -> WorldError:
+    def missing_table(self, table: str) -> WorldError:
         """Return the error that says that a table does not exist, and what to do."""
 
     @abstractmethod
-    def without_stream(self, table: str) -> WorldError:
+    def missing_stream(self, table: str) -> WorldError:
         """Return the error that says that the changes of a table are not recorded, and what to do."""
 
     @abstractmethod
@@ -134,8 +134,15 @@ class Source(Part):
 
     def entry_of(self, table: str) -> TableEntry | None:
         """Return the entry that brings a table in: its own name before any pattern."""
-        matching = [each for each in self.tables_read if each.matches(table)]
-        return next((each for each in matching if not each.is_pattern), matching[0] if matching else None)
+        return self._names.get(table) or next((each for each in self._patterns if each.matches(table)), None)
+
+    @cached_property
+    def _names(self) -> dict[str, TableEntry]:
+        return {each.text: each for each in reversed(self.tables_read) if not each.is_pattern}
+
+    @cached_property
+    def _patterns(self) -> list[TableEntry]:
+        return [each for each in self.tables_read if each.is_pattern]
 
     @field_validator("external_id")
     @classmethod

@@ -162,7 +162,7 @@ def look_up(pipeline: Pipeline, enumerator: Enumerator) -> dict[str, str]:
     for name in names:
         stream_arn = enumerator.table_stream(name).stream_arn
         if stream_arn is None:
-            raise source.without_stream(name)
+            raise source.missing_stream(name)
         found[name] = stream_arn
     return found
 

@@ -315,7 +315,7 @@ class _Planner:
         try:
             stream = self._describe(name)
             if stream is None or stream.stream_arn is None:
-                missing = source.without_table(name) if stream is None else source.without_stream(name)
+                missing = source.missing_table(name) if stream is None else source.missing_stream(name)
                 return msgspec.structs.replace(table, problems=(f"{place}: {missing}",))
             listing = self._list(stream.stream_arn)
         except ReadError as error:

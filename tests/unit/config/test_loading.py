@@ -186,6 +186,12 @@ def test_tables_are_wanted_by_pattern_unless_left_out(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_is_brought_in_by_its_name_before_any_pattern(tmp_path: Path) -> None:
+    source = loaded(tmp_path, MINIMAL.replace('[orders, "users-*"]', '["o*", "or*", orders]')).source
+    entries = [source.entry_of(table) for table in ("orders", "ores", "users")]
+    assert [entry and entry.path for entry in entries] == [("source", "tables", 2), ("source", "tables", 0), None]
+
+
 def test_a_table_whose_topic_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(TopicError, match=r"would be `shop\.uuu"):
         loaded(tmp_path, MINIMAL).topic_of("u" * 250)

@@ -109,13 +109,13 @@ class DynamoDBStreamsSource(Source):
             "aws dynamodb describe-table --table-name {table} --query Table.LatestStreamArn",
         )
 
-    def without_table(self, table: str) -> WorldError:
+    def missing_table(self, table: str) -> WorldError:
         """Return the error for a table that does not exist."""
         return WorldError(
             f"there is no table {table}", hint="create it, or correct the name, source.region or source.endpoint_url"
         )
 
-    def without_stream(self, table: str) -> WorldError:
+    def missing_stream(self, table: str) -> WorldError:
         """Return the error for a table whose stream is off, with the command that switches it on."""
         return WorldError(
             f"table {table} has no stream",
