@@ -13,12 +13,18 @@ import pytest
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
+from tailrace.remedy import speak_as
+from tailrace.remedy_sentences import sentence
 
 _TOLD = "told"
 
 
 def pytest_configure() -> None:
-    """Tests interrupt processes, which would ignore that if this one did, as in a shell's background."""
+    """Tests interrupt processes, which would ignore that if this one did, as in a shell's background.
+
+    Errors end with the command line's words, as in every process of Tailrace that prints them.
+    """
+    speak_as(sentence)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

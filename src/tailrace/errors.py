@@ -13,6 +13,8 @@ TailraceError
 
 from __future__ import annotations
 
+from tailrace.remedy import Remedy, say
+
 EXIT_FILE = 2
 EXIT_WORLD = 3
 
@@ -33,27 +35,36 @@ def excerpt(text: str) -> str:
 
 
 class TailraceError(Exception):
-    """A failure told in one sentence; `hint` says how to fix it.
+    """A failure in one sentence. `hint` and `remedy` say how to fix it: in words, and as the code of an operation.
 
     `str(error)` is the whole sentence, on one line, without a traceback and without a secret.
     """
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", remedy: Remedy | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.remedy = remedy
 
     def __str__(self) -> str:
-        return f"{self.message}; {self.hint}" if self.hint else self.message
+        said = say(self.remedy) if self.remedy is not None else ""
+        return "; ".join(part for part in (self.message, self.hint, said) if part)
 
 
 class FileError(TailraceError):
     """The pipeline file cannot be used: `path` is the key's path (`source.tables[0]`), `line` counts from 1."""
 
     def __init__(
-        self, message: str, *, file: str = "", path: str = "", line: int | None = None, hint: str = ""
+        self,
+        message: str,
+        *,
+        file: str = "",
+        path: str = "",
+        line: int | None = None,
+        hint: str = "",
+        remedy: Remedy | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, remedy=remedy)
         self.file = file
         self.path = path
         self.line = line

@@ -13,6 +13,8 @@ from tailrace import logs
 from tailrace.config.environment import load_pipeline
 from tailrace.function.function import Function
 from tailrace.kafka.owner import new_owner
+from tailrace.remedy import speak_as
+from tailrace.remedy_sentences import sentence
 
 
 class Context(Protocol):
@@ -26,6 +28,7 @@ class Context(Protocol):
         ...
 
 
+speak_as(sentence)
 _loaded = load_pipeline(os.environ)
 logs.configure(os.environ.get("TAILRACE_LOG_LEVEL", "info"), _loaded.secrets.redact, as_json=True)
 

@@ -22,7 +22,9 @@ from tailrace.errors import WorldError
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations import definition
-from tailrace.operations.definition import HOW_FOR_WORKERS, define
+from tailrace.operations.definition import define
+from tailrace.remedy import AcceptChanges
+from tailrace.remedy_sentences import sentence as words
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_a_second_file_of_the_same_name_is_refused_and_once_accepted_ends_the_fi
     (sentence,) = refused.lines
     assert f"table {mine} would be left out" in sentence
     assert "give it another `name`" in sentence
-    assert HOW_FOR_WORKERS in sentence
+    assert words(AcceptChanges("worker")) in sentence
     shown = run("plan", second)
     assert shown.code == 3
     assert f"table {mine} would be left out" in shown.out

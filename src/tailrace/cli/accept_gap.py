@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
 
 
 def accept_gap(
@@ -49,4 +49,4 @@ def accept_gap(
     if as_json:
         typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
     else:
-        typer.echo(f"accepted: table {table} goes on; `tailrace status {loaded.argument}` shows it")
+        typer.echo(f"accepted: table {table} goes on; `tailrace status {argument_of(loaded)}` shows it")

@@ -73,6 +73,12 @@ def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
     return loaded
 
 
+def argument_of(loaded: LoadedPipeline) -> str:
+    """Return how a command names a pipeline: its file, or the flags of one that has none."""
+    servers = loaded.pipeline.kafka["bootstrap.servers"]
+    return loaded.file or f"--name {loaded.pipeline.name} --bootstrap {servers}"
+
+
 @contextmanager
 def ended_by_signals(exit_code: int) -> Iterator[None]:
     """Let Ctrl-C, and SIGTERM if it is handled, end the process soon, whatever it waits for in here.

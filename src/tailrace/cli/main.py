@@ -30,6 +30,8 @@ from tailrace.cli import (
     version,
 )
 from tailrace.cli.edge import edge, report
+from tailrace.remedy import speak_as
+from tailrace.remedy_sentences import sentence
 
 app = typer.Typer(
     name="tailrace",
@@ -85,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The exit code is 0 for done, 2 for a wrong file or usage, 3 for a world that is not as it should be, 70 for a
     defect of Tailrace, 130 for Ctrl-C.
     """
+    speak_as(sentence)
     try:
         app(arguments)
     except Exception as error:

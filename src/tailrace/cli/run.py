@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tailrace.wiring.pipeline import PipelineParts
     from tailrace.worker.worker import Worker
 
+_PORT_HINT = "choose another port with --metrics-port"
+
 
 class LogLevel(StrEnum):
     """How much is logged."""
@@ -65,7 +67,7 @@ def run(
         signal.signal(number, _stop_at_once)
     share_arenas()
     if metrics_port:
-        require_free(metrics_port, hint="choose another port with --metrics-port")
+        require_free(metrics_port, hint=_PORT_HINT)
     with ended_by_signals(0):
         loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
         parts = _parts(loaded, log_level, accept_changes=accept_changes)
@@ -85,7 +87,11 @@ def run(
     watch = WorkerWatch(worker, metrics, parts)
     if metrics_port is not None:
         server = HealthServer(
-            metrics_port, registry=metrics.registry, healthy=worker.unhealthy_why, ready=watch.unready_why
+            metrics_port,
+            registry=metrics.registry,
+            healthy=worker.unhealthy_why,
+            ready=watch.unready_why,
+            hint=_PORT_HINT,
         )
         log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
+from tailrace.cli.render import to_json
+from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
     from tailrace.operations.status import ShardStatus, Status, TableStatus
@@ -48,11 +50,10 @@ def status(
       tailrace status pipeline.yaml --watch
       tailrace status --name tailrace-orders --bootstrap localhost:9092
     """
-    import msgspec
-
     from tailrace.operations.status import read_status
 
     loaded = load_existing(file, name, bootstrap)
+    argument = argument_of(loaded)
 
     def read() -> Status:
         return read_status(loaded, with_ended=all_shards)
@@ -60,27 +61,25 @@ def status(
     if not watch:
         with ended_by_signals(EXIT_INTERRUPTED):
             found = read()
-        typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)))
+        typer.echo(to_json(found, argument) if as_json else "\n".join(lines(found, argument)))
         return
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt), unwinding(), ended_by_signals(0):
         if as_json or not sys.stdout.isatty():
-            _repeat(read, as_json=as_json)
+            _repeat(read, argument, as_json=as_json)
         else:
-            _redraw(read)
+            _redraw(read, argument)
 
 
-def _repeat(read: Callable[[], Status], *, as_json: bool) -> None:
-    import msgspec
-
+def _repeat(read: Callable[[], Status], argument: str, *, as_json: bool) -> None:
     while True:
         found = read()
-        text = msgspec.json.encode(found).decode() if as_json else "\n".join(lines(found)) + "\n"
+        text = to_json(found, argument) if as_json else "\n".join(lines(found, argument)) + "\n"
         typer.echo(text)
         time.sleep(WATCH_S)
 
 
-def _redraw(read: Callable[[], Status]) -> None:
+def _redraw(read: Callable[[], Status], argument: str) -> None:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.text import Text
@@ -88,7 +87,9 @@ def _redraw(read: Callable[[], Status]) -> None:
     console = Console(no_color="NO_COLOR" in os.environ, highlight=False)
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            shown = [Text(line, style=_style(line), no_wrap=True, overflow="ellipsis") for line in lines(read())]
+            shown = [
+                Text(line, style=_style(line), no_wrap=True, overflow="ellipsis") for line in lines(read(), argument)
+            ]
             live.update(Group(*shown), refresh=True)
             time.sleep(WATCH_S)
 
@@ -98,8 +99,8 @@ def _style(line: str) -> str:
     return next((colour for state, colour in _COLOURS.items() if state in line.split()), "")
 
 
-def lines(status: Status) -> Iterator[str]:
-    """Write a status for people, a line for each table and shard."""
+def lines(status: Status, argument: str) -> Iterator[str]:
+    """Write a status for people, a line for each table and shard. `argument` names the pipeline in commands."""
     workers = ", ".join(status.workers) or "none"
     method = {"worker": "", "lambda": "served by Lambda, ", "none": "being switched to another method, "}[status.method]
     yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}"
@@ -115,10 +116,10 @@ def lines(status: Status) -> Iterator[str]:
         yield "no table was listed yet" if status.method == "worker" else "nothing was published yet"
     for table in status.tables:
         yield ""
-        yield from _table_lines(table)
+        yield from _table_lines(table, argument)
 
 
-def _table_lines(table: TableStatus) -> Iterator[str]:
+def _table_lines(table: TableStatus, argument: str) -> Iterator[str]:
     counts = ", ".join(f"{count} {state}" for state, count in table.shards_by_state.items()) or "none"
     state = "stopped by a gap" if table.state == "gap" else table.state
     lag = "" if table.max_lag_s is None else f"  behind: {_seconds(table.max_lag_s)}"
@@ -129,7 +130,7 @@ def _table_lines(table: TableStatus) -> Iterator[str]:
         if shard.state in {"gap", "failed"}:
             yield f"  ! {shard.shard}: {shard.detail}"
     if table.remedy:
-        yield f"  ! {table.remedy}"
+        yield f"  ! {sentence(table.remedy, argument)}"
     if table.shards:
         rows = [
             ("SHARD", "STATE", "LAG", "LAST CHANGE", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),

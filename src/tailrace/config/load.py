@@ -48,12 +48,6 @@ class LoadedPipeline:
     references: frozenset[Reference] = frozenset()
     """What the file refers to."""
 
-    @property
-    def argument(self) -> str:
-        """How another command is told of this pipeline: its file, or the flags that name it."""
-        servers = self.pipeline.kafka["bootstrap.servers"]
-        return self.file or f"--name {self.pipeline.name} --bootstrap {servers}"
-
     def place(self, *path: str | int) -> str:
         """Name a key as a sentence about it begins: `pipeline.yaml:9: source.tables[0]`, or `--table`.
 
@@ -72,7 +66,7 @@ class LoadedPipeline:
         except FileError:
             raise
         except TailraceError as error:
-            raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint) from error
+            raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint, remedy=error.remedy) from error
 
 
 def load(path: FilePath, *, with_functions: bool = False, with_secrets: bool = True) -> LoadedPipeline:

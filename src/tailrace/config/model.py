@@ -178,7 +178,7 @@ class Pipeline(Part):
         ge=1,
         le=1024,
         description="Slices of the work; no more workers than lanes have work. Once the pipeline has run, "
-        "`tailrace rescale` can raise it, and nothing can lower it.",
+        "a rescale can raise it, and nothing can lower it.",
     )
     batch: Batch = Field(default=as_written({}), description="When a lane commits.")
     buffer_bytes: Annotated[int, size("1MiB", "1GiB")] = Field(

@@ -44,6 +44,7 @@ Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 """Where a shard without a checkpoint starts. END: it was closed before `start: latest` began, nothing is read."""
 
 ShardCondition = Literal["open", "ended", "gap", "failed"]
+ActiveMethod = Literal["worker", "lambda"]
 Method = Literal["worker", "lambda", "none"]
 """Who publishes: the workers, the Lambda function, or, in the midst of a switch, nobody."""
 TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]

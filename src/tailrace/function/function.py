@@ -29,7 +29,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations import switch
-from tailrace.operations.definition import HOW_FOR_LAMBDA, define
+from tailrace.operations.definition import define
 from tailrace.sources.aws_lambda.event import Batch, has_window, read_event
 from tailrace.wiring.pipeline import (
     make_converter,
@@ -76,7 +76,7 @@ class Function:
         with admin.use() as client:
             prepare_topics(pipeline, client)
         self._claim(patience_s)
-        define(pipeline, owner, accept_changes=False, how=HOW_FOR_LAMBDA)
+        define(pipeline, owner, accept_changes=False, method="lambda")
         self._checkpoint_state = CheckpointState(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
-from tailrace.core.checkpoint import Method, TopicKey, TopicRecord, decode
+from tailrace.core.checkpoint import ActiveMethod, Method, TopicKey, TopicRecord, decode
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics
@@ -15,6 +15,7 @@ from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 from tailrace.kafka.watched_consumer import COMMITTED, WatchedConsumer
+from tailrace.remedy import AwaitSwitch, FinishRescale, RunPipeline, SetLanes, SwitchTo
 
 _POLL_S = 0.5
 _LOOK_AHEAD_S = 60.0
@@ -50,12 +51,7 @@ def check_lanes(pipeline: str, asked: int, partitions: int) -> None:
     if asked != partitions:
         raise WorldError(
             f"the file asks for {asked} lanes, but {topic_name(pipeline)} has {partitions}",
-            hint=f"set `lanes: {partitions}`"
-            + (
-                ", or stop every worker and run `tailrace rescale`"
-                if asked > partitions
-                else ": lanes can only be added"
-            ),
+            remedy=SetLanes(partitions, or_rescale=asked > partitions),
         )
 
 
@@ -83,7 +79,7 @@ def existing_lanes(admin: Admin, user: Mapping[str, str], pipeline: str) -> int:
     if state is None:
         raise WorldError(
             f"the pipeline {pipeline} does not exist yet: Kafka has no topic {topic_name(pipeline)}",
-            hint="`tailrace run` makes it; if it has run, check kafka.bootstrap.servers",
+            remedy=RunPipeline(),
         )
     return state.partitions
 
@@ -97,22 +93,22 @@ def check_rescaled(pipeline: str, checkpoint_state: CheckpointState) -> None:
     if checkpoint_state.is_rescaled:
         raise WorldError(
             f"the pipeline {pipeline} was rescaled from {checkpoint_state.lane_count} lanes, or is being rescaled",
-            hint="run `tailrace rescale` again (with nothing left to do it says so), then start the workers again",
+            remedy=FinishRescale(),
         )
 
 
-def check_method(pipeline: str, method: Method, mine: Method) -> None:
+def check_method(pipeline: str, method: Method, mine: ActiveMethod) -> None:
     """Raise WorldError when another method publishes: its producers and ours would not fence each other."""
     if method == mine:
         return
     if method == "none":
         raise UnderSwitchError(
             f"the pipeline {pipeline} is being switched to another method, so the {mine} may not publish",
-            hint="`tailrace status FILE` shows which method publishes once it has ended; if it broke off, run it again",
+            remedy=AwaitSwitch(),
         )
     raise WorldError(
         f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",
-        hint=f"to go over to this one: tailrace switch FILE --to {mine}",
+        remedy=SwitchTo(mine),
     )
 
 

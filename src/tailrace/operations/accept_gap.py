@@ -15,6 +15,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.operations import existing
+from tailrace.remedy import CheckAcceptance, ShowStatus
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -69,7 +70,7 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
                 losses.append(Loss(*shard, checkpoint.sequence, checkpoint.detail or "", words))
     if not losses:
         accepted_already = " that is not accepted already" if standing or next_stream else ""
-        raise WorldError(f"table {table} has no gap{accepted_already}", hint="`tailrace status` shows where it stands")
+        raise WorldError(f"table {table} has no gap{accepted_already}", remedy=ShowStatus())
     return Gaps(table, tuple(losses), GapAccepted(shards=tuple(standing), stream_arn=next_stream, at_ms=now_ms))
 
 
@@ -100,7 +101,7 @@ def accept(pipeline: Pipeline, gaps: Gaps) -> None:
         producer.purge()
         raise WorldError(
             f"{attempted} was not confirmed within {clients.REQUEST_TIMEOUT_S:.0f} s",
-            hint="`tailrace status` shows whether it went through; run the command again if not",
+            remedy=CheckAcceptance(),
         )
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from tailrace.config import Pipeline
 from tailrace.config.definition import definition_of
-from tailrace.core.checkpoint import Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
+from tailrace.core.checkpoint import ActiveMethod, Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences
 from tailrace.core.lane import ENUMERATOR_LANE
@@ -25,6 +25,7 @@ from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.remedy import AcceptChanges
 from tailrace.wiring.pipeline import make_producer
 
 logger = logging.getLogger("tailrace")
@@ -34,23 +35,22 @@ TIMEOUT_S = 30.0
 _SUFFIX = "definition"
 
 
-HOW_FOR_WORKERS = "start one worker with `tailrace run FILE --accept-changes`, then the others"
-HOW_FOR_LAMBDA = "run `tailrace switch FILE --to lambda --accept-changes`"
-
-
-def check(pipeline: Pipeline, checkpoint_state: CheckpointState, mine: DefinitionRecord, how: str) -> None:
-    """Raise WorldError for what a definition would do to tables that run; `how` says how to accept that."""
+def check(pipeline: Pipeline, checkpoint_state: CheckpointState, mine: DefinitionRecord, method: ActiveMethod) -> None:
+    """Raise WorldError for what a definition would do to tables that run; `method` is who starts with it."""
     found = conflicts(checkpoint_state, mine)
     if not found:
         return
     listed = "; ".join(map(str, found))
     raise WorldError(
         f"the pipeline {pipeline.name} runs with another definition: {listed}",
-        hint=f"if this is another pipeline, give it another `name`; if the change is meant, {how}",
+        hint="if this is another pipeline, give it another `name`",
+        remedy=AcceptChanges(method),
     )
 
 
-def define(pipeline: Pipeline, owner: str, *, accept_changes: bool, how: str = HOW_FOR_WORKERS) -> DefinitionRecord:
+def define(
+    pipeline: Pipeline, owner: str, *, accept_changes: bool, method: ActiveMethod = "worker"
+) -> DefinitionRecord:
     """Record the pipeline's definition unless it is recorded already, and log what differs; return what is recorded.
 
     Raises WorldError for a conflict that is not accepted (`accept_changes`), and when Kafka does not answer.
@@ -64,12 +64,12 @@ def define(pipeline: Pipeline, owner: str, *, accept_changes: bool, how: str = H
         if checkpoint_state.definition is not None and not differences(checkpoint_state.definition, mine):
             return checkpoint_state.definition
         if not accept_changes:
-            check(pipeline, checkpoint_state, mine, how)
+            check(pipeline, checkpoint_state, mine, method)
         with closing(make_producer(pipeline, _SUFFIX)) as producer:
             try:
                 checkpoint_state = _take(pipeline, producer, owner)
                 if not accept_changes:
-                    check(pipeline, checkpoint_state, mine, how)
+                    check(pipeline, checkpoint_state, mine, method)
                 return _record(producer, checkpoint_state, mine)
             except _LostError as error:
                 reason = str(error)

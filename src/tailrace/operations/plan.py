@@ -240,7 +240,7 @@ class _Planner:
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method, "worker")
             mine = definition_of(pipeline)
             if not self._accept_changes:
-                definition.check(pipeline, checkpoint_state, mine, definition.HOW_FOR_WORKERS)
+                definition.check(pipeline, checkpoint_state, mine, "worker")
         except WorldError as error:
             return (str(error),), (), 0
         changes = (

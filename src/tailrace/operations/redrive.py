@@ -187,7 +187,7 @@ class _Redrive:
                 losses += not error.learned
                 if losses == LOSSES_MAX:
                     raise WorldError(
-                        f"the redrive of {self._report.pipeline} broke off: {error.lost.reason}", hint=AGAIN
+                        f"the redrive of {self._report.pipeline} broke off: {error.lost.reason}", remedy=AGAIN
                     ) from error
                 if left:
                     batches.appendleft(left)

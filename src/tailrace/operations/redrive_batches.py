@@ -145,7 +145,7 @@ class _Run:
                 losses = 0 if is_further else losses + 1
                 if losses == LOSSES_MAX:
                     raise WorldError(
-                        f"the redrive of {self._pipeline.name} broke off: {error.lost.reason}", hint=AGAIN
+                        f"the redrive of {self._pipeline.name} broke off: {error.lost.reason}", remedy=AGAIN
                     ) from error
         for batch in batches:
             self._tell_lost(batch)

@@ -28,6 +28,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations.record_view import header_texts
+from tailrace.remedy import RedriveAgain
 from tailrace.sources.dynamodb.stream_arn import parse
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import (
@@ -46,7 +47,7 @@ LOSSES_MAX: Final = 3
 """So often in a row a redrive goes on after its producer was lost and nothing was learned by it."""
 REDRIVEN: Final = ("tailrace.redriven", b"true")
 """Header of a record that was published by a redrive, behind newer changes maybe."""
-AGAIN: Final = "run it again: it goes on where it stopped, without a repeat"
+AGAIN: Final = RedriveAgain()
 STAGE: Final = "__connect.errors.stage"
 EXCEPTION: Final = "__connect.errors.exception.class.name"
 REASON: Final = "__connect.errors.exception.message"
@@ -178,7 +179,7 @@ class Republisher:
         answer = producer.open(OPEN_TIMEOUT_S)
         if isinstance(answer, ProducerLost):
             producer.close()
-            raise WorldError(f"the redrive of {self.pipeline.name} cannot begin: {answer.reason}", hint=AGAIN)
+            raise WorldError(f"the redrive of {self.pipeline.name} cannot begin: {answer.reason}", remedy=AGAIN)
         return producer
 
     def commit(self, pages: tuple[Page, ...]) -> None:
@@ -194,9 +195,9 @@ class Republisher:
             return
         self._drop()
         if answer.fenced:
-            raise WorldError(f"another redrive of {self.pipeline.name} has begun, so this one ended", hint=AGAIN)
+            raise WorldError(f"another redrive of {self.pipeline.name} has begun, so this one ended", remedy=AGAIN)
         if answer.denied or any(not refusal.too_large for refusal in answer.refusals):
-            raise WorldError(f"the redrive of {self.pipeline.name} was refused: {answer.reason}", hint=AGAIN)
+            raise WorldError(f"the redrive of {self.pipeline.name} was refused: {answer.reason}", remedy=AGAIN)
         raise NotPublishedError(answer, pages)
 
     def _drop(self) -> None:

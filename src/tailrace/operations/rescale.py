@@ -40,12 +40,13 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.owner import new_owner
 from tailrace.operations import existing
+from tailrace.remedy import RescaleAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer
 
 OPEN_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 30.0
-_AGAIN = "stop every worker, then run `tailrace rescale` again: it goes on where it stopped"
+_AGAIN = RescaleAgain()
 
 
 class Rescaled(msgspec.Struct, frozen=True):
@@ -118,7 +119,7 @@ class _Records:
     def read_until(self, condition: Callable[[], bool]) -> None:
         """Read on until `condition` holds. Raises WorldError when it does not in time."""
         if not self._follower.read_until(condition, self._take, READ_TIMEOUT_S):
-            raise WorldError(f"{self._topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
+            raise WorldError(f"{self._topic} could not be read within {READ_TIMEOUT_S:.0f} s", remedy=_AGAIN)
 
     def close(self) -> None:
         self._follower.close()
@@ -198,7 +199,7 @@ class _ClaimedLane:
 
     def _expect(self, answer: ProducerOpened | Committed | ProducerLost) -> None:
         if isinstance(answer, ProducerLost):
-            raise WorldError(f"lane {self._lane} could not be moved: {answer.reason}", hint=_AGAIN)
+            raise WorldError(f"lane {self._lane} could not be moved: {answer.reason}", remedy=_AGAIN)
 
 
 def _wait_for_partitions(pipeline: Pipeline) -> None:
@@ -208,7 +209,7 @@ def _wait_for_partitions(pipeline: Pipeline) -> None:
         if existing.lanes_of(pipeline) >= pipeline.lanes:
             return
         if time.monotonic() > deadline_s:
-            raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", hint=_AGAIN)
+            raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", remedy=_AGAIN)
         time.sleep(0.2)
 
 

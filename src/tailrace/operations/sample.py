@@ -12,6 +12,7 @@ from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError
+from tailrace.remedy import SayTable
 from tailrace.sources.dynamodb.stream_arn import parse
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import make_converter
@@ -121,5 +122,5 @@ def _shard(pipeline: Pipeline, record: msgspec.Raw, table: str | None, file: str
 def _arn(pipeline: Pipeline, table: str | None, file: str) -> str:
     table = table or pipeline.source.only_table
     if table is None:
-        raise FileError("does not say which table its records come from", file=file, hint="give --table")
+        raise FileError("does not say which table its records come from", file=file, remedy=SayTable())
     return pipeline.source.sample_stream(table)

@@ -17,6 +17,7 @@ from tailrace.core.shard import ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.operations import existing
+from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard
 
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
 STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
@@ -50,7 +51,7 @@ class TableStatus(msgspec.Struct, frozen=True):
     stream_arn: str | None
     view_type: ViewType | None
     detail: str | None
-    remedy: str | None
+    remedy: Remedy | None
     """What the operator can do, when the table or one of its shards stands still."""
     shards_by_state: dict[str, int]
     last_change_s: float | None
@@ -89,7 +90,6 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
         checkpoint_state,
         group,
         now_ms,
-        argument=loaded.argument,
         tables_key=pipeline.source.tables_key,
         with_ended=with_ended,
     )
@@ -112,14 +112,10 @@ def tables_of(
     group: Group,
     now_ms: int,
     *,
-    argument: str,
     tables_key: str,
     with_ended: bool,
 ) -> tuple[TableStatus, ...]:
-    """Describe the tables of a checkpoint state, by name.
-
-    `argument` is how a command is told of the pipeline, `tables_key` the key of the file that names the tables.
-    """
+    """Describe the tables of a checkpoint state, by name; `tables_key` is the key of the file that names them."""
     shards: dict[str, list[ShardStatus]] = {table: [] for table in checkpoint_state.table_names}
     stopped = {table for table in shards if checkpoint_state.is_stopped(table)}
     for shard in (
@@ -133,7 +129,6 @@ def tables_of(
             checkpoint_state,
             table,
             shards[table],
-            argument=argument,
             tables_key=tables_key,
             with_ended=with_ended,
         )
@@ -146,7 +141,6 @@ def _table(
     table: str,
     shards: list[ShardStatus],
     *,
-    argument: str,
     tables_key: str,
     with_ended: bool,
 ) -> TableStatus:
@@ -164,7 +158,7 @@ def _table(
         stream_arn=record.stream_arn if record else None,
         view_type=record.view_type if record else None,
         detail=record.detail if record else None,
-        remedy=_remedy(table, state, counts, argument, tables_key),
+        remedy=_remedy(table, state, counts, tables_key),
         shards_by_state={each: counts[each] for each in STATES if counts[each]},
         last_change_s=min(ages, default=None),
         max_lag_s=max(lags, default=None),
@@ -226,15 +220,15 @@ def _state(checkpoint_state: CheckpointState, shard: ShardRef, *, table_stopped:
     return "open" if checkpoint is not None and checkpoint.state == "open" else "waiting"
 
 
-def _remedy(table: str, state: TableState, counts: Counter[State], argument: str, tables_key: str) -> str | None:
+def _remedy(table: str, state: TableState, counts: Counter[State], tables_key: str) -> Remedy | None:
     if state == "gap" or counts["gap"]:
-        return f"decide what the loss means, then: tailrace accept-gap {argument} --table {table}"
+        return AcceptGap(table)
     if counts["failed"]:
-        return "fix the cause and restart the workers, or set `errors: dead-letter`"
+        return RestoreShard()
     if state == "off":
-        return f"switch its stream on, or take the table out of {tables_key}"
+        return EnableStream(table, tables_key)
     if state == "left out":
-        return f"{tables_key} leaves it out; name it again and it goes on where it stands"
+        return NameTable(table, tables_key)
     if state == "missing":
-        return f"create it, or take it out of {tables_key}"
+        return CreateTable(table, tables_key)
     return None

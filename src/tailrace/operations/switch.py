@@ -27,13 +27,14 @@ from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.operations import existing
+from tailrace.remedy import SwitchAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
 
 OPEN_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0
 _FENCES_AT_ONCE = 8
 _SUFFIX = "switch"
-_AGAIN = "run `tailrace switch` again: nobody publishes until it has ended"
+_AGAIN = SwitchAgain()
 
 
 class Switched(msgspec.Struct, frozen=True):
@@ -125,9 +126,9 @@ class _Switch:
 
     def _expect(self, answer: object) -> None:
         if isinstance(answer, ProducerLost):
-            raise WorldError(f"the switch of {self._pipeline.name} broke off: {answer.reason}", hint=_AGAIN)
+            raise WorldError(f"the switch of {self._pipeline.name} broke off: {answer.reason}", remedy=_AGAIN)
 
     def _follow_until(self, condition: Callable[[], bool]) -> None:
         if not self._follower.read_until(condition, self.checkpoint_state.apply, READ_TIMEOUT_S):
             topic = self._pipeline.checkpoints_topic
-            raise WorldError(f"{topic} could not be read within {READ_TIMEOUT_S:.0f} s", hint=_AGAIN)
+            raise WorldError(f"{topic} could not be read within {READ_TIMEOUT_S:.0f} s", remedy=_AGAIN)

@@ -23,9 +23,16 @@ class HealthServer:
     """Serves until the process ends or `close`. `port` 0 takes a free one; see `port` for which."""
 
     def __init__(
-        self, port: int, *, registry: CollectorRegistry, healthy: Check, ready: Check, host: str = "0.0.0.0"
+        self,
+        port: int,
+        *,
+        registry: CollectorRegistry,
+        healthy: Check,
+        ready: Check,
+        host: str = "0.0.0.0",
+        hint: str = "choose another port",
     ) -> None:
-        """Listen at once. Raises WorldError when the port is taken."""
+        """Listen at once. Raises WorldError, with `hint`, when the port is taken."""
         routes: dict[str, Callable[[], tuple[int, str, bytes]]] = {
             "/metrics": lambda: (200, CONTENT_TYPE_LATEST, generate_latest(registry)),
             "/healthz": lambda: _probe(healthy),
@@ -57,7 +64,7 @@ class HealthServer:
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise refused(error, f"{host}:{port}", port, hint="choose another port with --metrics-port") from error
+            raise refused(error, f"{host}:{port}", port, hint=hint) from error
         self.port = self._server.server_address[1]
         start_thread("health", self._server.serve_forever)
 

@@ -18,6 +18,7 @@ from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
 from tailrace.kafka.dead_letters import EXCEPTION, RECORD_TOO_LARGE, STAGE
+from tailrace.remedy import InspectDeadLetters, say
 from tailrace.worker.vitals import Vitals
 
 logger = logging.getLogger("tailrace.worker")
@@ -156,7 +157,7 @@ class Metrics:
             "topic": self._dead_letters_topic,
             "stage": last.get(STAGE, b"PRODUCE").decode(),
             "error": last.get(EXCEPTION, RECORD_TOO_LARGE.encode()).decode(),
-            "detail": "`tailrace redrive FILE --dry-run` shows the reasons, and what would become of each now",
+            "detail": say(InspectDeadLetters()),
         }
         logger.warning("dead letters", extra=extra)
 

@@ -13,6 +13,7 @@ from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.topics import Cluster, TopicKeeper, TopicSpec, TopicState
+from tailrace.remedy_sentences import sentence
 
 
 class FakeAdmin:
@@ -100,7 +101,8 @@ def test_a_failure_that_may_pass_is_told_apart(code: int, passes: bool) -> None:
 def test_another_number_of_lanes_gets_advice_that_works(asked: int, remedy: str) -> None:
     with pytest.raises(WorldError) as error:
         checkpoint_topic.check_lanes("shop", asked, 16)
-    assert error.value.hint == remedy
+    assert error.value.remedy is not None
+    assert sentence(error.value.remedy) == remedy
 
 
 def test_an_answer_of_a_broker_that_has_just_started_is_asked_for_again() -> None:

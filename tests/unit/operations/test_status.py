@@ -19,6 +19,7 @@ from tailrace.core.checkpoint import (
 from tailrace.core.shard import lane_of
 from tailrace.kafka.membership import Group
 from tailrace.operations.status import Status, TableStatus, tables_of, untaken_lanes
+from tailrace.remedy_sentences import sentence
 
 LANES = 4
 NOW_MS = BORN_MS + 60_000
@@ -26,9 +27,11 @@ NOBODY = Group((), {})
 
 
 def status(*writes: Write, group: Group = NOBODY, with_ended: bool = False) -> tuple[TableStatus, ...]:
-    return tables_of(
-        view_of(LANES, *writes), group, NOW_MS, argument="shop.yaml", tables_key="source.tables", with_ended=with_ended
-    )
+    return tables_of(view_of(LANES, *writes), group, NOW_MS, tables_key="source.tables", with_ended=with_ended)
+
+
+def words(table: TableStatus) -> str | None:
+    return None if table.remedy is None else sentence(table.remedy, "shop.yaml")
 
 
 def state_of_shard(number: int, *writes: Write) -> str:
@@ -64,10 +67,10 @@ def test_a_gap_pauses_the_other_shards_of_its_table_only() -> None:
     )
     orders, users = found
     assert (orders.state, users.state) == ("gap", "streaming")
-    text = list(lines(Status("shop", NOW_MS, LANES, (), found)))
+    text = list(lines(Status("shop", NOW_MS, LANES, (), found), "shop.yaml"))
     assert text[2].startswith("table orders  stopped by a gap  shards: 1 gap, 1 paused, 1 ended")
     assert orders.shards_by_state == {"gap": 1, "paused": 1, "ended": 1}
-    assert orders.remedy == "decide what the loss means, then: tailrace accept-gap shop.yaml --table orders"
+    assert words(orders) == "decide what the loss means, then: tailrace accept-gap shop.yaml --table orders"
     assert (users.shards_by_state, users.remedy) == ({"open": 1}, None)
 
 
@@ -128,7 +131,7 @@ def test_the_owner_is_the_member_that_has_the_lane() -> None:
 )
 def test_a_table_that_is_not_streamed_says_why_and_how_to_fix_it(state: str, remedy: str | None) -> None:
     (found,) = status(table(state=state, detail="the reason"))
-    assert (found.state, found.detail, found.remedy) == (state, "the reason", remedy)
+    assert (found.state, found.detail, words(found)) == (state, "the reason", remedy)
 
 
 def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> None:
@@ -137,7 +140,7 @@ def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> Non
         checkpoint(shard(1), LANES, state="failed", sequence="17", created_ms=NOW_MS - 2_000, detail="too large"),
         checkpoint(shard(2), LANES),
     )
-    text = list(lines(Status("shop", NOW_MS, LANES, ("host:1:a",), found)))
+    text = list(lines(Status("shop", NOW_MS, LANES, ("host:1:a",), found), "shop.yaml"))
     assert text[0] == "pipeline shop: 4 lanes, workers: host:1:a"
     assert text[2] == "table orders  streaming  shards: 1 failed, 1 open  last change: 2.0 s ago"
     assert text[3] == f"  ! {shard(1).shard_id}: too large"
@@ -149,7 +152,7 @@ def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> Non
 
 
 def test_a_pipeline_whose_tables_nobody_has_listed_says_so() -> None:
-    assert list(lines(Status("shop", NOW_MS, LANES, (), ())))[1] == "no table was listed yet"
+    assert list(lines(Status("shop", NOW_MS, LANES, (), ()), "shop.yaml"))[1] == "no table was listed yet"
 
 
 def test_lanes_whose_owner_has_not_taken_them_are_named() -> None:
@@ -160,7 +163,7 @@ def test_lanes_whose_owner_has_not_taken_them_are_named() -> None:
     assert untaken_lanes(view_of(LANES, *writes), owned_by["host:1:a"]) == (0,)
     assert untaken_lanes(view_of(LANES, *writes), owned_by["host:2:b"]) == tuple(sorted({0, number}))
     assert untaken_lanes(view_of(LANES, *writes), NOBODY) == ()
-    text = list(lines(Status("shop", NOW_MS, LANES, (), (), (0, 3))))
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (), (0, 3)), "shop.yaml"))
     assert text[1] == "! not taken yet by their workers: lanes 0, 3; if it stays so, their logs and /readyz say why"
 
 
@@ -180,11 +183,11 @@ def test_a_pipeline_that_lambda_serves_shows_its_shards_and_says_so() -> None:
     )
     assert (found.table, found.state, found.shards_by_state) == ("orders", "streaming", {"open": 1})
     assert (found.shards[0].sequence, found.shards[0].owner) == ("17", "sandbox")
-    text = list(lines(Status("shop", NOW_MS, LANES, (), (found,), method="lambda")))
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (found,), method="lambda"), "shop.yaml"))
     assert text[0] == "pipeline shop: 4 lanes, served by Lambda, workers: none"
 
 
 def test_a_switch_that_is_under_way_is_told() -> None:
-    text = list(lines(Status("shop", NOW_MS, LANES, (), (), method="none")))
+    text = list(lines(Status("shop", NOW_MS, LANES, (), (), method="none"), "shop.yaml"))
     assert text[0] == "pipeline shop: 4 lanes, being switched to another method, workers: none"
     assert text[1].startswith("! nobody publishes until the switch has ended")

@@ -1,0 +1,28 @@
+"""How the command line shows what operations return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tailrace.remedy import Remedy
+from tailrace.remedy_sentences import sentence
+
+
+def to_json(result: object, argument: str = "FILE") -> str:
+    """Return a result as one line of JSON, remedies as sentences. `argument` names the pipeline in commands."""
+    return msgspec.json.encode(_said(result, argument)).decode()
+
+
+def _said(value: object, argument: str) -> Any:
+    if isinstance(value, Remedy):
+        return sentence(value, argument)
+    if isinstance(value, msgspec.Struct):
+        return {name: _said(getattr(value, name), argument) for name in value.__struct_fields__}
+    if isinstance(value, Mapping):
+        return {key: _said(each, argument) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_said(each, argument) for each in value]
+    return value
