@@ -143,7 +143,7 @@ def test_a_rescale_that_dies_after_adding_the_partitions_is_finished_by_the_next
     run: CommandLine, file: Path, properties: dict[str, str], name: str
 ) -> None:
     topics.add_partitions(clients.admin(properties), properties, f"{name}.checkpoints", NEW)
-    with pytest.raises(WorldError, match="unfinished"):
+    with pytest.raises(WorldError, match="is being rescaled"):
         read_checkpoint_state(properties, name, NEW)
     assert run("rescale", file).code == 0
     assert_moved(properties, name)

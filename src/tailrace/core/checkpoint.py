@@ -18,23 +18,36 @@ lane n must know of its own shards:
 | `["definer"]` in partition 0 | `Claim`: who fenced the other definers last | the same |
 | `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
 
-Every value carries two format versions: `v`, its writer's, and `r`, the oldest reader that understands it. A reader
-refuses what it does not understand instead of guessing.
+Every value carries two format versions: `v`, the one in which it is written, and `r`, the oldest reader that
+understands it. Each kind states its own, and a single value states a newer one if it needs that: a new kind or field
+stops only the readers that would misread it. A reader refuses what it does not understand instead of guessing.
+
+The exception are kinds that a reader may do without: their names begin with `?`. A reader that does not understand such
+a record ignores it, and its tombstone too, since the mark is in the key. If the record follows a shard, or anything
+else that has a name, from lane to lane, its key is `["?kind", home, …]`: `home` is the array of names whose hash is the
+lane, for a shard `[stream, shard]`. `tailrace rescale` moves it so even when it cannot read it. A record with any other
+key, such as `["?kind"]` or `["?kind", table]`, stays in the partition where it was written. Only a version that knows
+the kind deletes its records.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import reduce
+from operator import or_
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from tailrace.core.change import ViewType
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import FormatVersionError, WorldError, excerpt
 
 FORMAT_VERSION = 1
+"""The newest format that this version reads and writes."""
 OLDEST_READABLE_VERSION = 1
+IGNORABLE_MARK = "?"
+"""What the names of kinds begin with that a reader may do without."""
 
 SequenceNumber = Annotated[str, Meta(pattern=r"\A[0-9]{1,40}\Z")]
 Milliseconds = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
@@ -52,10 +65,13 @@ TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What every value of the topic carries."""
+    """What every value of the topic carries. A kind that came later, or that older readers would misread, says so by
+    defaults of its own."""
 
-    v: int = FORMAT_VERSION
-    r: int = FORMAT_VERSION
+    v: int = 1
+    """The format in which the value is written."""
+    r: int = 1
+    """The oldest reader that understands it."""
 
 
 class ShardRecord(Record, frozen=True, kw_only=True):
@@ -160,89 +176,96 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
     """Digest of the transformation, without its secrets; empty when there is none."""
 
 
-TopicRecord = (
-    ShardRecord | Checkpoint | Claim | TableRecord | PipelineRecord | GapAccepted | MethodRecord | DefinitionRecord
-)
+class TopicKey(msgspec.Struct, frozen=True, array_like=True):
+    """A key of the topic: the name of its kind (the tag), and what the record is about."""
+
+    def home_lane(self, lane_count: int) -> int | None:
+        """Return the lane in whose partition the record belongs, of so many; None: where it was written."""
+        del lane_count
+        return None
 
 
-class ShardKey(msgspec.Struct, frozen=True, array_like=True, tag="shard"):
+class KeyOfShard(TopicKey, frozen=True, array_like=True):
+    """A key of what is said of a shard, which follows the shard to its lane."""
+
+    stream_arn: str
+    shard_id: str
+
+    @property
+    def shard(self) -> ShardRef:
+        """The shard."""
+        return ShardRef(self.stream_arn, self.shard_id)
+
+    def home_lane(self, lane_count: int) -> int:
+        """Return the shard's lane."""
+        return lane_of(self.shard, lane_count)
+
+    def write(self, record: Record | None, lane_count: int) -> Write:
+        """Return the write of a record, or with None of a tombstone, to the shard's lane of so many."""
+        return Write(self.home_lane(lane_count), self, record)
+
+
+class ShardKey(KeyOfShard, frozen=True, array_like=True, tag="shard"):
     """Key of a `ShardRecord`."""
 
-    stream_arn: str
-    shard_id: str
 
-
-class CheckpointKey(msgspec.Struct, frozen=True, array_like=True, tag="checkpoint"):
+class CheckpointKey(KeyOfShard, frozen=True, array_like=True, tag="checkpoint"):
     """Key of a `Checkpoint`."""
 
-    stream_arn: str
-    shard_id: str
 
-
-class ClaimKey(msgspec.Struct, frozen=True, array_like=True, tag="taken"):
+class ClaimKey(TopicKey, frozen=True, array_like=True, tag="taken"):
     """Key of a lane's `Claim`."""
 
 
-class EnumeratorKey(msgspec.Struct, frozen=True, array_like=True, tag="lister"):
+class EnumeratorKey(TopicKey, frozen=True, array_like=True, tag="lister"):
     """Key of the enumerator's `Claim`."""
 
 
-class TableKey(msgspec.Struct, frozen=True, array_like=True, tag="table"):
+class TableKey(TopicKey, frozen=True, array_like=True, tag="table"):
     """Key of a `TableRecord`."""
 
     table: str
 
 
-class PipelineKey(msgspec.Struct, frozen=True, array_like=True, tag="pipeline"):
+class PipelineKey(TopicKey, frozen=True, array_like=True, tag="pipeline"):
     """Key of the `PipelineRecord`."""
 
 
-class AcceptKey(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+class AcceptKey(TopicKey, frozen=True, array_like=True, tag="accept"):
     """Key of a `GapAccepted`."""
 
     table: str
 
 
-class ShardClaimKey(msgspec.Struct, frozen=True, array_like=True, tag="delivery"):
+class ShardClaimKey(KeyOfShard, frozen=True, array_like=True, tag="delivery"):
     """Key of a shard's `Claim`: the Lambda function takes shards, not lanes."""
 
-    stream_arn: str
-    shard_id: str
 
-
-class MethodKey(msgspec.Struct, frozen=True, array_like=True, tag="method"):
+class MethodKey(TopicKey, frozen=True, array_like=True, tag="method"):
     """Key of the `MethodRecord`."""
 
 
-class DefinitionKey(msgspec.Struct, frozen=True, array_like=True, tag="definition"):
+class DefinitionKey(TopicKey, frozen=True, array_like=True, tag="definition"):
     """Key of the `DefinitionRecord`."""
 
 
-class DefinerKey(msgspec.Struct, frozen=True, array_like=True, tag="definer"):
+class DefinerKey(TopicKey, frozen=True, array_like=True, tag="definer"):
     """Key of the `Claim` of whoever records a definition."""
 
 
-TopicKey = (
-    ShardKey
-    | CheckpointKey
-    | ClaimKey
-    | EnumeratorKey
-    | TableKey
-    | PipelineKey
-    | AcceptKey
-    | ShardClaimKey
-    | MethodKey
-    | DefinitionKey
-    | DefinerKey
-)
+class IgnoredKey(TopicKey, frozen=True, array_like=True):
+    """Key of a record that this version may do without and does not understand: its bytes."""
 
-_NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding bytes that Tailrace did not write can raise."""
-_HINT = "another program writes to this topic: give the pipeline a name of its own, or keep that program out and write "
-_HINT_KEY = f"{_HINT}a record of the same key without a value behind this one"
-_HINT_VALUE = f"{_HINT}the last good value of the same key again behind this one"
+    data: bytes
+    home: tuple[str, ...] | None
+    """The names whose hash gives the lane; None: the record stays where it was written."""
 
-_VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
+    def home_lane(self, lane_count: int) -> int | None:
+        """Return the lane of `home`."""
+        return None if self.home is None else lane_of(self.home, lane_count)
+
+
+KINDS: Final[dict[type[TopicKey], type[Record]]] = {
     ShardKey: ShardRecord,
     CheckpointKey: Checkpoint,
     ClaimKey: Claim,
@@ -255,6 +278,14 @@ _VALUE_TYPES: dict[type[TopicKey], type[TopicRecord]] = {
     DefinitionKey: DefinitionRecord,
     DefinerKey: Claim,
 }
+"""Every kind of record that this version reads. Its key says its name and where it belongs, its value what must be
+understood to read it (`r`)."""
+
+_NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What decoding bytes that Tailrace did not write can raise."""
+_HINT = "another program writes to this topic: give the pipeline a name of its own, or keep that program out and write "
+_HINT_KEY = f"{_HINT}a record of the same key without a value behind this one"
+_HINT_VALUE = f"{_HINT}the last good value of the same key again behind this one"
 
 
 class _Head(msgspec.Struct):
@@ -262,6 +293,15 @@ class _Head(msgspec.Struct):
 
     v: int
     r: int
+
+
+class IgnoredRecord(msgspec.Struct, frozen=True):
+    """Value of a record that this version may do without and does not understand: its bytes."""
+
+    data: bytes
+
+
+TopicRecord = Record | IgnoredRecord
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -273,27 +313,41 @@ class Write(msgspec.Struct, frozen=True):
 
 
 _encoder = msgspec.json.Encoder()
-_key_decoder = msgspec.json.Decoder(TopicKey)
+_key_decoder: msgspec.json.Decoder[TopicKey] = msgspec.json.Decoder(reduce(or_, KINDS))
+_any_key_decoder = msgspec.json.Decoder(list[Any])
 _head_decoder = msgspec.json.Decoder(_Head)
-_value_decoders = {key: msgspec.json.Decoder(value) for key, value in _VALUE_TYPES.items()}
+_value_decoders = {key: msgspec.json.Decoder(value) for key, value in KINDS.items()}
 
 
 def encode_key(key: TopicKey) -> bytes:
     """Return the key's bytes."""
-    return _encoder.encode(key)
+    return key.data if isinstance(key, IgnoredKey) else _encoder.encode(key)
 
 
 def encode_record(record: TopicRecord | None) -> bytes | None:
     """Return the value's bytes; None stays a tombstone."""
-    return None if record is None else _encoder.encode(record)
+    if record is None:
+        return None
+    return record.data if isinstance(record, IgnoredRecord) else _encoder.encode(record)
 
 
 def decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey, TopicRecord | None]:
     """Read one record of the topic; `where` names it in errors (topic, partition, offset).
 
-    Raises `FormatVersionError` for a version that this Tailrace cannot read and `WorldError` for anything that is
-    not ours: going on without it could resume in the wrong place.
+    A record that is not understood is an `IgnoredRecord` under an `IgnoredKey` when its key is marked so. Otherwise it
+    raises `FormatVersionError` for a version that this Tailrace cannot read and `WorldError` for anything that is not
+    ours: going on without it could resume in the wrong place.
     """
+    try:
+        return _decode(key, value, where)
+    except WorldError:
+        ignored = _ignored_key(key or b"")
+        if ignored is None:
+            raise
+        return ignored, None if value is None else IgnoredRecord(value)
+
+
+def _decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey, Record | None]:
     if value is not None:
         _check_version(value, where)
     foreign = f"the record at {where} is not a Tailrace checkpoint"
@@ -312,6 +366,20 @@ def decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey
         return decoded_key, _value_decoders[type(decoded_key)].decode(value)
     except _NOT_OURS as error:
         raise WorldError(f"{foreign} (its value: {excerpt(str(error))})", hint=_HINT_VALUE) from error
+
+
+def _ignored_key(key: bytes) -> IgnoredKey | None:
+    """Read a key that is marked as one to ignore; None when it is not."""
+    try:
+        kind, *about = _any_key_decoder.decode(key)
+    except (*_NOT_OURS, ValueError):
+        return None
+    if not isinstance(kind, str) or not kind.startswith(IGNORABLE_MARK):
+        return None
+    home = about[0] if about and isinstance(about[0], list) else None
+    if home is not None and not all(isinstance(name, str) for name in home):
+        return None
+    return IgnoredKey(key, None if home is None else tuple(home))
 
 
 def _check_version(value: bytes, where: str) -> None:

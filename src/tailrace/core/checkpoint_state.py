@@ -17,6 +17,8 @@ from tailrace.core.checkpoint import (
     DefinitionRecord,
     EnumeratorKey,
     GapAccepted,
+    IgnoredKey,
+    KeyOfShard,
     Method,
     MethodKey,
     MethodRecord,
@@ -82,15 +84,15 @@ class CheckpointState:
         # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
         concerned: Iterable[int] | None = ()
         match key, record:
-            case ((ShardKey() | CheckpointKey() | ShardClaimKey()), _) if self._was_left_behind(
-                partition, _shard_of(key)
-            ):
+            case IgnoredKey(), _:
+                return
+            case KeyOfShard(), _ if key.home_lane(self.lane_count) != partition:
                 return
             case ShardKey(), ShardRecord() | None:
-                self._apply_shard(partition, _shard_of(key), record)
+                self._apply_shard(partition, key.shard, record)
                 concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
-                concerned = self._apply_checkpoint(partition, _shard_of(key), record)
+                concerned = self._apply_checkpoint(partition, key.shard, record)
             case TableKey() | AcceptKey(), _ if partition != 0:
                 return
             case TableKey(), TableRecord() | None:
@@ -151,15 +153,15 @@ class CheckpointState:
         """Return whether the checkpoint state holds what `write` says, for the records that the enumerator writes."""
         match write.key:
             case ShardKey():
-                return self.shards.get(_shard_of(write.key)) == write.record
+                return self.shards.get(write.key.shard) == write.record
             case TableKey():
                 return self.tables.get(write.key.table) == write.record
             case PipelineKey():
                 return self.pipeline == write.record
             case CheckpointKey():
-                return self.checkpoints.get(_shard_of(write.key)) == write.record
+                return self.checkpoints.get(write.key.shard) == write.record
             case ShardClaimKey():
-                return self.shard_claims.get(_shard_of(write.key)) == write.record
+                return self.shard_claims.get(write.key.shard) == write.record
             case _:
                 return False
 
@@ -225,15 +227,12 @@ class CheckpointState:
         """Return the shards of a stream that the enumerator has published."""
         return self._shards_of_stream.get(stream_arn, set())
 
-    def _was_left_behind(self, partition: int, shard: ShardRef) -> bool:
-        return lane_of(shard, self.lane_count) != partition
-
     def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
         """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
         records = self._others[type(key)]
         name: object = partition
         if isinstance(key, ShardClaimKey):
-            name = _shard_of(key)
+            name = key.shard
         elif isinstance(key, AcceptKey):
             name = key.table
         if record is None:
@@ -291,7 +290,3 @@ class CheckpointState:
         if before == after:
             return ()
         return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}
-
-
-def _shard_of(key: ShardKey | CheckpointKey | ShardClaimKey) -> ShardRef:
-    return ShardRef(key.stream_arn, key.shard_id)

@@ -26,7 +26,7 @@ from tailrace.core.checkpoint import (
 )
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import StreamListing, TableStream
-from tailrace.core.shard import ListedShard, ShardRef, lane_of
+from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.core.shard_state import RETENTION_MS
 
 
@@ -83,7 +83,7 @@ def reconcile(
             seen_ms=now_ms if initial else _unread_since_ms(checkpoint_state, waits_for, known, now_ms),
             initial=initial,
         )
-        writes.append(Write(lane_of(shard, checkpoint_state.lane_count), ShardKey(*shard), record))
+        writes.append(ShardKey(*shard).write(record, checkpoint_state.lane_count))
     if whole:
         waited_for = {
             ShardRef(listing.stream_arn, parent)
@@ -98,9 +98,8 @@ def reconcile(
         }
         unknown |= absent - set(gone)
         for shard in sorted(absent & set(gone)):
-            lane = lane_of(shard, checkpoint_state.lane_count)
             # In this order: a shard without a checkpoint would be read from its head.
-            writes += [Write(lane, ShardKey(*shard), None), Write(lane, CheckpointKey(*shard), None)]
+            writes += [each(*shard).write(None, checkpoint_state.lane_count) for each in (ShardKey, CheckpointKey)]
     return Reconciliation(tuple(writes), frozenset(unknown))
 
 
@@ -211,14 +210,8 @@ def forget_outdated(checkpoint_state: CheckpointState, now_ms: int) -> tuple[Wri
     )
     shard_claims = (shard for shard, claim in checkpoint_state.shard_claims.items() if claim.at_ms < before_ms)
     return (
-        *(
-            Write(lane_of(shard, checkpoint_state.lane_count), CheckpointKey(*shard), None)
-            for shard in sorted(checkpoints)
-        ),
-        *(
-            Write(lane_of(shard, checkpoint_state.lane_count), ShardClaimKey(*shard), None)
-            for shard in sorted(shard_claims)
-        ),
+        *(CheckpointKey(*shard).write(None, checkpoint_state.lane_count) for shard in sorted(checkpoints)),
+        *(ShardClaimKey(*shard).write(None, checkpoint_state.lane_count) for shard in sorted(shard_claims)),
     )
 
 

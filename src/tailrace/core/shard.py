@@ -41,13 +41,13 @@ def is_after(sequence: str, other: str | None) -> bool:
     return other is None or int(sequence) > int(other)
 
 
-def lane_of(shard: ShardRef, lane_count: int) -> int:
-    """Return the lane that owns `shard`: the same for every worker and version, spread evenly.
+def lane_of(home: tuple[str, ...], lane_count: int) -> int:
+    """Return the lane of a shard, or of what else `home` names: the same for every worker and version, spread evenly.
 
-    The hash is murmur2 of the shard's whole name, as Kafka's default partitioner computes it for a key, so
-    that any Kafka client can repeat it.
+    The hash is murmur2 of the whole name, joined by `/`, as Kafka's default partitioner computes it for a key, so that
+    any Kafka client can repeat it.
     """
-    return (_murmur2("/".join(shard).encode()) & 0x7FFFFFFF) % lane_count
+    return (_murmur2("/".join(home).encode()) & 0x7FFFFFFF) % lane_count
 
 
 def _murmur2(data: bytes) -> int:

@@ -19,13 +19,11 @@ import msgspec
 
 from tailrace.config import Pipeline
 from tailrace.core.checkpoint import (
-    CheckpointKey,
     Claim,
     ClaimKey,
     EnumeratorKey,
     PipelineKey,
     PipelineRecord,
-    ShardClaimKey,
     ShardKey,
     TopicKey,
     TopicRecord,
@@ -33,7 +31,6 @@ from tailrace.core.checkpoint import (
 )
 from tailrace.core.lane import ENUMERATOR_LANE
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
-from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
@@ -90,13 +87,15 @@ def rescale(pipeline: Pipeline, progress: Callable[[int, int], None] = lambda la
 
 
 def moves(lane: int, records: Mapping[TopicKey, TopicRecord], lanes: int) -> tuple[Write, ...]:
-    """Return what moves the records of shards that with `lanes` lanes do not belong to `lane` any more."""
+    """Return what moves the records that with `lanes` lanes do not belong to `lane` any more.
+
+    Those move too that only a newer version reads: their keys say where they belong.
+    """
     writes = []
     for key, record in records.items():
-        if isinstance(key, ShardKey | CheckpointKey | ShardClaimKey):
-            home = lane_of(ShardRef(key.stream_arn, key.shard_id), lanes)
-            if home != lane:
-                writes += [Write(home, key, record), Write(lane, key, None)]
+        home = key.home_lane(lanes)
+        if home is not None and home != lane:
+            writes += [Write(home, key, record), Write(lane, key, None)]
     return tuple(writes)
 
 

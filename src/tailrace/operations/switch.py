@@ -21,7 +21,6 @@ from tailrace.config import Pipeline
 from tailrace.core.checkpoint import Method, MethodKey, MethodRecord, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_messages import ProducerLost, Transaction
-from tailrace.core.shard import lane_of
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
@@ -100,9 +99,7 @@ class _Switch:
 
     def _lineage(self) -> tuple[Write, ...]:
         """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it begins anew."""
-        return tuple(
-            Write(lane_of(s, len(self._lanes)), ShardKey(*s), None) for s in sorted(self.checkpoint_state.shards)
-        )
+        return tuple(ShardKey(*shard).write(None, len(self._lanes)) for shard in sorted(self.checkpoint_state.shards))
 
     def _mark(self, producer: LaneProducer, method: Method, more: tuple[Write, ...] = ()) -> None:
         record = MethodRecord(method=method, nonce=self._nonce, at_ms=time.time_ns() // 1_000_000)

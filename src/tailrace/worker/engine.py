@@ -322,7 +322,7 @@ class Engine:
         for partition, key, record in batch:
             self.checkpoint_state.apply(partition, key, record)
             if isinstance(key, CheckpointKey) and isinstance(record, Checkpoint) and record.state == "ended":
-                self._look_for_children(ShardRef(key.stream_arn, key.shard_id))
+                self._look_for_children(key.shard)
         if self.checkpoint_state.version != version:
             try:
                 checkpoint_topic.check_rescaled(self._parts.name, self.checkpoint_state)

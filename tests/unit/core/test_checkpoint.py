@@ -9,15 +9,25 @@ import pytest
 from support.lanes import checkpoint, lineage
 from tailrace.core.checkpoint import (
     FORMAT_VERSION,
+    KINDS,
     OLDEST_READABLE_VERSION,
     AcceptKey,
     CheckpointKey,
     Claim,
     ClaimKey,
+    DefinerKey,
+    DefinitionKey,
+    DefinitionRecord,
     EnumeratorKey,
     GapAccepted,
+    IgnoredKey,
+    IgnoredRecord,
+    MethodKey,
+    MethodRecord,
     PipelineKey,
     PipelineRecord,
+    Route,
+    ShardClaimKey,
     ShardKey,
     TableKey,
     TableRecord,
@@ -27,7 +37,7 @@ from tailrace.core.checkpoint import (
     encode_key,
     encode_record,
 )
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import FormatVersionError, WorldError
 
 WHERE = "shop.checkpoints, partition 3, offset 42"
@@ -42,6 +52,21 @@ RECORDS: list[tuple[TopicKey, TopicRecord]] = [
     (TableKey("orders"), TableRecord(stream_arn="arn", view_type="KEYS_ONLY", state="streaming", at_ms=5)),
     (PipelineKey(), PipelineRecord(lanes=16, created_ms=5)),
     (AcceptKey("orders"), GapAccepted(shards=((SHARD, 5),), stream_arn=None, at_ms=6)),
+    (ShardClaimKey(*SHARD), TAKEN),
+    (MethodKey(), MethodRecord(method="lambda", nonce="1f", at_ms=7)),
+    (
+        DefinitionKey(),
+        DefinitionRecord(
+            generation=3,
+            tables=("shop-*",),
+            exclude=(),
+            topic="shop.{table}",
+            routes=(Route((), ("shop.paid",)),),
+            format="debezium",
+            transform="",
+        ),
+    ),
+    (DefinerKey(), TAKEN),
 ]
 
 
@@ -145,3 +170,60 @@ def test_what_is_not_ours_is_refused_in_one_sentence_that_says_where(key: bytes 
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 700
     assert "give the pipeline a name of its own" in refused.value.hint
+
+
+OF_A_SHARD = b'["?window",["arn","shardId-1"],"digests"]'
+NEWER = b'{"v":9,"r":9,"digests":"AAEC"}'
+
+
+@pytest.mark.parametrize(
+    ("key", "home"),
+    [
+        (b'["?note"]', None),
+        (b'["?note","orders"]', None),
+        (b'["?note",7,["arn"]]', None),
+        (OF_A_SHARD, tuple(SHARD)),
+        (b'["?segment",["orders","7"]]', ("orders", "7")),
+        (b'["?odd",[]]', ()),
+    ],
+)
+@pytest.mark.parametrize("value", [NEWER, b'{"v":1,"r":1}', b'{"v":0,"r":0}', b"\x00\xff", b"", None])
+def test_a_kind_that_a_reader_may_do_without_is_kept_as_it_is_and_not_read(
+    key: bytes, home: tuple[str, ...] | None, value: bytes | None
+) -> None:
+    ignored, record = decode(key, value, WHERE)
+    assert ignored == IgnoredKey(key, home)
+    assert record == (None if value is None else IgnoredRecord(value))
+    assert (encode_key(ignored), encode_record(record)) == (key, value)
+
+
+def test_a_key_says_by_itself_which_lane_it_belongs_to() -> None:
+    lanes = range(1, 50)
+    for kind in (ShardKey, CheckpointKey, ShardClaimKey):
+        assert [kind(*SHARD).home_lane(lane_count) for lane_count in lanes] == [lane_of(SHARD, n) for n in lanes]
+    unread, _ = decode(OF_A_SHARD, None, WHERE)
+    assert [unread.home_lane(lane_count) for lane_count in lanes] == [lane_of(SHARD, n) for n in lanes]
+    for key in (ClaimKey(), TableKey("orders"), PipelineKey(), decode(b'["?note","orders"]', None, WHERE)[0]):
+        assert key.home_lane(16) is None
+
+
+def test_an_unknown_kind_without_the_mark_stops_its_reader() -> None:
+    with pytest.raises(FormatVersionError, match="has format 9, newer than this Tailrace reads"):
+        decode(b'["window",["arn","shardId-1"]]', NEWER, WHERE)
+    for key in (
+        b'["window",["arn","shardId-1"]]',
+        b'["note?"]',
+        b'["?odd",["arn",7]]',
+        b'[["?odd"]]',
+        b'"?odd"',
+        b"[]",
+    ):
+        with pytest.raises(WorldError, match="is not a Tailrace checkpoint"):
+            decode(key, b'{"v":1,"r":1}', WHERE)
+
+
+@pytest.mark.parametrize(("key", "record"), RECORDS, ids=[type(key).__name__ for key, _ in RECORDS])
+def test_each_kind_is_read_by_the_oldest_version(key: TopicKey, record: TopicRecord) -> None:
+    """Each states by itself what it needs: a newer kind must not stop the readers of these."""
+    assert (encode_record(record) or b"").startswith(b'{"v":1,"r":1,')
+    assert {type(key) for key, _ in RECORDS} == set(KINDS)

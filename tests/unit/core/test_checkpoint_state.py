@@ -15,6 +15,8 @@ from tailrace.core.checkpoint import (
     ClaimKey,
     EnumeratorKey,
     GapAccepted,
+    IgnoredKey,
+    IgnoredRecord,
     PipelineKey,
     PipelineRecord,
     ShardKey,
@@ -54,6 +56,15 @@ def changes(checkpoint_state: CheckpointState, partition: int, key: TopicKey, re
 
 def accept(checkpoint_state: CheckpointState, *gaps: tuple[ShardRef, int]) -> None:
     checkpoint_state.apply(0, AcceptKey(TABLE), GapAccepted(shards=gaps, stream_arn=None, at_ms=NOW_MS))
+
+
+def test_what_this_version_may_ignore_changes_nothing() -> None:
+    checkpoint_state = view_of((A, lineage()))
+    for key in (IgnoredKey(b'["?note"]', None), IgnoredKey(b'["?window",["arn","a"]]', A)):
+        for partition in range(LANE_COUNT):
+            assert not changes(checkpoint_state, partition, key, IgnoredRecord(b"{}"))
+            assert not changes(checkpoint_state, partition, key, None)
+    assert checkpoint_state.shards == {A: lineage()}
 
 
 def test_lineage_is_known_by_lane_and_by_parent() -> None:

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 
 from support.checkpoints import BORN_MS, birth, checkpoint, lineage, shard, table, view_of
-from tailrace.core.checkpoint import Claim, ClaimKey, PipelineKey, PipelineRecord, TopicKey, TopicRecord, Write
+from tailrace.core.checkpoint import (
+    Claim,
+    ClaimKey,
+    IgnoredRecord,
+    PipelineKey,
+    PipelineRecord,
+    ShardClaimKey,
+    TopicKey,
+    TopicRecord,
+    Write,
+    decode,
+)
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import lane_of
 from tailrace.errors import WorldError
@@ -60,6 +72,24 @@ def test_nothing_is_left_where_it_was() -> None:
 
 def test_only_shards_move() -> None:
     assert {type(write.key).__name__ for write in all_moves()} == {"ShardKey", "CheckpointKey"}
+
+
+def test_whatever_follows_a_shard_moves_with_it_though_this_version_cannot_read_it() -> None:
+    def written(key: list[object], value: bytes, lane: int) -> Write:
+        unread, record = decode(json.dumps(key).encode(), value, "here")
+        return Write(lane, unread, record)
+
+    windows = [written(["?window", each], b"digests", lane_of(each, OLD)) for each in SHARDS]
+    notes = [written(["?note"], b"\xff", lane) for lane in range(OLD)]
+    claims = [ShardClaimKey(*each).write(TAKEN, OLD) for each in SHARDS]
+    before = held([*STATE, *windows, *notes, *claims])
+    after = held([*STATE, *windows, *notes, *claims, *(w for n in range(OLD) for w in moves(n, before[n], NEW))])
+    for each, window in zip(SHARDS, windows, strict=True):
+        lanes = [lane for lane, records in enumerate(after) if records.get(window.key) == IgnoredRecord(b"digests")]
+        assert (
+            lanes == [lane_of(each, NEW)] == [n for n, records in enumerate(after) if ShardClaimKey(*each) in records]
+        )
+    assert [notes[0].key in records for records in after] == [True] * OLD + [False] * (NEW - OLD)
 
 
 def test_moving_again_moves_nothing_twice() -> None:
