@@ -25,7 +25,7 @@ from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import RecordError
 from tailrace.local.kafka import KafkaBroker
 from tailrace.sources.dynamodb.stream_arn import table_of
-from tailrace.wiring.pipeline import PipelineParts
+from tailrace.wiring.worker_parts import PipelineParts
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.worker import Worker
 

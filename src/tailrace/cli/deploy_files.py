@@ -81,7 +81,7 @@ def deploy_files_lambda(
 
 def _look_up(loaded: LoadedPipeline) -> dict[str, str]:
     from tailrace.deploy.deployment import look_up
-    from tailrace.wiring.pipeline import make_source
+    from tailrace.wiring.sources import make_source
 
     with ended_by_signals(EXIT_INTERRUPTED), loaded.telling("source"):
         source = make_source(loaded.pipeline)

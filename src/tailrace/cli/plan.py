@@ -33,7 +33,7 @@ def plan(
     import msgspec
 
     from tailrace.operations.plan import make_plan, refuse
-    from tailrace.wiring.pipeline import make_source
+    from tailrace.wiring.sources import make_source
 
     loaded = load(file, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):

@@ -15,7 +15,7 @@ from tailrace.errors import FileError
 
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
-    from tailrace.wiring.pipeline import PipelineParts
+    from tailrace.wiring.worker_parts import PipelineParts
     from tailrace.worker.worker import Worker
 
 _PORT_HINT = "choose another port with --metrics-port"
@@ -126,7 +126,7 @@ def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool)
     """Look whether the pipeline can run. Raises WorldError."""
     from tailrace import logs
     from tailrace.operations.plan import make_plan, refuse, warnings
-    from tailrace.wiring.pipeline import PipelineParts
+    from tailrace.wiring.worker_parts import PipelineParts
 
     logs.configure(log_level, edge.redact)
     with loaded.telling("source"):

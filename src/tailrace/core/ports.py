@@ -120,3 +120,11 @@ class Enumerator(Protocol):
     def exists(self, shard: ShardRef) -> bool:
         """Ask the source itself whether the shard can be read: no answer of a listing proves that it cannot."""
         ...
+
+
+class Source(ShardReader, Enumerator, Protocol):
+    """A kind of source, whole: what a pipeline needs of the place that its changes come from."""
+
+    def close(self) -> None:
+        """Close what is open to it."""
+        ...

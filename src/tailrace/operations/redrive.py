@@ -16,7 +16,7 @@ import msgspec
 
 from tailrace.config import Pipeline
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadError, ShardReader, SourcePage
+from tailrace.core.ports import ReadError, Source, SourcePage
 from tailrace.core.redrive import DeadLetter, Pending, Published, Selection
 from tailrace.errors import WorldError
 from tailrace.kafka import dead_letters
@@ -39,7 +39,7 @@ from tailrace.operations.republisher import (
     in_batches,
 )
 from tailrace.sources.dynamodb.shard_range import read_range
-from tailrace.wiring.pipeline import make_source
+from tailrace.wiring.sources import make_source
 
 BATCH_LETTERS_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 4 << 20
@@ -126,11 +126,11 @@ class _Redrive:
         self._report = report
         self._progress = progress
         self._published = Published()
-        self._source: ShardReader | None = None
-        self._close_source: Callable[[], None] = lambda: None
+        self._source: Source | None = None
 
     def close(self) -> None:
-        self._close_source()
+        if self._source is not None:
+            self._source.close()
 
     def run(self, *, dry_run: bool) -> None:
         letters = self._letters.pending.in_order()
@@ -236,8 +236,7 @@ class _Redrive:
 
     def _read_again(self, letter: DeadLetter) -> SourcePage | None:
         if self._source is None:
-            source = make_source(self._republisher.pipeline)
-            self._source, self._close_source = source, source.close
+            self._source = make_source(self._republisher.pipeline)
         found = read_range(self._source, letter.shard, letter.sequence, letter.sequence)
         if not found.records:
             return None

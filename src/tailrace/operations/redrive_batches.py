@@ -42,7 +42,7 @@ from tailrace.operations.republisher import (
 from tailrace.sources.aws_lambda.failure_message import DiscardedBatch, read_message
 from tailrace.sources.aws_lambda.failure_messages import FailureMessage, FailureMessages
 from tailrace.sources.dynamodb.shard_range import read_range
-from tailrace.wiring.pipeline import make_source
+from tailrace.wiring.sources import make_source
 
 Progress = Callable[[int], None]
 TRANSACTION_RECORDS_MAX: Final = 1000

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 from tailrace import formats
 from tailrace.config import Pipeline
-from tailrace.config.definition import definition_of
-from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.convert.converter import Converter
-from tailrace.core.lane_options import LaneOptions
-from tailrace.core.pacing import Pacing
-from tailrace.core.ports import Enumerator, PageDecoder, ShardReader, TableStream
+from tailrace.core.ports import Enumerator, TableStream
 from tailrace.core.shard import ShardRef
-from tailrace.errors import TopicError, WorldError
-from tailrace.kafka import checkpoint_topic, clients, topics
-from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.errors import WorldError
+from tailrace.kafka import checkpoint_topic, topics
 from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.kafka.topics import TopicKeeper, TopicSpec
-from tailrace.sources.aws.http import Crc32
-from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.kafka.topics import TopicSpec
 from tailrace.sources.dynamodb.stream_arn import table_of
-from tailrace.sources.dynamodb.stream_record import decode_page
-from tailrace.sources.dynamodb.streams import DynamoDBStreams
-from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
-from tailrace.worker.enumerator import Engine, EnumeratorLoop
 
 DEAD_LETTERS_MAX_BYTES = "8388608"
 CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
-
-
-def make_source(pipeline: Pipeline, decode: PageDecoder = decode_page, crc32: Crc32 = zlib.crc32) -> DynamoDBStreams:
-    """Make the reader and enumerator of a pipeline. Raises WorldError for credentials or a region that are not
-    there."""
-    source = _dynamodb_streams(pipeline)
-    session = AwsSession(
-        AwsSettings(
-            region=source.region,
-            endpoint_url=source.endpoint_url,
-            profile=source.profile,
-            role_arn=source.role_arn,
-            external_id=source.external_id.get_secret_value() if source.external_id else None,
-        )
-    )
-    return DynamoDBStreams(
-        session,
-        decode=decode,
-        crc32=crc32,
-        readers=source.readers,
-        describe_stream_per_second=source.discovery.describe_stream_per_second,
-    )
 
 
 def list_tables(pipeline: Pipeline, enumerator: Enumerator) -> list[str]:
@@ -66,11 +31,6 @@ def list_tables(pipeline: Pipeline, enumerator: Enumerator) -> list[str]:
     source = pipeline.source
     names = enumerator.table_names([entry.text for entry in source.tables_read])
     return [name for name in names if source.reads(name)]
-
-
-def _dynamodb_streams(pipeline: Pipeline) -> DynamoDBStreamsSource:
-    assert isinstance(pipeline.source, DynamoDBStreamsSource)
-    return pipeline.source
 
 
 def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
@@ -178,107 +138,3 @@ def prepare_topics(pipeline: Pipeline, admin: Admin) -> None:
     """Make the pipeline's own topics, or check them. Raises WorldError."""
     checkpoint_topic.ensure(admin, pipeline.kafka, pipeline.name, pipeline.lanes, replication(pipeline))
     topics.ensure(admin, pipeline.kafka, [dead_letters_topic(pipeline)])
-
-
-class PipelineParts:
-    """What a worker of one pipeline is built of (`runtime.worker.Parts`)."""
-
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Reach for the source; Kafka is reached by `prepare`. Raises WorldError."""
-        self.pipeline = pipeline
-        self.name = pipeline.name
-        self.lane_count = pipeline.lanes
-        self.definition = definition_of(pipeline)
-        source = _dynamodb_streams(pipeline)
-        self.reader_count = source.readers
-        self.lane_options = LaneOptions(
-            batch_changes=pipeline.batch.changes,
-            batch_bytes=pipeline.batch.size_bytes,
-            linger_ms=pipeline.batch.linger_ms,
-            buffer_bytes=2 * pipeline.batch.size_bytes,
-            memory_bytes=pipeline.buffer_bytes,
-            pacing=Pacing(source.poll.min_ms, source.poll.max_ms),
-            errors_fail=pipeline.errors == "fail",
-        )
-        self.transcoder = choose()
-        self._transformations = Transformations(pipeline)
-        self._source = make_source(
-            pipeline, self.transcoder.decoder(pipeline, self._transformations.of), self.transcoder.crc32
-        )
-        self.reader: ShardReader = self._source
-        self.enumerator: Enumerator = self._source
-        self._admin = LastingAdmin(pipeline.kafka)
-        self._limits = make_limits(pipeline, self._admin)
-        self.converter = make_converter(pipeline, self._transformations, self._limits)
-        self._topics = TopicKeeper(self._admin, pipeline.kafka)
-
-    def prepare(self) -> None:
-        """Make the pipeline's own topics, or check them. Raises WorldError."""
-        with self._admin.use() as admin:
-            prepare_topics(self.pipeline, admin)
-
-    def ping_kafka(self, timeout_s: float) -> None:
-        """Ask Kafka whether it is there. Raises WorldError that says why it is not."""
-        with self._admin.use() as admin:
-            clients.ping(admin, self.pipeline.kafka, timeout_s)
-
-    def topics_of(self, table: str) -> list[str]:
-        """Return the topics that a table's changes may go to; none when the table can have none."""
-        try:
-            return list(self.pipeline.topics_of(table))
-        except TopicError:
-            return []
-
-    def prepare_table(self, stream: TableStream) -> None:
-        """Make a table's topics, and check that it can be served.
-
-        Raises WorldError; UnreachableError when that says nothing of the table.
-        """
-        check_table(self.pipeline, self._transformations, stream)
-        for spec in table_topics(self.pipeline, stream.table):
-            self._topics.ensure(spec)
-
-    def producer(self, lane: int, epoch: int) -> LaneProducer:
-        """Make a lane's producer."""
-        return make_producer(self.pipeline, lane_suffix(lane), epoch, limits=self._limits)
-
-    def follower(self, on_replaced: Callable[[], None]) -> Follower:
-        """Make the follower of the checkpoint topic."""
-        return Follower(self.pipeline.kafka, self.name, range(self.lane_count), on_replaced=on_replaced)
-
-    def membership(
-        self,
-        owner: str,
-        on_assigned: Callable[[list[int]], None],
-        on_revoked: Callable[[list[int]], None],
-        on_lost: Callable[[list[int]], None],
-        on_replaced: Callable[[], None],
-    ) -> Membership:
-        """Make the membership of the pipeline's group."""
-        return Membership(
-            self.pipeline.kafka,
-            self.name,
-            owner,
-            on_assigned=on_assigned,
-            on_revoked=on_revoked,
-            on_lost=on_lost,
-            on_replaced=on_replaced,
-        )
-
-    def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
-        """Make the enumerator's loop for one taking of lane 0."""
-        source = _dynamodb_streams(self.pipeline)
-        return EnumeratorLoop(
-            engine,
-            self.enumerator,
-            epoch,
-            table_names=lambda: list_tables(self.pipeline, self.enumerator),
-            wanted=source.reads,
-            start=source.start_position,
-            interval_s=source.discovery.interval_ms / 1000,
-            prepare_table=self.prepare_table,
-        )
-
-    def close(self) -> None:
-        """Close the connections to AWS."""
-        self._source.close()

@@ -52,6 +52,9 @@ class Transcoder(NamedTuple):
         return decode
 
 
+PURE: Final = Transcoder("pure", "nothing else was asked for")
+
+
 def choose(environment: Mapping[str, str] = os.environ) -> Transcoder:
     """Choose by `TAILRACE_NATIVE`: `off` is pure Python, `on` native or nothing, unset native where it is installed.
 

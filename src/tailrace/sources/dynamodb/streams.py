@@ -20,11 +20,10 @@ from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
-    Enumerator,
     PageDecoder,
     ReadError,
     ReadFailure,
-    ShardReader,
+    Source,
     SourcePage,
     StreamListing,
     TableStream,
@@ -139,7 +138,7 @@ _Answer = TypeVar("_Answer")
 _AnswerPage = TypeVar("_AnswerPage", bound=_Page)
 
 
-class DynamoDBStreams(ShardReader, Enumerator):
+class DynamoDBStreams(Source):
     """Reads and lists the DynamoDB streams of one account and region.
 
     Safe to call from many threads at once. A read is tried once: the lane decides what follows. A page of a
