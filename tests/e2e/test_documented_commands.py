@@ -80,7 +80,7 @@ def examples_of_help() -> dict[str, list[str]]:
         name, command = commands.pop()
         if isinstance(command, TyperGroup):
             commands += [(f"{name} {word}", child) for word, child in command.commands.items()]
-        if not isinstance(command, TyperGroup) or command.invoke_without_command:
+        if not command.hidden and (not isinstance(command, TyperGroup) or command.invoke_without_command):
             shown = re.search(r"Example:\s+(.+?)(?:\n\n|\Z)", command.help or "", flags=re.DOTALL)
             examples[name] = [line.strip() for line in shown[1].splitlines()] if shown else []
     return examples
