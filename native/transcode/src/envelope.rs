@@ -1,11 +1,9 @@
 //! The values of the four formats, put together from converted images and what is the same for a whole page.
 
 use crate::cursor::Sure;
-use crate::record::{Converted, Fields, Op};
+use crate::record::{Converted, Fields, Op, SEQUENCE_DIGITS_MAX};
 use crate::strings::quote_into;
 use crate::{Format, Shard};
-
-const SEQUENCE_DIGITS: usize = 40;
 
 /// Writes the values of one page.
 pub struct Envelopes {
@@ -100,7 +98,7 @@ impl Envelopes {
         plain_member(b"datacontenttype", b"application/json", out);
         member(b"partitionkey", &converted.key, out);
         out.extend_from_slice(b",\"sequence\":\"");
-        out.resize(out.len() + SEQUENCE_DIGITS.saturating_sub(sequence.len()), b'0');
+        out.resize(out.len() + SEQUENCE_DIGITS_MAX.saturating_sub(sequence.len()), b'0');
         out.extend_from_slice(sequence);
         out.extend_from_slice(b"\",\"data\":{\"before\":");
         out.extend_from_slice(images.before);

@@ -11,7 +11,7 @@ use crate::sorted::Sorter;
 
 /// The latest time whose nanoseconds fit in 64 bits (the year 2262).
 const CREATED_MS_MAX: u64 = (1 << 63) / 1_000_000;
-const SEQUENCE_DIGITS_MAX: usize = 40;
+pub const SEQUENCE_DIGITS_MAX: usize = 40;
 
 /// What happened to the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

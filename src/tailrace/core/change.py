@@ -32,11 +32,13 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """ApproximateCreationDateTime, milliseconds since the epoch (DynamoDB gives whole seconds)."""
     event_id: str
     sequence: str
-    """SequenceNumber: 21 to 40 digits, compared as an integer."""
+    """The position in its shard, compared as an integer. SequenceNumber of DynamoDB Streams: 21 to 40 digits."""
     shard_id: str
     stream_arn: str
     region: str
     view_type: ViewType
+    sequence_digits: int = 40
+    """The most digits that a sequence number of the source has: padded to so many, they compare as texts do."""
     expired: bool = False
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
 

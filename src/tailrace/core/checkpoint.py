@@ -40,16 +40,16 @@ import msgspec
 from msgspec import Meta
 
 from tailrace.core.change import ViewType
-from tailrace.core.shard import ShardRef, lane_of
+from tailrace.core.shard import SequenceNumber, ShardRef, lane_of
 from tailrace.errors import FormatVersionError, WorldError, excerpt
 
-FORMAT_VERSION = 1
-"""The newest format that this version reads and writes."""
+FORMAT_VERSION = 2
+"""The newest format that this version reads. 2: sequence numbers of more than 40 digits."""
 OLDEST_READABLE_VERSION = 1
 IGNORABLE_MARK = "?"
 """What the names of kinds begin with that a reader may do without."""
 
-SequenceNumber = Annotated[str, Meta(pattern=r"\A[0-9]{1,40}\Z")]
+_SEQUENCE_DIGITS_OF_FORMAT_1 = 40
 Milliseconds = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
 """A time since the epoch; the latest is the last whose nanoseconds fit in 64 bits (the year 2262)."""
 
@@ -104,6 +104,12 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """When the shard was last known to be open: its children's changes are younger. None: of an earlier version."""
     behind: bool = False
     """The last page was full: there was more to read at once."""
+
+    def __post_init__(self) -> None:
+        """Keep from readers of the first format a position that they cannot read."""
+        if self.sequence is not None and len(self.sequence) > _SEQUENCE_DIGITS_OF_FORMAT_1:
+            msgspec.structs.force_setattr(self, "v", max(self.v, 2))
+            msgspec.structs.force_setattr(self, "r", max(self.r, 2))
 
 
 class Claim(Record, frozen=True, kw_only=True):

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import re
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
 PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
+
+
+SEQUENCE_DIGITS_MAX: Final = 129
+"""The most digits of a sequence number: what the API of Kinesis allows, the most of the sources that there are."""
+_SEQUENCE: Final = re.compile(rf"[0-9]{{1,{SEQUENCE_DIGITS_MAX}}}")
+SequenceNumber = Annotated[str, Meta(pattern=rf"\A{_SEQUENCE.pattern}\Z")]
+"""A position in a shard of any source, to be compared as an integer (`is_after`)."""
 
 
 class ShardRef(NamedTuple):
@@ -34,6 +43,11 @@ class ListedShard(msgspec.Struct, frozen=True):
     shard_id: str
     parent_ids: tuple[str, ...] = ()
     closed: bool = False
+
+
+def is_sequence_number(text: str) -> bool:
+    """Return whether a text is a position in a shard of any source."""
+    return _SEQUENCE.fullmatch(text) is not None
 
 
 def is_after(sequence: str, other: str | None) -> bool:

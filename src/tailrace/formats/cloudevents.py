@@ -23,7 +23,6 @@ _TYPES: Final[dict[Op, str]] = {
     "r": "com.amazonaws.dynamodb.item.read",
 }
 HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
-_SEQUENCE_DIGITS: Final = 40
 
 _encode = msgspec.json.Encoder().encode
 
@@ -32,7 +31,8 @@ class CloudEventsFormat:
     """Makes an event whose `data` holds `before`, `after` and `keys`, and notes on them if they apply:
     `missing` and `keys_only` (`formats/images.py`), and `ttl`.
 
-    `sequence` is the sequence number padded to 40 digits, since the extension asks for an order by text.
+    `sequence` is the sequence number padded to the most digits that its source has (DynamoDB Streams: 40), since the
+    extension asks for an order by text.
     """
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
@@ -59,7 +59,7 @@ class CloudEventsFormat:
         event |= {
             "datacontenttype": "application/json",
             "partitionkey": key_text,
-            "sequence": change.sequence.zfill(_SEQUENCE_DIGITS),
+            "sequence": change.sequence.zfill(change.sequence_digits),
             "data": msgspec.Raw(data),
         }
         return Message(key, _encode(event), HEADERS)

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Place
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ShardRef, is_sequence_number
 
 CONNECTOR_CLASS = "tailrace"
 RECORD_TOO_LARGE = "org.apache.kafka.common.errors.RecordTooLargeException"
@@ -23,8 +23,6 @@ STAGE = "__connect.errors.stage"
 EXCEPTION = "__connect.errors.exception.class.name"
 REDRIVEN_OFFSET = "tailrace.redriven.offset"
 """Header of a redriven mark: the offset of the dead letter, in the mark's own partition."""
-SEQUENCE = re.compile(r"[0-9]{1,40}")
-"""What the header `tailrace.sequence` holds: a sequence number."""
 _OFFSET = re.compile(r"[0-9]{1,19}")
 
 
@@ -95,7 +93,7 @@ def read(message: Message, pipeline: str) -> DeadLetter | Place | None:
     if _OFFSET.fullmatch(offset := headers.get(REDRIVEN_OFFSET, "")):
         return Place(place.partition, int(offset))
     sequence = headers.get("tailrace.sequence", "")
-    if headers.get("__connect.errors.connector.name") != pipeline or not SEQUENCE.fullmatch(sequence):
+    if headers.get("__connect.errors.connector.name") != pipeline or not is_sequence_number(sequence):
         return None
     value = message.value()
     return DeadLetter(

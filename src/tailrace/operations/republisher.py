@@ -18,12 +18,11 @@ from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.redrive import Published, SourcePosition
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ShardRef, is_sequence_number
 from tailrace.errors import WorldError
 from tailrace.formats import tombstone_after_delete
 from tailrace.formats.position import source_position
 from tailrace.kafka import clients
-from tailrace.kafka.dead_letters import SEQUENCE
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
@@ -243,7 +242,7 @@ def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message]
 def position_of(message: Message) -> SourcePosition | None:
     """Return which change a record is of: a redriven one says it in its headers, others in the value, or not at all."""
     headers = header_texts(message.headers())
-    if REDRIVEN[0] in headers and SEQUENCE.fullmatch(sequence := headers.get("tailrace.sequence", "")):
+    if REDRIVEN[0] in headers and is_sequence_number(sequence := headers.get("tailrace.sequence", "")):
         stream, shard = headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")
         return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
     value = _bytes(message.value())

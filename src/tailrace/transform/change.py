@@ -40,7 +40,7 @@ class Change:
     """When the change was made, milliseconds since the epoch; 0 when the source does not say."""
     event_id: str = ""
     sequence: str = ""
-    """The sequence number: 21 to 40 digits, compared as an integer."""
+    """The sequence number, compared as an integer: 21 to 40 digits in DynamoDB Streams."""
     view_type: ViewType = "NEW_AND_OLD_IMAGES"
     expired: bool = False
     """True when Time to Live deleted the item."""

@@ -130,7 +130,7 @@ checkpoints = st.builds(
     Checkpoint,
     table=st.sampled_from(TABLES),
     state=st.sampled_from(["open", "ended", "gap", "failed"]),
-    sequence=st.none() | st.integers(0, 10**40 - 1).map(str),
+    sequence=st.none() | st.integers(0, 10**129 - 1).map(str),
     created_ms=st.none() | times,
     at_ms=times,
     detail=st.none() | st.just("why"),

@@ -95,6 +95,19 @@ def test_a_newer_writer_may_add_fields_that_this_reader_need_not_know(key: Topic
     assert json.loads(encode_record(decoded) or b"") == fields | {"v": FORMAT_VERSION + 1}
 
 
+@pytest.mark.parametrize(("digits", "version"), [(1, 1), (40, 1), (41, 2), (56, 2), (129, 2)])
+def test_a_checkpoint_at_a_long_position_says_that_older_versions_cannot_read_it(digits: int, version: int) -> None:
+    value = encode_record(checkpoint("open", 10 ** (digits - 1))) or b""
+    assert value.startswith(b'{"v":%d,"r":%d,' % (version, version))
+    assert decode(encode_key(CheckpointKey(*SHARD)), value, WHERE)[1] == checkpoint("open", 10 ** (digits - 1))
+
+
+def test_a_version_newer_than_a_long_position_needs_is_kept() -> None:
+    value = (encode_record(checkpoint("open", 10**128)) or b"").replace(b'"v":2,', b'"v":3,')
+    _, decoded = decode(encode_key(CheckpointKey(*SHARD)), value, WHERE)
+    assert encode_record(decoded) == value
+
+
 def _versions(v: int, r: int) -> bytes:
     """Return a checkpoint whose other fields are of another version too: nothing but the head may be looked at."""
     return json.dumps({"v": v, "r": r, "state": ["unheard", "of"]}).encode()
@@ -104,7 +117,7 @@ def test_a_record_that_needs_a_newer_reader_is_refused() -> None:
     with pytest.raises(FormatVersionError) as refused:
         decode(encode_key(CheckpointKey(*SHARD)), _versions(FORMAT_VERSION + 1, FORMAT_VERSION + 1), WHERE)
     assert str(refused.value) == (
-        f"the record at {WHERE} has format 2, newer than this Tailrace reads (1); run the newer version on every host"
+        f"the record at {WHERE} has format 3, newer than this Tailrace reads (2); run the newer version on every host"
     )
 
 
@@ -150,7 +163,7 @@ def test_a_record_older_than_can_be_read_is_refused() -> None:
         ),
         (
             b'["checkpoint","a","b"]',
-            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"%041d","created_ms":null,"at_ms":1}' % 7,
+            b'{"v":1,"r":1,"table":"t","state":"open","sequence":"%0130d","created_ms":null,"at_ms":1}' % 7,
         ),
         (b'["pipeline"]', b'{"v":1,"r":1,"lanes":0,"created_ms":1}'),
         (b'["taken"]', b'{"owner":"a","nonce":"b","at_ms":1}'),

@@ -15,8 +15,9 @@ from tailrace.core.ports import ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, excerpt
 from tailrace.sources.dynamodb.stream_arn import parse
+from tailrace.sources.dynamodb.stream_record import SEQUENCE_DIGITS_MAX
 
-_Sequence = Annotated[str, Meta(pattern=r"\A[0-9]{1,40}\Z")]
+_Sequence = Annotated[str, Meta(pattern=rf"\A[0-9]{{1,{SEQUENCE_DIGITS_MAX}}}\Z")]
 
 
 class DiscardedBatch(msgspec.Struct, frozen=True):

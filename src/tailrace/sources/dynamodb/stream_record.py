@@ -22,7 +22,8 @@ _FULL_BYTES: Final = 900_000
 """An answer of this size met the limit of about 1 MB: the next record did not fit."""
 PAGE_RECORDS_MAX: Final = 10_000
 """More than GetRecords ever gives, and the most of a Lambda event; each record costs memory, however small."""
-_SEQUENCE_DIGITS_MAX: Final = 40
+SEQUENCE_DIGITS_MAX: Final = 40
+"""The most digits of a sequence number of DynamoDB Streams."""
 _CREATED_MS_MAX: Final = (2**63 - 1) // 1_000_000
 """The latest time whose nanoseconds fit in 64 bits (the year 2262)."""
 _HINT: Final = "look at the record in the dead letters; if AWS has changed its shape, upgrade Tailrace"
@@ -235,6 +236,7 @@ def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change
         created_ms=_milliseconds(body.created),
         event_id=record.event_id,
         sequence=_digits(body.sequence),
+        sequence_digits=SEQUENCE_DIGITS_MAX,
         shard_id=shard.shard_id,
         stream_arn=shard.stream_arn,
         region=region,
@@ -254,9 +256,9 @@ def _image(checkpoint_state: msgspec.Raw, name: str) -> bytes | None:
 
 
 def _digits(sequence: str) -> str:
-    if len(sequence) <= _SEQUENCE_DIGITS_MAX and sequence.isascii() and sequence.isdigit():
+    if len(sequence) <= SEQUENCE_DIGITS_MAX and sequence.isascii() and sequence.isdigit():
         return sequence
-    raise ValueError(f"SequenceNumber is not a number of at most {_SEQUENCE_DIGITS_MAX} digits")
+    raise ValueError(f"SequenceNumber is not a number of at most {SEQUENCE_DIGITS_MAX} digits")
 
 
 def _milliseconds(created: int | float | str | None) -> int:
