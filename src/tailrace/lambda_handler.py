@@ -41,7 +41,7 @@ def _function() -> Function:
     nor a client of Kafka with its connections and random numbers. And a start that takes 10 s, less than a Kafka that
     does not answer is waited for, is broken off by Lambda and tells nobody why.
     """
-    return Function(_loaded.pipeline, new_owner())
+    return Function(_loaded, new_owner())
 
 
 def handler(event: object, context: Context) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from support.kafka_clients import create_topic
 from support.names import unique
 from support.pipeline_file import write_file
 from support.waiting import wait_for
-from tailrace.config import Pipeline, load
+from tailrace.config import LoadedPipeline, Pipeline, load
 from tailrace.config.definition import definition_of
 from tailrace.core.definition import differences
 from tailrace.errors import WorldError
@@ -105,7 +105,7 @@ def test_of_two_first_starts_at_the_same_moment_one_is_refused(
 
     def start(pipeline: Pipeline) -> None:
         try:
-            define(pipeline, unique("worker"), accept_changes=False)
+            define(LoadedPipeline(pipeline), unique("worker"), accept_changes=False)
             outcomes.append(pipeline.source.named_tables[0])
         except WorldError as error:
             outcomes.append(str(error))

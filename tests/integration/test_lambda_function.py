@@ -17,7 +17,7 @@ from support.kafka_clients import read_committed
 from support.lambda_batches import FIRST, SHARD, event, of_stream, record, whole, windowed
 from support.names import unique
 from support.pipeline_file import write_file
-from tailrace.config import LambdaFunction, Pipeline, load
+from tailrace.config import LambdaFunction, LoadedPipeline, Pipeline, load
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.function.function import Function
@@ -53,7 +53,7 @@ def sandbox(pipeline: Pipeline) -> Iterator[Callable[..., Function]]:
     with ExitStack() as opened:
 
         def start(served: Pipeline = pipeline, **options: Any) -> Function:
-            function = Function(served, unique("sandbox"), **options)
+            function = Function(LoadedPipeline(served), unique("sandbox"), **options)
             opened.callback(function.close)
             return function
 
@@ -165,7 +165,7 @@ def test_an_event_from_elsewhere_is_refused(sandbox: Callable[..., Function]) ->
 def test_only_the_method_that_is_active_publishes(pipeline: Pipeline, sandbox: Callable[..., Function]) -> None:
     function = sandbox()
     function.handle(event(1), plenty)
-    done = switch(pipeline, "worker")
+    done = switch(LoadedPipeline(pipeline), "worker")
     assert (done.before, done.method, done.fenced) == ("lambda", "worker", LANES + 1)
     with suppress(WorldError):  # after a commit that was slow it takes the shard anew at once
         assert function.handle(event(2), plenty) == whole(failed_at=2), "it finds itself fenced"
@@ -174,7 +174,7 @@ def test_only_the_method_that_is_active_publishes(pipeline: Pipeline, sandbox: C
     with pytest.raises(WorldError, match="served by the method worker"):
         sandbox()
     assert published(pipeline) == [1]
-    switch(pipeline, "lambda")
+    switch(LoadedPipeline(pipeline), "lambda")
     assert function.handle(event(2), plenty) == whole()
     assert published(pipeline) == [1, 2]
 
@@ -213,7 +213,7 @@ def test_records_above_a_megabyte_cost_an_invocation_seconds(kafka: KafkaBroker,
         if number <= 8:
             body = base64.b64encode(random.Random(number).randbytes(800_000)).decode()
             each["dynamodb"]["NewImage"]["body"] = {"S": body}
-    function = Function(pipeline, unique("sandbox"))
+    function = Function(LoadedPipeline(pipeline), unique("sandbox"))
     with closing(function):
         started_s = time.monotonic()
         assert function.handle(batch, plenty) == whole()

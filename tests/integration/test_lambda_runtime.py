@@ -45,7 +45,7 @@ def test_a_pipeline_moves_from_workers_to_lambda_and_back_with_both_running_by_m
 ) -> None:
     with SimulatedDynamoDB(seed=4, script=parse_script(SCRIPT)) as simulated:
         pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=60)
-        settings = load(pipeline.file).pipeline
+        loaded = load(pipeline.file)
         worker = pipeline.worker()
         with (
             pipeline.workload,
@@ -53,13 +53,13 @@ def test_a_pipeline_moves_from_workers_to_lambda_and_back_with_both_running_by_m
         ):
             pipeline.wait_published(100)
 
-            switch(settings, "lambda")
+            switch(loaded, "lambda")
             assert worker.wait() == 3
             assert any("so the worker may not publish" in line for line in worker.lines)
             pipeline.wait_published(100)
             assert pipeline.checkpoint_state().shards == {}, "Lambda keeps no lineage"
 
-            switch(settings, "worker")
+            switch(loaded, "worker")
             pipeline.worker()
             pipeline.wait_published(100)
         pipeline.settle()

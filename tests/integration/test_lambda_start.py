@@ -58,8 +58,9 @@ def test_sandboxes_of_one_snapshot_do_not_take_each_other_for_the_same(kafka: Ka
 
 def test_a_sandbox_does_not_wait_for_librdkafkas_second_try(kafka: KafkaBroker, tmp_path: Path) -> None:
     file = write_file(tmp_path, kafka.client_properties(), unique("function"), format="item", lanes=LANES)
-    pipeline = load(file).pipeline
-    Function(pipeline, "first").close()
+    loaded = load(file)
+    pipeline = loaded.pipeline
+    Function(loaded, "first").close()
 
     def takes_less(work: Callable[[], object]) -> bool:
         began_s = time.monotonic()

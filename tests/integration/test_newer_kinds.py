@@ -92,7 +92,7 @@ def test_workers_the_commands_and_the_function_go_on_beside_kinds_of_a_newer_ver
 
     assert run("switch", more, "--to", "lambda", "--yes").code == 0
     stream, shard_id = shards[0]
-    with closing(Function(load(more).pipeline, unique("sandbox"))) as function:
+    with closing(Function(load(more), unique("sandbox"))) as function:
         batch = windowed([of_stream(record(1), stream)], stream, shard_id)
         assert function.handle(batch, lambda: 60.0) == whole()
     assert unread(pipeline, LANES + 5) == moved

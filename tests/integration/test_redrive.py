@@ -21,7 +21,7 @@ from support.names import unique
 from support.pipeline_file import write_file
 from support.publishing import create_checkpoint_topic, publish, read_all
 from support.stream_records import stream_record
-from tailrace.config import Pipeline, load
+from tailrace.config import LoadedPipeline, Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
 from tailrace.core.shard import ShardRef
@@ -29,6 +29,7 @@ from tailrace.errors import WorldError
 from tailrace.function.function import Function
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
+from tailrace.operations.progress import Progress
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.redrive import redrive
 from tailrace.operations.republisher import Report
@@ -79,7 +80,7 @@ def produced(self, transaction, deadline_s):
         die()
 
 LaneProducer.commit, LaneProducer._produce_all = committed, produced
-redrive.redrive(load(Path(file)).pipeline, Selection())
+redrive.redrive(load(Path(file)), Selection())
 """
 
 
@@ -121,7 +122,7 @@ class Shop:
         publish(self.poisoned, shard, json.dumps({"Records": records}).encode())
 
     def redrive(self, pipeline: Pipeline | None = None, selection: Selection | None = None, **options: Any) -> Report:
-        return redrive(pipeline or self.fixed, selection or Selection(), **options)
+        return redrive(LoadedPipeline(pipeline or self.fixed), selection or Selection(), **options)
 
     def values(self, table: str = "orders") -> list[Any]:
         """What is published, in the order of the topic."""
@@ -242,7 +243,7 @@ def test_a_record_that_is_still_too_large_stays_and_all_others_go(shop: Callable
     kafka = dict(pipeline.fixed.kafka)
     topic = create_topic(kafka, pipeline.fixed.topic_of("orders"), config={"max.message.bytes": "100000"})
     batch = event(record(1, size=150_000), record(2, size=300_000), record(3, poison="yes"), record(4))
-    with closing(Function(pipeline.poisoned, unique("sandbox"))) as function:
+    with closing(Function(LoadedPipeline(pipeline.poisoned), unique("sandbox"))) as function:
         assert function.handle(batch, lambda: 60.0)["batchItemFailures"] == []
     assert pipeline.numbers() == [4]
 
@@ -276,8 +277,9 @@ def test_a_redrive_that_another_one_overtakes_ends(shop: Callable[..., Shop]) ->
     pipeline.publish(record(1, poison="yes"), record(2, poison="yes"))
     overtaking: list[Report] = []
 
-    def overtake(done: int, count: int) -> None:
-        if (done, count) == (1, 2) and not overtaking:  # it has decided what to publish, and has not begun to
+    def overtake(event: Progress) -> None:
+        is_decided = event == Progress("dead-letters", 1, 2)  # what to publish, and it has not begun to
+        if is_decided and not overtaking:
             overtaking.append(pipeline.redrive())
 
     with pytest.raises(WorldError, match="another redrive"):

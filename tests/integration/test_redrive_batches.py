@@ -18,7 +18,7 @@ from support.kafka_clients import create_topic
 from support.names import unique
 from support.pipeline_file import write_file
 from support.publishing import create_checkpoint_topic, publish, put, read_all
-from tailrace.config import Pipeline, load
+from tailrace.config import LoadedPipeline, Pipeline, load
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
 from tailrace.core.shard import ShardRef
@@ -111,7 +111,7 @@ class Table:
     def redrive(self, *messages: bytes, **options: Any) -> tuple[Report, list[int]]:
         """Redrive; gives the report, and the messages that were taken away."""
         given = Given(*messages)
-        return redrive_batches(self.pipeline, given, Selection(), **options), given.taken_away
+        return redrive_batches(LoadedPipeline(self.pipeline), given, Selection(), **options), given.taken_away
 
     def published(self) -> list[Any]:
         """The numbers of what is published, in order; None for a null value."""
@@ -219,9 +219,9 @@ def test_a_dead_letter_without_its_record_is_read_again_from_the_stream(table: C
             message=f"too large: {each.sequence}",
         )
         put(orders.pipeline, "orders", letter)
-    assert counts(redrive(orders.pipeline, Selection(reason=str(first.sequence)))) == {"published": 1}
+    assert counts(redrive(LoadedPipeline(orders.pipeline), Selection(reason=str(first.sequence)))) == {"published": 1}
     orders.trim()
-    report = redrive(orders.pipeline, Selection())
+    report = redrive(LoadedPipeline(orders.pipeline), Selection())
     assert (counts(report), report.is_whole) == ({"lost": 1}, False)
     assert (report.changes[0].stage, "no longer has it" in report.changes[0].reason) == ("", True)
     assert orders.published() == [1]
@@ -242,7 +242,7 @@ def test_what_cannot_be_published_becomes_a_dead_letter_once(table: Callable[...
     assert counts(again) == {"present": 3}
     assert len(read_all(orders.pipeline, orders.pipeline.dead_letters_topic)) == 2
     assert orders.published() == [0]
-    assert counts(redrive(orders.pipeline, Selection())) == {"failed": 2}
+    assert counts(redrive(LoadedPipeline(orders.pipeline), Selection())) == {"failed": 2}
 
 
 def test_a_commit_whose_answer_is_lost_repeats_nothing(
@@ -331,7 +331,7 @@ def test_messages_of_a_queue_are_deleted_when_their_changes_are_published_and_ot
     fake.answers("DeleteMessage", ok())
     url = f"{fake.url}/000000000000/failed"
     queue = Queue(url, region="us-east-1", profile=None)
-    report = redrive_batches(orders.pipeline, queue, Selection())
+    report = redrive_batches(LoadedPipeline(orders.pipeline), queue, Selection())
     assert orders.published() == [1]
     other, bad = report.refused
     assert "others" in other
@@ -357,6 +357,6 @@ def test_objects_of_a_bucket_are_read_and_stay(
     )
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", fake.url)
     bucket = Bucket("failures/aws/lambda/", region="us-east-1", profile=None)
-    report = redrive_batches(orders.pipeline, bucket, Selection())
+    report = redrive_batches(LoadedPipeline(orders.pipeline), bucket, Selection())
     assert (counts(report), report.is_whole) == ({"published": 2}, True)
     assert fake.operations() == ["GET"] * 3

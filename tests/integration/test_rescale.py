@@ -25,6 +25,7 @@ from tailrace.kafka.checkpoint_topic import Followed, Follower, read_checkpoint_
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.dynamodb import DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
+from tailrace.operations.progress import OnProgress, Progress
 from tailrace.operations.rescale import rescale
 
 OLD, NEW = 4, 6
@@ -105,12 +106,17 @@ def assert_refused(pipeline: Bench, worker: LoggedWorker, sentence: str) -> None
     pipeline.workers.remove(worker)
 
 
-def dies_before(lane: int) -> Callable[[int, int], None]:
-    def progress(moving: int, _count: int) -> None:
-        if moving == lane:
+def dies_before(lane: int) -> OnProgress:
+    def progress(event: Progress) -> None:
+        if is_next(event, lane):
             raise CrashError
 
     return progress
+
+
+def is_next(event: Progress, lane: int) -> bool:
+    """Lane 0 is moved last."""
+    return event == Progress("lanes", (lane or OLD) - 1, OLD)
 
 
 def test_every_shard_is_found_in_its_new_lane(
@@ -132,7 +138,7 @@ def test_a_rescale_that_dies_leaves_no_worker_running_and_is_finished_by_the_nex
     lane: int, run: CommandLine, file: Path, properties: dict[str, str], name: str
 ) -> None:
     with pytest.raises(CrashError):
-        rescale(load(file).pipeline, dies_before(lane))
+        rescale(load(file), progress=dies_before(lane))
     with pytest.raises(WorldError, match="is being rescaled; run `tailrace rescale` again"):
         read_checkpoint_state(properties, name, NEW)
     assert run("rescale", file).code == 0
@@ -153,7 +159,7 @@ def test_no_worker_starts_while_a_rescale_is_unfinished(
     file: Path, properties: dict[str, str], name: str, dynamodb: DynamoDBLocal, aws_environment: dict[str, str]
 ) -> None:
     with pytest.raises(CrashError):
-        rescale(load(file).pipeline, dies_before(2))
+        rescale(load(file), progress=dies_before(2))
     source = {"endpoint_url": dynamodb.endpoint_url}
     worker = LoggedWorker(write_file(file.parent, properties, name, source=source, lanes=NEW))
     try:
@@ -168,7 +174,7 @@ def test_a_rescale_that_died_may_be_finished_with_yet_more_lanes(
     run: CommandLine, file: Path, properties: dict[str, str], name: str, tmp_path: Path
 ) -> None:
     with pytest.raises(CrashError):
-        rescale(load(file).pipeline, dies_before(3))
+        rescale(load(file), progress=dies_before(3))
     assert run("rescale", write_file(tmp_path, properties, name, lanes=NEW + 3)).code == 0
     checkpoint_state = read_checkpoint_state(properties, name, NEW + 3)
     assert [checkpoint_state.checkpoints[each].sequence for each in SHARDS] == [
@@ -181,7 +187,7 @@ def test_a_sleeping_worker_can_commit_nothing_to_a_lane_that_was_moved(
 ) -> None:
     sleeper = producer(properties, name, lane_of(SHARDS[0], OLD))
     assert isinstance(sleeper.open(20), ProducerOpened)
-    rescale(load(file).pipeline)
+    rescale(load(file))
     answer = sleeper.commit(Transaction((), (checkpoint(SHARDS[0], OLD, sequence="999"),)))
     assert isinstance(answer, ProducerLost)
     assert answer.fenced
@@ -193,7 +199,7 @@ def test_a_worker_that_takes_a_moved_lane_with_the_old_number_in_mind_sees_that_
     file: Path, properties: dict[str, str], name: str
 ) -> None:
     """Whatever partition it has read so far: the mark lies in the lane itself, before its own claim."""
-    rescale(load(file).pipeline)
+    rescale(load(file))
     for lane in range(OLD):
         checkpoint_state = CheckpointState(OLD)
         for partition, key, record in committed(properties, name):
@@ -208,8 +214,8 @@ def test_what_a_worker_commits_until_its_lane_is_fenced_moves_too(
     """One that had joined unseen: it publishes in a lane that is moved after it."""
     late = lane_of(SHARDS[0], OLD)
 
-    def commit_late(moving: int, _count: int) -> None:
-        if moving == late:
+    def commit_late(event: Progress) -> None:
+        if is_next(event, late):
             sleeper = producer(properties, name, late)
             assert isinstance(sleeper.open(20), ProducerOpened)
             answer = sleeper.commit(Transaction((), (checkpoint(SHARDS[0], OLD, sequence="999"),)))
@@ -217,21 +223,21 @@ def test_what_a_worker_commits_until_its_lane_is_fenced_moves_too(
             sleeper.close()
 
     assert late != 0
-    rescale(load(file).pipeline, commit_late)
+    rescale(load(file), progress=commit_late)
     assert_moved(properties, name, shard_0="999")
 
 
 def test_a_worker_that_takes_a_lane_meanwhile_stops_the_rescale_and_it_ends_well_later(
     run: CommandLine, file: Path, properties: dict[str, str], name: str
 ) -> None:
-    def take_lane_0(moving: int, _count: int) -> None:
-        if moving == 2:
+    def take_lane_0(event: Progress) -> None:
+        if is_next(event, 2):
             thief = producer(properties, name, 0)
             assert isinstance(thief.open(20), ProducerOpened)
             thief.close()
 
     with pytest.raises(WorldError, match=r"lane 0 could not be moved: .*; stop every worker, then run"):
-        rescale(load(file).pipeline, take_lane_0)
+        rescale(load(file), progress=take_lane_0)
     assert run("rescale", file).code == 0
     assert_moved(properties, name)
 
@@ -240,7 +246,7 @@ def test_acceptances_and_claims_stay_where_they_are(file: Path, properties: dict
     accepted = GapAccepted(shards=((SHARDS[0], BORN_MS),), stream_arn=None, at_ms=BORN_MS)
     claim = Claim(owner="host:1:a", nonce="n", at_ms=BORN_MS)
     write_topic(properties, name, OLD, [Write(0, AcceptKey("orders"), accepted), Write(3, ClaimKey(), claim)])
-    rescale(load(file).pipeline)
+    rescale(load(file))
     checkpoint_state = read_checkpoint_state(properties, name, NEW)
     assert checkpoint_state.accepted == {"orders": accepted}
     assert checkpoint_state.claims[3].owner.startswith("rescale:")

@@ -9,6 +9,7 @@ import typer
 
 from tailrace.cli.confirm import confirm
 from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
+from tailrace.cli.render import to_json
 
 
 def accept_gap(
@@ -32,21 +33,18 @@ def accept_gap(
     Example:
       tailrace accept-gap pipeline.yaml --table orders
     """
-    import msgspec
-
-    from tailrace.operations import accept_gap as runtime
+    from tailrace.operations.accept_gap import accept, find_gaps
 
     loaded = load_existing(file, name, bootstrap)
-    pipeline = loaded.pipeline
     with ended_by_signals(EXIT_INTERRUPTED):
-        gaps = runtime.find_gaps(pipeline, table)
+        gaps = find_gaps(loaded, table)
     for loss in gaps.losses:
         typer.echo(f"lost: {loss.words} ({loss.detail})" if loss.detail else f"lost: {loss.words}", err=True)
     question = f"Let table {table} go on without these changes?"
     confirm(question, yes=yes, to="accept the loss", otherwise="nothing was accepted")
     with ended_by_signals(EXIT_INTERRUPTED):
-        runtime.accept(pipeline, gaps)
+        accept(loaded, gaps)
     if as_json:
-        typer.echo(msgspec.json.encode({"pipeline": pipeline.name, "table": table, "lost": gaps.losses}).decode())
+        typer.echo(to_json({"pipeline": loaded.pipeline.name, "table": table, "lost": gaps.losses}))
     else:
         typer.echo(f"accepted: table {table} goes on; `tailrace status {argument_of(loaded)}` shows it")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
-from tailrace.cli.progress import show_progress
+from tailrace.cli.progress import progress_shown
+from tailrace.cli.render import to_json
 
 if TYPE_CHECKING:
     from tailrace.operations.plan import Plan, TablePlan, TopicPlan
@@ -30,8 +31,6 @@ def plan(
     Example:
       tailrace plan pipeline.yaml
     """
-    import msgspec
-
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source
 
@@ -39,17 +38,10 @@ def plan(
     with ended_by_signals(EXIT_INTERRUPTED):
         with loaded.telling("source"):
             source = make_source(loaded.pipeline)
-        with closing(source):
-            try:
-                made = make_plan(loaded, source, progress=_show_progress)
-            finally:
-                show_progress("")
-    typer.echo(msgspec.json.encode(made).decode() if as_json else "\n".join(_lines(made)))
+        with closing(source), progress_shown() as progress:
+            made = make_plan(loaded, source, progress=progress)
+    typer.echo(to_json(made) if as_json else "\n".join(_lines(made)))
     refuse(made)
-
-
-def _show_progress(done: int, count: int) -> None:
-    show_progress(f"looked at {done} of {count} tables")
 
 
 def _lines(plan: Plan) -> Iterator[str]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
-from tailrace.cli.progress import show_progress
+from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
-    from tailrace.config import Pipeline
+    from tailrace.config import LoadedPipeline, Pipeline
     from tailrace.core.redrive import Selection
     from tailrace.operations.republisher import Report
     from tailrace.sources.aws_lambda.failure_messages import FailureMessages
@@ -96,12 +96,12 @@ def redrive(
     )
     if sum(each is not None for each in (from_sqs, from_s3, from_file)) > 1:
         raise typer.BadParameter("give one of --from-sqs, --from-s3 and --from-file")
-    pipeline = load_existing(file, name, bootstrap, with_functions=True).pipeline
-    messages = _messages(pipeline, from_sqs, from_s3, from_file)
+    loaded = load_existing(file, name, bootstrap, with_functions=True)
+    messages = _messages(loaded.pipeline, from_sqs, from_s3, from_file)
     if messages is not None and selection != Selection(tables=selection.tables):
         raise typer.BadParameter("--reason, --stage, --since and --until choose dead letters, not on-failure messages")
     with ended_by_signals(EXIT_INTERRUPTED):
-        report = _redrive(pipeline, messages, selection, dry_run=dry_run, skip_superseded=skip_superseded)
+        report = _redrive(loaded, messages, selection, dry_run=dry_run, skip_superseded=skip_superseded)
     typer.echo(_json(report) if as_json else "\n".join(map(printable, _lines(report, verbose=verbose))))
     if not report.is_whole:
         raise typer.Exit(EXIT_NOT_ALL)
@@ -134,7 +134,7 @@ def _messages(
 
 
 def _redrive(
-    pipeline: Pipeline,
+    loaded: LoadedPipeline,
     messages: FailureMessages | None,
     selection: Selection,
     *,
@@ -144,25 +144,12 @@ def _redrive(
     from tailrace.operations.redrive import redrive
     from tailrace.operations.redrive_batches import redrive_batches
 
-    try:
+    with progress_shown() as progress:
         if messages is None:
-            return redrive(
-                pipeline,
-                selection,
-                dry_run=dry_run,
-                skip_superseded=skip_superseded,
-                progress=lambda done, count: show_progress(f"{done} of {count} dead letters"),
-            )
+            return redrive(loaded, selection, dry_run=dry_run, skip_superseded=skip_superseded, progress=progress)
         return redrive_batches(
-            pipeline,
-            messages,
-            selection,
-            dry_run=dry_run,
-            skip_superseded=skip_superseded,
-            progress=lambda done: show_progress(f"{done} messages"),
+            loaded, messages, selection, dry_run=dry_run, skip_superseded=skip_superseded, progress=progress
         )
-    finally:
-        show_progress("")
 
 
 def _lines(report: Report, *, verbose: bool) -> Iterator[str]:

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tailrace.remedy import Remedy
 from tailrace.remedy_sentences import sentence
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return what writes in colours and over lines on a terminal, and plainly elsewhere or with NO_COLOR."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, markup=False, emoji=False)
 
 
 def to_json(result: object, argument: str = "FILE") -> str:

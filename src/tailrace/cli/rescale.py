@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
-from tailrace.cli.progress import show_progress
+from tailrace.cli.progress import progress_shown
+from tailrace.cli.render import to_json
 
 
 def rescale(
@@ -26,21 +27,15 @@ def rescale(
     Example:
       tailrace rescale pipeline.yaml
     """
-    import msgspec
+    from tailrace.operations import rescale as operation
 
-    from tailrace.operations import rescale as runtime
-
-    pipeline = load(file).pipeline
-    with ended_by_signals(EXIT_INTERRUPTED):
-        done = runtime.rescale(pipeline, _tell)
+    loaded = load(file)
+    with ended_by_signals(EXIT_INTERRUPTED), progress_shown() as progress:
+        done = operation.rescale(loaded, progress=progress)
     if as_json:
-        typer.echo(msgspec.json.encode(done).decode())
+        typer.echo(to_json(done))
     elif done.lanes_before == done.lanes:
         typer.echo(f"pipeline {done.pipeline} has {done.lanes} lanes already: there is nothing to do")
     else:
         shards = f"{done.moved_shards} shard{'' if done.moved_shards == 1 else 's'}"
         typer.echo(f"pipeline {done.pipeline}: {done.lanes_before} lanes are {done.lanes} now, {shards} moved")
-
-
-def _tell(lane: int, count: int) -> None:
-    show_progress(f"moving lane {lane} of {count}" if lane else "")

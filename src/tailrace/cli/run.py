@@ -96,7 +96,7 @@ def run(
         log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):
         parts.prepare()
-        parts.definition = define(loaded.pipeline, worker.owner, accept_changes=accept_changes)
+        parts.definition = define(loaded, worker.owner, accept_changes=accept_changes)
     _stop_on_signals(worker)
     watch.start()
     worker.run()

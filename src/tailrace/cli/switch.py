@@ -10,7 +10,8 @@ import typer
 
 from tailrace.cli.confirm import confirm
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
-from tailrace.cli.progress import show_progress
+from tailrace.cli.progress import progress_shown
+from tailrace.cli.render import to_json
 
 if TYPE_CHECKING:
     from tailrace.core.checkpoint import Method
@@ -43,25 +44,25 @@ def switch(
     Example:
       tailrace switch pipeline.yaml --to lambda
     """
-    import msgspec
-
     from tailrace.kafka.owner import new_owner
-    from tailrace.operations import switch as runtime
+    from tailrace.operations import switch as operation
     from tailrace.operations.definition import define
 
-    pipeline = load(file).pipeline
+    loaded = load(file)
+    name = loaded.pipeline.name
     with ended_by_signals(EXIT_INTERRUPTED):
-        before = runtime.method_of(pipeline)
+        before = operation.method_of(loaded)
     if before != to.value:
-        typer.echo(_effect(pipeline.name, before), err=True)
-        question = f"Let {to.value} publish the pipeline {pipeline.name} from now on?"
+        typer.echo(_effect(name, before), err=True)
+        question = f"Let {to.value} publish the pipeline {name} from now on?"
         confirm(question, yes=yes, to="switch", otherwise="nothing was switched")
     with ended_by_signals(EXIT_INTERRUPTED):
-        done = runtime.switch(pipeline, to.value, _tell)
+        with progress_shown() as progress:
+            done = operation.switch(loaded, to.value, progress=progress)
         if accept_changes:
-            define(pipeline, new_owner(), accept_changes=True)
+            define(loaded, new_owner(), accept_changes=True)
     if as_json:
-        typer.echo(msgspec.json.encode(done).decode())
+        typer.echo(to_json(done))
     elif done.before == done.method:
         typer.echo(f"pipeline {done.pipeline} is served by {done.method} already: there is nothing to do")
     else:
@@ -72,7 +73,3 @@ def _effect(name: str, before: Method) -> str:
     if before == "none":
         return f"a switch of pipeline {name} is under way or broke off: nobody publishes it"
     return f"pipeline {name} is served by {before}, which is fenced and refuses to publish from then on"
-
-
-def _tell(fenced: int, count: int) -> None:
-    show_progress(f"fencing {fenced} of {count}" if fenced < count else "")

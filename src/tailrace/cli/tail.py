@@ -100,7 +100,7 @@ class _Target:
 
 
 def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
-    from tailrace.operations import existing
+    from tailrace.operations import preconditions
     from tailrace.operations.tail import require_topic, tables_by_topic
 
     if bootstrap is not None:
@@ -110,7 +110,7 @@ def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
     if not (Path(what).exists() or what.endswith((".yaml", ".yml")) or "/" in what):
         raise FileError(f"there is no file {what}", hint="if it is a topic, add --bootstrap host:port")
     pipeline = load(Path(what)).pipeline
-    existing.require(pipeline, [table] if table else [])
+    preconditions.require_pipeline(pipeline, [table] if table else [])
     also = frozenset({pipeline.dead_letters_topic})
     return _Target(pipeline.kafka, tables_by_topic(pipeline), also, pipeline.format.type == "item")
 

@@ -50,11 +50,11 @@ def transform(
     from tailrace.config.interpolate import UNREAD_SECRET
     from tailrace.operations.sample import try_sample
 
-    pipeline = load(file, with_functions=True, with_secrets=False).pipeline
+    loaded = load(file, with_functions=True, with_secrets=False)
     content, name = _content(sample)
-    tried = list(try_sample(pipeline, content, table=table, file=name, now_ns=time.time_ns()))
+    tried = list(try_sample(loaded, content, table=table, file=name, now_ns=time.time_ns()))
     typer.echo(_json(tried) if as_json else "\n".join(_lines(tried)))
-    if any(step.hash and UNREAD_SECRET in step.hash.key.get_secret_value() for step in pipeline.transform):
+    if any(step.hash and UNREAD_SECRET in step.hash.key.get_secret_value() for step in loaded.pipeline.transform):
         typer.echo("note: secrets are not read here, so `hash` shows other values than `tailrace run`", err=True)
     if any(one.outcome in {"dead-letter", "stopped"} for one in tried):
         raise typer.Exit(EXIT_NOT_ALL)

@@ -41,7 +41,7 @@ class LoadedPipeline:
     """A pipeline that was found right, the secrets that must not be shown, and where each key stands."""
 
     pipeline: Pipeline
-    secrets: Secrets
+    secrets: Secrets = field(default_factory=Secrets)
     file: str = ""
     """Path of the file; empty when the pipeline was made of flags."""
     lines: Mapping[Path, int] = field(default_factory=dict)

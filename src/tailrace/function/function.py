@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
 from tailrace.core.page import Page
@@ -57,12 +57,13 @@ CATCH_UP_TIMEOUT_S: Final = 10.0
 class Function:
     """One sandbox of the Lambda function. Lambda calls it for one batch at a time."""
 
-    def __init__(self, pipeline: Pipeline, owner: str, *, shards_max: int = SHARDS_MAX) -> None:
+    def __init__(self, loaded: LoadedPipeline, owner: str, *, shards_max: int = SHARDS_MAX) -> None:
         """Reach for Kafka, make the pipeline's topics if they are missing, and claim a new pipeline for Lambda.
 
         Raises WorldError, also when the pipeline is served by another method.
         """
-        self._pipeline = pipeline
+        self._loaded = loaded
+        pipeline = self._pipeline = loaded.pipeline
         self._owner = owner
         self._shards_max = shards_max
         transcoder = choose()
@@ -76,7 +77,7 @@ class Function:
         with admin.use() as client:
             prepare_topics(pipeline, client)
         self._claim(patience_s)
-        define(pipeline, owner, accept_changes=False, method="lambda")
+        define(loaded, owner, accept_changes=False, method="lambda")
         self._checkpoint_state = CheckpointState(pipeline.lanes)
         self._follower = Follower(pipeline.kafka, pipeline.name, [])
         self._topics = TopicKeeper(admin, pipeline.kafka)
@@ -115,7 +116,7 @@ class Function:
             pipeline.kafka, pipeline.name, pipeline.lanes, timeout_s, lanes=[0]
         )
         if checkpoint_state.is_new:
-            switch.switch(pipeline, "lambda")
+            switch.switch(self._loaded, "lambda")
         else:
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method_of(0), "lambda")
 

@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint import AcceptKey, GapAccepted, encode_key, encode_record
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
-from tailrace.operations import existing
+from tailrace.operations import preconditions
 from tailrace.remedy import CheckAcceptance, ShowStatus
 
 
@@ -39,10 +39,11 @@ class Gaps(msgspec.Struct, frozen=True):
     acceptance: GapAccepted
 
 
-def find_gaps(pipeline: Pipeline, table: str) -> Gaps:
+def find_gaps(loaded: LoadedPipeline, table: str) -> Gaps:
     """Read which gaps a table has. Raises WorldError when it has none, or the pipeline does not know it."""
+    pipeline = loaded.pipeline
     checkpoint_state = checkpoint_topic.read_checkpoint_state(
-        pipeline.kafka, pipeline.name, existing.lanes_of(pipeline)
+        pipeline.kafka, pipeline.name, preconditions.count_lanes(pipeline)
     )
     return gaps_of(checkpoint_state, table, time.time_ns() // 1_000_000)
 
@@ -52,7 +53,7 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
 
     The acceptance names all of the table's gaps, since it takes the place of an earlier one.
     """
-    existing.require_tables(checkpoint_state, [table])
+    preconditions.require_tables(checkpoint_state, [table])
     record, accepted = checkpoint_state.tables.get(table), checkpoint_state.accepted.get(table)
     next_stream = record.next_stream_arn if record is not None and record.state == "gap" else None
     losses: list[Loss] = []
@@ -74,8 +75,9 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
     return Gaps(table, tuple(losses), GapAccepted(shards=tuple(standing), stream_arn=next_stream, at_ms=now_ms))
 
 
-def accept(pipeline: Pipeline, gaps: Gaps) -> None:
+def accept(loaded: LoadedPipeline, gaps: Gaps) -> None:
     """Write the acceptance. Raises WorldError when Kafka does not confirm it."""
+    pipeline = loaded.pipeline
     failures: list[KafkaError] = []
 
     def delivered(error: KafkaError | None, _message: Message) -> None:

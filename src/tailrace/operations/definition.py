@@ -14,7 +14,7 @@ from contextlib import closing
 
 import msgspec
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.config.definition import definition_of
 from tailrace.core.checkpoint import ActiveMethod, Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
@@ -49,12 +49,13 @@ def check(pipeline: Pipeline, checkpoint_state: CheckpointState, mine: Definitio
 
 
 def define(
-    pipeline: Pipeline, owner: str, *, accept_changes: bool, method: ActiveMethod = "worker"
+    loaded: LoadedPipeline, owner: str, *, accept_changes: bool, method: ActiveMethod = "worker"
 ) -> DefinitionRecord:
     """Record the pipeline's definition unless it is recorded already, and log what differs; return what is recorded.
 
     Raises WorldError for a conflict that is not accepted (`accept_changes`), and when Kafka does not answer.
     """
+    pipeline = loaded.pipeline
     mine = definition_of(pipeline)
     reason = ""
     for _ in range(TRIES_MAX):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -17,6 +17,7 @@ from tailrace.kafka.clients import Admin
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.operations import cluster_risks, definition
+from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.wiring import pipeline as wiring
 from tailrace.wiring.transformations import Transformations
 
@@ -121,13 +122,13 @@ def make_plan(
     *,
     details: bool = True,
     accept_changes: bool = False,
-    progress: Callable[[int, int], None] = lambda _done, _count: None,
+    progress: OnProgress = unheard,
 ) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
     Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
     many workers that start at once. With `accept_changes`, stopping or redirecting tables that run is no problem.
-    `progress(done, count)` is called before each of the `count` tables, which take a paced call to AWS each.
+    `progress` hears before each of the tables, which take a paced call to AWS each.
     """
     pipeline = loaded.pipeline
     admin = clients.admin(pipeline.kafka)
@@ -251,7 +252,7 @@ class _Planner:
         changed = tuple(f"the file differs from the pipeline's definition: {change}" for change in changes)
         return (), changed, sum(not checkpoint_state.ended(shard) for shard in checkpoint_state.shards)
 
-    def tables(self, progress: Callable[[int, int], None]) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
+    def tables(self, progress: OnProgress) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
         """Return the tables, and a sentence for each entry of the file that matches none."""
         source = self._pipeline.source
         with self._loaded.telling(*source.tables_path):
@@ -263,7 +264,7 @@ class _Planner:
         )
         looked_at = []
         for done, name in enumerate(names):
-            progress(done, len(names))
+            progress(Progress("tables", done, len(names)))
             looked_at.append(self._table(name))
         tables = tuple(looked_at)
         if tables and all(table.unread for table in tables):

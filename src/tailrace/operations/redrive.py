@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Final
 
 import msgspec
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, Source, SourcePage
 from tailrace.core.redrive import DeadLetter, Pending, Published, Selection
@@ -22,7 +21,8 @@ from tailrace.errors import WorldError
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, redriven_mark
 from tailrace.kafka.topic_reader import TopicReader, fetch
-from tailrace.operations import existing
+from tailrace.operations import preconditions
+from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.republisher import (
     AGAIN,
     EXCEPTION,
@@ -44,23 +44,22 @@ from tailrace.wiring.sources import make_source
 BATCH_LETTERS_MAX: Final = 500
 BATCH_BYTES_MAX: Final = 4 << 20
 
-Progress = Callable[[int, int], None]
-
 
 def redrive(
-    pipeline: Pipeline,
+    loaded: LoadedPipeline,
     selection: Selection,
     *,
     dry_run: bool = False,
     skip_superseded: bool = True,
-    progress: Progress = lambda done, count: None,
+    progress: OnProgress = unheard,
 ) -> Report:
     """Publish the chosen dead letters again, converted as the file says now; with `dry_run` only say what would be.
 
-    `progress(done, count)` is told of dead letters. Raises WorldError when it breaks off: what was published by then is
+    `progress` hears of each dead letter. Raises WorldError when it breaks off: what was published by then is
     remembered.
     """
-    existing.require(pipeline, selection.tables)
+    pipeline = loaded.pipeline
+    preconditions.require_pipeline(pipeline, selection.tables)
     report = Report(pipeline.name, dry_run)
     with ExitStack() as opened:
         republisher = opened.enter_context(Republisher(pipeline))
@@ -118,7 +117,7 @@ class _Redrive:
     """One run over the dead letters that are pending."""
 
     def __init__(
-        self, republisher: Republisher, letters: _Letters, skip_superseded: bool, report: Report, progress: Progress
+        self, republisher: Republisher, letters: _Letters, skip_superseded: bool, report: Report, progress: OnProgress
     ) -> None:
         self._republisher = republisher
         self._letters = letters
@@ -256,7 +255,7 @@ class _Redrive:
                 offset=letter.place.offset,
             )
         )
-        self._progress(len(self._report.changes), self._count)
+        self._progress(Progress("dead-letters", len(self._report.changes), self._count))
 
 
 def _as_it_was(letter: DeadLetter, outcome: Outcome) -> _Verdict:

@@ -5,13 +5,13 @@ What is published already is found by reading the topics: there is no other memo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
 from confluent_kafka import Message
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, ShardReader, SourcePage
 from tailrace.core.redrive import DeadLetter, Published, Selection
@@ -20,7 +20,8 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, WorldError
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
-from tailrace.operations import existing
+from tailrace.operations import preconditions
+from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.republisher import (
     AGAIN,
@@ -44,26 +45,26 @@ from tailrace.sources.aws_lambda.failure_messages import FailureMessage, Failure
 from tailrace.sources.dynamodb.shard_range import read_range
 from tailrace.wiring.sources import make_source
 
-Progress = Callable[[int], None]
 TRANSACTION_RECORDS_MAX: Final = 1000
 TRANSACTION_BYTES_MAX: Final = 8 << 20
 
 
 def redrive_batches(
-    pipeline: Pipeline,
+    loaded: LoadedPipeline,
     messages: FailureMessages,
     selection: Selection,
     *,
     dry_run: bool = False,
     skip_superseded: bool = True,
-    progress: Progress = lambda done: None,
+    progress: OnProgress = unheard,
 ) -> Report:
     """Publish what the topics lack of the batches that messages name; with `dry_run` only say what would be.
 
     A message is taken away once all of its changes are published, set aside or dropped. Of `selection` only the
-    tables count. `progress(done)` is told of messages. Raises WorldError when it breaks off; run again, it goes on.
+    tables count. `progress` hears of messages. Raises WorldError when it breaks off; run again, it goes on.
     """
-    existing.require(pipeline, selection.tables)
+    pipeline = loaded.pipeline
+    preconditions.require_pipeline(pipeline, selection.tables)
     report = Report(pipeline.name, dry_run)
     source = make_source(pipeline)
     done = 0
@@ -73,7 +74,7 @@ def redrive_batches(
             for group in messages.groups():
                 run.redrive(group)
                 done += len(group)
-                progress(done)
+                progress(Progress("messages", done))
     finally:
         source.close()
     return report

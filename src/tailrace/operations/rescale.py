@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing
 
 import msgspec
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint import (
     Claim,
     ClaimKey,
@@ -36,7 +36,8 @@ from tailrace.kafka import clients, membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.owner import new_owner
-from tailrace.operations import existing
+from tailrace.operations import preconditions
+from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.remedy import RescaleAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer
 
@@ -55,13 +56,14 @@ class Rescaled(msgspec.Struct, frozen=True):
     moved_shards: int
 
 
-def rescale(pipeline: Pipeline, progress: Callable[[int, int], None] = lambda lane, count: None) -> Rescaled:
+def rescale(loaded: LoadedPipeline, *, progress: OnProgress = unheard) -> Rescaled:
     """Bring a pipeline to `pipeline.lanes` lanes, or finish a rescale that broke off.
 
-    `progress(lane, count)` is told of each of the `count` lanes before it is moved. Raises WorldError when the
+    `progress` hears of each lane before it is moved. Raises WorldError when the
     pipeline does not exist, has workers, or has more lanes already, and for whatever fails on the way.
     """
-    partitions = existing.lanes_of(pipeline)
+    pipeline = loaded.pipeline
+    partitions = preconditions.count_lanes(pipeline)
     if pipeline.lanes < partitions:
         raise WorldError(
             f"the file asks for {pipeline.lanes} lanes, but {pipeline.checkpoints_topic} has {partitions}, "
@@ -141,17 +143,17 @@ class _Move:
         born_ms = records.pipeline.created_ms if records.pipeline else _now_ms()
         self._mark = PipelineRecord(lanes=pipeline.lanes, created_ms=born_ms)
 
-    def run(self, progress: Callable[[int, int], None]) -> int:
+    def run(self, progress: OnProgress) -> int:
         """Move all; gives the number of shards moved."""
         count = len(self._old_lanes)
         with self._take(ENUMERATOR_LANE) as enumerator:
             moved = 0
             for lane in self._old_lanes:
                 if lane != ENUMERATOR_LANE:
-                    progress(lane, count)
+                    progress(Progress("lanes", lane - 1, count))
                     with self._take(lane) as claim:
                         moved += claim.move()
-            progress(ENUMERATOR_LANE, count)
+            progress(Progress("lanes", count - 1, count))
             return moved + enumerator.move()
 
     def _take(self, lane: int) -> _ClaimedLane:
@@ -205,7 +207,7 @@ def _wait_for_partitions(pipeline: Pipeline) -> None:
     """Wait until the brokers tell of the new partitions; a new client each time, so that nothing is remembered."""
     deadline_s = time.monotonic() + METADATA_TIMEOUT_S
     while True:
-        if existing.lanes_of(pipeline) >= pipeline.lanes:
+        if preconditions.count_lanes(pipeline) >= pipeline.lanes:
             return
         if time.monotonic() > deadline_s:
             raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", remedy=_AGAIN)

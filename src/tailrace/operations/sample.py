@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -48,12 +48,13 @@ class _Place(msgspec.Struct):
     arn: str | None = msgspec.field(default=None, name="eventSourceARN")
 
 
-def try_sample(pipeline: Pipeline, sample: bytes, *, table: str | None, file: str, now_ns: int) -> Iterator[Tried]:
+def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file: str, now_ns: int) -> Iterator[Tried]:
     """Convert each record of a sample.
 
     `table` is where records come from that do not say so themselves; None: the only table of the pipeline.
     Raises `FileError` that names `file` for a sample that is none, and `WorldError` for a function that is not there.
     """
+    pipeline = loaded.pipeline
     transformations = Transformations(pipeline)
     converter = make_converter(pipeline, transformations)
     for raw in _records(sample, file):

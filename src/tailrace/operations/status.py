@@ -16,7 +16,7 @@ from tailrace.core.lane import ENUMERATOR_LANE
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
-from tailrace.operations import existing
+from tailrace.operations import preconditions
 from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard
 
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
@@ -81,7 +81,7 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
     """Read how a pipeline stands. Raises WorldError when it does not exist yet."""
     pipeline = loaded.pipeline
     with loaded.telling("kafka", "bootstrap.servers"):
-        lanes = existing.lanes_of(pipeline)
+        lanes = preconditions.count_lanes(pipeline)
         dead_letters = topics.offsets_held(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.dead_letters_topic)
     checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
     group = membership.describe(pipeline.kafka, pipeline.name)

@@ -17,15 +17,16 @@ from contextlib import closing
 
 import msgspec
 
-from tailrace.config import Pipeline
-from tailrace.core.checkpoint import Method, MethodKey, MethodRecord, ShardKey, Write
+from tailrace.config import LoadedPipeline, Pipeline
+from tailrace.core.checkpoint import ActiveMethod, Method, MethodKey, MethodRecord, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.operations import existing
+from tailrace.operations import preconditions
+from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.remedy import SwitchAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
 
@@ -46,20 +47,20 @@ class Switched(msgspec.Struct, frozen=True):
     """Lanes and shards whose producers were fenced."""
 
 
-def method_of(pipeline: Pipeline) -> Method:
+def method_of(loaded: LoadedPipeline) -> Method:
     """Return the method that publishes a pipeline; `none` in the midst of a switch. Raises WorldError as `switch`."""
-    with closing(_Switch(pipeline, existing.lanes_of(pipeline))) as looked_at:
+    pipeline = loaded.pipeline
+    with closing(_Switch(pipeline, preconditions.count_lanes(pipeline))) as looked_at:
         return looked_at.method
 
 
-def switch(
-    pipeline: Pipeline, to: Method, progress: Callable[[int, int], None] = lambda fenced, count: None
-) -> Switched:
-    """Make `to` the method that publishes. `progress(fenced, count)` is told of each lane and shard.
+def switch(loaded: LoadedPipeline, to: ActiveMethod, *, progress: OnProgress = unheard) -> Switched:
+    """Make `to` the method that publishes. `progress` hears of each producer that is fenced.
 
     Raises WorldError when the pipeline does not exist, when another switch is under way, and for whatever fails.
     """
-    lanes = existing.lanes_of(pipeline)
+    pipeline = loaded.pipeline
+    lanes = preconditions.count_lanes(pipeline)
     with closing(_Switch(pipeline, lanes)) as under_way:
         before = under_way.method
         if before == to and not under_way.checkpoint_state.is_new:
@@ -85,7 +86,7 @@ class _Switch:
         methods = {self.checkpoint_state.method_of(lane) for lane in self._lanes}
         return methods.pop() if len(methods) == 1 else "none"
 
-    def run(self, to: Method, progress: Callable[[int, int], None]) -> int:
+    def run(self, to: ActiveMethod, progress: OnProgress) -> int:
         """Switch; gives how many producers were fenced."""
         with closing(make_producer(self._pipeline, _SUFFIX)) as producer:
             self._expect(producer.open(OPEN_TIMEOUT_S))
@@ -107,14 +108,14 @@ class _Switch:
         self._expect(producer.commit(Transaction((), (*more, *writes))))
         self._follow_until(lambda: all(self.checkpoint_state.methods.get(lane) == record for lane in self._lanes))
 
-    def _fence(self, progress: Callable[[int, int], None]) -> int:
+    def _fence(self, progress: OnProgress) -> int:
         """Fence whoever took a lane or a shard before the mark: these takings stand before it, so the checkpoint state
         has them."""
         suffixes = [*map(lane_suffix, self._lanes), *map(shard_suffix, sorted(self.checkpoint_state.shard_claims))]
         with ThreadPoolExecutor(_FENCES_AT_ONCE) as pool:
             for fenced, answer in enumerate(pool.map(self._fence_one, suffixes), 1):
                 self._expect(answer)
-                progress(fenced, len(suffixes))
+                progress(Progress("producers", fenced, len(suffixes)))
         return len(suffixes)
 
     def _fence_one(self, suffix: str) -> object:

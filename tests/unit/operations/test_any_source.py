@@ -51,13 +51,13 @@ def test_its_topics_are_told_apart(loaded: LoadedPipeline) -> None:
 
 
 def test_a_sample_is_of_its_only_table(loaded: LoadedPipeline) -> None:
-    (tried,) = try_sample(loaded.pipeline, SAMPLE, table=None, file="s.json", now_ns=0)
+    (tried,) = try_sample(loaded, SAMPLE, table=None, file="s.json", now_ns=0)
     assert (tried.table, tried.outcome, tried.records[0].topic) == ("orders", "published", "shop.orders")
 
 
 def test_a_table_that_it_does_not_read_is_refused_with_its_own_key(loaded: LoadedPipeline) -> None:
     with pytest.raises(FileError, match=r"record of table users, which the pipeline leaves out; see source\.table$"):
-        list(try_sample(loaded.pipeline, SAMPLE, table="users", file="s.json", now_ns=0))
+        list(try_sample(loaded, SAMPLE, table="users", file="s.json", now_ns=0))
 
 
 def test_what_lambda_cannot_read_is_not_deployed_to_it(loaded: LoadedPipeline) -> None:

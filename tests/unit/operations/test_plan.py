@@ -24,6 +24,7 @@ from tailrace.operations.plan import (
     topic_differences,
     warnings,
 )
+from tailrace.operations.progress import Progress
 from tailrace.wiring.pipeline import dead_letters_topic, table_topics
 
 GOOD = TablePlan("orders", is_named=True)
@@ -234,6 +235,6 @@ def test_a_new_pipeline_is_refused_when_kafka_cannot_make_its_own_topics(
 
 
 def test_a_plan_says_how_far_it_is(three_tables: LoadedPipeline) -> None:
-    told: list[tuple[int, int]] = []
-    make_plan(three_tables, Tables(), details=False, progress=lambda done, count: told.append((done, count)))
-    assert told == [(0, 3), (1, 3), (2, 3)]
+    told: list[Progress] = []
+    make_plan(three_tables, Tables(), details=False, progress=told.append)
+    assert told == [Progress("tables", done, 3) for done in range(3)]

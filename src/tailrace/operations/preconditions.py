@@ -11,17 +11,17 @@ from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 
 
-def lanes_of(pipeline: Pipeline) -> int:
+def count_lanes(pipeline: Pipeline) -> int:
     """Return the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
     return checkpoint_topic.existing_lanes(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
 
 
-def require(pipeline: Pipeline, tables: Collection[str] = ()) -> None:
+def require_pipeline(pipeline: Pipeline, tables: Collection[str] = ()) -> None:
     """Raise WorldError unless the pipeline exists and has a table for each name or pattern of `tables`.
 
     A table that the file names counts, although no worker may have listed it yet.
     """
-    lanes = lanes_of(pipeline)
+    lanes = count_lanes(pipeline)
     if tables:
         checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
         require_tables(checkpoint_state, tables, pipeline.source.named_tables)
