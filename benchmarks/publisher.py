@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from benchmarks.transcoders import Transcode
+from tailrace.core.checkpoint import Checkpoint
 from tailrace.core.commit_buffer import CommitBuffer
 from tailrace.core.lane_messages import Committed, ProducerOpened, Transaction
 from tailrace.core.page import Page
@@ -37,17 +38,15 @@ class Publisher:
         """Publish pages in one transaction, each with its checkpoint; give the number of changes."""
         commit_buffer = CommitBuffer(0)
         for page in pages:
-            commit_buffer.add_page(
-                page,
+            checkpoint = Checkpoint(
                 table=page.table,
                 state="open",
                 sequence=page.last_sequence,
                 created_ms=page.last_created_ms,
-                trimmed=False,
                 at_ms=0,
                 open_ms=0,
-                now_ms=0,
             )
+            commit_buffer.add_page(page, checkpoint, now_ms=0)
         self.publish(commit_buffer.cut(1 << 30, 1 << 40, 0))
         return sum(page.change_count for page in pages)
 

@@ -91,16 +91,16 @@ def test_of_two_first_starts_at_the_same_moment_one_is_refused(
     pipelines = [_pipeline(kafka, tmp_path, name, table) for table in ("orders", "users")]
     create_topic(kafka.client_properties(), f"{name}.checkpoints", partitions=4, config={"cleanup.policy": "compact"})
     both = threading.Barrier(2)
-    take = definition._take
+    claim = definition._claim
     waited = set[int]()
 
-    def take_at_once(*arguments: Any) -> Any:
+    def claim_at_once(*arguments: Any) -> Any:
         if threading.get_ident() not in waited:
             waited.add(threading.get_ident())
             both.wait(30)
-        return take(*arguments)
+        return claim(*arguments)
 
-    monkeypatch.setattr(definition, "_take", take_at_once)
+    monkeypatch.setattr(definition, "_claim", claim_at_once)
     outcomes: list[str] = []
 
     def start(pipeline: Pipeline) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import get_args
 
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import Event
 from tailrace.core.shard_state import Phase
 
 STATES = {state.value for state in LaneState}
-EVENTS = {event.__name__ for event in Event.__subclasses__()}
+EVENTS = {event.__name__ for event in get_args(Event)}
 """What a worker tells its lanes: it makes a lane when it is assigned one, and so need not tell it."""
 
 

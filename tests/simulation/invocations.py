@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from support.lanes import NOW_MS, STREAM, page
 from tailrace.core.checkpoint import MethodKey, MethodRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.claiming import CatchUp, ClaimCommand
 from tailrace.core.lane_messages import (
     CloseProducer,
-    Command,
     Commit,
     Committed,
-    Event,
     OpenProducer,
+    ProducerAnswer,
     ProducerLost,
     ProducerOpened,
     Transaction,
 )
 from tailrace.core.shard import ShardRef
-from tailrace.core.shard_publisher import CatchUp, Failure, ShardPublisher
+from tailrace.core.shard_publisher import Failure, ShardPublisher
 
 SHARD = ShardRef(STREAM, "shardId-00000001")
 CHANGES = 40
@@ -82,8 +82,8 @@ class Sandbox:
     epoch: int = 0
     read_up_to: int = 0
     batch: list[int] = field(default_factory=list)
-    steps: Generator[Command, Event | None, Failure | None] | None = None
-    command: Command | None = None
+    steps: Generator[ClaimCommand, ProducerAnswer | None, Failure | None] | None = None
+    command: ClaimCommand | None = None
 
     def begin(self, batch: list[int]) -> None:
         """Take a batch, in pages of up to three."""
@@ -114,7 +114,7 @@ class Sandbox:
         sequence = int(self.publisher.sequence or 0)
         return next((number for number in self.batch if number > sequence), None)
 
-    def _carry_out(self, command: Command, *, faults: bool) -> Event | None:
+    def _carry_out(self, command: ClaimCommand, *, faults: bool) -> ProducerAnswer | None:
         match command:
             case OpenProducer(epoch):
                 self.epoch = self.broker.open()
@@ -131,11 +131,10 @@ class Sandbox:
                     self.checkpoint_state.apply(0, write.key, write.record)
                 self.read_up_to = end
                 return None
-            case _:
-                assert isinstance(command, CloseProducer)
+            case CloseProducer():
                 return None
 
-    def _commit(self, epoch: int, transaction: Transaction, *, faults: bool) -> Event | None:
+    def _commit(self, epoch: int, transaction: Transaction, *, faults: bool) -> ProducerAnswer:
         fate = self.rng.random() if faults else 1.0
         if fate < 0.05:
             self.broker.late.append((self.epoch, transaction))

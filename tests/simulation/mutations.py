@@ -19,20 +19,23 @@ from simulation.clients import ModelProducer
 from simulation.workers import SimulatedWorker
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.claiming import Claiming, ClaimState
 from tailrace.core.commit_buffer import CommitBuffer
-from tailrace.core.lane import Lane, LaneState
+from tailrace.core.lane import Lane
 from tailrace.core.lane_messages import (
     CloseProducer,
-    Command,
-    Commit,
     Committed,
-    Event,
-    PageRead,
+    OpenProducer,
+    ProducerAnswer,
+    ProducerCommand,
     ProducerLost,
     ProducerOpened,
     ReadFailed,
     Transaction,
 )
+from tailrace.core.lane_reads import LaneReads
+from tailrace.core.lane_shards import LaneShards
+from tailrace.core.lane_turn import Turn
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
@@ -40,9 +43,17 @@ from tailrace.core.shard_state import ShardState
 from tailrace.kafka import lane_producer
 from tailrace.kafka.client_watch import ClientWatch
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.producer_runner import ProducerRunner
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.worker import enumerator
-from tailrace.worker.lane_runner import LaneRunner
+
+
+def hold_at_once(claiming: Claiming) -> bool:
+    """Take a claim for held that does not show yet."""
+    if claiming.state is ClaimState.CATCHING_UP:
+        claiming.state = ClaimState.HELD
+    return claiming.state is ClaimState.HELD
+
 
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 
@@ -64,20 +75,20 @@ def replace(name: str, target: object, attribute: str, replacement: object) -> N
     mutation(plant)
 
 
-# Taking a lane
+# Claiming a lane
 
-replace("read_before_the_taken_record_is_seen", Lane, "_has_caught_up", lambda _: True)
+replace("claim_not_read_up_to", Claiming, "look", hold_at_once)
 replace("stale_epoch_accepted", Lane, "_is_stale", lambda *_: False)
 
 
 @mutation
-def no_taken_record() -> Iterator[None]:
+def no_claim() -> Iterator[None]:
     """What the checkpoint state shows when the producer is open is taken for all there is."""
 
-    def take(lane: Lane, _commands: list[Command], _now_ms: int) -> None:
-        lane.state = LaneState.CATCHING_UP
+    def handle(claiming: Claiming, _answer: ProducerAnswer) -> None:
+        claiming.state = ClaimState.CATCHING_UP
 
-    with patch.object(Lane, "_write_claim", take), patch.object(Lane, "_has_caught_up", lambda _: True):
+    with patch.object(Claiming, "handle", handle), patch.object(Claiming, "look", hold_at_once):
         yield
 
 
@@ -95,11 +106,10 @@ def no_fence() -> Iterator[None]:
 
 @mutation
 def enumerator_that_has_not_seen_all_lanes() -> Iterator[None]:
-    def has_caught_up(lane: Lane) -> bool:
-        claim = lane._checkpoint_state.claims.get(lane.number)
-        return claim is not None and claim.nonce == lane._nonce
+    def look(claiming: Claiming) -> bool:
+        return claiming._shows(claiming._claim[0]) and hold_at_once(claiming)
 
-    with patch.object(Lane, "_has_caught_up", has_caught_up):
+    with patch.object(Claiming, "look", look):
         yield
 
 
@@ -141,7 +151,7 @@ def page_split_across_commits() -> Iterator[None]:
             return transaction
         first = msgspec.structs.replace(entry.page, records=entry.page.records[:half])
         rest = msgspec.structs.replace(entry.page, records=entry.page.records[half:], set_aside={})
-        commit_buffer._waiting.appendleft(type(entry)(**{**vars(entry), "page": rest}))
+        commit_buffer._waiting.appendleft(entry._replace(page=rest))
         commit_buffer._count(rest, 1)
         commit_buffer._note_age(now_ms)
         return Transaction((*transaction.pages[:-1], first), transaction.writes)
@@ -152,24 +162,21 @@ def page_split_across_commits() -> Iterator[None]:
 
 @mutation
 def producer_used_again_after_an_unknown_outcome() -> Iterator[None]:
-    def call(runner: LaneRunner, command: Any) -> None:
+    original = ProducerRunner.carry_out
+
+    def carry_out(runner: ProducerRunner, command: ProducerCommand, **timeouts: float) -> ProducerAnswer | None:
         if isinstance(command, CloseProducer):
-            return
-        answer: Event
-        if isinstance(command, Commit):
-            assert runner._producer is not None
-            answer = runner._producer.commit(command.transaction)
-            if isinstance(answer, ProducerLost) and answer.fenced:
-                runner._producer = None
-        elif runner._producer is None:
-            answer = runner._open(command.epoch)
-        else:
+            return None
+        if isinstance(command, OpenProducer) and runner._producer is not None:
             runner._producer._epoch = command.epoch
             runner._producer._failures.clear()
-            answer = ProducerOpened(command.epoch)
-        runner._answer(answer)
+            return ProducerOpened(command.epoch)
+        answer = original(runner, command, **timeouts)
+        if isinstance(answer, ProducerLost) and answer.fenced:
+            runner._producer = None
+        return answer
 
-    with patch.object(LaneRunner, "_call", call):
+    with patch.object(ProducerRunner, "carry_out", carry_out):
         yield
 
 
@@ -180,8 +187,8 @@ replace("commit_that_was_sent_twice_trusted", lane_producer, "_BACKOFF_JITTER", 
 def unknown_outcome_taken_for_success() -> Iterator[None]:
     original = LaneProducer.commit
 
-    def commit(producer: LaneProducer, transaction: Transaction) -> Committed | ProducerLost:
-        answer = original(producer, transaction)
+    def commit(producer: LaneProducer, transaction: Transaction, timeout_s: float) -> Committed | ProducerLost:
+        answer = original(producer, transaction, timeout_s)
         if isinstance(answer, ProducerLost) and "TIMED_OUT" in answer.reason:
             return Committed(answer.epoch)
         return answer
@@ -213,19 +220,22 @@ replace(
 )
 replace("repeats_published", Page, "without_repeats", lambda page, _: page)
 replace(
-    "answers_to_given_up_reads_taken", Lane, "_shard_state_of", lambda lane, _event, shard: lane.shard_states.get(shard)
+    "answers_to_given_up_reads_taken",
+    LaneReads,
+    "answered",
+    lambda reads, answer: reads._under_way.discard(answer.ticket) or reads._shard_states.get(answer.shard),
 )
 
 
 @mutation
 def checkpoint_state_trusted_instead_of_own_commits() -> Iterator[None]:
-    original = Lane._restart
+    original = LaneShards._restart
 
-    def restart(lane: Lane, shard: ShardRef) -> ShardState:
-        lane._committed = lane._checkpoint_state.checkpoints_of(lane.number)
-        return original(lane, shard)
+    def restart(shards: LaneShards, shard: ShardRef) -> ShardState:
+        shards._publishing.committed = shards._checkpoint_state.checkpoints_of(shards._lane)
+        return original(shards, shard)
 
-    with patch.object(Lane, "_restart", restart):
+    with patch.object(LaneShards, "_restart", restart):
         yield
 
 
@@ -234,14 +244,14 @@ def checkpoint_state_trusted_instead_of_own_commits() -> Iterator[None]:
 
 @mutation
 def iterator_used_again_after_its_expiry() -> Iterator[None]:
-    original = Lane._read_failed
+    original = LaneShards.read_failed
 
-    def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
+    def read_failed(shards: LaneShards, event: ReadFailed, shard_state: ShardState, turn: Turn) -> None:
         if event.failure is ReadFailure.EXPIRED:
             event = msgspec.structs.replace(event, failure=ReadFailure.UNAVAILABLE)
-        original(lane, event, commands, now_ms)
+        original(shards, event, shard_state, turn)
 
-    with patch.object(Lane, "_read_failed", read_failed):
+    with patch.object(LaneShards, "read_failed", read_failed):
         yield
 
 
@@ -255,27 +265,26 @@ replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 @mutation
 def sequence_forgotten_at_an_accepted_gap() -> Iterator[None]:
-    original = Lane._read_failed
+    original = LaneShards.read_failed
 
-    def read_failed(lane: Lane, event: ReadFailed, commands: list[Command], now_ms: int) -> None:
-        original(lane, event, commands, now_ms)
-        shard_state = lane.shard_states.get(event.shard)
-        if shard_state is not None and shard_state.trimmed:
+    def read_failed(shards: LaneShards, event: ReadFailed, shard_state: ShardState, turn: Turn) -> None:
+        original(shards, event, shard_state, turn)
+        if shard_state.trimmed:
             shard_state.sequence, shard_state.trimmed = None, False
 
-    with patch.object(Lane, "_read_failed", read_failed):
+    with patch.object(LaneShards, "read_failed", read_failed):
         yield
 
 
 @mutation
 def head_not_looked_at_when_a_page_comes() -> Iterator[None]:
-    original = Lane._page_read
+    original = LaneShards.page_read
 
-    def page_read(lane: Lane, event: PageRead, commands: list[Command], now_ms: int) -> None:
+    def page_read(shards: LaneShards, page: Page, shard_state: ShardState, turn: Turn) -> None:
         with patch.object(ShardState, "may_have_lost_its_head", lambda *_: False):
-            original(lane, event, commands, now_ms)
+            original(shards, page, shard_state, turn)
 
-    with patch.object(Lane, "_page_read", page_read):
+    with patch.object(LaneShards, "page_read", page_read):
         yield
 
 
@@ -334,14 +343,15 @@ replace("table_of_a_newer_file_left_out", tailrace.core.definition, "wants", lam
 @mutation
 def checkpoint_forgotten_before_its_lineage() -> Iterator[None]:
     """A lane drops the checkpoints of shards that have ended, whatever the enumerator says."""
-    original = Lane._sync
+    original = LaneShards.sync
 
-    def sync(lane: Lane, commands: list[Command], now_ms: int) -> None:
-        original(lane, commands, now_ms)
-        ended = [shard for shard, checkpoint in lane._committed.items() if checkpoint.state == "ended"]
-        if ended and not lane.commit_buffer.has_waiting:
-            del lane._committed[ended[0]]
-            lane.commit_buffer.add_writes((Write(lane.number, CheckpointKey(*ended[0]), None),), now_ms)
+    def sync(shards: LaneShards, turn: Turn) -> None:
+        original(shards, turn)
+        publishing = shards._publishing
+        ended = [shard for shard, checkpoint in publishing.committed.items() if checkpoint.state == "ended"]
+        if ended and not publishing.buffer.has_waiting:
+            del publishing.committed[ended[0]]
+            publishing.buffer.add_writes((Write(shards._lane, CheckpointKey(*ended[0]), None),), turn.now_ms)
 
-    with patch.object(Lane, "_sync", sync):
+    with patch.object(LaneShards, "sync", sync):
         yield

@@ -20,7 +20,7 @@ from simulation.simulated_threads import SimulatedFuture, SimulatedHost
 from simulation.simulated_time import Host, Process, Schedule, sleep
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane import ENUMERATOR_LANE, Lane
+from tailrace.core.lane import Lane
 from tailrace.core.lane_messages import (
     CheckpointStateChanged,
     Commit,
@@ -36,7 +36,7 @@ from tailrace.core.lane_messages import (
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page
 from tailrace.core.ports import TableStream
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
 from tailrace.sources.aws.errors import Subject, refused
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from typing import TypeVar
 
 import pytest
 
 from simulation.invocations import CHANGES, SHARD, MakeDelivery, run
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import CloseProducer, Command, Event, ProducerLost, Transaction
+from tailrace.core.claiming import ClaimCommand
+from tailrace.core.lane_messages import CloseProducer, ProducerAnswer, ProducerLost, Transaction
 from tailrace.core.page import Page
 from tailrace.core.shard_publisher import Failure, ShardPublisher
+
+_T = TypeVar("_T")
+Steps = Generator[ClaimCommand, ProducerAnswer | None, _T]
 
 SEEDS = range(1_000)
 EXPECTED = list(range(1, CHANGES + 1))
@@ -22,8 +27,8 @@ class KeepsItsProducer(ShardPublisher):
     def abandon(self) -> CloseProducer:
         return CloseProducer(0)
 
-    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
-        lost = yield from super()._take(now_ms)
+    def _claim(self, now_ms: int) -> Steps[Failure | ProducerLost | None]:
+        lost = yield from super()._claim(now_ms)
         self._is_held = True
         return lost
 
@@ -31,9 +36,9 @@ class KeepsItsProducer(ShardPublisher):
 class ReadsBeforeItFences(ShardPublisher):
     """Takes the checkpoint from what it read before its producer was opened."""
 
-    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
+    def _claim(self, now_ms: int) -> Steps[Failure | ProducerLost | None]:
         before = self._checkpoint_state.checkpoints.get(SHARD)
-        lost = yield from super()._take(now_ms)
+        lost = yield from super()._claim(now_ms)
         self.sequence = before.sequence if before else None
         return lost
 
@@ -41,9 +46,9 @@ class ReadsBeforeItFences(ShardPublisher):
 class IgnoresItsClaim(ShardPublisher):
     """Goes on with whatever the checkpoint state shows, without its own claim in it."""
 
-    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
-        lost = yield from super()._take(now_ms)
-        if isinstance(lost, Failure) and lost.fenced:
+    def _claim(self, now_ms: int) -> Steps[Failure | ProducerLost | None]:
+        lost = yield from super()._claim(now_ms)
+        if isinstance(lost, ProducerLost) and lost.fenced:
             published = self._checkpoint_state.checkpoints.get(SHARD)
             self.sequence = published.sequence if published else None
             self._is_held = True
@@ -54,7 +59,7 @@ class IgnoresItsClaim(ShardPublisher):
 class CheckpointsApart(ShardPublisher):
     """Commits the checkpoint in a transaction of its own."""
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> Steps[ProducerLost | None]:
         if transaction.pages:
             if lost := (yield from super()._commit(Transaction(transaction.pages, ()))):
                 return lost
@@ -65,7 +70,7 @@ class CheckpointsApart(ShardPublisher):
 class BelievesInTheCommit(ShardPublisher):
     """Takes a commit without an answer for one that succeeded."""
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> Steps[ProducerLost | None]:
         lost = yield from super()._commit(transaction)
         return lost if lost is None or lost.fenced else None
 

@@ -150,20 +150,16 @@ class CheckpointState:
         return {*self.tables, *(checkpoint.table for checkpoint in self.checkpoints.values())}
 
     def shows(self, write: Write) -> bool:
-        """Return whether the checkpoint state holds what `write` says, for the records that the enumerator writes."""
+        """Return whether what `write` says is the last that was seen of its key."""
         match write.key:
             case ShardKey():
                 return self.shards.get(write.key.shard) == write.record
             case TableKey():
                 return self.tables.get(write.key.table) == write.record
-            case PipelineKey():
-                return self.pipeline == write.record
             case CheckpointKey():
                 return self.checkpoints.get(write.key.shard) == write.record
-            case ShardClaimKey():
-                return self.shard_claims.get(write.key.shard) == write.record
             case _:
-                return False
+                return self._others[type(write.key)].get(_name(write.partition, write.key)) == write.record
 
     def shards_of(self, lane: int) -> set[ShardRef]:
         """Return the shards of a lane that the enumerator has published."""
@@ -229,12 +225,7 @@ class CheckpointState:
 
     def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
         """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
-        records = self._others[type(key)]
-        name: object = partition
-        if isinstance(key, ShardClaimKey):
-            name = key.shard
-        elif isinstance(key, AcceptKey):
-            name = key.table
+        records, name = self._others[type(key)], _name(partition, key)
         if record is None:
             records.pop(name, None)
         else:
@@ -290,3 +281,14 @@ class CheckpointState:
         if before == after:
             return ()
         return {lane, *(lane_of(child, self.lane_count) for child in self.children_of(shard))}
+
+
+def _name(partition: int, key: TopicKey) -> object:
+    """Return what stands for one record of its kind: where it lies, unless the key names more."""
+    match key:
+        case ShardClaimKey():
+            return key.shard
+        case AcceptKey():
+            return key.table
+        case _:
+            return partition

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardCondition, Write
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
 from tailrace.core.lane_messages import Transaction
 from tailrace.core.page import Page
 from tailrace.core.shard import ShardRef
 
 
-@dataclass
-class _Entry:
+class _Entry(NamedTuple):
     page: Page
-    table: str
-    state: ShardCondition
-    sequence: str | None
-    created_ms: int | None
-    trimmed: bool
-    at_ms: int
-    open_ms: int
-    detail: str | None
+    checkpoint: Checkpoint
 
 
 class CommitBuffer:
@@ -56,22 +48,9 @@ class CommitBuffer:
         """Something waits for a transaction."""
         return bool(self._waiting or self._waiting_writes)
 
-    def add_page(
-        self,
-        page: Page,
-        *,
-        table: str,
-        state: ShardCondition,
-        sequence: str | None,
-        created_ms: int | None,
-        trimmed: bool,
-        at_ms: int,
-        open_ms: int,
-        now_ms: int,
-        detail: str | None = None,
-    ) -> None:
+    def add_page(self, page: Page, checkpoint: Checkpoint, now_ms: int) -> None:
         """Add a page and the checkpoint that holds once it is committed."""
-        self._waiting.append(_Entry(page, table, state, sequence, created_ms, trimmed, at_ms, open_ms, detail))
+        self._waiting.append(_Entry(page, checkpoint))
         self._count(page, 1)
         self._hold(page)
         self._note_age(now_ms)
@@ -98,7 +77,8 @@ class CommitBuffer:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
-        self._checkpoints_under_way = self._checkpoints()
+        # The last page of each shard speaks for it.
+        self._checkpoints_under_way = {entry.page.shard: entry.checkpoint for entry in self._under_way}
         writes = [
             Write(self._lane, CheckpointKey(*shard), checkpoint)
             for shard, checkpoint in self._checkpoints_under_way.items()
@@ -131,23 +111,6 @@ class CommitBuffer:
         self._waiting = deque(kept)
         if not self.has_waiting:
             self.oldest_ms = None
-
-    def _checkpoints(self) -> dict[ShardRef, Checkpoint]:
-        """The last entry of each shard under way speaks for it."""
-        return {
-            entry.page.shard: Checkpoint(
-                table=entry.table,
-                state=entry.state,
-                sequence=entry.sequence,
-                created_ms=entry.created_ms,
-                at_ms=entry.at_ms,
-                detail=entry.detail,
-                trimmed=entry.trimmed,
-                open_ms=entry.open_ms,
-                behind=entry.page.full,
-            )
-            for entry in self._under_way
-        }
 
     def _count(self, page: Page, sign: int) -> None:
         self.waiting_changes += sign * page.change_count

@@ -1,6 +1,6 @@
-"""What a lane is told (events) and what it asks for (commands). Both are plain data.
+"""What a lane hears (events) and what it asks for (commands). Both are plain data.
 
-Everything that belongs to one taking of the lane carries its `epoch`: an answer from an earlier one is ignored.
+Everything that belongs to one claim of the lane carries its `epoch`: an answer from an earlier one is ignored.
 """
 
 from __future__ import annotations
@@ -15,32 +15,30 @@ from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position, ShardRef
 
 
-class Event(msgspec.Struct, frozen=True):
-    """Something happened."""
+class EpochEvent(msgspec.Struct, frozen=True):
+    """Something happened that concerns one claim of the lane only."""
+
+    epoch: int
 
 
-class Release(Event, frozen=True):
+class Release(msgspec.Struct, frozen=True):
     """The consumer group takes the lane back, or the worker stops."""
 
 
-class Tick(Event, frozen=True):
+class Tick(msgspec.Struct, frozen=True):
     """Time passed: sent at the lane's `wake_at_ms`."""
 
 
-class CheckpointStateChanged(Event, frozen=True):
+class CheckpointStateChanged(msgspec.Struct, frozen=True):
     """The checkpoint state took in records that may change what the lane does."""
 
 
-class ProducerOpened(Event, frozen=True):
+class ProducerOpened(EpochEvent, frozen=True):
     """`OpenProducer` succeeded: whoever had the lane is fenced, what it left open is ended."""
 
-    epoch: int
 
-
-class Committed(Event, frozen=True):
+class Committed(EpochEvent, frozen=True):
     """The last transaction is committed."""
-
-    epoch: int
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -52,14 +50,13 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
 
 
-class ProducerLost(Event, frozen=True):
+class ProducerLost(EpochEvent, frozen=True):
     """The producer must never be used again: fenced, fatal, or the outcome of what it last did is not sure.
 
     Nothing but a commit leaves a producer usable: after a refusal librdkafka still has requests under way, whose
     answers nobody waits for.
     """
 
-    epoch: int
     fenced: bool
     reason: str
     refusals: tuple[Refusal, ...] = ()
@@ -69,36 +66,50 @@ class ProducerLost(Event, frozen=True):
     """The next producer will send in smaller batches: there is no reason to wait before it is made."""
 
 
-class PageRead(Event, frozen=True):
+class PageRead(EpochEvent, frozen=True):
     """A read gave a page. `ticket` is the read's: the answer to a read that was given up is ignored."""
 
-    epoch: int
     ticket: int
     page: Page
 
+    @property
+    def shard(self) -> ShardRef:
+        """The shard that was read."""
+        return self.page.shard
 
-class ReadFailed(Event, frozen=True):
+
+class ReadFailed(EpochEvent, frozen=True):
     """A read gave none."""
 
-    epoch: int
     ticket: int
     shard: ShardRef
     failure: ReadFailure
     reason: str
 
 
-class PublishLineage(Event, frozen=True):
+class PublishLineage(EpochEvent, frozen=True):
     """The enumerator's records for the checkpoint topic (lane 0 only)."""
 
-    epoch: int
     writes: tuple[Write, ...]
 
 
-class Command(msgspec.Struct, frozen=True):
-    """Something is to be done."""
+Event = (
+    Release
+    | Tick
+    | CheckpointStateChanged
+    | ProducerOpened
+    | Committed
+    | ProducerLost
+    | PageRead
+    | ReadFailed
+    | PublishLineage
+)
+"""Something happened."""
+ProducerAnswer = ProducerOpened | Committed | ProducerLost
+"""What a call of the producer came to."""
 
 
-class OpenProducer(Command, frozen=True):
+class OpenProducer(msgspec.Struct, frozen=True):
     """Make the lane's transactional producer and `init_transactions` it. Answer: ProducerOpened or ProducerLost."""
 
     epoch: int
@@ -116,20 +127,20 @@ class Transaction(msgspec.Struct, frozen=True):
         return sum(page.change_count for page in self.pages)
 
 
-class Commit(Command, frozen=True):
+class Commit(msgspec.Struct, frozen=True):
     """Begin, produce and commit. Answer: Committed or ProducerLost."""
 
     epoch: int
     transaction: Transaction
 
 
-class CloseProducer(Command, frozen=True):
+class CloseProducer(msgspec.Struct, frozen=True):
     """Close the producer, whatever its state, and never use it again. No answer."""
 
     epoch: int
 
 
-class Read(Command, frozen=True):
+class Read(msgspec.Struct, frozen=True):
     """Read one page. Answer: PageRead or ReadFailed."""
 
     epoch: int
@@ -139,7 +150,7 @@ class Read(Command, frozen=True):
     iterator: str | None
 
 
-class Released(Command, frozen=True):
+class Released(msgspec.Struct, frozen=True):
     """The lane holds nothing any more: the group may give it away."""
 
 
@@ -160,10 +171,16 @@ class NoticeKind(StrEnum):
     TOPIC_REFUSED = "topic refused"
 
 
-class Notice(Command, frozen=True):
+class Notice(msgspec.Struct, frozen=True):
     """Tell the operator (log, metric). No answer."""
 
     kind: NoticeKind
     detail: str
     shard: ShardRef | None = None
     table: str | None = None
+
+
+ProducerCommand = OpenProducer | Commit | CloseProducer
+"""Something is to be done with the producer."""
+Command = ProducerCommand | Read | Released | Notice
+"""Something is to be done."""

@@ -8,6 +8,9 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+ENUMERATOR_LANE = 0
+"""The owner of this lane lists tables and shards for the whole pipeline."""
+
 PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"]
 
 

@@ -1,50 +1,38 @@
-"""Deliveries: pages of one shard that AWS Lambda brings, published exactly once. Pure, as the lane is.
+"""Publishes the batches of one shard that AWS Lambda brings, exactly once. Pure, as the lane is.
 
 Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes at once), cut in two, or minutes late
-to a sandbox that was frozen. So a shard is taken as a lane is: fence, commit a *claim*, read up to that very
-record; then the shard's checkpoint says what is published already. Whoever is fenced gives its batch back.
+to a sandbox that was frozen. So a shard is claimed as a lane is (`claiming`); then the shard's checkpoint says what is
+published already. Whoever is fenced gives its batch back.
 
-The protocol is a generator: it yields a `Command`, is sent the `Event` that answers it (None where none does), and can
-be given up between the two when time runs out. `ShardPublisher.sequence` tells up to where all is published.
+The protocol is a generator: it yields a `ClaimCommand`, is sent what the producer answers (None where nothing does),
+and can be given up between the two when time runs out. `ShardPublisher.sequence` says up to where all is published.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from typing import TypeVar
 
 import msgspec
 
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Claim, ShardClaimKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.claiming import ClaimCommand, Claiming
 from tailrace.core.discovery import forget_outdated
-from tailrace.core.lane_messages import (
-    CloseProducer,
-    Command,
-    Commit,
-    Event,
-    OpenProducer,
-    ProducerLost,
-    Transaction,
-)
+from tailrace.core.lane_messages import CloseProducer, Commit, ProducerAnswer, ProducerLost, Transaction
 from tailrace.core.page import Page
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef, is_after, lane_of
 
 LOSSES_MAX = 3
-"""So often a delivery tries again after its producer was lost and nothing was learned by it."""
+"""How often a batch is tried again after its producer was lost and nothing was learned by it."""
 
-
-class CatchUp(Command, frozen=True):
-    """Follow a lane until the checkpoint state shows `claim` as the last taking of `shard`, or long enough. No
-    answer."""
-
-    lane: int
-    shard: ShardRef
-    claim: Claim
+_T = TypeVar("_T")
+_Steps = Generator[ClaimCommand, ProducerAnswer | None, _T]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a delivery was not published whole.
+    """Why a batch was not published whole.
 
     `fenced`: another sandbox serves the shard now. `inactive`: the pipeline is served by another method.
     """
@@ -55,7 +43,7 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ShardPublisher:
-    """What one sandbox knows of one shard, over all the deliveries that it serves.
+    """What one sandbox knows of one shard, over all the batches that it serves.
 
     `exact` false is for batches that do not name their shard: `shard` is then a name of the sandbox's own, which fences
     nobody else, and what comes again is published again.
@@ -80,8 +68,8 @@ class ShardPublisher:
         self._epoch = 0
         self._is_held = False
 
-    def publish(self, pages: Iterable[Page], now_ms: int) -> Generator[Command, Event | None, Failure | None]:
-        """Publish `pages` in their order, each in a transaction of its own; gives why it could not, None when it did.
+    def publish(self, pages: Iterable[Page], now_ms: int) -> _Steps[Failure | None]:
+        """Publish `pages` in their order, each in a transaction of its own; return why it could not, None when it did.
 
         Whoever gives up between a command and its answer carries out `abandon`.
         """
@@ -102,12 +90,12 @@ class ShardPublisher:
         return None
 
     def abandon(self) -> CloseProducer:
-        """Return the producer up, its last outcome unknown: the shard is taken again by the next delivery."""
+        """Give the producer up, its last outcome unknown: the next batch claims the shard again."""
         self._is_held = False
         return CloseProducer(self._epoch)
 
-    def _publish(self, page: Page, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
-        if not self._is_held and (refusal := (yield from self._take(now_ms))):
+    def _publish(self, page: Page, now_ms: int) -> _Steps[Failure | ProducerLost | None]:
+        if not self._is_held and (refusal := (yield from self._claim(now_ms))):
             return refusal
         if self.has_ended:
             return None
@@ -137,18 +125,12 @@ class ShardPublisher:
         )
         return Write(self.lane, CheckpointKey(*self.shard), checkpoint)
 
-    def _take(self, now_ms: int) -> Generator[Command, Event | None, Failure | ProducerLost | None]:
+    def _claim(self, now_ms: int) -> _Steps[Failure | ProducerLost | None]:
         self._epoch += 1
-        answer = yield OpenProducer(self._epoch)
-        if isinstance(answer, ProducerLost):
-            return (yield from self._lose(answer))
         claim = Claim(owner=self._owner, nonce=f"{self._owner}/{self._epoch}", at_ms=now_ms)
-        if lost := (yield from self._commit(Transaction((), (Write(self.lane, ShardClaimKey(*self.shard), claim),)))):
+        writes = (Write(self.lane, ShardClaimKey(*self.shard), claim),)
+        if lost := (yield from Claiming(self._epoch, writes, self._checkpoint_state.shows).steps()):
             return lost
-        yield CatchUp(self.lane, self.shard, claim)
-        if self._checkpoint_state.shard_claims.get(self.shard) != claim:
-            yield self.abandon()
-            return Failure("the claim does not show: another sandbox took the shard", fenced=True)
         method = self._checkpoint_state.method_of(self.lane)
         if method != "lambda":
             yield self.abandon()
@@ -163,11 +145,10 @@ class ShardPublisher:
         self._is_held = True
         return None
 
-    def _commit(self, transaction: Transaction) -> Generator[Command, Event | None, ProducerLost | None]:
+    def _commit(self, transaction: Transaction) -> _Steps[ProducerLost | None]:
         answer = yield Commit(self._epoch, transaction)
-        return (yield from self._lose(answer)) if isinstance(answer, ProducerLost) else None
-
-    def _lose(self, answer: ProducerLost) -> Generator[Command, Event | None, ProducerLost]:
+        if not isinstance(answer, ProducerLost):
+            return None
         yield self.abandon()
         return answer
 

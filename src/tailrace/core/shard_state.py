@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from tailrace.core.checkpoint import Checkpoint, ShardRecord
+from tailrace.core.checkpoint import Checkpoint, ShardCondition, ShardRecord
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
@@ -42,6 +42,13 @@ class Phase(StrEnum):
     """Changes are lost at its position; nobody has accepted that."""
     FAILED = "failed"
     """A record that `errors: fail` does not let pass, until the lane is taken again."""
+
+
+_CONDITIONS: dict[Phase, ShardCondition] = {
+    Phase.DRAINED: "ended",
+    Phase.GAP: "gap",
+    Phase.FAILED: "failed",
+}
 
 
 @dataclass
@@ -138,6 +145,20 @@ class ShardState:
         if self.accepted:
             return False
         return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > RETENTION_MS // 4
+
+    def checkpoint(self, page: Page, at_ms: int, detail: str | None) -> Checkpoint:
+        """Return the checkpoint that holds once all up to `page`, the last one read, is published."""
+        return Checkpoint(
+            table=self.record.table,
+            state=_CONDITIONS.get(self.phase, "open"),
+            sequence=self.sequence,
+            created_ms=self.created_ms,
+            at_ms=at_ms,
+            detail=detail,
+            trimmed=self.trimmed,
+            open_ms=self.open_ms,
+            behind=page.full,
+        )
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
         """Note a page that was read."""

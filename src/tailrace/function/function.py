@@ -17,15 +17,16 @@ import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import CloseProducer, Command, Commit, Event, OpenProducer, ProducerLost
+from tailrace.core.claiming import CatchUp, ClaimCommand
+from tailrace.core.lane_messages import ProducerAnswer
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef, is_after
-from tailrace.core.shard_publisher import CatchUp, Failure, ShardPublisher
+from tailrace.core.shard_publisher import Failure, ShardPublisher
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.producer_runner import ProducerRunner
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations import switch
@@ -176,17 +177,13 @@ class Function:
         return found
 
     def _catch_up(self, command: CatchUp, timeout_s: float) -> None:
-        self._follower.follow([command.lane])
-        self._follower.read_until(
-            lambda: self._checkpoint_state.shard_claims.get(command.shard) == command.claim,
-            self._checkpoint_state.apply,
-            min(timeout_s, CATCH_UP_TIMEOUT_S),
-        )
+        self._follower.follow(command.partitions)
+        self._follower.read_until(command.is_over, self._checkpoint_state.apply, min(timeout_s, CATCH_UP_TIMEOUT_S))
         checkpoint_topic.check_rescaled(self._pipeline.name, self._checkpoint_state)
 
 
 class _Shard:
-    """Carries out what a shard's delivery asks for, as long as there is time."""
+    """Carries out what a shard's publisher asks for, as long as there is time."""
 
     def __init__(
         self,
@@ -196,10 +193,9 @@ class _Shard:
         catch_up: Callable[[CatchUp, float], None],
     ) -> None:
         self.publisher = publisher
-        self._pipeline = pipeline
-        self._limits = limits
         self._catch_up = catch_up
-        self._producer: LaneProducer | None = None
+        suffix = shard_suffix(publisher.shard)
+        self._producer = ProducerRunner(lambda epoch: make_producer(pipeline, suffix, epoch, limits=limits))
 
     def publish(self, pages: Iterator[Page], remaining_s: Callable[[], float]) -> Failure | None:
         """Publish pages until one fails, or the time is up."""
@@ -220,30 +216,15 @@ class _Shard:
             raise
 
     def close(self) -> None:
-        """Drop the producer; the shard is taken again by the next delivery."""
+        """Drop the producer; the next batch claims the shard again."""
         self.publisher.abandon()
-        self._drop_producer()
+        self._producer.close()
 
-    def _carry_out(self, command: Command, timeout_s: float) -> Event | None:
-        match command:
-            case OpenProducer(epoch):
-                suffix = shard_suffix(self.publisher.shard)
-                self._producer = make_producer(self._pipeline, suffix, epoch, limits=self._limits)
-                return self._producer.open(timeout_s)
-            case Commit(epoch, transaction):
-                if self._producer is None:
-                    return ProducerLost(epoch, fenced=False, reason="there is no producer")
-                return self._producer.commit(transaction, timeout_s)
-            case CatchUp():
-                self._catch_up(command, timeout_s)
-            case CloseProducer():
-                self._drop_producer()
-        return None
-
-    def _drop_producer(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.close()
+    def _carry_out(self, command: ClaimCommand, timeout_s: float) -> ProducerAnswer | None:
+        if isinstance(command, CatchUp):
+            self._catch_up(command, timeout_s)
+            return None
+        return self._producer.carry_out(command, open_timeout_s=timeout_s, commit_timeout_s=timeout_s)
 
 
 def _once(source: SourcePage) -> SourcePage:

@@ -1,8 +1,8 @@
 """Records a pipeline's definition in the checkpoint topic when a worker or the Lambda function starts with another one.
 
-Definers fence each other as lane owners do: with the transactional id `<name>.definition`, a *definer* record, and a
-checkpoint state that shows that very record. So of two files that start at the same moment the later one is compared
-with the earlier one, and what would stop or redirect a table that runs is refused unless it is accepted.
+Definers claim it as workers claim lanes (`core.claiming`): with the transactional id `<name>.definition` and a
+*definer* record. So of two files that start at the same moment the later one is compared with the earlier one, and what
+would stop or redirect a table that runs is refused unless it is accepted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 import msgspec
 
@@ -19,14 +20,13 @@ from tailrace.config.definition import definition_of
 from tailrace.core.checkpoint import ActiveMethod, Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences
-from tailrace.core.lane import ENUMERATOR_LANE
-from tailrace.core.lane_messages import ProducerLost, Transaction
+from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.operations import claims
+from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.remedy import AcceptChanges
-from tailrace.wiring.pipeline import make_producer
 
 logger = logging.getLogger("tailrace")
 
@@ -66,58 +66,48 @@ def define(
             return checkpoint_state.definition
         if not accept_changes:
             check(pipeline, checkpoint_state, mine, method)
-        with closing(make_producer(pipeline, _SUFFIX)) as producer:
-            try:
-                checkpoint_state = _take(pipeline, producer, owner)
+        try:
+            with _claim(pipeline, owner) as (held, checkpoint_state):
                 if not accept_changes:
                     check(pipeline, checkpoint_state, mine, method)
-                return _record(producer, checkpoint_state, mine)
-            except _LostError as error:
-                reason = str(error)
-                if error.denied:  # as its lanes are: they say so again and again, until it is granted
-                    logger.warning("the pipeline's definition is not recorded: %s", reason)
-                    generation = (
-                        checkpoint_state.definition.generation if checkpoint_state.definition is not None else 0
-                    )
-                    return msgspec.structs.replace(mine, generation=generation)
+                return _record(held, checkpoint_state, mine)
+        except ClaimLostError as error:
+            reason = str(error)
+            if error.denied:  # as its lanes are: they say so again and again, until it is granted
+                logger.warning("the pipeline's definition is not recorded: %s", reason)
+                generation = checkpoint_state.definition.generation if checkpoint_state.definition is not None else 0
+                return msgspec.structs.replace(mine, generation=generation)
     raise WorldError(
         f"the definition of the pipeline {pipeline.name} could not be recorded: {reason}", hint="try again"
     )
 
 
-def _take(pipeline: Pipeline, producer: LaneProducer, owner: str) -> CheckpointState:
-    """Fence the other definers, and return a checkpoint state of all that they recorded."""
-    claim = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=time.time_ns() // 1_000_000)
-    _expect(producer.open(TIMEOUT_S))
-    _expect(producer.commit(Transaction((), (Write(ENUMERATOR_LANE, DefinerKey(), claim),))))
+@contextmanager
+def _claim(pipeline: Pipeline, owner: str) -> Iterator[tuple[HeldClaim, CheckpointState]]:
+    """Claim the definition, and yield a checkpoint state of all that other definers recorded."""
+    record = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=time.time_ns() // 1_000_000)
     checkpoint_state = CheckpointState(pipeline.lanes)
-    with closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE])) as follower:
-        if not follower.read_until(lambda: checkpoint_state.definer == claim, checkpoint_state.apply, TIMEOUT_S):
-            raise _LostError("the definer's record does not show: another one took over")
-    return checkpoint_state
+    with (
+        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE])) as follower,
+        claims.claim(
+            pipeline,
+            _SUFFIX,
+            (Write(ENUMERATOR_LANE, DefinerKey(), record),),
+            shows=checkpoint_state.shows,
+            follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, TIMEOUT_S),
+        ) as held,
+    ):
+        yield held, checkpoint_state
 
 
-def _record(producer: LaneProducer, checkpoint_state: CheckpointState, mine: DefinitionRecord) -> DefinitionRecord:
+def _record(held: HeldClaim, checkpoint_state: CheckpointState, mine: DefinitionRecord) -> DefinitionRecord:
     recorded = checkpoint_state.definition
     found = differences(recorded, mine) if recorded is not None else ()
     if recorded is not None and not found:
         return recorded
     generation = recorded.generation + 1 if recorded is not None else 1
     mine = msgspec.structs.replace(mine, generation=generation)
-    _expect(producer.commit(Transaction((), (Write(ENUMERATOR_LANE, DefinitionKey(), mine),))))
+    held.commit(Write(ENUMERATOR_LANE, DefinitionKey(), mine))
     if changes := (*found, *map(str, conflicts(checkpoint_state, mine))):
         logger.warning("the pipeline's definition is changed: %s", "; ".join(changes))
     return mine
-
-
-def _expect(answer: object) -> None:
-    if isinstance(answer, ProducerLost):
-        raise _LostError(answer.reason, denied=answer.denied)
-
-
-class _LostError(Exception):
-    """Another definer was quicker, or Kafka refused or did not answer."""
-
-    def __init__(self, reason: str, *, denied: bool = False) -> None:
-        super().__init__(reason)
-        self.denied = denied

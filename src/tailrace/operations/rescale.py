@@ -1,27 +1,24 @@
 """Raises the number of lanes of a pipeline that exists; `tailrace rescale`.
 
 A shard's lane follows from the number of lanes, so the records of most shards have to move. Workers should be stopped,
-but one may only sleep. So each lane is moved as a worker would take it: fence, *claim*, read up to it; then one
-transaction of the lane's own producer writes its records where they belong, tombstones where they were, and a mark
-with the new number of lanes, which stops whoever takes the lane with the old number in mind. Lane 0, the enumerator's,
-is taken first, so that no enumerator writes meanwhile, and moved last: until then `["pipeline"]` of partition 0 differs
-from the topic's number of partitions, and no worker starts. Broken off at any point, it is finished by running it
-again.
+but one may only sleep. So each lane is claimed as a worker would (`core.claiming`); then one transaction of the lane's
+own producer writes its records where they belong, tombstones where they were, and a mark with the new number of lanes,
+which stops whoever claims the lane with the old number in mind. Lane 0, the enumerator's, is claimed first, so that no
+enumerator writes meanwhile, and moved last: until then `["pipeline"]` of partition 0 differs from the topic's number of
+partitions, and no worker starts. Broken off at any point, it is finished by running it again.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 
 import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint import (
     Claim,
-    ClaimKey,
-    EnumeratorKey,
     PipelineKey,
     PipelineRecord,
     ShardKey,
@@ -29,19 +26,18 @@ from tailrace.core.checkpoint import (
     TopicRecord,
     Write,
 )
-from tailrace.core.lane import ENUMERATOR_LANE
-from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
+from tailrace.core.claiming import lane_claim
+from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.owner import new_owner
-from tailrace.operations import preconditions
+from tailrace.operations import claims, preconditions
+from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.remedy import RescaleAgain
-from tailrace.wiring.pipeline import lane_suffix, make_producer
+from tailrace.wiring.pipeline import lane_suffix
 
-OPEN_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 30.0
 _AGAIN = RescaleAgain()
@@ -117,6 +113,10 @@ class _Records:
         record = self.of[0].get(PipelineKey())
         return record if isinstance(record, PipelineRecord) else None
 
+    def shows(self, write: Write) -> bool:
+        """Return whether what `write` says is the last that was read of its key."""
+        return self.of[write.partition].get(write.key) == write.record
+
     def read_until(self, condition: Callable[[], bool]) -> None:
         """Read on until `condition` holds. Raises WorldError when it does not in time."""
         if not self._follower.read_until(condition, self._take, READ_TIMEOUT_S):
@@ -133,7 +133,7 @@ class _Records:
 
 
 class _Move:
-    """Takes and moves lane after lane."""
+    """Claims and moves lane after lane."""
 
     def __init__(self, pipeline: Pipeline, records: _Records) -> None:
         self._pipeline = pipeline
@@ -146,61 +146,38 @@ class _Move:
     def run(self, progress: OnProgress) -> int:
         """Move all; gives the number of shards moved."""
         count = len(self._old_lanes)
-        with self._take(ENUMERATOR_LANE) as enumerator:
+        with self._claim(ENUMERATOR_LANE) as enumerator:
             moved = 0
             for lane in self._old_lanes:
                 if lane != ENUMERATOR_LANE:
                     progress(Progress("lanes", lane - 1, count))
-                    with self._take(lane) as claim:
-                        moved += claim.move()
+                    with self._claim(lane) as held:
+                        moved += self._move(lane, held)
             progress(Progress("lanes", count - 1, count))
-            return moved + enumerator.move()
+            return moved + self._move(ENUMERATOR_LANE, enumerator)
 
-    def _take(self, lane: int) -> _ClaimedLane:
-        producer = make_producer(self._pipeline, lane_suffix(lane))
-        return _ClaimedLane(lane, producer, self._records, self._mark, self._owner)
+    @contextmanager
+    def _claim(self, lane: int) -> Iterator[HeldClaim]:
+        """Claim a lane as a worker does. Raises WorldError when that, or a commit under it, does not succeed."""
+        record = Claim(owner=self._owner, nonce=f"{self._owner}/{lane}", at_ms=_now_ms())
+        writes = lane_claim(lane, len(self._old_lanes), record)
+        try:
+            with claims.claim(
+                self._pipeline,
+                lane_suffix(lane),
+                writes,
+                shows=self._records.shows,
+                follow=self._records.read_until,
+            ) as held:
+                yield held
+        except ClaimLostError as error:
+            raise WorldError(f"lane {lane} could not be moved: {error}", remedy=_AGAIN) from error
 
-
-class _ClaimedLane:
-    """A lane taken as a worker takes it: all that was committed to it is read, and nobody else commits to it."""
-
-    def __init__(self, lane: int, producer: LaneProducer, records: _Records, mark: PipelineRecord, owner: str) -> None:
-        self._lane = lane
-        self._producer = producer
-        self._records = records
-        self._mark = mark
-        self._taken = Claim(owner=owner, nonce=f"{owner}/{lane}", at_ms=_now_ms())
-
-    def __enter__(self) -> _ClaimedLane:
-        with ExitStack() as on_failure:
-            on_failure.callback(self._producer.close)
-            self._expect(self._producer.open(OPEN_TIMEOUT_S))
-            writes = [Write(self._lane, ClaimKey(), self._taken)]
-            if self._lane == ENUMERATOR_LANE:
-                writes += [Write(lane, EnumeratorKey(), self._taken) for lane in range(len(self._records.of))]
-            self._commit(tuple(writes))
-            self._records.read_until(lambda: all(self._shows(write) for write in writes))
-            on_failure.pop_all()
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self._producer.close()
-
-    def move(self) -> int:
-        """Move what does not belong here any more, and leave the mark; gives the number of shards moved."""
-        writes = moves(self._lane, self._records.of[self._lane], self._mark.lanes)
-        self._commit((*writes, Write(self._lane, PipelineKey(), self._mark)))
+    def _move(self, lane: int, held: HeldClaim) -> int:
+        """Move what does not belong here any more, and leave the mark; return the number of shards moved."""
+        writes = moves(lane, self._records.of[lane], self._mark.lanes)
+        held.commit(*writes, Write(lane, PipelineKey(), self._mark))
         return sum(isinstance(write.key, ShardKey) and write.record is None for write in writes)
-
-    def _shows(self, write: Write) -> bool:
-        return self._records.of[write.partition].get(write.key) == write.record
-
-    def _commit(self, writes: tuple[Write, ...]) -> None:
-        self._expect(self._producer.commit(Transaction((), writes)))
-
-    def _expect(self, answer: ProducerOpened | Committed | ProducerLost) -> None:
-        if isinstance(answer, ProducerLost):
-            raise WorldError(f"lane {self._lane} could not be moved: {answer.reason}", remedy=_AGAIN)
 
 
 def _wait_for_partitions(pipeline: Pipeline) -> None:

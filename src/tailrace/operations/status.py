@@ -12,8 +12,7 @@ from tailrace.config import LoadedPipeline
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Method, TableState
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane import ENUMERATOR_LANE
-from tailrace.core.shard import ShardRef, lane_of
+from tailrace.core.shard import ENUMERATOR_LANE, ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions

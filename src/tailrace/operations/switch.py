@@ -1,10 +1,10 @@
 """Changes the method that publishes a pipeline: `tailrace switch`, and the first start of a Lambda function.
 
 Lane and shard producers do not fence each other, so the method stands in every partition of the checkpoint topic, where
-whoever takes a lane or a shard reads it. A switch is three steps: (1) *none* in all partitions, in one transaction;
-(2) fence every lane and every shard that was ever taken: who took one before (1) commits nothing more, who takes one
-after (1) sees it and refuses; (3) the new method in all partitions, in one transaction. Broken off, nobody publishes
-until it has been run again.
+whoever claims a lane or a shard reads it. A switch is three steps: (1) claim all partitions (`core.claiming`), with the
+method *none* for the claim; (2) fence every lane and every shard that was ever claimed: who claimed one before (1)
+commits nothing more, who claims one after (1) sees it and refuses; (3) commit the new method to all partitions. Broken
+off, nobody publishes until it has been run again.
 """
 
 from __future__ import annotations
@@ -20,17 +20,16 @@ import msgspec
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint import ActiveMethod, Method, MethodKey, MethodRecord, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import ProducerLost, Transaction
+from tailrace.core.lane_messages import ProducerLost, ProducerOpened
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.operations import preconditions
+from tailrace.operations import claims, preconditions
+from tailrace.operations.claims import ClaimLostError
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.remedy import SwitchAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
 
-OPEN_TIMEOUT_S = 30.0
 READ_TIMEOUT_S = 30.0
 _FENCES_AT_ONCE = 8
 _SUFFIX = "switch"
@@ -88,11 +87,17 @@ class _Switch:
 
     def run(self, to: ActiveMethod, progress: OnProgress) -> int:
         """Switch; gives how many producers were fenced."""
-        with closing(make_producer(self._pipeline, _SUFFIX)) as producer:
-            self._expect(producer.open(OPEN_TIMEOUT_S))
-            self._mark(producer, "none")
-            fenced = self._fence(progress)
-            self._mark(producer, to, self._lineage() if to == "lambda" else ())
+        nobody = self._marks("none")
+        try:
+            with claims.claim(
+                self._pipeline, _SUFFIX, nobody, shows=self.checkpoint_state.shows, follow=self._follow_until
+            ) as held:
+                fenced = self._fence(progress)
+                marks = self._marks(to)
+                held.commit(*(self._lineage() if to == "lambda" else ()), *marks)
+        except ClaimLostError as error:
+            raise self._broke_off(str(error)) from error
+        self._follow_until(lambda: all(map(self.checkpoint_state.shows, marks)))
         return fenced
 
     def close(self) -> None:
@@ -102,29 +107,26 @@ class _Switch:
         """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it begins anew."""
         return tuple(ShardKey(*shard).write(None, len(self._lanes)) for shard in sorted(self.checkpoint_state.shards))
 
-    def _mark(self, producer: LaneProducer, method: Method, more: tuple[Write, ...] = ()) -> None:
+    def _marks(self, method: Method) -> tuple[Write, ...]:
         record = MethodRecord(method=method, nonce=self._nonce, at_ms=time.time_ns() // 1_000_000)
-        writes = tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
-        self._expect(producer.commit(Transaction((), (*more, *writes))))
-        self._follow_until(lambda: all(self.checkpoint_state.methods.get(lane) == record for lane in self._lanes))
+        return tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
 
     def _fence(self, progress: OnProgress) -> int:
-        """Fence whoever took a lane or a shard before the mark: these takings stand before it, so the checkpoint state
-        has them."""
+        """Fence whoever claimed a lane or a shard before the mark: these claims lie before it, so they were read."""
         suffixes = [*map(lane_suffix, self._lanes), *map(shard_suffix, sorted(self.checkpoint_state.shard_claims))]
         with ThreadPoolExecutor(_FENCES_AT_ONCE) as pool:
             for fenced, answer in enumerate(pool.map(self._fence_one, suffixes), 1):
-                self._expect(answer)
+                if isinstance(answer, ProducerLost):
+                    raise self._broke_off(answer.reason)
                 progress(Progress("producers", fenced, len(suffixes)))
         return len(suffixes)
 
-    def _fence_one(self, suffix: str) -> object:
+    def _fence_one(self, suffix: str) -> ProducerOpened | ProducerLost:
         with closing(make_producer(self._pipeline, suffix)) as producer:
-            return producer.open(OPEN_TIMEOUT_S)
+            return producer.open(claims.OPEN_TIMEOUT_S)
 
-    def _expect(self, answer: object) -> None:
-        if isinstance(answer, ProducerLost):
-            raise WorldError(f"the switch of {self._pipeline.name} broke off: {answer.reason}", remedy=_AGAIN)
+    def _broke_off(self, why: str) -> WorldError:
+        return WorldError(f"the switch of {self._pipeline.name} broke off: {why}", remedy=_AGAIN)
 
     def _follow_until(self, condition: Callable[[], bool]) -> None:
         if not self._follower.read_until(condition, self.checkpoint_state.apply, READ_TIMEOUT_S):

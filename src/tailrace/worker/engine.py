@@ -14,13 +14,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, assert_never
 
 from tailrace.convert.converter import Converter
 from tailrace.core import definition
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane import ENUMERATOR_LANE, Lane
+from tailrace.core.lane import Lane
 from tailrace.core.lane_messages import (
     CheckpointStateChanged,
     CloseProducer,
@@ -41,7 +41,7 @@ from tailrace.core.lane_options import LaneOptions
 from tailrace.core.lane_report import LaneReport, report
 from tailrace.core.memory_budget import MemoryBudget
 from tailrace.core.ports import ShardReader
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
 from tailrace.errors import UnderSwitchError, WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Followed, Follower
@@ -247,6 +247,8 @@ class Engine:
                 self._observer.notice(lane.number, command)
             case Released():
                 self._released(lane.number)
+            case _:
+                assert_never(command)
 
     def _follow_enumerator(self, lane: Lane) -> None:
         """Run the enumerator's loop exactly while lane 0 is active, one loop for each taking."""

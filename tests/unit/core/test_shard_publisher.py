@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from support.lanes import NOW_MS, TABLE, checkpoint, page, shards_of_lane
 from tailrace.core.checkpoint import CheckpointKey, Claim, Method, MethodKey, MethodRecord, ShardClaimKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.claiming import CatchUp, ClaimCommand
 from tailrace.core.lane_messages import (
     CloseProducer,
-    Command,
     Commit,
     Committed,
-    Event,
     OpenProducer,
+    ProducerAnswer,
     ProducerLost,
     ProducerOpened,
     Refusal,
 )
 from tailrace.core.page import Page
-from tailrace.core.shard_publisher import CatchUp, Failure, ShardPublisher
+from tailrace.core.shard_publisher import Failure, ShardPublisher
 from tailrace.core.shard_state import RETENTION_MS
 
 LANES = 4
@@ -37,7 +37,7 @@ class Sandbox:
             self.checkpoint_state.apply(lane, MethodKey(), MethodRecord(method=method, nonce="n", at_ms=NOW_MS))
         self.publisher = ShardPublisher(SHARD, "sandbox", self.checkpoint_state, errors_fail=errors_fail, exact=exact)
         self.committed: list[Commit] = []
-        self.asked: list[type[Command]] = []
+        self.asked: list[type[ClaimCommand]] = []
         self.answers: list[ProducerLost] = []
         self.unseen: list[Write] = []
         self.hides_takings = False
@@ -66,7 +66,7 @@ class Sandbox:
         """Return the checkpoint records of the last transaction."""
         return self.committed[-1].transaction.writes
 
-    def _answer(self, command: Command) -> Event | None:
+    def _answer(self, command: ClaimCommand) -> ProducerAnswer | None:
         match command:
             case OpenProducer(epoch):
                 return ProducerOpened(epoch)

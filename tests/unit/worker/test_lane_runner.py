@@ -11,8 +11,8 @@ from tailrace.core.lane_messages import (
     CloseProducer,
     Commit,
     Committed,
-    Event,
     OpenProducer,
+    ProducerAnswer,
     ProducerLost,
     ProducerOpened,
     Transaction,
@@ -35,7 +35,7 @@ class _Producer:
         self._fail("open")
         return ProducerOpened(self._epoch)
 
-    def commit(self, _transaction: Transaction) -> Committed:
+    def commit(self, _transaction: Transaction, _timeout_s: float) -> Committed:
         self._fail("commit")
         return Committed(self._epoch)
 
@@ -49,7 +49,7 @@ class _Producer:
 
 @pytest.mark.parametrize("failing", ["make", "open", "commit", "close", "nothing"])
 def test_a_call_that_raises_loses_the_producer_and_the_next_one_works(failing: str) -> None:
-    answers: SimpleQueue[Event] = SimpleQueue()
+    answers: SimpleQueue[ProducerAnswer] = SimpleQueue()
     made: list[int] = []
 
     def make(_lane: int, epoch: int) -> LaneProducer:

@@ -1,0 +1,76 @@
+"""Claims of operations: what they must hold before they write what a worker, or the same operation, may write too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from tailrace.config import Pipeline
+from tailrace.core.checkpoint import Write
+from tailrace.core.claiming import CatchUp, Claiming
+from tailrace.core.lane_messages import Commit, ProducerAnswer, ProducerLost, Transaction
+from tailrace.kafka.producer_runner import ProducerRunner
+from tailrace.wiring.pipeline import make_producer
+
+OPEN_TIMEOUT_S = 30.0
+_EPOCH = 1
+
+
+class ClaimLostError(Exception):
+    """A claim, or what was committed under it, did not surely succeed."""
+
+    def __init__(self, lost: ProducerLost) -> None:
+        super().__init__(lost.reason)
+        self.denied = lost.denied
+
+
+class HeldClaim:
+    """What was committed before it has been read, and nobody else commits behind it."""
+
+    def __init__(self, producer: ProducerRunner) -> None:
+        self._producer = producer
+
+    def commit(self, *writes: Write) -> None:
+        """Commit records in one transaction. Raises ClaimLostError."""
+        answer = self._producer.carry_out(Commit(_EPOCH, Transaction((), writes)), open_timeout_s=OPEN_TIMEOUT_S)
+        if isinstance(answer, ProducerLost):
+            raise ClaimLostError(answer)
+
+
+@contextmanager
+def claim(
+    pipeline: Pipeline,
+    suffix: str,
+    writes: tuple[Write, ...],
+    *,
+    shows: Callable[[Write], bool],
+    follow: Callable[[Callable[[], bool]], object],
+) -> Iterator[HeldClaim]:
+    """Claim what `<pipeline>.<suffix>` stands for, and hold it for the length of the block.
+
+    `writes` is the claim; `shows` as `Claiming` has it. `follow(is_over)` reads the partitions on that the claim is in,
+    until `is_over()`, or for long enough. Raises ClaimLostError, and whatever `follow` raises.
+    """
+    with closing(ProducerRunner(lambda epoch: make_producer(pipeline, suffix, epoch))) as producer:
+        lost = _run(Claiming(_EPOCH, writes, shows), producer, follow)
+        if lost is not None:
+            raise ClaimLostError(lost)
+        yield HeldClaim(producer)
+
+
+def _run(
+    claiming: Claiming, producer: ProducerRunner, follow: Callable[[Callable[[], bool]], object]
+) -> ProducerLost | None:
+    steps = claiming.steps()
+    try:
+        command = next(steps)
+        while True:
+            answer: ProducerAnswer | None = None
+            if isinstance(command, CatchUp):
+                follow(command.is_over)
+            else:
+                answer = producer.carry_out(command, open_timeout_s=OPEN_TIMEOUT_S)
+            command = steps.send(answer)
+    except StopIteration as end:
+        lost: ProducerLost | None = end.value
+        return lost
