@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 
+from benchmarks.page_server import TABLE
 from benchmarks.transcoders import Transcode
 from tailrace.core.checkpoint import Checkpoint
 from tailrace.core.commit_buffer import CommitBuffer
@@ -39,7 +40,7 @@ class Publisher:
         commit_buffer = CommitBuffer(0)
         for page in pages:
             checkpoint = Checkpoint(
-                table=page.table,
+                table=TABLE,
                 state="open",
                 sequence=page.last_sequence,
                 created_ms=page.last_created_ms,
@@ -48,7 +49,7 @@ class Publisher:
             )
             commit_buffer.add_page(page, checkpoint, now_ms=0)
         self.publish(commit_buffer.cut(1 << 30, 1 << 40, 0))
-        return sum(page.change_count for page in pages)
+        return sum(len(page.changes) for page in pages)
 
     def publish(self, transaction: Transaction) -> None:
         """Carry out one transaction."""
@@ -75,6 +76,6 @@ class Carrier:
         while changes < BATCH_CHANGES and size_bytes < BATCH_BYTES:
             page = self._transcode(next(self._bodies))
             taken.append(page)
-            changes += page.change_count
+            changes += len(page.changes)
             size_bytes += page.size_bytes
         return self._publisher.commit(taken)

@@ -9,13 +9,13 @@ from typing import Literal
 
 from benchmarks.page_server import STREAM_ARN, TABLE, Stream
 from tailrace.config import from_flags
+from tailrace.config.format import FormatChoice
 from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
 from tailrace.kafka.topic_limits import TopicLimits
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.transcoder import choose
 
@@ -28,10 +28,9 @@ SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
 def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
     """Make the converter of a pipeline whose table has this topic."""
     return Converter(
-        make_format(format_name, pipeline="bench", numbers="exact"),
+        make_format(format_name, pipeline="bench", numbers="exact").encode,
         pipeline="bench",
         topic_of=lambda _table: topic,
-        table_of=table_of,
         dead_letters_topic="bench.dead-letters",
         tombstones=True,
         errors_fail=False,
@@ -70,4 +69,5 @@ def _decoder(how: How, format_name: FormatName) -> Callable[..., SourcePage]:
     if how == "pure":
         return decode_page
     pipeline = from_flags([TABLE], "localhost:9092", endpoint_url=None, region="us-east-1", name="bench").pipeline
-    return choose(environment(how)).decoder(pipeline.model_copy(update={"format": format_name}), lambda _table: None)
+    pipeline = pipeline.model_copy(update={"format": FormatChoice(type=format_name)})
+    return choose(environment(how)).decoder(pipeline, lambda _table: None)

@@ -13,7 +13,7 @@ class Transcoder:
     """Converts the pages of one pipeline. Safe for many threads; it works with the interpreter lock released."""
 
     def __new__(cls, *, format: str, numbers: str, pipeline: str, version: str) -> Transcoder:
-        """`version` is Tailrace's. Raises ValueError for a format or numbers that there are not."""
+        """`version` is Tailrace's. Raises ValueError for a format or numbers that it does not know."""
 
     def page(
         self, body: bytes, *, table: str, region: str, stream_arn: str, shard_id: str, now_ns: int

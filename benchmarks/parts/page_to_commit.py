@@ -81,7 +81,7 @@ def step_by_step(lab: Lab) -> Table:
         return len(changes)
 
     def key_envelope_and_page() -> int:
-        return convert(SHARD, source, time.time_ns()).change_count
+        return len(convert(SHARD, source, time.time_ns()).changes)
 
     page = convert(SHARD, source, time.time_ns())
     small = Publisher(lab.kafka, checkpoints)
@@ -120,7 +120,7 @@ def step_by_step(lab: Lab) -> Table:
         if how != "pure":
 
             def whole(transcode: Transcode = transcode) -> int:
-                return transcode(body).change_count
+                return len(transcode(body).changes)
 
             with on_core(MEASURED_CORE):
                 rate = _interleaved(lab, {how: whole})[how]

@@ -70,6 +70,6 @@ class _Committer:
 
 
 def _of_size(page: Page, changes: int) -> list[Page]:
-    whole, rest = divmod(changes, page.change_count)
-    cut = msgspec.structs.replace(page, records=page.records[:rest], change_count=rest)
+    whole, rest = divmod(changes, len(page.changes))
+    cut = msgspec.structs.replace(page, changes=page.changes[:rest], records=page.records[:rest])
     return [page] * whole + ([cut] if rest else [])

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyInt, PyList, PyString};
 use tailrace_transcode as transcode;
 
 /// Converts the pages of one pipeline.
@@ -74,12 +74,28 @@ fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResul
     Ok((
         PyList::new(py, records.iter().map(|record| record.made().map(|made| output(&made.key))))?,
         PyList::new(py, records.iter().map(|record| record.made()?.value.as_ref().map(output)))?,
-        PyList::new(py, records.iter().map(|record| record.made().map(|made| made.created_ms)))?,
+        PyList::new(py, times(py, records)?)?,
         PyList::new(py, sequences)?,
         PyList::new(py, records.iter().map(|record| record.made().map(|made| made.deletes)))?,
         PyList::new(py, records.iter().map(|record| record.span().start))?,
         PyList::new(py, records.iter().map(|record| record.span().end))?,
     ))
+}
+
+/// Makes the creation times. Most records of a page are of one second, and share its number.
+fn times<'py>(py: Python<'py>, records: &[transcode::Record]) -> PyResult<Vec<Option<Bound<'py, PyInt>>>> {
+    let mut last: Option<(u64, Bound<'py, PyInt>)> = None;
+    let mut time = |created_ms: u64| -> PyResult<Bound<'py, PyInt>> {
+        match &last {
+            Some((last_ms, number)) if *last_ms == created_ms => Ok(number.clone()),
+            _ => {
+                let number = created_ms.into_pyobject(py)?;
+                last = Some((created_ms, number.clone()));
+                Ok(number)
+            }
+        }
+    };
+    records.iter().map(|record| record.made().map(|made| time(made.created_ms)).transpose()).collect()
 }
 
 fn string<'py>(py: Python<'py>, text: &[u8], span: &Range<usize>) -> PyResult<Bound<'py, PyString>> {

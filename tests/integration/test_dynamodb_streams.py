@@ -106,7 +106,7 @@ def test_a_page_larger_than_any_of_aws_is_read_in_parts(
         assert client.batch_write_item(RequestItems={table: puts})["UnprocessedItems"] == {}
     records = read_all(source, shard)
     assert len(records) == 1_000
-    assert len({record.sequence for record in records}) == 1_000
+    assert len({record.origin.sequence for record in records}) == 1_000
     assert "is larger than 32 MiB: asking for 500 records at most" in caplog.messages[0]
 
 
@@ -149,7 +149,7 @@ def test_reading_starts_where_the_position_says(
     shard = create(ORDERS)
     put(client, ORDERS, "a", "b", "c")
     latest = source.read(shard, Position("LATEST"), None)
-    second = read_all(source, shard)[1].sequence
+    second = read_all(source, shard)[1].origin.sequence
     put(client, ORDERS, "d")
     assert latest.records == []
     assert keys(source.read(shard, Position("LATEST"), latest.next_iterator).records) == [b'{"id":{"S":"d"}}']

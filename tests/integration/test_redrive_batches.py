@@ -19,6 +19,7 @@ from support.names import unique
 from support.pipeline_file import write_file
 from support.publishing import create_checkpoint_topic, publish, put, read_all
 from tailrace.config import LoadedPipeline, Pipeline, load
+from tailrace.core.change import Origin
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.redrive import Selection
 from tailrace.core.shard import ShardRef
@@ -207,12 +208,10 @@ def test_a_dead_letter_without_its_record_is_read_again_from_the_stream(table: C
         letter = dead_letter(
             topic,
             pipeline=orders.pipeline.name,
-            table="orders",
             shard=orders.shard,
-            sequence=str(each.sequence),
-            created_ms=1000,
+            origin=Origin("orders", str(each.sequence), 1000, b""),
             key=None,
-            raw=None,
+            value=None,
             intended_topic=orders.pipeline.topic_of("orders"),
             stage="PRODUCE",
             exception="RecordTooLargeException",

@@ -238,7 +238,7 @@ class _Poisoned:
         return msgspec.structs.replace(page, records=[self._poison(record) for record in page.records])
 
     def _poison(self, record: SourceRecord) -> SourceRecord:
-        if b'{"S":"bad' not in bytes(record.raw):
+        if b'{"S":"bad' not in record.origin.raw:
             return record
         return msgspec.structs.replace(record, change=None, message=None, error=RecordError("the record is poison"))
 

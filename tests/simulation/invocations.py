@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
-from support.lanes import NOW_MS, STREAM, page
+from support.lanes import NOW_MS, STREAM, TABLE, page
 from tailrace.core.checkpoint import MethodKey, MethodRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import CatchUp, ClaimCommand
@@ -36,7 +36,7 @@ MakeDelivery = Callable[[str, CheckpointState], ShardPublisher]
 
 def correct(owner: str, checkpoint_state: CheckpointState) -> ShardPublisher:
     """Make a delivery as it is."""
-    return ShardPublisher(SHARD, owner, checkpoint_state, errors_fail=False)
+    return ShardPublisher(SHARD, owner, checkpoint_state, table=TABLE, errors_fail=False)
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Broker:
         if epoch != self.epoch:
             return False
         self.log += transaction.writes
-        self.changes += [int(record.sequence) for page in transaction.pages for record in page.records]
+        self.changes += [int(record.origin.sequence) for page in transaction.pages for record in page.records]
         return True
 
     def deliver_late(self) -> None:

@@ -34,7 +34,7 @@ from tailrace.core.lane_messages import (
     Tick,
 )
 from tailrace.core.lane_options import LaneOptions
-from tailrace.core.page import Page
+from tailrace.core.page import empty_page
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
 from tailrace.sources.aws.errors import Subject, refused
@@ -242,17 +242,7 @@ class Scale:
             self._quiet[read.shard] = lane, read
 
     def _answer(self, lane: Lane, read: Read, *, end: bool) -> None:
-        page = Page(
-            shard=read.shard,
-            table="",
-            records=[],
-            change_count=0,
-            size_bytes=0,
-            first_sequence=None,
-            last_sequence=None,
-            last_created_ms=None,
-            next_iterator=None if end else "iterator",
-        )
+        page = msgspec.structs.replace(empty_page(read.shard), next_iterator=None if end else "iterator")
         self._handle(lane, PageRead(read.epoch, read.ticket, page))
 
     # The enumerator

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from simulation.faults import Faults
 from simulation.simulated_time import Schedule, sleep
-from tailrace.core.change import Change
+from tailrace.core.change import Change, Origin
 from tailrace.core.ports import (
     ReadError,
     ReadFailure,
@@ -127,7 +127,7 @@ class Source:
             region="eu-west-1",
             view_type="NEW_AND_OLD_IMAGES",
         )
-        record = SourceRecord(str(self._sequence), created_ms, text, change)
+        record = SourceRecord(Origin(change.table, change.sequence, created_ms, text), change)
         self.shards[shard].changes.append(Written(shard, self._sequence, item, number, now_ms, kind, record))
 
     def split(self) -> None:
@@ -207,7 +207,7 @@ class ModelReader:
         at_end = true.closed_ms is not None and end == len(true.changes)
         since_ms = position.since_ms or 0
         return SourcePage(
-            records=[self._record(change) for change in changes if change.record.created_ms >= since_ms],
+            records=[self._record(change) for change in changes if change.record.origin.created_ms >= since_ms],
             next_iterator=None if at_end else f"{end}:{self._schedule.now_ms}",
             size_bytes=100 * len(changes),
             full=len(changes) == PAGE_RECORDS,
@@ -239,8 +239,7 @@ class ModelReader:
     def _record(self, change: Written) -> SourceRecord:
         if change.kind != "poison" or self._source.is_fixed:
             return change.record
-        record = change.record
-        return SourceRecord(record.sequence, record.created_ms, record.raw, None, RecordError("it makes no sense"))
+        return SourceRecord(change.record.origin, None, RecordError("it makes no sense"))
 
 
 class ModelEnumerator:

@@ -8,6 +8,7 @@ from typing import TypeVar
 import pytest
 
 from simulation.invocations import CHANGES, SHARD, MakeDelivery, run
+from support.lanes import TABLE
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import ClaimCommand
 from tailrace.core.lane_messages import CloseProducer, ProducerAnswer, ProducerLost, Transaction
@@ -100,7 +101,7 @@ def test_every_change_is_published_once_and_in_order() -> None:
 @pytest.mark.parametrize("faulty", PLANTED)
 def test_a_planted_fault_is_found(faulty: type[ShardPublisher]) -> None:
     def make(owner: str, checkpoint_state: CheckpointState) -> ShardPublisher:
-        return faulty(SHARD, owner, checkpoint_state, errors_fail=False)
+        return faulty(SHARD, owner, checkpoint_state, table=TABLE, errors_fail=False)
 
     assert any(not _holds(seed, make) for seed in SEEDS), "no seed finds it"
 

@@ -144,11 +144,9 @@ class Readers:
             self._inbox.delay_ms = 0
 
 
-class Encoder:
-    """The simplest of formats."""
-
-    def encode(self, change: Change, now_ns: int) -> Message:
-        return Message(change.keys, change.after)
+def encode(change: Change, now_ns: int) -> Message:
+    """Make the simplest of records."""
+    return Message(change.keys, change.after)
 
 
 def definition(tables: list[str], generation: int = 0) -> DefinitionRecord:
@@ -191,10 +189,9 @@ class SimulatedParts:
         self.reader: ShardReader = around.source.reader
         self._limits = ModelLimits(around.too_large)
         self.converter = Converter(
-            Encoder(),
+            encode,
             pipeline=PIPELINE,
             topic_of=lambda table: f"{PIPELINE}.{table}",
-            table_of=lambda stream_arn: stream_arn.split("/")[1],
             dead_letters_topic=DEAD_LETTERS,
             tombstones=False,
             errors_fail=around.lane_options.errors_fail,

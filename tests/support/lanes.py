@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
+from tailrace.core.change import Origin
 from tailrace.core.checkpoint import (
     AcceptKey,
     Checkpoint,
@@ -61,20 +62,35 @@ def shards_of_lane(lane: int, stream: str = STREAM) -> Iterator[ShardRef]:
     return (shard for shard in names if lane_of(shard, LANE_COUNT) == lane)
 
 
-def outgoing(sequence: int | str, *, value: bytes | None = b"{}") -> Outgoing:
+def origin(sequence: int | str, *, table: str = TABLE, created_ms: int = NOW_MS) -> Origin:
+    """Return what a change was read from."""
+    return Origin(table, str(sequence), created_ms, b"raw")
+
+
+def outgoing(of: Origin, *, value: bytes | None = b"{}") -> Outgoing:
     """Return a record for Kafka."""
-    return Outgoing("shop.orders", b"key", value, None, NOW_MS, str(sequence), b"raw")
+    return Outgoing(f"shop.{of.table}", b"key", value, None, of.created_ms, of)
 
 
-def page(shard: ShardRef, *sequences: int, end: bool = False, full: bool = False, stop: str | None = None) -> Page:
-    """Return a page with one record for each sequence number; `end`: the shard is read whole."""
+def page(
+    shard: ShardRef,
+    *sequences: int,
+    end: bool = False,
+    full: bool = False,
+    stop: str | None = None,
+    drops: bool = False,
+    tables: tuple[str, ...] = (TABLE,),
+) -> Page:
+    """Return a page with a change for each sequence number, and a record for each change, unless a transformation
+    `drops` them all. `end`: the shard is read whole. The changes are of the tables in turn."""
+    changes = [origin(number, table=table) for number, table in zip(sequences, itertools.cycle(tables), strict=False)]
     return Page(
         shard=shard,
-        table=TABLE,
-        records=[outgoing(sequence) for sequence in sequences],
-        change_count=len(sequences),
+        changes=changes,
+        records=[] if drops else [outgoing(change) for change in changes],
+        dropped=changes if drops else [],
+        tables=frozenset(change.table for change in changes),
         size_bytes=1_000 * len(sequences),
-        first_sequence=str(sequences[0]) if sequences else None,
         last_sequence=str(sequences[-1]) if sequences else None,
         last_created_ms=NOW_MS if sequences else None,
         next_iterator=None if end else f"iterator-{sequences[-1] if sequences else 'empty'}",
@@ -269,7 +285,7 @@ def checkpoints_in(commit: Commit) -> dict[ShardRef, Checkpoint | None]:
 
 def sequences_in(commit: Commit) -> list[int]:
     """Return the sequence numbers of the records that a transaction publishes, in order."""
-    return [int(record.sequence) for each in commit.transaction.pages for record in each.records]
+    return [int(record.origin.sequence) for each in commit.transaction.pages for record in each.records]
 
 
 def is_claim(write: Write) -> bool:

@@ -10,14 +10,13 @@ from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.lanes import checkpoint
+from support.lanes import checkpoint, origin
 from tailrace.core.change import Change
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, decode, encode_key, encode_record
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Published
 from tailrace.core.shard import SEQUENCE_DIGITS_MAX, ShardRef, is_after, is_sequence_number
 from tailrace.formats import FORMATS, FormatName, make_format
-from tailrace.formats.position import source_position
 from tailrace.kafka.dead_letters import dead_letter, read
 
 SHARD = ShardRef("stream", "shard-1")
@@ -46,12 +45,10 @@ def letter_at(sequence: str) -> Outgoing:
     return dead_letter(
         "letters",
         pipeline="shop",
-        table="orders",
         shard=SHARD,
-        sequence=sequence,
-        created_ms=5000,
+        origin=origin(sequence, created_ms=5000),
         key=None,
-        raw=b"{}",
+        value=b"{}",
         intended_topic="shop.orders",
         stage="TRANSFORMATION",
         exception="RecordError",
@@ -89,10 +86,12 @@ def test_a_redrive_finds_the_change_in_its_topic_and_whatever_is_newer(name: For
     """The value tells its change, which is compared with the one that is published again."""
     encode = make_format(name, pipeline="shop", numbers="exact").encode
     message = encode(change_at(one), 0)
-    found = source_position(message.value or b"")
+    said = FORMATS[name].read(message.value or b"")
+    assert said is not None
+    found = said.position
     assert found is not None
     assert found.sequence == int(one)
-    again = Outgoing("topic", b"a", b"v", None, 1_700_000_000_000, other, b"")
+    again = Outgoing("topic", b"a", b"v", None, 1_700_000_000_000, origin(other))
     topics = Published()
     topics.want(SHARD, [again])
     topics.add(

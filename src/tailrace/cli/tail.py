@@ -96,10 +96,11 @@ class _Target:
     also: frozenset[str]
     """Topics to follow that belong to no table."""
     null_is_delete: bool | None
-    """Whether a null value is a delete (format item) or a tombstone; None when the topic must show it."""
+    """Whether a null value is a delete or a tombstone; None when the topic must show it."""
 
 
 def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
+    from tailrace.formats import FORMATS
     from tailrace.operations import preconditions
     from tailrace.operations.tail import require_topic, tables_by_topic
 
@@ -112,7 +113,7 @@ def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
     pipeline = load(Path(what)).pipeline
     preconditions.require_pipeline(pipeline, [table] if table else [])
     also = frozenset({pipeline.dead_letters_topic})
-    return _Target(pipeline.kafka, tables_by_topic(pipeline), also, pipeline.format.type == "item")
+    return _Target(pipeline.kafka, tables_by_topic(pipeline), also, FORMATS[pipeline.format.type].null_is_delete)
 
 
 def _run(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tailrace.core.change import Change, Format, Message
+from tailrace.core.change import Change, Message, Origin
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -21,25 +21,23 @@ class Converter:
 
     def __init__(
         self,
-        encoder: Format,
+        encode: Callable[[Change, int], Message],
         *,
         pipeline: str,
         topic_of: Callable[[str], str],
-        table_of: Callable[[str], str],
         dead_letters_topic: str,
         tombstones: bool,
         errors_fail: bool,
         transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
         limits: TopicLimits | None = None,
     ) -> None:
-        """`topic_of` and `transformation_of` give what a table has, `table_of` the table of a stream's ARN.
+        """`encode` is the format's; `topic_of` and `transformation_of` return what a table has.
 
         `limits` None: records are not looked at for their size.
         """
-        self._encode = encoder.encode
+        self._encode = encode
         self._pipeline = pipeline
         self._topic_of = topic_of
-        self._table_of = table_of
         self._dead_letters_topic = dead_letters_topic
         self._tombstones = tombstones
         self._errors_fail = errors_fail
@@ -51,41 +49,45 @@ class Converter:
 
         Those that are surely too large for their topics are marked.
         """
-        table = self._table_of(shard.stream_arn)
-        topic = self._topic_of(table)
-        transformation = self._transformation_of(table)
         records: list[Outgoing] = []
-        published: list[SourceRecord] = []
-        dropped_count = native_count = 0
-        stop = None
+        changes: list[Origin] = []
+        dropped: list[Origin] = []
+        native_counts: dict[str, int] = {}
+        tables: set[str] = set()
+        table, topic, transformation, stop = None, "", None, None
         for record in source.records:
-            # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
+            origin = record.origin
+            if origin.table != table:
+                table = origin.table
+                tables.add(table)
+                topic, transformation = self._topic_of(table), self._transformation_of(table)
             before = len(records)
-            error = record.error or self._append(records, record, topic, now_ns, transformation)
-            if error is None:
-                dropped_count += len(records) == before
-            else:
+            if record.message is not None:
+                self._append_message(records, origin, record.message, topic, deletes=record.deletes)
+                native_counts[table] = native_counts.get(table, 0) + 1
+            # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
+            elif error := record.error or self._append(records, record, topic, now_ns, transformation):
                 if self._errors_fail:
-                    stop = f"{error} (sequence number {record.sequence})"
+                    stop = f"{error} (sequence number {origin.sequence})"
                     break
-                records.append(self._dead_letter(shard, table, record, topic, error))
-            native_count += record.message is not None
-            published.append(record)
-        last = published[-1] if published else None
+                records.append(self._dead_letter(shard, origin, topic, error))
+            elif len(records) == before:
+                dropped.append(origin)
+            changes.append(origin)
+        last = changes[-1] if changes else None
         sizes = [len(record.value) for record in records if record.value is not None]
         page = Page(
             shard=shard,
-            table=table,
+            changes=changes,
             records=records,
-            change_count=len(published),
             size_bytes=source.size_bytes + sum(sizes),
-            first_sequence=published[0].sequence if published else None,
             last_sequence=last.sequence if last else None,
             last_created_ms=last.created_ms if last else None,
             next_iterator=source.next_iterator,
             full=source.full,
-            dropped_count=dropped_count,
-            native_count=native_count,
+            tables=frozenset(tables),
+            dropped=dropped,
+            native_counts=native_counts,
             stop=stop,
         )
         if self._limits is None or max(sizes, default=0) <= self._limits.ordinary_bytes:
@@ -100,49 +102,40 @@ class Converter:
         now_ns: int,
         transformation: Transformation | None,
     ) -> RecordError | None:
-        """Append what becomes of the record, all of it, or give why it cannot be converted."""
-        if record.message is not None:
-            self._append_message(records, record, record.message, topic, deletes=record.deletes)
-            return None
+        """Append what becomes of the record's change, all of it, or return why it cannot be converted."""
         if record.change is None:
             return RecordError("the record cannot be understood")
         before = len(records)
         try:
             if transformation is None:
-                self._append_change(records, record, record.change, topic, now_ns)
+                self._append_change(records, record.origin, record.change, topic, now_ns)
             else:
                 for made in transformation.apply(record.change).changes:
-                    self._append_change(records, record, made.change, made.topic or topic, now_ns)
+                    self._append_change(records, record.origin, made.change, made.topic or topic, now_ns)
         except RecordError as error:
             del records[before:]
             return error
         return None
 
-    def _append_change(
-        self, records: list[Outgoing], record: SourceRecord, change: Change, topic: str, now_ns: int
-    ) -> None:
-        self._append_message(records, record, self._encode(change, now_ns), topic, deletes=change.op == "d")
+    def _append_change(self, records: list[Outgoing], origin: Origin, change: Change, topic: str, now_ns: int) -> None:
+        self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=change.op == "d")
 
     def _append_message(
-        self, records: list[Outgoing], record: SourceRecord, message: Message, topic: str, *, deletes: bool
+        self, records: list[Outgoing], origin: Origin, message: Message, topic: str, *, deletes: bool
     ) -> None:
-        created_ms, sequence, raw = record.created_ms, record.sequence, record.raw
-        records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, sequence, raw))
+        created_ms = origin.created_ms
+        records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, origin))
         if deletes and self._tombstones and message.value is not None:
-            records.append(Outgoing(topic, message.key, None, None, created_ms, sequence, raw))
+            records.append(Outgoing(topic, message.key, None, None, created_ms, origin))
 
-    def _dead_letter(
-        self, shard: ShardRef, table: str, record: SourceRecord, topic: str, error: RecordError
-    ) -> Outgoing:
+    def _dead_letter(self, shard: ShardRef, origin: Origin, topic: str, error: RecordError) -> Outgoing:
         return dead_letter(
             self._dead_letters_topic,
             pipeline=self._pipeline,
-            table=table,
             shard=shard,
-            sequence=record.sequence,
-            created_ms=record.created_ms,
+            origin=origin,
             key=None,
-            raw=bytes(record.raw),
+            value=origin.raw,
             intended_topic=topic,
             stage=error.stage,
             exception=type(error).__name__,
@@ -154,6 +147,6 @@ class Converter:
         marks = {}
         for index, record in enumerate(page.records):
             if why := limits.why_too_large(record):
-                letter = msgspec.structs.replace(record, topic=self._dead_letters_topic, value=bytes(record.raw))
+                letter = msgspec.structs.replace(record, topic=self._dead_letters_topic, value=record.origin.raw)
                 marks[index] = SetAside(why, bare=limits.why_too_large(letter) is not None)
         return msgspec.structs.replace(page, set_aside=marks)

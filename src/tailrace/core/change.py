@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
@@ -43,17 +43,30 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
 
 
+class Origin(msgspec.Struct, frozen=True, gc=False):
+    """The source's record that a change was read from: its table, its place in the shard, and its bytes.
+
+    What is published of a change names its origin, and so does what the change became when nothing is published of it.
+    """
+
+    table: str
+    """Of the record, not of the stream: a stream may carry several tables."""
+    sequence: str
+    created_ms: int
+    body: bytes
+    """Where the record's bytes stand: they alone, or the answer that they are a part of."""
+    start: int = 0
+    end: int | None = None
+
+    @property
+    def raw(self) -> bytes:
+        """The record as read."""
+        return self.body[self.start : self.end]
+
+
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One Kafka record: what a format makes of a change. `value` None is a tombstone."""
 
     key: bytes
     value: bytes | None
     headers: Headers | None = None
-
-
-class Format(Protocol):
-    """Turns a change into a Kafka record. Pure; raises `RecordError` for a change that it cannot convert."""
-
-    def encode(self, change: Change, now_ns: int) -> Message:
-        """Return the record of `change`; `now_ns` is the processing time, nanoseconds since the epoch."""
-        ...

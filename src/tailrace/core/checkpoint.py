@@ -78,6 +78,7 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     """A shard's lineage. `parents` are those that must end first; parents that no longer exist are left out."""
 
     table: str
+    """What brought the shard's stream in: its table. Of a stream that carries several, the records name theirs."""
     parents: tuple[ShardRef, ...]
     start: Start
     seen_ms: Milliseconds

@@ -73,7 +73,7 @@ class CommitBuffer:
             entry = self._waiting.popleft()
             self._count(entry.page, -1)
             self._under_way.append(entry)
-            changes += entry.page.change_count
+            changes += len(entry.page.changes)
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
@@ -113,7 +113,7 @@ class CommitBuffer:
             self.oldest_ms = None
 
     def _count(self, page: Page, sign: int) -> None:
-        self.waiting_changes += sign * page.change_count
+        self.waiting_changes += sign * len(page.changes)
         self.waiting_bytes += sign * page.size_bytes
 
     def _hold(self, page: Page) -> None:

@@ -124,7 +124,7 @@ class Transaction(msgspec.Struct, frozen=True):
     @property
     def change_count(self) -> int:
         """Number of changes in it."""
-        return sum(page.change_count for page in self.pages)
+        return sum(len(page.changes) for page in self.pages)
 
 
 class Commit(msgspec.Struct, frozen=True):

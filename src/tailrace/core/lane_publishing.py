@@ -42,7 +42,7 @@ class LanePublishing:
         self, page: Page | None, shard_state: ShardState, turn: Turn, *, at_ms: int, detail: str | None = None
     ) -> None:
         """Add a page, or none, with the checkpoint that holds once it is published; `at_ms` is the checkpoint's."""
-        page = page or empty_page(shard_state.shard, shard_state.record.table)
+        page = page or empty_page(shard_state.shard)
         shard_state.checkpointed_ms = at_ms
         self.buffer.add_page(page, shard_state.checkpoint(page, at_ms, detail), turn.now_ms)
 
@@ -69,13 +69,14 @@ class LanePublishing:
         has_learned = False
         for refusal in lost.refusals:
             page = self.buffer.page_under_way(refusal.page)
+            table = page.records[refusal.record].origin.table
             learned = Learned.NOTHING
             if refusal.too_large:
                 learned = self._refused.note(page, refusal.record, refusal.reason)
             if learned is Learned.TOO_LARGE:
-                turn.ask(Notice(NoticeKind.SET_ASIDE, refusal.reason, page.shard, page.table))
+                turn.ask(Notice(NoticeKind.SET_ASIDE, refusal.reason, page.shard, table))
             if learned is Learned.NOTHING:
-                self._note_refused_topic(page, refusal.reason, turn)
+                self._note_refused_topic(page.shard, table, refusal.reason, turn)
             has_learned |= learned is not Learned.NOTHING
         return has_learned
 
@@ -88,13 +89,13 @@ class LanePublishing:
         self.buffer = CommitBuffer(self._lane)
         self.committed = {}
 
-    def _note_refused_topic(self, page: Page, reason: str, turn: Turn) -> None:
-        times, until_ms = self._refused_topics.get(page.shard, (0, 0))
+    def _note_refused_topic(self, shard: ShardRef, table: str, reason: str, turn: Turn) -> None:
+        times, until_ms = self._refused_topics.get(shard, (0, 0))
         if until_ms > turn.now_ms:
             return
         pause_ms = self._options.refused_backoff.pause_ms(times + 1, self._jitter())
-        self._refused_topics[page.shard] = times + 1, turn.now_ms + pause_ms
-        turn.ask(Notice(NoticeKind.TOPIC_REFUSED, reason, page.shard, page.table))
+        self._refused_topics[shard] = times + 1, turn.now_ms + pause_ms
+        turn.ask(Notice(NoticeKind.TOPIC_REFUSED, reason, shard, table))
 
     def _is_due(self, now_ms: int, *, is_reading: bool) -> bool:
         due_ms = self._due_ms(is_reading=is_reading)

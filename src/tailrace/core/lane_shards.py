@@ -91,7 +91,7 @@ class LaneShards:
             return
         if shard_state.phase is Phase.READY:
             self.reads.add(shard_state)
-        if page.records or page.dropped_count or page.next_iterator is None or shard_state.needs_checkpoint():
+        if page.changes or page.next_iterator is None or shard_state.needs_checkpoint():
             self._publishing.add(page, shard_state, turn, at_ms=shard_state.read_ms)
 
     def read_failed(self, event: ReadFailed, shard_state: ShardState, turn: Turn) -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from typing import SupportsBytes
+from collections.abc import Callable
 
 import msgspec
 
-from tailrace.core.change import Headers
+from tailrace.core.change import Headers, Origin
 from tailrace.core.shard import ShardRef, is_after
 
 
 class Outgoing(msgspec.Struct, frozen=True, gc=False):
-    """One Kafka record ready to be produced, and what a dead letter would need if the broker refused it."""
+    """One Kafka record ready to be produced, and the record of the source that it is made of."""
 
     topic: str
     key: bytes | None
     value: bytes | None
     headers: Headers | None
     timestamp_ms: int
-    sequence: str
-    raw: SupportsBytes
-    """The source's record as read: copied, or a part of the page's body, which `Page.size_bytes` counts."""
+    origin: Origin
+    """One object for all records of a change."""
     partition: int = -1
     """The topic's partition; -1 leaves it to the key."""
+    is_dead_letter: bool = False
 
 
 class SetAside(msgspec.Struct, frozen=True):
@@ -33,76 +33,94 @@ class SetAside(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """What one read of a shard gave. `next_iterator` None means the shard's end.
-
-    `change_count` counts the changes read, `dropped_count` those of them that a transformation dropped, `native_count`
-    those that the native transcoder converted.
-    `stop` tells why nothing after these records may be published (`errors: fail` met a record that cannot be
-    converted). `set_aside` maps an index of `records` to the reason why a dead letter takes its place.
-    """
+    """What one read of a shard returned, converted. `next_iterator` None means the shard's end."""
 
     shard: ShardRef
-    table: str
+    changes: list[Origin]
+    """The changes read, in their order."""
     records: list[Outgoing]
-    change_count: int
+    """What is published of them, in their order: of each change none, one or several."""
     size_bytes: int
-    first_sequence: str | None
     last_sequence: str | None
+    """Up to here the shard is read: the last change, or where the shard stood already when all were repeats."""
     last_created_ms: int | None
     next_iterator: str | None
     full: bool = False
-    dropped_count: int = 0
-    native_count: int = 0
+    tables: frozenset[str] = frozenset()
+    """The tables of the changes."""
+    dropped: list[Origin] = []
+    """Those of the changes that a transformation dropped."""
+    native_counts: dict[str, int] = {}
+    """How many changes of a table the native transcoder converted."""
     stop: str | None = None
-    set_aside: dict[int, SetAside] = msgspec.field(default_factory=dict)
+    """Why nothing behind these records may be published: `errors: fail` met a record that cannot be converted."""
+    set_aside: dict[int, SetAside] = {}
+    """Indices of `records` that a dead letter takes the place of, and why."""
+
+    @property
+    def first_sequence(self) -> str | None:
+        """The sequence number of the first change."""
+        return self.changes[0].sequence if self.changes else None
 
     def cut_before(self, index: int, why: str) -> Page:
         """Return the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`.
 
-        No record before it is to be set aside.
+        No record before it is to be set aside. A change of the same sequence number before it goes, too: no checkpoint
+        lies between the two.
         """
-        sequence = self.records[index].sequence
-        kept = [record for record in self.records[:index] if record.sequence != sequence]
-        last = kept[-1] if kept else None
+        sequence = self.records[index].origin.sequence
+        page = self._where(lambda origin: is_after(sequence, origin.sequence))
+        last = page.changes[-1] if page.changes else None
         return msgspec.structs.replace(
-            self,
-            records=kept,
-            change_count=min(len(kept), self.change_count),
-            dropped_count=0,
-            first_sequence=kept[0].sequence if kept else None,
+            page,
             last_sequence=last.sequence if last else None,
-            last_created_ms=last.timestamp_ms if last else None,
+            last_created_ms=last.created_ms if last else None,
             stop=why,
             set_aside={},
         )
 
     def without_repeats(self, sequence: str | None) -> Page:
-        """Return the page without records at or before `sequence`; itself when there are none (the usual case)."""
-        if self.first_sequence is None or is_after(self.first_sequence, sequence):
+        """Return the page without changes at or before `sequence`; itself when there are none (the usual case)."""
+        if not self.changes or is_after(self.changes[0].sequence, sequence):
             return self
-        kept = [record for record in self.records if is_after(record.sequence, sequence)]
-        passed = len(self.records) - len(kept)
-        advanced = self.last_sequence is not None and is_after(self.last_sequence, sequence)
+        page = self._where(lambda origin: is_after(origin.sequence, sequence))
+        passed = len(self.records) - len(page.records)
         return msgspec.structs.replace(
-            self,
-            records=kept,
-            change_count=min(len(kept), self.change_count),
-            dropped_count=0,
-            first_sequence=kept[0].sequence if kept else None,
-            last_sequence=self.last_sequence if advanced else sequence,
+            page,
+            last_sequence=self.last_sequence if page.changes else sequence,
             set_aside={index - passed: mark for index, mark in self.set_aside.items() if index >= passed},
         )
 
+    def of_each_table(self) -> dict[str, Page]:
+        """Return each table's part of the page: the whole page when all of it is of one (the usual case)."""
+        if len(self.tables) == 1:
+            return dict.fromkeys(self.tables, self)
+        return {table: self._of(table) for table in sorted(self.tables)}
 
-def empty_page(shard: ShardRef, table: str) -> Page:
-    """Return a page without records: it only carries a checkpoint."""
+    def _of(self, table: str) -> Page:
+        indices = [index for index, record in enumerate(self.records) if record.origin.table == table]
+        marks = {place: self.set_aside[index] for place, index in enumerate(indices) if index in self.set_aside}
+        return msgspec.structs.replace(self._where(lambda origin: origin.table == table), set_aside=marks)
+
+    def _where(self, keeps: Callable[[Origin], bool]) -> Page:
+        """Return the page with some of its changes only, and what was made of them; `set_aside` is the caller's."""
+        changes = [origin for origin in self.changes if keeps(origin)]
+        return msgspec.structs.replace(
+            self,
+            changes=changes,
+            records=[record for record in self.records if keeps(record.origin)],
+            tables=frozenset(origin.table for origin in changes),
+            dropped=[origin for origin in self.dropped if keeps(origin)],
+        )
+
+
+def empty_page(shard: ShardRef) -> Page:
+    """Return a page without changes: it only carries a checkpoint."""
     return Page(
         shard=shard,
-        table=table,
+        changes=[],
         records=[],
-        change_count=0,
         size_bytes=0,
-        first_sequence=None,
         last_sequence=None,
         last_created_ms=None,
         next_iterator=None,

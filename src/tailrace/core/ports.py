@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol, SupportsBytes
+from typing import Protocol
 
 import msgspec
 
-from tailrace.core.change import Change, Message, ViewType
+from tailrace.core.change import Change, Message, Origin, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.errors import RecordError, TailraceError
 
@@ -15,10 +15,7 @@ from tailrace.errors import RecordError, TailraceError
 class SourceRecord(msgspec.Struct, frozen=True, gc=False):
     """One record of a page: the change that it holds, or the message made of it, or why it cannot be understood."""
 
-    sequence: str
-    created_ms: int
-    raw: SupportsBytes
-    """The record as read."""
+    origin: Origin
     change: Change | None
     error: RecordError | None = None
     message: Message | None = None

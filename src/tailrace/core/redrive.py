@@ -138,7 +138,7 @@ class Published:
         """Name the records made of one change."""
         for record in records:
             self._wanted.add((record.topic, record.key))
-            self._changes.add((shard.stream_arn, int(record.sequence)))
+            self._changes.add((shard.stream_arn, int(record.origin.sequence)))
 
     def wants(self, topic: str, key: bytes | None) -> bool:
         """Return whether a record is worth a look."""
@@ -164,7 +164,7 @@ class Published:
 
     def holds(self, shard: ShardRef, record: Outgoing) -> bool:
         """Return whether the topic holds the record, by its sequence number."""
-        return ((record.topic, record.key), (shard.stream_arn, int(record.sequence))) in self._held
+        return ((record.topic, record.key), (shard.stream_arn, int(record.origin.sequence))) in self._held
 
     def take_same(self, record: Outgoing) -> bool:
         """Return whether the topic holds a record of the same bytes and time that does not tell its change.
@@ -185,7 +185,7 @@ class Published:
         creation time decides, then, within a stream, the sequence number. A record that tells nothing but its time
         counts as newer when it is of the same time: what is left out wrongly can still be published, not the reverse.
         """
-        at, sequence = (record.topic, record.key), int(record.sequence)
+        at, sequence = (record.topic, record.key), int(record.origin.sequence)
         if any(created_ms >= record.timestamp_ms for created_ms, _ in self._unplaced.get(at, [])):
             return True
         for (stream_arn, shard_id), newest in self._newest.get(at, {}).items():

@@ -15,7 +15,8 @@ from tailrace.core.page import Page, SetAside
 from tailrace.core.shard import ShardRef, is_after
 
 _Identity = tuple[str, int]
-"""Sequence number, and the record's place among those made of the one change: a tombstone, a transformation's."""
+"""Sequence number, and the record's place among those of that number: a tombstone, a transformation's further one, the
+dead letter of a record whose own number cannot be read."""
 
 
 class Learned(Enum):
@@ -38,7 +39,7 @@ class RefusedRecords:
     def note(self, page: Page, index: int, reason: str) -> Learned:
         """Note that the broker refused a record for its size."""
         known = self._set_aside[page.shard]
-        identity = _identity(page, index)
+        identity = _identities(page)[index]
         before = known.get(identity)
         known[identity] = SetAside(before.reason if before else reason, bare=before is not None)
         if before is None:
@@ -47,10 +48,12 @@ class RefusedRecords:
 
     def note_marks(self, page: Page) -> list[str]:
         """Note what the page says of its records; give the reasons of those that were not known."""
+        if not page.set_aside:
+            return []
         reasons = []
+        known, identities = self._set_aside[page.shard], _identities(page)
         for index, mark in page.set_aside.items():
-            known, identity = self._set_aside[page.shard], _identity(page, index)
-            if identity not in known:
+            if (identity := identities[index]) not in known:
                 known[identity] = mark
                 reasons.append(mark.reason)
         return reasons
@@ -60,8 +63,7 @@ class RefusedRecords:
         known = self._set_aside.get(page.shard)
         if not known:
             return page
-        identities = [_identity(page, index) for index in range(len(page.records))]
-        marks = {index: known[identity] for index, identity in enumerate(identities) if identity in known}
+        marks = {index: known[identity] for index, identity in enumerate(_identities(page)) if identity in known}
         if stop and marks:
             first = min(marks)
             return page.cut_before(first, marks[first].reason)
@@ -76,8 +78,13 @@ class RefusedRecords:
             self._set_aside[shard] = left
 
 
-def _identity(page: Page, index: int) -> _Identity:
-    sequence, place = page.records[index].sequence, 0
-    while place < index and page.records[index - place - 1].sequence == sequence:
-        place += 1
-    return sequence, place
+def _identities(page: Page) -> list[_Identity]:
+    """Return what each record of a page is known by; a page that is read again, or cut, has the same."""
+    identities: list[_Identity] = []
+    previous, place = "", 0
+    for record in page.records:
+        sequence = record.origin.sequence
+        place = place + 1 if sequence == previous else 0
+        identities.append((sequence, place))
+        previous = sequence
+    return identities

@@ -50,9 +50,19 @@ class ShardPublisher:
     """
 
     def __init__(
-        self, shard: ShardRef, owner: str, checkpoint_state: CheckpointState, *, errors_fail: bool, exact: bool = True
+        self,
+        shard: ShardRef,
+        owner: str,
+        checkpoint_state: CheckpointState,
+        *,
+        table: str,
+        errors_fail: bool,
+        exact: bool = True,
     ) -> None:
-        """`checkpoint_state` is followed by whoever carries out `CatchUp`; `owner` names the sandbox."""
+        """`checkpoint_state` is followed by whoever carries out `CatchUp`; `owner` names the sandbox.
+
+        `table` is the one that the shard's checkpoint names.
+        """
         self.shard = shard
         self.lane = lane_of(shard, checkpoint_state.lane_count)
         self.sequence: str | None = None
@@ -60,6 +70,7 @@ class ShardPublisher:
         self.has_ended = False
         """A worker published it to its end, or was to leave it out (`start: latest`): nothing of it is missing."""
         self._owner = owner
+        self._table = table
         self._checkpoint_state = checkpoint_state
         self._errors_fail = errors_fail
         self._exact = exact
@@ -117,7 +128,7 @@ class ShardPublisher:
 
     def _checkpoint(self, page: Page, now_ms: int) -> Write:
         checkpoint = Checkpoint(
-            table=page.table,
+            table=self._table,
             state="open",
             sequence=page.last_sequence,
             created_ms=page.last_created_ms,

@@ -166,10 +166,10 @@ class ShardState:
         self.failures = 0
         self.denied_since_ms = None
         self.iterator = page.next_iterator
-        self.empty_reads = 0 if page.change_count else self.empty_reads + 1
-        if not page.change_count and not page.full:
+        self.empty_reads = 0 if page.changes else self.empty_reads + 1
+        if not page.changes and not page.full:
             self.caught_up_ms = now_ms
-        if page.change_count or page.next_iterator is None or self.empty_reads >= CAUGHT_UP_READS:
+        if page.changes or page.next_iterator is None or self.empty_reads >= CAUGHT_UP_READS:
             self.read_ms = self.asked_ms
             self.accepted = False
         if page.last_sequence is not None:

@@ -7,11 +7,12 @@ and its extensions `partitioning` and `sequence`.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
-from tailrace.core.change import Change, Message, Op
+from tailrace.core.change import Change, Headers, Message, Op
+from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import images
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
@@ -22,18 +23,37 @@ _TYPES: Final[dict[Op, str]] = {
     "d": "com.amazonaws.dynamodb.item.deleted",
     "r": "com.amazonaws.dynamodb.item.read",
 }
-HEADERS: Final = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
+_OPS: Final[dict[str, Op]] = {kind.rpartition(".")[2]: op for op, kind in _TYPES.items()}
 
 _encode = msgspec.json.Encoder().encode
 
 
-class CloudEventsFormat:
+class _Data(msgspec.Struct):
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+
+class _Event(msgspec.Struct):
+    specversion: str
+    type: str
+    source: str
+    data: _Data
+    sequence: Any = None
+    time: Any = None
+
+
+_decode: Final = msgspec.json.Decoder(_Event).decode
+
+
+class CloudEventsFormat(Format):
     """Makes an event whose `data` holds `before`, `after` and `keys`, and notes on them if they apply:
     `missing` and `keys_only` (`formats/images.py`), and `ttl`.
 
     `sequence` is the sequence number padded to the most digits that its source has (DynamoDB Streams: 40), since the
     extension asks for an order by text.
     """
+
+    headers: ClassVar[Headers | None] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # an event's source is the stream, whichever pipeline carries it
@@ -62,7 +82,27 @@ class CloudEventsFormat:
             "sequence": change.sequence.zfill(change.sequence_digits),
             "data": msgspec.Raw(data),
         }
-        return Message(key, _encode(event), HEADERS)
+        return Message(key, _encode(event), self.headers)
+
+    @classmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return what an event says."""
+        try:
+            event = _decode(value)
+            op = _OPS[event.type.rpartition(".")[2]]
+        except (ValueError, KeyError, RecursionError):
+            return None
+        item = bytes(event.data.before if op == "d" else event.data.after)
+        position = position_of(event.source, None, event.sequence, _milliseconds(event.time))
+        return ReadRecord(op, None, event.source, item, position)
+
+
+def _milliseconds(time: object) -> int | None:
+    """Return a time of an event, 0 when the event has none; None when it is no time."""
+    try:
+        return 0 if time is None else round(msgspec.convert(time, datetime).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
 
 
 def _rfc3339(milliseconds: int) -> str:

@@ -6,11 +6,13 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any, Final, Literal
 
 import msgspec
 
 from tailrace import __version__
 from tailrace.core.change import Change, Message
+from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import images
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
@@ -18,7 +20,27 @@ from tailrace.formats.number import Numbers
 _encode = msgspec.json.Encoder().encode
 
 
-class DebeziumFormat:
+class _Source(msgspec.Struct):
+    """A record of another Debezium connector has no stream: its position is not one of ours."""
+
+    table: str
+    stream: Any = None
+    shard: Any = None
+    sequence: Any = None
+    ts_ms: Any = None
+
+
+class _Envelope(msgspec.Struct):
+    op: Literal["c", "u", "d", "r"]
+    source: _Source
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+
+_decode: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+class DebeziumFormat(Format):
     """Makes `before`, `after`, `source`, `op`, `ts_*` and `transaction` (always null).
 
     Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing` and
@@ -54,6 +76,20 @@ class DebeziumFormat:
             _times(now_ns),
         )
         return Message(key, value)
+
+    @classmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return what an envelope says, one of another connector, too."""
+        try:
+            envelope = _decode(value)
+        except (ValueError, RecursionError):
+            return None
+        source = envelope.source
+        item = bytes(envelope.before if envelope.op == "d" else envelope.after)
+        position = None
+        if source.shard is not None:
+            position = position_of(source.stream, source.shard, source.sequence, source.ts_ms)
+        return ReadRecord(envelope.op, source.table, None, item, position)
 
 
 @lru_cache(maxsize=4096)

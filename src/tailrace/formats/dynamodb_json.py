@@ -5,23 +5,50 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from tailrace.core.change import Change, Message, Op
 from tailrace.formats.attribute_value import sorted_image
+from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
 _EVENT_NAMES: Final[dict[Op, str]] = {"c": "INSERT", "u": "MODIFY", "d": "REMOVE", "r": "INSERT"}
 """A row read by a snapshot is an INSERT: the only name under which such code takes an item that is there."""
+_OPS: Final[dict[str, Op]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 _TIME_TO_LIVE: Final = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 
 _encode = msgspec.json.Encoder().encode
 
 
-class DynamoDBJsonFormat:
+class _StreamRecord(msgspec.Struct, rename="pascal"):
+    keys: msgspec.Raw
+    old_image: msgspec.Raw = msgspec.Raw()
+    new_image: msgspec.Raw = msgspec.Raw()
+    sequence_number: Any = None
+    approximate_creation_date_time: Any = None
+
+    @property
+    def created_ms(self) -> int | None:
+        seconds = self.approximate_creation_date_time
+        try:
+            return round(seconds * 1000) if isinstance(seconds, int | float) else None
+        except OverflowError:
+            return None
+
+
+class _Record(msgspec.Struct, rename={"name": "eventName", "arn": "eventSourceARN"}):
+    name: Literal["INSERT", "MODIFY", "REMOVE"]
+    arn: str
+    dynamodb: _StreamRecord
+
+
+_decode: Final = msgspec.json.Decoder(_Record).decode
+
+
+class DynamoDBJsonFormat(Format):
     """Makes a record of a Lambda event; names are sorted in it, so that every source gives the same bytes."""
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
@@ -53,6 +80,18 @@ class DynamoDBJsonFormat:
             record["userIdentity"] = _TIME_TO_LIVE
         record["eventSourceARN"] = change.stream_arn
         return Message(message_key(change.keys, self._numbers), _encode(record))
+
+    @classmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return what a record of a Lambda event says; of an item without images, its keys."""
+        try:
+            record = _decode(value)
+        except (ValueError, RecursionError):
+            return None
+        images = record.dynamodb
+        item = bytes(images.old_image if record.name == "REMOVE" else images.new_image) or bytes(images.keys)
+        position = position_of(record.arn, None, images.sequence_number, images.created_ms)
+        return ReadRecord(_OPS[record.name], None, record.arn, item, position)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from tailrace.core.change import Change, Message
+from typing import ClassVar
+
+from tailrace.core.change import Change, Message, ViewType
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import to_json
+from tailrace.formats.format import Format, ReadRecord
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
 
-class ItemFormat:
+class ItemFormat(Format):
     """Makes the item as plain JSON; a delete's null value is the tombstone itself."""
+
+    null_is_delete: ClassVar[bool] = True
+    tells_position: ClassVar[bool] = False
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # the bare item does not say where it comes from
@@ -28,3 +34,18 @@ class ItemFormat:
                 hint="switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose the format debezium",
             )
         return Message(key, to_json(change.after, self._numbers))
+
+    @classmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return the value as the item when it is an object: nothing else is known of it."""
+        return ReadRecord(None, None, None, value, None) if value.lstrip()[:1] == b"{" else None
+
+    @classmethod
+    def why_not(cls, view_type: ViewType) -> str | None:
+        """Refuse a stream without new images."""
+        if view_type in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+            return None
+        return (
+            f"the format item needs the new image, which a stream of view type {view_type} does not carry; "
+            "switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose another format"
+        )

@@ -170,7 +170,12 @@ class Function:
                 )  # fmt: skip
             errors_fail = self._pipeline.errors == "fail"
             publisher = ShardPublisher(
-                shard, self._owner, self._checkpoint_state, errors_fail=errors_fail, exact=is_exact
+                shard,
+                self._owner,
+                self._checkpoint_state,
+                table=batch.table,
+                errors_fail=errors_fail,
+                exact=is_exact,
             )
             found = self._shards[shard] = _Shard(self._pipeline, publisher, self._limits, self._catch_up)
         self._shards.move_to_end(shard)
@@ -231,9 +236,10 @@ def _once(source: SourcePage) -> SourcePage:
     """Return the batch without the records that it holds already: a sequence number is one change of a shard."""
     records: dict[str, SourceRecord] = {}
     for record in source.records:
-        records.setdefault(record.sequence, record)
+        records.setdefault(record.origin.sequence, record)
     return msgspec.structs.replace(source, records=list(records.values()))
 
 
 def _first_after(source: SourcePage, sequence: str | None) -> str | None:
-    return next((record.sequence for record in source.records if is_after(record.sequence, sequence)), None)
+    sequences = (record.origin.sequence for record in source.records)
+    return next((each for each in sequences if is_after(each, sequence)), None)

@@ -13,16 +13,14 @@ import re
 
 from confluent_kafka import Message
 
+from tailrace.core.change import Origin
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Place
 from tailrace.core.shard import ShardRef, is_sequence_number
+from tailrace.kafka import headers
 
 CONNECTOR_CLASS = "tailrace"
 RECORD_TOO_LARGE = "org.apache.kafka.common.errors.RecordTooLargeException"
-STAGE = "__connect.errors.stage"
-EXCEPTION = "__connect.errors.exception.class.name"
-REDRIVEN_OFFSET = "tailrace.redriven.offset"
-"""Header of a redriven mark: the offset of the dead letter, in the mark's own partition."""
 _OFFSET = re.compile(r"[0-9]{1,19}")
 
 
@@ -30,58 +28,55 @@ def dead_letter(
     topic: str,
     *,
     pipeline: str,
-    table: str,
     shard: ShardRef,
-    sequence: str,
-    created_ms: int,
+    origin: Origin,
     key: bytes | None,
-    raw: bytes | None,
+    value: bytes | None,
     intended_topic: str,
     stage: str,
     exception: str,
     message: str,
 ) -> Outgoing:
-    """Make the dead letter of one record; `raw` None when the record itself is too large to be kept."""
-    headers = {
-        "__connect.errors.topic": intended_topic,
-        "__connect.errors.connector.name": pipeline,
-        "__connect.errors.task.id": "0",
-        STAGE: stage,
-        "__connect.errors.class.name": CONNECTOR_CLASS,
-        EXCEPTION: exception,
-        "__connect.errors.exception.message": message,
-        "tailrace.table": table,
-        "tailrace.stream": shard.stream_arn,
-        "tailrace.shard": shard.shard_id,
-        "tailrace.sequence": sequence,
+    """Make the dead letter of one record; `value` is the source's, None when that is too large to be kept."""
+    texts = {
+        headers.INTENDED_TOPIC: intended_topic,
+        headers.PIPELINE: pipeline,
+        headers.TASK: "0",
+        headers.STAGE: stage,
+        headers.CONNECTOR_CLASS: CONNECTOR_CLASS,
+        headers.EXCEPTION: exception,
+        headers.REASON: message,
+        headers.TABLE: origin.table,
+        headers.STREAM: shard.stream_arn,
+        headers.SHARD: shard.shard_id,
+        headers.SEQUENCE: origin.sequence,
     }
     return Outgoing(
         topic=topic,
         key=key,
-        value=raw,
-        headers=[(name, value.encode()) for name, value in headers.items()],
-        timestamp_ms=created_ms,
-        sequence=sequence,
-        raw=raw or b"",
+        value=value,
+        headers=[(name, text.encode()) for name, text in texts.items()],
+        timestamp_ms=origin.created_ms,
+        origin=origin,
+        is_dead_letter=True,
     )
 
 
 def redriven_mark(topic: str, letter: DeadLetter, *, pipeline: str, outcome: str, now_ms: int) -> Outgoing:
     """Make the mark of a dead letter that was dealt with; `outcome` says how, for people."""
-    headers = {
-        REDRIVEN_OFFSET: str(letter.place.offset),
-        "tailrace.redriven.pipeline": pipeline,
-        "tailrace.redriven.outcome": outcome,
-        "tailrace.table": letter.table,
+    texts = {
+        headers.REDRIVEN_OFFSET: str(letter.place.offset),
+        headers.REDRIVEN_PIPELINE: pipeline,
+        headers.REDRIVEN_OUTCOME: outcome,
+        headers.TABLE: letter.table,
     }
     return Outgoing(
         topic=topic,
         key=f"redriven-{letter.place.partition}-{letter.place.offset}".encode(),
         value=None,
-        headers=[(name, value.encode()) for name, value in headers.items()],
+        headers=[(name, text.encode()) for name, text in texts.items()],
         timestamp_ms=now_ms,
-        sequence=letter.sequence,
-        raw=b"",
+        origin=Origin(letter.table, letter.sequence, letter.created_ms, body=b""),
         partition=letter.place.partition,
     )
 
@@ -89,22 +84,22 @@ def redriven_mark(topic: str, letter: DeadLetter, *, pipeline: str, outcome: str
 def read(message: Message, pipeline: str) -> DeadLetter | Place | None:
     """Read a record of the topic: a dead letter, the place that a mark names, None for what is not the pipeline's."""
     place = Place(message.partition() or 0, message.offset() or 0)
-    headers = _texts(message)
-    if _OFFSET.fullmatch(offset := headers.get(REDRIVEN_OFFSET, "")):
+    texts = _texts(message)
+    if _OFFSET.fullmatch(offset := texts.get(headers.REDRIVEN_OFFSET, "")):
         return Place(place.partition, int(offset))
-    sequence = headers.get("tailrace.sequence", "")
-    if headers.get("__connect.errors.connector.name") != pipeline or not is_sequence_number(sequence):
+    sequence = texts.get(headers.SEQUENCE, "")
+    if texts.get(headers.PIPELINE) != pipeline or not is_sequence_number(sequence):
         return None
     value = message.value()
     return DeadLetter(
         place=place,
-        table=headers.get("tailrace.table", ""),
-        shard=ShardRef(headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")),
+        table=texts.get(headers.TABLE, ""),
+        shard=ShardRef(texts.get(headers.STREAM, ""), texts.get(headers.SHARD, "")),
         sequence=sequence,
         created_ms=message.timestamp()[1],
-        stage=headers.get(STAGE, ""),
-        exception=headers.get(EXCEPTION, ""),
-        message=headers.get("__connect.errors.exception.message", ""),
+        stage=texts.get(headers.STAGE, ""),
+        exception=texts.get(headers.EXCEPTION, ""),
+        message=texts.get(headers.REASON, ""),
         size_bytes=0 if value is None else len(value),
     )
 

@@ -127,7 +127,7 @@ class LaneProducer:
         if self._last_commit_s >= self._sent_once_s:
             reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
             return ProducerLost(self._epoch, fenced=False, reason=reason)
-        takes_bytes = self._limits.least_of(page.table for page in transaction.pages)
+        takes_bytes = self._limits.least_of(table for page in transaction.pages for table in page.tables)
         if takes_bytes < self._batch_bytes:
             reason = f"a topic takes {takes_bytes} bytes at a time: batches of up to {self._batch_bytes} are too large"
             return ProducerLost(self._epoch, fenced=False, reason=reason, learned=True)
@@ -329,12 +329,10 @@ class LaneProducer:
         return dead_letter(
             self._dead_letters_topic,
             pipeline=self._pipeline,
-            table=page.table,
             shard=page.shard,
-            sequence=record.sequence,
-            created_ms=record.timestamp_ms,
+            origin=record.origin,
             key=record.key,
-            raw=None if mark.bare else bytes(record.raw),
+            value=None if mark.bare else record.origin.raw,
             intended_topic=record.topic,
             stage="PRODUCE",
             exception=RECORD_TOO_LARGE,

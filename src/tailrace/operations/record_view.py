@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
+from tailrace import formats
 from tailrace.core.ports import ReadError
 from tailrace.errors import printable
-from tailrace.kafka.dead_letters import REDRIVEN_OFFSET
+from tailrace.kafka.headers import REASON, REDRIVEN_OFFSET, TABLE
 from tailrace.sources.dynamodb import stream_arn
 
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "redriven", "?"]
@@ -18,47 +19,6 @@ ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "red
 that was published again; `?` for a record that is no change."""
 
 _Headers = Mapping[str, str | bytes | None] | Sequence[tuple[str, str | bytes | None]] | None
-
-_Read = tuple[ShownOp, str | None, bytes]
-"""Op, table and item."""
-_REASON: Final = "__connect.errors.exception.message"
-_LAMBDA_OPS: Final[dict[str, ShownOp]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
-_EVENT_OPS: Final[dict[str, ShownOp]] = {"created": "c", "updated": "u", "deleted": "d", "read": "r"}
-
-
-class _Place(msgspec.Struct):
-    table: str
-
-
-class _Debezium(msgspec.Struct):
-    op: Literal["c", "u", "d", "r"]
-    source: _Place
-    before: msgspec.Raw
-    after: msgspec.Raw
-
-
-class _Images(msgspec.Struct, rename="pascal"):
-    keys: msgspec.Raw
-    old_image: msgspec.Raw = msgspec.Raw()
-    new_image: msgspec.Raw = msgspec.Raw()
-
-
-class _LambdaRecord(msgspec.Struct, rename={"name": "eventName", "arn": "eventSourceARN"}):
-    name: Literal["INSERT", "MODIFY", "REMOVE"]
-    arn: str
-    dynamodb: _Images
-
-
-class _Data(msgspec.Struct):
-    before: msgspec.Raw
-    after: msgspec.Raw
-
-
-class _CloudEvent(msgspec.Struct):
-    specversion: str
-    type: str
-    source: str
-    data: _Data
 
 
 @dataclass(frozen=True)
@@ -81,21 +41,23 @@ class RecordView:
 def view(key: bytes | None, value: bytes | None, headers: dict[str, str], *, null_is_delete: bool) -> RecordView:
     """Make the view of one record. Never fails: what is no change is shown as text with the op `?`."""
     key_text = as_text(key)
-    if _REASON in headers:
-        table = headers.get("tailrace.table")
-        return RecordView("dead-letter", table, key_text, as_text(value), reason=headers[_REASON])
+    if REASON in headers:
+        return RecordView("dead-letter", headers.get(TABLE), key_text, as_text(value), reason=headers[REASON])
     if REDRIVEN_OFFSET in headers:
-        return RecordView("redriven", headers.get("tailrace.table"), key_text, "")
+        return RecordView("redriven", headers.get(TABLE), key_text, "")
     if value is None:
         return RecordView("d" if null_is_delete else "tombstone", None, key_text, "")
-    for read in _READERS:
-        try:
-            op, table, item = read(value)
-        except (msgspec.MsgspecError, KeyError, RecursionError):
-            continue
-        text = as_text(item)
-        return RecordView(op, table, key_text, "" if text == "null" else text, has_envelope=True)
-    return RecordView("upsert" if value.lstrip()[:1] == b"{" else "?", None, key_text, as_text(value))
+    found = formats.read(value)
+    if found is None:
+        return RecordView("?", None, key_text, as_text(value))
+    item = as_text(found.item)
+    return RecordView(
+        op=found.op or "upsert",
+        table=found.table or _table(found.stream_arn),
+        key=key_text,
+        item="" if item == "null" else item,
+        has_envelope=found.op is not None,
+    )
 
 
 def header_texts(headers: _Headers) -> dict[str, str]:
@@ -110,35 +72,11 @@ def as_text(value: bytes | None) -> str:
     return printable(value.decode(errors="backslashreplace"))
 
 
-def _read_debezium(value: bytes) -> _Read:
-    record = _debezium(value)
-    return record.op, record.source.table, bytes(record.before if record.op == "d" else record.after)
-
-
-def _read_lambda_record(value: bytes) -> _Read:
-    record = _lambda_record(value)
-    images = record.dynamodb
-    item = images.old_image if record.name == "REMOVE" else images.new_image
-    return _LAMBDA_OPS[record.name], _table(record.arn), bytes(item) or bytes(images.keys)
-
-
-def _read_cloud_event(value: bytes) -> _Read:
-    record = _cloud_event(value)
-    op = _EVENT_OPS[record.type.rpartition(".")[2]]
-    return op, _table(record.source), bytes(record.data.before if op == "d" else record.data.after)
-
-
-def _table(arn: str) -> str | None:
+def _table(arn: str | None) -> str | None:
     try:
-        return stream_arn.table_of(arn)
+        return None if arn is None else stream_arn.table_of(arn)
     except ReadError:
         return None
-
-
-_debezium = msgspec.json.Decoder(_Debezium).decode
-_lambda_record = msgspec.json.Decoder(_LambdaRecord).decode
-_cloud_event = msgspec.json.Decoder(_CloudEvent).decode
-_READERS: Final[tuple[Callable[[bytes], _Read], ...]] = (_read_debezium, _read_lambda_record, _read_cloud_event)
 
 
 def one_line_json(fields: dict[str, object], *, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> str:

@@ -20,15 +20,13 @@ from tailrace.core.redrive import DeadLetter, Pending, Published, Selection
 from tailrace.errors import WorldError
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, redriven_mark
+from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.republisher import (
     AGAIN,
-    EXCEPTION,
     LOSSES_MAX,
-    REASON,
-    STAGE,
     NotPublishedError,
     Outcome,
     Redriven,
@@ -239,7 +237,7 @@ class _Redrive:
         found = read_range(self._source, letter.shard, letter.sequence, letter.sequence)
         if not found.records:
             return None
-        return SourcePage(found.records, next_iterator=None, size_bytes=len(bytes(found.records[0].raw)), full=False)
+        return SourcePage(found.records, next_iterator=None, size_bytes=len(found.records[0].origin.raw), full=False)
 
     def _note(self, letter: DeadLetter, verdict: _Verdict) -> None:
         self._report.changes.append(

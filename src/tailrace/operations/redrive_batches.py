@@ -18,17 +18,16 @@ from tailrace.core.redrive import DeadLetter, Published, Selection
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, WorldError
+from tailrace.formats import FORMATS
 from tailrace.kafka import dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
+from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.republisher import (
     AGAIN,
-    EXCEPTION,
     LOSSES_MAX,
-    REASON,
-    STAGE,
     NotPublishedError,
     Outcome,
     Redriven,
@@ -175,7 +174,7 @@ class _Run:
             whole,
             pages=[each.page for each in made],
             letters=[each.letter is not None for each in made],
-            found={int(record.sequence) for record in source.records},
+            found={int(record.origin.sequence) for record in source.records},
         )
 
     def _records(self, batch: DiscardedBatch) -> tuple[SourcePage, bool]:
@@ -264,8 +263,9 @@ class _Run:
         return error.learned or any(one is not Learned.NOTHING for one in learned)
 
     def _note(self, page: Page, outcome: Outcome, *, stage: str = "", exception: str = "", reason: str = "") -> None:
+        (origin,) = page.changes
         self._report.changes.append(
-            Redriven(page.table, page.shard.shard_id, page.last_sequence or "", outcome, stage, exception, reason)
+            Redriven(origin.table, page.shard.shard_id, origin.sequence, outcome, stage, exception, reason)
         )
 
     def _tell_lost(self, each: _Batch) -> None:
@@ -276,8 +276,8 @@ class _Run:
         each.is_done = False
         kept = [int(page.last_sequence or 0) for page in each.pages]
         end = f"up to, not with, {min(kept)}" if kept else f"to {batch.last}"
-        is_told = self._pipeline.format.type != "item"
-        unsure = "" if is_told else ", unless the topic has them: the format item does not tell"
+        name = self._pipeline.format.type
+        unsure = "" if FORMATS[name].tells_position else f", unless the topic has them: the format {name} does not tell"
         counted = f"{count} {'change' if count == 1 else 'changes'}"
         self._report.lost.append(
             f"table {batch.table}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "

@@ -13,6 +13,7 @@ from typing import Final, Literal, Self
 import msgspec
 from confluent_kafka import Message
 
+from tailrace import formats
 from tailrace.config import Pipeline
 from tailrace.core.lane_messages import ProducerLost, Transaction
 from tailrace.core.page import Outgoing, Page
@@ -20,9 +21,7 @@ from tailrace.core.ports import SourcePage
 from tailrace.core.redrive import Published, SourcePosition
 from tailrace.core.shard import ShardRef, is_sequence_number
 from tailrace.errors import WorldError
-from tailrace.formats import tombstone_after_delete
-from tailrace.formats.position import source_position
-from tailrace.kafka import clients
+from tailrace.kafka import clients, headers
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.topics import TopicKeeper
@@ -44,12 +43,7 @@ SUFFIX: Final = "redrive"
 OPEN_TIMEOUT_S: Final = 30.0
 LOSSES_MAX: Final = 3
 """So often in a row a redrive goes on after its producer was lost and nothing was learned by it."""
-REDRIVEN: Final = ("tailrace.redriven", b"true")
-"""Header of a record that was published by a redrive, behind newer changes maybe."""
 AGAIN: Final = RedriveAgain()
-STAGE: Final = "__connect.errors.stage"
-EXCEPTION: Final = "__connect.errors.exception.class.name"
-REASON: Final = "__connect.errors.exception.message"
 CREATED_MARGIN_MS: Final = 60_000
 """Creation times are rounded, and may go back within an item: topics are read from so much earlier."""
 
@@ -150,12 +144,12 @@ class Republisher:
 
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
         """Convert the one record of a page anew, with the headers of a redrive. Raises WorldError for a bad topic."""
-        table = parse(shard.stream_arn).table
+        table = source.records[0].origin.table
         if not self.pipeline.source.reads(table):
             raise WorldError(f"the file leaves table {table} out", hint=f"see {self.pipeline.source.tables_key}")
         table_topics(self.pipeline, table)
         page = self._converter.convert(shard, source, time.time_ns())
-        if page.records and page.records[0].topic == self.pipeline.dead_letters_topic:
+        if page.records and page.records[0].is_dead_letter:
             return Converted(page, header_texts(page.records[0].headers))
         records = [_marked(shard, record) for record in page.records]
         return Converted(msgspec.structs.replace(page, records=records))
@@ -229,7 +223,7 @@ class TopicsOfChanges:
 
 def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message], None]:
     """Return what takes the records of topics into `published`. A tombstone tells nothing that its delete does not."""
-    null_is_delete = not tombstone_after_delete(pipeline.format.type)
+    null_is_delete = formats.FORMATS[pipeline.format.type].null_is_delete
 
     def visit(topic: str, message: Message) -> None:
         key, value = _bytes(message.key()), _bytes(message.value())
@@ -241,12 +235,13 @@ def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message]
 
 def position_of(message: Message) -> SourcePosition | None:
     """Return which change a record is of: a redriven one says it in its headers, others in the value, or not at all."""
-    headers = header_texts(message.headers())
-    if REDRIVEN[0] in headers and is_sequence_number(sequence := headers.get("tailrace.sequence", "")):
-        stream, shard = headers.get("tailrace.stream", ""), headers.get("tailrace.shard", "")
+    texts = header_texts(message.headers())
+    if headers.REDRIVEN in texts and is_sequence_number(sequence := texts.get(headers.SEQUENCE, "")):
+        stream, shard = texts.get(headers.STREAM, ""), texts.get(headers.SHARD, "")
         return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
     value = _bytes(message.value())
-    return None if value is None else source_position(value)
+    found = None if value is None else formats.read(value)
+    return None if found is None else found.position
 
 
 def _bytes(data: str | bytes | None) -> bytes | None:
@@ -268,15 +263,16 @@ def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int)
 
 
 def _marked(shard: ShardRef, record: Outgoing) -> Outgoing:
-    position = [
-        ("tailrace.stream", shard.stream_arn.encode()),
-        ("tailrace.shard", shard.shard_id.encode()),
-        ("tailrace.sequence", record.sequence.encode()),
+    marks = [
+        (headers.REDRIVEN, b"true"),
+        (headers.STREAM, shard.stream_arn.encode()),
+        (headers.SHARD, shard.shard_id.encode()),
+        (headers.SEQUENCE, record.origin.sequence.encode()),
     ]
-    return msgspec.structs.replace(record, headers=[*(record.headers or []), REDRIVEN, *position])
+    return msgspec.structs.replace(record, headers=[*(record.headers or []), *marks])
 
 
 def one_of(page: SourcePage, index: int) -> SourcePage:
     """Return a page of one record."""
     record = page.records[index]
-    return msgspec.structs.replace(page, records=[record], size_bytes=len(bytes(record.raw)))
+    return msgspec.structs.replace(page, records=[record], size_bytes=len(record.origin.raw))

@@ -12,6 +12,7 @@ from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError
+from tailrace.kafka.headers import REASON, STAGE
 from tailrace.remedy import SayTable
 from tailrace.sources.dynamodb.stream_arn import parse
 from tailrace.sources.dynamodb.stream_record import decode_page
@@ -20,8 +21,6 @@ from tailrace.wiring.transformations import Transformations
 
 _SHARD: Final = "shardId-of-the-sample"
 _FORMS: Final = "give a Lambda event, an answer of GetRecords, or one record of them"
-_REASON: Final = "__connect.errors.exception.message"
-_STAGE: Final = "__connect.errors.stage"
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -67,22 +66,21 @@ def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file
             raise FileError(error.message, file=file, hint=_FORMS) from None
         page = converter.convert(shard, source, now_ns)
         if page.stop is not None:
-            yield Tried(source.records[0].sequence, name, "stopped", reason=page.stop)
+            yield Tried(source.records[0].origin.sequence, name, "stopped", reason=page.stop)
         else:
-            yield _tried(pipeline, transformations, source, name, tuple(page.records))
+            yield _tried(transformations, source, name, tuple(page.records))
 
 
-def _tried(
-    pipeline: Pipeline, transformations: Transformations, source: SourcePage, table: str, records: tuple[Outgoing, ...]
-) -> Tried:
+def _tried(transformations: Transformations, source: SourcePage, table: str, records: tuple[Outgoing, ...]) -> Tried:
     (record,) = source.records
+    sequence = record.origin.sequence
     if not records:
-        return Tried(record.sequence, table, "dropped", reason=_dropped_by(transformations, table, record))
-    headers = dict(records[0].headers or [])
-    if records[0].topic == pipeline.dead_letters_topic and _REASON in headers:
-        reason, stage = headers[_REASON].decode(), headers[_STAGE].decode()
-        return Tried(record.sequence, table, "dead-letter", stage=stage, reason=reason)
-    return Tried(record.sequence, table, "published", records)
+        return Tried(sequence, table, "dropped", reason=_dropped_by(transformations, table, record))
+    if records[0].is_dead_letter:
+        headers = dict(records[0].headers or [])
+        reason, stage = headers[REASON].decode(), headers[STAGE].decode()
+        return Tried(sequence, table, "dead-letter", stage=stage, reason=reason)
+    return Tried(sequence, table, "published", records)
 
 
 def _dropped_by(transformations: Transformations, table: str, record: SourceRecord) -> str:

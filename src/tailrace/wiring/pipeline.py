@@ -15,7 +15,6 @@ from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicSpec
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.wiring.transformations import Transformations
 
 DEAD_LETTERS_MAX_BYTES = "8388608"
@@ -59,7 +58,7 @@ def replication(pipeline: Pipeline) -> int | None:
 
 def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
     """Say in sentences why the format or the transformation cannot serve a table. Raises TopicError."""
-    why = formats.serves(pipeline.format.type, stream.view_type) if stream.view_type else None
+    why = formats.FORMATS[pipeline.format.type].why_not(stream.view_type) if stream.view_type else None
     transformation = transformations.of(stream.table)
     found = [why] if why else []
     return found + (transformation.faults(stream.view_type, stream.key_names) if transformation else [])
@@ -97,12 +96,11 @@ def make_converter(
     With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors.
     """
     return Converter(
-        formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers),
+        formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers).encode,
         pipeline=pipeline.name,
         topic_of=pipeline.topic_of,
-        table_of=table_of,
         dead_letters_topic=pipeline.dead_letters_topic,
-        tombstones=pipeline.tombstones and formats.tombstone_after_delete(pipeline.format.type),
+        tombstones=pipeline.tombstones,
         errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,

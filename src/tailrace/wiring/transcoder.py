@@ -38,10 +38,13 @@ class Transcoder(NamedTuple):
         """Make what decodes the pages of a pipeline; `transformation_of` gives a table's transformation."""
         if self.module is None:
             return decode_page
-        transcoder = self.module.Transcoder(
-            format=pipeline.format.type, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
-        )
-        native = NativeDecoder(transcoder, formats.headers(pipeline.format.type))
+        try:
+            transcoder = self.module.Transcoder(
+                format=pipeline.format.type, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
+            )
+        except ValueError:  # a format that only Python makes
+            return decode_page
+        native = NativeDecoder(transcoder, formats.FORMATS[pipeline.format.type].headers)
 
         def decode(body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
             # A transformation needs changes, and the native transcoder only makes messages.

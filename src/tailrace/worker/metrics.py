@@ -17,7 +17,8 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import ShardRef
-from tailrace.kafka.dead_letters import EXCEPTION, RECORD_TOO_LARGE, STAGE
+from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
+from tailrace.kafka.headers import EXCEPTION, STAGE
 from tailrace.remedy import InspectDeadLetters, say
 from tailrace.worker.vitals import Vitals
 
@@ -108,11 +109,13 @@ class Metrics:
 
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """A page was read and converted."""
-        self._reads.labels(page.table, "changes" if page.change_count else "empty").inc()
-        by_transcoder = {"native": page.native_count, "pure": page.change_count - page.native_count}
-        for transcoder, count in by_transcoder.items():
-            if count:
-                self._changes_read.labels(page.table, transcoder).inc(count)
+        self._reads.labels(self._table_of(shard.stream_arn), "changes" if page.changes else "empty").inc()
+        for table, part in page.of_each_table().items():
+            native_count = page.native_counts.get(table, 0)
+            by_transcoder = {"native": native_count, "pure": len(part.changes) - native_count}
+            for transcoder, count in by_transcoder.items():
+                if count:
+                    self._changes_read.labels(table, transcoder).inc(count)
         self._read_seconds.observe(seconds)
 
     def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
@@ -129,30 +132,35 @@ class Metrics:
         self._transactions.inc()
         self._commit_seconds.observe(seconds)
         for page in transaction.pages:
-            self._changes.labels(page.table).inc(page.change_count - page.dropped_count)
-            self._totals["changes"] += page.change_count - page.dropped_count
-            if page.dropped_count:
-                self._dropped.labels(page.table).inc(page.dropped_count)
-            self._bytes.labels(page.table).inc(sum(len(record.value or b"") for record in page.records))
-            letters = [record for record in page.records if record.topic == self._dead_letters_topic]
-            count = len(letters) + len(page.set_aside)
-            if count:
-                self._dead_letters.labels(page.table).inc(count)
-                self._totals["dead letters"] += count
-                self._log_dead_letters(page, count, letters)
+            for table, part in page.of_each_table().items():
+                self._published(table, part)
 
-    def _log_dead_letters(self, page: Page, count: int, letters: list[Outgoing]) -> None:
+    def _published(self, table: str, page: Page) -> None:
+        count = len(page.changes) - len(page.dropped)
+        self._changes.labels(table).inc(count)
+        self._totals["changes"] += count
+        if page.dropped:
+            self._dropped.labels(table).inc(len(page.dropped))
+        self._bytes.labels(table).inc(sum(len(record.value or b"") for record in page.records))
+        letters = [record for record in page.records if record.is_dead_letter]
+        if letters or page.set_aside:
+            count = len(letters) + len(page.set_aside)
+            self._dead_letters.labels(table).inc(count)
+            self._totals["dead letters"] += count
+            self._log_dead_letters(table, page.shard, count, letters)
+
+    def _log_dead_letters(self, table: str, shard: ShardRef, count: int, letters: list[Outgoing]) -> None:
         """Log a table's dead letters, at once and then all that came meanwhile at most every `REPEAT_S`."""
-        unlogged, logged_s = self._unlogged_letters.get(page.table, (0, -REPEAT_S))
+        unlogged, logged_s = self._unlogged_letters.get(table, (0, -REPEAT_S))
         now_s = time.monotonic()
         if now_s - logged_s < REPEAT_S:
-            self._unlogged_letters[page.table] = unlogged + count, logged_s
+            self._unlogged_letters[table] = unlogged + count, logged_s
             return
-        self._unlogged_letters[page.table] = 0, now_s
+        self._unlogged_letters[table] = 0, now_s
         last = dict(letters[-1].headers or ()) if letters else {}
         extra = {
-            "table": page.table,
-            "shard": page.shard.shard_id,
+            "table": table,
+            "shard": shard.shard_id,
             "count": unlogged + count,
             "topic": self._dead_letters_topic,
             "stage": last.get(STAGE, b"PRODUCE").decode(),

@@ -14,7 +14,6 @@ from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import make_format
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.transform import Change
 from tailrace.transform.expression import Expression
@@ -52,10 +51,9 @@ def convert(page: SourcePage, steps: Sequence[Step], *, errors_fail: bool = Fals
 def converter(transformation: Transformation | None, *, errors_fail: bool = False) -> Converter:
     """A converter of a pipeline whose table `orders` has this transformation."""
     return Converter(
-        make_format("debezium", pipeline="shop", numbers="exact"),
+        make_format("debezium", pipeline="shop", numbers="exact").encode,
         pipeline="shop",
         topic_of=lambda table: f"shop.{table}",
-        table_of=table_of,
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=errors_fail,
@@ -64,7 +62,7 @@ def converter(transformation: Transformation | None, *, errors_fail: bool = Fals
 
 
 def placed(page: Page) -> list[tuple[str, str]]:
-    return [(record.sequence, record.topic) for record in page.records]
+    return [(record.origin.sequence, record.topic) for record in page.records]
 
 
 def fails_at_bad(change: Change) -> Any:
@@ -89,7 +87,7 @@ def test_a_page_moves_on_past_what_is_dropped() -> None:
     page = convert(source_page("noise", "a", "noise", "b", "noise"), [KEEP])
     assert placed(page) == [("2", "shop.orders"), ("4", "shop.orders")]
     assert (page.first_sequence, page.last_sequence) == ("1", "5")
-    assert (page.change_count, page.dropped_count) == (5, 3)
+    assert (len(page.changes), len(page.dropped)) == (5, 3)
 
 
 def test_a_failure_is_a_dead_letter_among_the_others() -> None:
@@ -101,14 +99,14 @@ def test_a_failure_is_a_dead_letter_among_the_others() -> None:
     assert headers["__connect.errors.topic"] == b"shop.orders"
     reason = headers["__connect.errors.exception.message"].decode()
     assert reason.startswith("transform[0]: the function shop:f raised ValueError: no (test_converter.py:")
-    assert letter.value == letter.raw
-    assert page.dropped_count == 0
+    assert letter.value == letter.origin.raw
+    assert len(page.dropped) == 0
 
 
 def test_with_errors_fail_the_page_stops_before_the_failure() -> None:
     page = convert(source_page("a", "noise", "bad", "b"), [KEEP, Call(fails_at_bad, "shop:f")], errors_fail=True)
     assert placed(page) == [("1", "shop.orders")]
-    assert (page.last_sequence, page.change_count, page.dropped_count) == ("2", 2, 1)
+    assert (page.last_sequence, len(page.changes), len(page.dropped)) == ("2", 2, 1)
     assert page.stop is not None
     assert page.stop.endswith("(sequence number 3)")
 
@@ -135,3 +133,25 @@ def test_a_tombstone_follows_its_delete_to_the_topic_of_the_route() -> None:
 def test_a_change_that_passes_through_has_the_same_bytes(steps: list[Step]) -> None:
     page = source_page("a", "b")
     assert convert(page, steps) == converter(None).convert(SHARD, page, NOW_NS)
+
+
+def test_topic_and_transformation_are_those_of_each_record_s_own_table() -> None:
+    page = source_page("noise", "noise", "a", "a")
+    of_users = [
+        msgspec.structs.replace(record, origin=msgspec.structs.replace(record.origin, table="users"))
+        for record in page.records
+    ]
+    mixed = [record for pair in zip(page.records, of_users, strict=True) for record in pair]
+    made = converter(Transformation([Placed("transform[0]", KEEP)])).convert(
+        SHARD, msgspec.structs.replace(page, records=mixed), NOW_NS
+    )
+    assert placed(made) == [
+        ("1", "shop.users"),
+        ("2", "shop.users"),
+        ("3", "shop.orders"),
+        ("3", "shop.users"),
+        ("4", "shop.orders"),
+        ("4", "shop.users"),
+    ]
+    assert [(each.table, each.sequence) for each in made.dropped] == [("orders", "1"), ("orders", "2")]
+    assert made.tables == {"orders", "users"}

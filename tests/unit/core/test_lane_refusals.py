@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import pytest
 
-from support.lanes import LaneUnderTest, checkpoints_in, lineage, page, sequences_in, shards_of_lane
+from support.lanes import LaneUnderTest, checkpoints_in, lineage, origin, outgoing, page, sequences_in, shards_of_lane
 from tailrace.core.lane_messages import NoticeKind, ProducerLost, Refusal
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page, SetAside
@@ -191,7 +191,9 @@ def test_a_refused_topic_costs_the_lane_a_pause_before_it_is_taken_again(times: 
 
 def test_of_several_records_of_one_change_only_the_large_one_is_set_aside() -> None:
     lane = claim()
-    several = msgspec.structs.replace(page(A, 1, 1, 1, 2), change_count=2)
+    first, second = origin(1), origin(2)
+    records = [outgoing(change) for change in (first, first, first, second)]
+    several = msgspec.structs.replace(page(A, 1, 2), changes=[first, second], records=records)
     lane.read(A, several)
     lane.wait(100)
     lane.lose(too_large(1))

@@ -14,13 +14,13 @@ SHARD = ShardRef("arn", "shardId-1")
 
 
 def sequences(of: Page) -> list[int]:
-    return [int(record.sequence) for record in of.records]
+    return [int(record.origin.sequence) for record in of.records]
 
 
 def with_tombstone(*numbers: int) -> Page:
     """Return a page in which the last change is a delete: its record, then its tombstone."""
     whole = page(SHARD, *numbers)
-    return msgspec.structs.replace(whole, records=[*whole.records, outgoing(numbers[-1], value=None)])
+    return msgspec.structs.replace(whole, records=[*whole.records, outgoing(whole.changes[-1], value=None)])
 
 
 @pytest.mark.parametrize("position", [None, "8", "9"])
@@ -32,12 +32,12 @@ def test_a_page_after_the_position_stays_as_it_is(position: str | None) -> None:
 def test_repeats_are_dropped_by_number_not_by_text() -> None:
     kept = page(SHARD, 98, 99, 100).without_repeats("99")
     assert sequences(kept) == [100]
-    assert (kept.change_count, kept.first_sequence, kept.last_sequence) == (1, "100", "100")
+    assert (len(kept.changes), kept.first_sequence, kept.last_sequence) == (1, "100", "100")
 
 
 def test_a_page_of_repeats_alone_keeps_the_position() -> None:
     kept = page(SHARD, 97, 98).without_repeats("100")
-    assert (kept.records, kept.change_count, kept.first_sequence, kept.last_sequence) == ([], 0, None, "100")
+    assert (kept.records, len(kept.changes), kept.first_sequence, kept.last_sequence) == ([], 0, None, "100")
 
 
 def test_a_repeated_delete_takes_its_tombstone_with_it() -> None:
@@ -53,12 +53,64 @@ def test_an_empty_page_has_no_repeats() -> None:
 def test_a_cut_takes_a_change_whole(index: int) -> None:
     cut = with_tombstone(1, 2, 3).cut_before(index, "too large")
     assert sequences(cut) == [1, 2]
-    assert (cut.last_sequence, cut.change_count, cut.stop) == ("2", 2, "too large")
+    assert (cut.last_sequence, len(cut.changes), cut.stop) == ("2", 2, "too large")
 
 
 def test_a_cut_at_the_first_record_leaves_nothing() -> None:
     cut = page(SHARD, 1, 2).cut_before(0, "too large")
-    assert (cut.records, cut.change_count, cut.first_sequence, cut.last_sequence) == ([], 0, None, None)
+    assert (cut.records, len(cut.changes), cut.first_sequence, cut.last_sequence) == ([], 0, None, None)
+
+
+def deletes(*numbers: int) -> Page:
+    """Return a page of deletes, each with its tombstone."""
+    whole = page(SHARD, *numbers)
+    records = [outgoing(change, value=value) for change in whole.changes for value in (b"{}", None)]
+    return msgspec.structs.replace(whole, records=records)
+
+
+@pytest.mark.parametrize("index", [6, 7])
+def test_a_cut_counts_changes_not_records(index: int) -> None:
+    cut = deletes(*range(1, 11)).cut_before(index, "too large")
+    assert (len(cut.changes), len(cut.records), cut.last_sequence) == (3, 6, "3")
+
+
+def test_what_is_left_behind_repeats_is_counted_by_changes() -> None:
+    left = deletes(*range(1, 11)).without_repeats("7")
+    assert (len(left.changes), len(left.records), left.first_sequence) == (3, 6, "8")
+
+
+def test_a_change_that_was_dropped_lies_before_or_behind_a_cut() -> None:
+    whole = page(SHARD, 1, 2, 3, 4)
+    of = {change.sequence: change for change in whole.changes}
+    whole = msgspec.structs.replace(whole, records=[whole.records[1], whole.records[3]], dropped=[of["1"], of["3"]])
+    cut = whole.cut_before(1, "too large")
+    assert (sequences(cut), cut.dropped, cut.last_sequence) == ([2], [of["1"], of["3"]], "3")
+    left = whole.without_repeats("2")
+    assert (sequences(left), left.dropped, left.first_sequence) == ([4], [of["3"]], "3")
+
+
+def test_a_change_that_shares_its_sequence_number_is_cut_with_it() -> None:
+    whole = page(SHARD, 1, 2, 2, 3)  # the second 2 is a record whose own number cannot be read
+    cut = whole.cut_before(2, "too large")
+    assert (sequences(cut), len(cut.changes), cut.last_sequence) == ([1], 1, "1")
+
+
+# Several tables
+
+
+def test_a_page_of_one_table_is_that_tables_part() -> None:
+    whole = page(SHARD, 1, 2)
+    assert whole.of_each_table() == {"orders": whole}
+    assert page(SHARD).of_each_table() == {}
+
+
+def test_each_table_has_its_part_of_a_page() -> None:
+    whole = page(SHARD, 1, 2, 3, 4, tables=("orders", "users"))
+    marked = msgspec.structs.replace(whole, dropped=whole.changes[2:3], set_aside={3: SetAside("large")})
+    parts = marked.of_each_table()
+    assert {table: sequences(part) for table, part in parts.items()} == {"orders": [1, 3], "users": [2, 4]}
+    assert [len(part.dropped) for part in parts.values()] == [1, 0]
+    assert [part.set_aside for part in parts.values()] == [{}, {1: SetAside("large")}]
 
 
 # Refused records

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tailrace.core.change import Origin
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Pending, Place, Published, Selection, SourcePosition
 from tailrace.core.shard import ShardRef
@@ -71,7 +72,7 @@ def test_dead_letters_keep_the_order_of_their_partition_whatever_their_times() -
 
 
 def outgoing(sequence: int = 5, created_ms: int = 1000, *, key: bytes = b"a", value: bytes | None = b"v") -> Outgoing:
-    return Outgoing("topic", key, value, None, created_ms, str(BIG + sequence), b"")
+    return Outgoing("topic", key, value, None, created_ms, Origin("orders", str(BIG + sequence), created_ms, b""))
 
 
 def at(sequence: int, created_ms: int = 1000, *, shard: str | None = "shard-1", stream: str = STREAM) -> SourcePosition:
@@ -123,7 +124,7 @@ def test_other_keys_count_for_nothing() -> None:
 
 def test_numbers_of_other_lengths_compare_as_integers() -> None:
     topics = Published()
-    record = msgspec.structs.replace(outgoing(), sequence="9" * 21)
+    record = msgspec.structs.replace(outgoing(), origin=Origin("orders", "9" * 21, 1000, b""))
     topics.want(SHARD, [record])
     topics.add("topic", b"a", b"v", SourcePosition(STREAM, "shard-1", 10**21, 1000), 1000)
     assert topics.has_newer(SHARD, record)

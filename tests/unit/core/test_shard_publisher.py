@@ -35,7 +35,9 @@ class Sandbox:
         self.checkpoint_state = CheckpointState(LANES)
         for lane in range(LANES):
             self.checkpoint_state.apply(lane, MethodKey(), MethodRecord(method=method, nonce="n", at_ms=NOW_MS))
-        self.publisher = ShardPublisher(SHARD, "sandbox", self.checkpoint_state, errors_fail=errors_fail, exact=exact)
+        self.publisher = ShardPublisher(
+            SHARD, "sandbox", self.checkpoint_state, table=TABLE, errors_fail=errors_fail, exact=exact
+        )
         self.committed: list[Commit] = []
         self.asked: list[type[ClaimCommand]] = []
         self.answers: list[ProducerLost] = []
@@ -57,7 +59,7 @@ class Sandbox:
     def sequences(self) -> list[list[str]]:
         """Return the sequence numbers of each committed transaction that holds changes."""
         return [
-            [record.sequence for each in commit.transaction.pages for record in each.records]
+            [record.origin.sequence for each in commit.transaction.pages for record in each.records]
             for commit in self.committed
             if commit.transaction.pages
         ]

@@ -15,7 +15,7 @@ from tailrace.convert.converter import Converter
 from tailrace.core.change import ViewType
 from tailrace.core.page import Outgoing
 from tailrace.core.shard import ShardRef
-from tailrace.formats import FORMATS, FormatName, Numbers, make_format, serves, tombstone_after_delete
+from tailrace.formats import FORMATS, FormatName, Numbers, make_format
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "records.md"
@@ -78,10 +78,9 @@ def records(
     }
     page = decode_page(json.dumps({"Records": [body]}).encode(), shard=SHARD, table="orders", region="eu-west-1")
     converter = Converter(
-        make_format(name, pipeline="shop", numbers=numbers),
+        make_format(name, pipeline="shop", numbers=numbers).encode,
         pipeline="shop",
         topic_of=lambda table: f"shop.{table}",
-        table_of=lambda _arn: "orders",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=True,
@@ -91,7 +90,7 @@ def records(
 
 def image_of(name: FormatName, op: str, view_type: ViewType) -> str:
     """Return what a record of this view type shows of its item, in one cell of a table."""
-    if serves(name, view_type):
+    if FORMATS[name].why_not(view_type):
         return "refused"
     value = records(name, op, view_type)[0].value
     if name == "item":
@@ -170,4 +169,4 @@ def test_the_records_that_the_page_shows_are_those_that_the_converter_makes() ->
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_tombstone_is_shown_where_a_delete_has_one(name: FormatName) -> None:
-    assert len(records(name, "d")) == (2 if tombstone_after_delete(name) else 1)
+    assert len(records(name, "d")) == (1 if FORMATS[name].null_is_delete else 2)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import TIMESTAMP_CREATE_TIME, Message
 
+from support.lanes import origin
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Place
 from tailrace.core.shard import ShardRef
@@ -15,15 +16,13 @@ from tailrace.kafka.dead_letters import dead_letter, read, redriven_mark
 SHARD = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/1", "shard-1")
 
 
-def letter(**changes: Any) -> Outgoing:
+def letter(sequence: str = "100", **changes: Any) -> Outgoing:
     fields: dict[str, Any] = {
         "pipeline": "shop",
-        "table": "orders",
         "shard": SHARD,
-        "sequence": "100",
-        "created_ms": 5000,
+        "origin": origin(sequence, created_ms=5000),
         "key": None,
-        "raw": b"{}",
+        "value": b"{}",
         "intended_topic": "shop.orders",
         "stage": "TRANSFORMATION",
         "exception": "RecordError",
@@ -74,10 +73,10 @@ def test_a_mark_names_its_dead_letter_and_goes_to_the_same_partition() -> None:
         letter(sequence="none"),
         letter(sequence="²"),
         letter(sequence="9" * 5000),
-        Outgoing("letters", None, b"{}", None, 0, "", b""),
-        Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"x")], 0, "", b""),
-        Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"9" * 5000)], 0, "", b""),
-        Outgoing("letters", None, b"{}", [("tailrace.sequence", b"\xff")], 0, "", b""),
+        Outgoing("letters", None, b"{}", None, 0, origin("")),
+        Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"x")], 0, origin("")),
+        Outgoing("letters", None, b"{}", [("tailrace.redriven.offset", b"9" * 5000)], 0, origin("")),
+        Outgoing("letters", None, b"{}", [("tailrace.sequence", b"\xff")], 0, origin("")),
     ],
 )
 def test_what_is_not_the_pipelines_is_nothing(record: Outgoing) -> None:

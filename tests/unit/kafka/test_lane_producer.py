@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from support.lanes import origin, page
 from tailrace.core.checkpoint import Claim, ClaimKey, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, Refusal, Transaction
-from tailrace.core.page import Outgoing, Page, SetAside
+from tailrace.core.page import Outgoing, SetAside
 from tailrace.core.shard import ShardRef
 from tailrace.kafka import clients
 from tailrace.kafka.lane_producer import LaneProducer
@@ -147,7 +149,7 @@ class StuckClient:
     ) -> None:
         if len(self.queue) >= self._buffer:
             raise BufferError
-        self.queue.append((Outgoing(topic, key, value, None, timestamp, "1", b"", max(0, partition)), on_delivery))
+        self.queue.append((Outgoing(topic, key, value, None, timestamp, origin(1), max(0, partition)), on_delivery))
 
     def poll(self, timeout_s: float) -> None:
         if timeout_s:
@@ -174,8 +176,11 @@ class Delivered:
 
 
 def transaction(*values: bytes, topic: str = "shop.orders") -> Transaction:
-    records = [Outgoing(topic, b"k", value, None, 0, str(number), b"raw") for number, value in enumerate(values)]
-    return Transaction((Page(ShardRef("arn", "shard"), "orders", records, len(records), 0, "0", "9", 0, "next"),), ())
+    whole = page(ShardRef("arn", "shard"), *range(len(values)))
+    records = [
+        Outgoing(topic, b"k", value, None, 0, change) for change, value in zip(whole.changes, values, strict=True)
+    ]
+    return Transaction((msgspec.structs.replace(whole, records=records),), ())
 
 
 def stuck(monkeypatch: pytest.MonkeyPatch, *refuses: bytes, **options: Any) -> StuckClient:
@@ -217,9 +222,9 @@ def test_a_record_that_comes_back_alone_is_the_one_that_is_too_large_and_several
 
 
 def test_records_alike_of_two_topics_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    (page,) = transaction(LARGE).pages
+    (whole,) = transaction(LARGE).pages
     other = transaction(LARGE, topic="shop.copies").pages[0].records
-    both = Transaction((Page(page.shard, "orders", page.records + other, 1, 0, "0", "9", 0, "next"),), ())
+    both = Transaction((msgspec.structs.replace(whole, records=whole.records + other),), ())
     client = stuck(monkeypatch, LARGE)
     lane = producer()
 
@@ -247,9 +252,9 @@ def test_a_producer_whose_batches_are_larger_than_a_topic_takes_is_given_up_befo
 
 
 def test_a_dead_letter_takes_the_place_of_what_is_set_aside(monkeypatch: pytest.MonkeyPatch) -> None:
-    (page,) = transaction(b"1", b"2", b"3").pages
+    (whole,) = transaction(b"1", b"2", b"3").pages
     marks = {1: SetAside("too large"), 2: SetAside("too large", bare=True)}
-    marked = Page(page.shard, "orders", page.records, 3, 0, "0", "9", 0, "next", set_aside=marks)
+    marked = msgspec.structs.replace(whole, set_aside=marks)
     client = stuck(monkeypatch, b"1")
     refused = producer().commit(Transaction((marked,), ()))
     assert isinstance(refused, ProducerLost)

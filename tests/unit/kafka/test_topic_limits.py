@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 import pytest
 
+from support.lanes import origin
 from tailrace.core.page import Outgoing
 from tailrace.errors import UnreachableError
 from tailrace.kafka.topic_limits import UNLIMITED, TopicLimits
@@ -32,7 +33,7 @@ class Cluster:
 
 
 def record(size: int, topic: str = "orders") -> Outgoing:
-    return Outgoing(topic, b"k", bytes(size), [("h", b"v")], 0, "1", b"")
+    return Outgoing(topic, b"k", bytes(size), [("h", b"v")], 0, origin(1))
 
 
 def test_topics_are_asked_for_once_and_the_least_of_a_table_s_counts() -> None:

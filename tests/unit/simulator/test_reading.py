@@ -157,7 +157,7 @@ class Reader:
             item = msgspec.json.decode(change.after)
             self.versions[item["id"]["S"]].append(int(item["v"]["N"]))
         if page.records:
-            self._positions[shard] = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].sequence)
+            self._positions[shard] = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence)
         self._iterators[shard] = page.next_iterator
         if page.next_iterator is None:
             self._end(shard)

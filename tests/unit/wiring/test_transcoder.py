@@ -34,7 +34,12 @@ class NativeCalledError(Exception):
 class Module(SimpleNamespace):
     """Stands for the installed package."""
 
-    def Transcoder(self, **_options: str) -> SimpleNamespace:  # noqa: N802 - it stands for a class
+    makes = "debezium"
+
+    def Transcoder(self, *, format: str, **_options: str) -> SimpleNamespace:  # noqa: A002, N802 - it stands for a class
+        if format != self.makes:
+            raise ValueError(format)
+
         def page(_body: bytes, **_fields: object) -> None:
             raise NativeCalledError
 
@@ -68,6 +73,12 @@ def test_where_it_is_not_installed_python_does_it_all(installed: Any) -> None:
     transcoder = choose({})
     assert (transcoder.name, transcoder.why) == ("pure", "tailrace-native is not installed")
     assert transcoder.decoder(PIPELINE, no_transformation) is decode_page
+
+
+def test_a_format_that_it_does_not_make_is_made_in_python(installed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(__version__)
+    monkeypatch.setattr(Module, "makes", "another")
+    assert choose({}).decoder(PIPELINE, no_transformation) is decode_page
 
 
 def test_a_table_that_is_transformed_is_decoded_in_python(installed: Any) -> None:

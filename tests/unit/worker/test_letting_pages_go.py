@@ -16,10 +16,9 @@ SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/20
 
 def converter() -> Converter:
     return Converter(
-        formats.make_format("debezium", pipeline="shop", numbers="exact"),
+        formats.make_format("debezium", pipeline="shop", numbers="exact").encode,
         pipeline="shop",
         topic_of=lambda table: f"shop.{table}",
-        table_of=lambda _arn: "orders",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

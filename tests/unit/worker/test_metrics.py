@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from support.lanes import page, shards_of_lane
+from support.lanes import origin, page, shards_of_lane
 from tailrace.core.lane_messages import Transaction
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
@@ -20,8 +20,9 @@ SHARD = next(shards_of_lane(1))
 
 def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
     metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
-    some = msgspec.structs.replace(page(SHARD, 1, 2), change_count=5, dropped_count=3)
-    nothing = msgspec.structs.replace(page(SHARD, 3), records=[], change_count=1, dropped_count=1)
+    whole = page(SHARD, 1, 2, 3, 4, 5)
+    some = msgspec.structs.replace(whole, records=whole.records[:2], dropped=whole.changes[2:])
+    nothing = page(SHARD, 6, drops=True)
     metrics.committed(Transaction((some, nothing), ()), 0.1, 0)
     counted = {
         name: metrics.registry.get_sample_value(f"tailrace_changes_{name}_total", {"table": "orders"})
@@ -30,9 +31,30 @@ def test_what_was_dropped_is_counted_apart_from_what_was_published() -> None:
     assert counted == {"published": 2, "dropped": 4}
 
 
+def test_each_change_counts_for_its_own_table() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="native")
+    mixed = page(SHARD, 1, 2, 3, tables=("orders", "users"))
+    letter = msgspec.structs.replace(mixed.records[1], is_dead_letter=True)
+    mixed = msgspec.structs.replace(
+        mixed, records=[mixed.records[0], letter, mixed.records[2]], native_counts={"orders": 1}
+    )
+    metrics.page_read(SHARD, mixed, 0.1)
+    metrics.committed(Transaction((mixed,), ()), 0.1, 0)
+
+    def counted(name: str, **labels: str) -> float | None:
+        return metrics.registry.get_sample_value(f"tailrace_{name}_total", labels)
+
+    for table, count, letters in (("orders", 2, None), ("users", 1, 1)):
+        assert counted("changes_published", table=table) == count
+        assert counted("published_bytes", table=table) == 2 * count
+        assert counted("dead_letters", table=table) == letters
+    assert counted("changes_read", table="orders", transcoder="native") == 1
+    assert counted("changes_read", table="users", transcoder="pure") == 1
+
+
 def test_changes_read_are_counted_by_what_converted_them() -> None:
     metrics = Metrics("shop", "shop.dead-letters", table_of, transcoder="native")
-    metrics.page_read(SHARD, msgspec.structs.replace(page(SHARD, 1, 2, 3), native_count=2), 0.1)
+    metrics.page_read(SHARD, msgspec.structs.replace(page(SHARD, 1, 2, 3), native_counts={"orders": 2}), 0.1)
     counted = {
         transcoder: metrics.registry.get_sample_value(
             "tailrace_changes_read_total", {"table": "orders", "transcoder": transcoder}
@@ -60,12 +82,10 @@ def test_dead_letters_are_logged_at_once_and_what_follows_them_together(
     letter = dead_letter(
         "shop.dead-letters",
         pipeline="shop",
-        table="orders",
         shard=SHARD,
-        sequence="1",
-        created_ms=0,
+        origin=origin(1),
         key=None,
-        raw=b"{}",
+        value=b"{}",
         intended_topic="shop.orders",
         stage="TRANSFORMATION",
         exception="TransformError",

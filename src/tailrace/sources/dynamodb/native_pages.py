@@ -7,9 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from tailrace.core.change import Headers, Message
+from tailrace.core.change import Headers, Message, Origin
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.sources.dynamodb.stream_record import PAGE_RECORDS_MAX, decode_page, decode_record, source_page
@@ -18,17 +16,6 @@ if TYPE_CHECKING:
     from tailrace_native import Transcoder  # an optional package
 
 logger = logging.getLogger("tailrace.worker")
-
-
-class Slice(msgspec.Struct, frozen=True, gc=False):
-    """A part of a page's body, which it keeps instead of a copy."""
-
-    body: bytes
-    start: int
-    end: int
-
-    def __bytes__(self) -> bytes:
-        return self.body[self.start : self.end]
 
 
 class NativeDecoder:
@@ -68,8 +55,8 @@ class NativeDecoder:
             if key is None or created_ms is None or sequence is None or deletes is None:
                 record = decode_record(body[start:end], previous_sequence, shard, table, region)
             else:
-                raw, message = Slice(body, start, end), Message(key, value, headers)
-                record = SourceRecord(sequence, created_ms, raw, None, None, message, deletes)
-            previous_sequence = record.sequence
+                origin = Origin(table, sequence, created_ms, body, start, end)
+                record = SourceRecord(origin, None, None, Message(key, value, headers), deletes)
+            previous_sequence = record.origin.sequence
             records.append(record)
         return source_page(records, next_iterator, len(body), shard, table)

@@ -67,13 +67,13 @@ def _read(
             continue
         failures = 0
         empty_pages = 0 if page.records else empty_pages + 1
-        found += [each for each in page.records if int(first) <= int(each.sequence) <= int(last)]
+        found += [each for each in page.records if int(first) <= int(each.origin.sequence) <= int(last)]
         if page.records:
-            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].sequence)
-        if page.next_iterator is None or (page.records and int(page.records[-1].sequence) >= int(last)):
+            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence)
+        if page.next_iterator is None or (page.records and int(page.records[-1].origin.sequence) >= int(last)):
             return found
         iterator = page.next_iterator
-    if position.kind == "AT_SEQUENCE_NUMBER" or (found and int(found[-1].sequence) < int(last)):
+    if position.kind == "AT_SEQUENCE_NUMBER" or (found and int(found[-1].origin.sequence) < int(last)):
         raise ReadError(
             f"shard {shard.shard_id} gave {_EMPTY_PAGES_MAX} empty pages before sequence number {last}",
             ReadFailure.UNAVAILABLE,

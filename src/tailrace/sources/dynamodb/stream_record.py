@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import msgspec
 
-from tailrace.core.change import Change, Op, ViewType
+from tailrace.core.change import Change, Op, Origin, ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError, excerpt
@@ -120,9 +121,9 @@ def decode_page(body: bytes, *, shard: ShardRef, table: str, region: str) -> Sou
         raise _broken_page(shard, table, f"has more than {PAGE_RECORDS_MAX} records")
     records: list[SourceRecord] = []
     sequence = ""
-    for checkpoint_state in page.records:
-        record = decode_record(bytes(checkpoint_state), sequence, shard, table, region)
-        sequence = record.sequence
+    for raw in page.records:
+        record = decode_record(bytes(raw), sequence, shard, table, region)
+        sequence = record.origin.sequence
         records.append(record)
     return source_page(records, page.next_iterator, len(body), shard, table)
 
@@ -154,7 +155,7 @@ def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) ->
 
     Raises `ReadError` when none has: a position in the shard cannot be told then.
     """
-    head = next((index for index, record in enumerate(records) if record.sequence), len(records))
+    head = next((index for index, record in enumerate(records) if record.origin.sequence), len(records))
     if head == len(records) > 0:
         raise ReadError(
             f"no record of a page of shard {shard.shard_id} of table {table} has a sequence number: {records[0].error}",
@@ -162,13 +163,14 @@ def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) ->
             hint=_HINT,
         )
     for index in range(head):
-        records[index] = msgspec.structs.replace(records[index], sequence=records[head].sequence)
+        origin = msgspec.structs.replace(records[index].origin, sequence=records[head].origin.sequence)
+        records[index] = msgspec.structs.replace(records[index], origin=origin)
 
 
 def _check_order(records: list[SourceRecord], shard: ShardRef, table: str) -> None:
     previous = ""
     for record in records:
-        sequence = record.sequence
+        sequence = record.origin.sequence
         # Numbers of as many digits compare as texts do, which is all that it takes for nearly every record.
         is_plain = len(sequence) == len(previous) and sequence >= previous
         if not is_plain and previous and int(sequence) < int(previous):
@@ -216,8 +218,8 @@ def decode_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: st
             f"{name} of shard {shard.shard_id} of table {table} cannot be understood: {excerpt(str(error))}",
             hint=_HINT,
         )
-        return SourceRecord(sequence or previous_sequence, created_ms, raw, None, reason)
-    return SourceRecord(change.sequence, change.created_ms, raw, change)
+        return SourceRecord(Origin(table, sequence or previous_sequence, created_ms, raw), None, reason)
+    return SourceRecord(Origin(table, change.sequence, change.created_ms, raw), change)
 
 
 def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change:
@@ -245,9 +247,9 @@ def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change
     )
 
 
-def _image(checkpoint_state: msgspec.Raw, name: str) -> bytes | None:
+def _image(raw: msgspec.Raw, name: str) -> bytes | None:
     """Return an image's own bytes, so that it does not keep the whole page in memory; None when there is none."""
-    image = bytes(checkpoint_state)
+    image = bytes(raw)
     if image[:1] == b"{":
         return image
     if image in {b"", b"null"}:
@@ -261,6 +263,7 @@ def _digits(sequence: str) -> str:
     raise ValueError(f"SequenceNumber is not a number of at most {SEQUENCE_DIGITS_MAX} digits")
 
 
+@lru_cache(maxsize=16)  # most records of a page are of one second, and share its number
 def _milliseconds(created: int | float | str | None) -> int:
     """Return ApproximateCreationDateTime (seconds since the epoch, or ISO 8601 text) in milliseconds; absent is 0."""
     if created is None:

@@ -332,7 +332,7 @@ def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
 
 def _since(page: SourcePage, since_ms: int) -> SourcePage:
     """Drop the records created before `since_ms`, as far as their rounded times tell; the doubtful ones stay."""
-    records = [record for record in page.records if _created_before_ms(record.created_ms) > since_ms]
+    records = [record for record in page.records if _created_before_ms(record.origin.created_ms) > since_ms]
     return msgspec.structs.replace(page, records=records)
 
 

@@ -16,16 +16,14 @@ from tailrace.core.page import Page
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.formats import make_format
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 SHARD = ShardRef("arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024", "shardId-1")
 DEAD_LETTERS = "shop.dead-letters"
 CONVERTER = Converter(
-    make_format("debezium", pipeline="shop", numbers="exact"),
+    make_format("debezium", pipeline="shop", numbers="exact").encode,
     pipeline="shop",
     topic_of="shop.{}".format,
-    table_of=table_of,
     dead_letters_topic=DEAD_LETTERS,
     tombstones=False,
     errors_fail=False,
@@ -86,16 +84,16 @@ def test_an_answer_gives_all_of_its_records_or_is_asked_for_again(body: bytes) -
         assert (read.change is None) == (read.error is not None)
         own = record.get("dynamodb", {}) if isinstance(record, dict) else {}
         if read.change is not None:
-            assert read.sequence == own["SequenceNumber"]
+            assert read.origin.sequence == own["SequenceNumber"]
         if read.error is not None:
             assert str(read.error).isprintable()
     msgspec.json.encode({"ShardIterator": page.next_iterator})
 
-    sequences = [int(each.sequence) for each in page.records]
+    sequences = [int(each.origin.sequence) for each in page.records]
     assert sequences == sorted(sequences)
     outgoing = converted(page)
-    assert outgoing.change_count == len(outgoing.records) == len(sent)
-    assert outgoing.last_sequence == (page.records[-1].sequence if sent else None)
+    assert len(outgoing.changes) == len(outgoing.records) == len(sent)
+    assert outgoing.last_sequence == (page.records[-1].origin.sequence if sent else None)
     for letter, read in zip(outgoing.records, page.records, strict=True):
         assert letter.value is not None
         if read.change is None:

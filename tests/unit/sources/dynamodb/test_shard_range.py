@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tailrace.core.change import Origin
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import WorldError
@@ -15,7 +16,7 @@ SHARD = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/1"
 
 
 def page(*sequences: int, more: bool = True) -> SourcePage:
-    records = [SourceRecord(str(sequence), 0, b"{}", None) for sequence in sequences]
+    records = [SourceRecord(Origin("orders", str(sequence), 0, b"{}"), None) for sequence in sequences]
     return SourcePage(records, "iterator" if more else None, size_bytes=0, full=False)
 
 
@@ -37,7 +38,7 @@ class Scripted:
 
 def found(reader: Scripted) -> tuple[Sequence[int], bool]:
     got: ShardRange = read_range(reader, SHARD, "10", "14", sleep=lambda _seconds: None)
-    return [int(record.sequence) for record in got.records], got.whole
+    return [int(record.origin.sequence) for record in got.records], got.whole
 
 
 def test_a_range_is_read_over_pages_and_no_further() -> None:

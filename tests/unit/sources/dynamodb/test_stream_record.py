@@ -62,8 +62,12 @@ def test_a_record_of_get_records_becomes_a_change() -> None:
     assert page.size_bytes == len(json.dumps({"Records": [record_of()], "NextShardIterator": "next"}))
     assert not page.full
     (record,) = page.records
-    assert json.loads(bytes(record.raw)) == record_of()
-    assert (record.sequence, record.created_ms, record.error) == ("100000000000000000001", 1_714_557_600_000, None)
+    assert json.loads(record.origin.raw) == record_of()
+    assert (record.origin.sequence, record.origin.created_ms, record.error) == (
+        "100000000000000000001",
+        1_714_557_600_000,
+        None,
+    )
     assert record.change == Change(
         op="u",
         table="orders",
@@ -140,7 +144,7 @@ def test_a_null_image_is_no_image() -> None:
 )
 def test_the_creation_time_is_exact_to_the_millisecond(created: Any, milliseconds: int) -> None:
     page = decode(record_of(body={"ApproximateCreationDateTime": created}))
-    assert (page.records[0].error, page.records[0].created_ms) == (None, milliseconds)
+    assert (page.records[0].error, page.records[0].origin.created_ms) == (None, milliseconds)
 
 
 SERVICE = "dynamodb.amazonaws.com"
@@ -195,8 +199,8 @@ def test_only_the_record_that_cannot_be_understood_is_set_aside(wrong: dict[str,
     assert first.change is not None
     assert last.change is not None
     assert bad.change is None
-    assert bad.sequence == "100000000000000000002"
-    assert json.loads(bytes(bad.raw)) == poison
+    assert bad.origin.sequence == "100000000000000000002"
+    assert json.loads(bad.origin.raw) == poison
     assert isinstance(bad.error, RecordError)
     assert str(bad.error).startswith(
         "record 100000000000000000002 of shard shardId-1 of table orders cannot be understood: "
@@ -206,9 +210,9 @@ def test_only_the_record_that_cannot_be_understood_is_set_aside(wrong: dict[str,
 
 
 def test_poison_keeps_its_creation_time() -> None:
-    assert decode(record_of(eventName="TRUNCATE")).records[0].created_ms == 1_714_557_600_000
+    assert decode(record_of(eventName="TRUNCATE")).records[0].origin.created_ms == 1_714_557_600_000
     wrong_time = record_of(body={"ApproximateCreationDateTime": "yesterday"})
-    assert decode(wrong_time).records[0].created_ms == 0
+    assert decode(wrong_time).records[0].origin.created_ms == 0
 
 
 @pytest.mark.parametrize(
@@ -231,14 +235,14 @@ def test_poison_keeps_its_creation_time() -> None:
 )  # fmt: skip
 def test_poison_without_a_sequence_number_has_that_of_the_record_before_it(unplaced: Any) -> None:
     first, bad, again, last = decode(record_of(1), unplaced, unplaced, record_of(3)).records
-    assert [record.sequence[-1] for record in (first, bad, again, last)] == ["1", "1", "1", "3"]
+    assert [record.origin.sequence[-1] for record in (first, bad, again, last)] == ["1", "1", "1", "3"]
     assert [record.change is None for record in (first, bad, again, last)] == [False, True, True, False]
     assert "the record after 100000000000000000001" in str(bad.error)
 
 
 def test_poison_without_a_sequence_number_at_the_head_of_a_page_has_that_of_the_record_behind_it() -> None:
     bad, again, first = decode({}, {}, record_of(2)).records
-    assert [record.sequence[-1] for record in (bad, again, first)] == ["2", "2", "2"]
+    assert [record.origin.sequence[-1] for record in (bad, again, first)] == ["2", "2", "2"]
     assert "the record after the start of the page" in str(bad.error)
 
 
@@ -257,7 +261,7 @@ def test_broken_text_in_one_record_does_not_spoil_its_page(broken: bytes, field:
     page = decode_body(json.dumps(sent, ensure_ascii=False).encode().replace(b"HERE", broken))
 
     assert page.next_iterator == "next"
-    assert [record.sequence[-1] for record in page.records] == ["1", "2", "3"]
+    assert [record.origin.sequence[-1] for record in page.records] == ["1", "2", "3"]
     first, bad, last = page.records
     for record in (first, last):
         assert record.change is not None
@@ -277,7 +281,7 @@ def test_bytes_that_are_not_utf_8_are_never_replaced_in_silence() -> None:
     body = json.dumps(sent).encode().replace(b"ONE", b"\xff").replace(b"TWO", b"\x01")
     bad, whole = decode_body(body).records
     assert bad.change is None
-    assert (bad.sequence, whole.sequence) == ("100000000000000000001", "100000000000000000002")
+    assert (bad.origin.sequence, whole.origin.sequence) == ("100000000000000000001", "100000000000000000002")
     assert whole.change is not None
 
 

@@ -111,7 +111,7 @@ def test_the_first_page_is_read_from_the_position(
     assert page.next_iterator == "i-2"
     (read,) = page.records
     assert read.change
-    assert (read.change.table, read.change.region, read.sequence) == ("orders", "eu-west-1", "7")
+    assert (read.change.table, read.change.region, read.origin.sequence) == ("orders", "eu-west-1", "7")
 
 
 def test_the_next_page_is_read_from_its_iterator(fake: FakeAws, streams: DynamoDBStreams) -> None:
@@ -158,7 +158,7 @@ def test_changes_older_than_the_start_are_dropped_from_every_page(fake: FakeAws,
     page = ok(Records=[record(1, created_s=99), record(2, created_s=100), record(3, created_s=101)])
     fake.answers("GetRecords", page, page, page)
     kept = [
-        [read.sequence for read in streams.read(SHARD, Position("TRIM_HORIZON", since_ms=since_ms), "i").records]
+        [read.origin.sequence for read in streams.read(SHARD, Position("TRIM_HORIZON", since_ms=since_ms), "i").records]
         for since_ms in (100_000, 100_999, 101_000)
     ]
     assert kept == [["2", "3"], ["2", "3"], ["3"]]
@@ -170,7 +170,7 @@ def test_a_change_whose_time_is_rounded_to_the_minute_is_kept_when_in_doubt(
     page = ok(Records=[record(1, created_s=60), record(2, created_s=120)])
     fake.answers("GetRecords", page, page, page)
     kept = [
-        [read.sequence for read in streams.read(SHARD, Position("TRIM_HORIZON", since_ms=since_ms), "i").records]
+        [read.origin.sequence for read in streams.read(SHARD, Position("TRIM_HORIZON", since_ms=since_ms), "i").records]
         for since_ms in (119_999, 120_000, 180_000)
     ]
     assert kept == [["1", "2"], ["2"], []]
@@ -179,7 +179,7 @@ def test_a_change_whose_time_is_rounded_to_the_minute_is_kept_when_in_doubt(
 def test_a_change_whose_time_is_unknown_is_never_dropped(fake: FakeAws, streams: DynamoDBStreams) -> None:
     fake.answers("GetRecords", ok(Records=[record(1, created_s=None), record(2, created_s=1, event_name="ODD")]))
     page = streams.read(SHARD, Position("TRIM_HORIZON", since_ms=100_000), "i")
-    assert [read.sequence for read in page.records] == ["1"]
+    assert [read.origin.sequence for read in page.records] == ["1"]
 
 
 # Listing tables

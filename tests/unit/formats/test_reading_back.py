@@ -1,9 +1,9 @@
-"""Each format's records tell their change, but for `item`."""
+"""Each format reads back what it has written: which change it is, but for `item`, and what of it is shown."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -12,11 +12,15 @@ from hypothesis import strategies as st
 from support.fuzz import broken, examples
 from tailrace.core.change import Change, Op
 from tailrace.core.redrive import SourcePosition
-from tailrace.formats import FORMATS, FormatName, make_format
-from tailrace.formats.position import source_position
+from tailrace.formats import FORMATS, FormatName, ReadRecord, make_format, read
 
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 SEQUENCE = "100000000000000000000123"
+
+
+def source_position(value: bytes) -> SourcePosition | None:
+    found = read(value)
+    return None if found is None else found.position
 
 
 def written(name: FormatName, op: Op) -> bytes | None:
@@ -44,11 +48,39 @@ def written(name: FormatName, op: Op) -> bytes | None:
 def test_the_position_is_read_from_what_the_format_writes(name: FormatName, op: Op) -> None:
     value = written(name, op)
     shard = "shard-1" if name == "debezium" else None
-    expected = SourcePosition(STREAM, shard, int(SEQUENCE), 1_700_000_000_000) if name != "item" else None
+    expected = SourcePosition(STREAM, shard, int(SEQUENCE), 1_700_000_000_000) if FORMATS[name].tells_position else None
     assert (None if value is None else source_position(value)) == expected
 
 
-ENDLESS = b'{"eventSourceARN":"a","dynamodb":{"SequenceNumber":"1","ApproximateCreationDateTime":1e308}}'
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("op", ["c", "u", "d"])
+def test_each_format_reads_its_own_records_and_no_other(name: FormatName, op: Op) -> None:
+    value = written(name, op)
+    if value is None:
+        assert FORMATS[name].null_is_delete
+        return
+    # Any object may be a bare item.
+    assert {each for each in FORMATS if each != "item" and FORMATS[each].read(value)} == {name} - {"item"}
+    found = FORMATS[name].read(value)
+    assert found is not None
+    assert found == read(value)
+    assert found.op == (op if FORMATS[name].tells_position else None)
+    assert json.loads(found.item)["id"] in ("a", {"S": "a"})
+
+
+def test_another_connectors_envelope_tells_its_change_and_no_position() -> None:
+    value = b'{"op":"u","before":null,"after":{"id":1},"source":{"table":"t","sequence":null,"ts_ms":1}}'
+    assert read(value) == ReadRecord("u", "t", None, b'{"id":1}', None)
+
+
+def test_the_registry_has_every_name() -> None:
+    assert set(FORMATS) == set(get_args(FormatName))
+
+
+ENDLESS = (
+    b'{"eventName":"INSERT","eventSourceARN":"a",'
+    b'"dynamodb":{"Keys":{},"SequenceNumber":"1","ApproximateCreationDateTime":1e308}}'
+)
 
 
 @pytest.mark.parametrize("value", [b"", b"\xff", b"[]", b'{"source":{}}', b"[" * 5000, ENDLESS])
@@ -59,6 +91,6 @@ def test_what_tells_nothing_is_none(value: bytes) -> None:
 @given(data=st.data())
 @examples(300)
 def test_any_value_tells_a_position_or_nothing(data: Any) -> None:
-    document = json.loads(written(data.draw(st.sampled_from(FORMATS)), "u") or b"")
+    document = json.loads(written(data.draw(st.sampled_from(list(FORMATS))), "u") or b"")
     found = source_position(data.draw(broken(document)))
     assert found is None or isinstance(found.sequence + found.created_ms, int)

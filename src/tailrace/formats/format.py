@@ -1,0 +1,71 @@
+"""What a format is: how a change is written, and everything that depends on how it was."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import msgspec
+
+from tailrace.core.change import Change, Headers, Message, Op, ViewType
+from tailrace.core.redrive import SourcePosition
+from tailrace.formats.number import Numbers
+
+
+class ReadRecord(msgspec.Struct, frozen=True):
+    """What a record's value says of its change."""
+
+    op: Op | None
+    """None where the format does not tell a create from an update."""
+    table: str | None
+    stream_arn: str | None
+    item: bytes
+    """JSON: the item after the change, before a delete; `null` or empty when the value leaves it out."""
+    position: SourcePosition | None
+
+
+class Format(ABC):
+    """One format of records. Pure, and safe for many threads."""
+
+    headers: ClassVar[Headers | None] = None
+    """Those of every record."""
+    null_is_delete: ClassVar[bool] = False
+    """A delete's own value is null, so that no tombstone follows it."""
+    tells_position: ClassVar[bool] = True
+    """The value says which change it is of."""
+
+    @abstractmethod
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        """`pipeline` is the name that the records may carry."""
+
+    @abstractmethod
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Return the record of `change`; `now_ns` is the processing time, nanoseconds since the epoch.
+
+        Raises `RecordError` for a change that it cannot convert.
+        """
+
+    @classmethod
+    @abstractmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return what a value says; None when it is not of this format."""
+
+    @classmethod
+    def why_not(cls, view_type: ViewType) -> str | None:
+        """Return in a sentence why the format cannot serve a stream of this view type; None when it can."""
+        del view_type
+        return None
+
+
+def position_of(stream_arn: object, shard_id: object, sequence: object, created_ms: object) -> SourcePosition | None:
+    """Return the position that fields of a value give; None when one is missing or is not what a format writes.
+
+    `shard_id` None: the format leaves it out.
+    """
+    match stream_arn, shard_id, sequence, created_ms:
+        case str(), str() | None, str(), int():
+            try:
+                return SourcePosition(stream_arn, shard_id, int(sequence), created_ms)
+            except ValueError:
+                return None
+    return None
