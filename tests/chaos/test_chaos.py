@@ -102,6 +102,14 @@ class Topic:
         self.checker.saw(json.dumps(key).encode(), encoded, self._now_ms)
 
 
+def test_kinds_of_a_newer_version_that_readers_may_do_without_say_nothing() -> None:
+    topic = Topic()
+    for value in (b"\x00 of any form", None):
+        topic.checker.saw(b'["?window",["arn","shard"]]', value, 1)
+    topic.checkpoint("shard", 10)
+    assert topic.checker.finish() == []
+
+
 def test_checkpoints_that_go_on_break_nothing() -> None:
     topic = Topic()
     topic.table("streaming")

@@ -26,6 +26,7 @@ from tailrace.core.checkpoint import (
     MethodRecord,
     PipelineKey,
     PipelineRecord,
+    Record,
     Route,
     ShardClaimKey,
     ShardKey,
@@ -183,6 +184,19 @@ def test_what_is_not_ours_is_refused_in_one_sentence_that_says_where(key: bytes 
     assert str(refused.value).isprintable()
     assert len(str(refused.value)) < 700
     assert "give the pipeline a name of its own" in refused.value.hint
+
+
+class LaterRecord(Record, frozen=True, kw_only=True):
+    """A kind that a third format brings."""
+
+    colour: str
+    v: int = 3
+    r: int = 3
+
+
+def test_a_kind_that_comes_later_states_its_own_reader_and_leaves_the_others_as_they_are() -> None:
+    assert encode_record(LaterRecord(colour="blue")) == b'{"v":3,"r":3,"colour":"blue"}'
+    assert encode_record(TAKEN) == b'{"v":1,"r":1,"owner":"host:1:abcd","nonce":"host:1:abcd/3/7","at_ms":5}'
 
 
 OF_A_SHARD = b'["?window",["arn","shardId-1"],"digests"]'
