@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulation.broker import Broker, Message, Partition
-from simulation.source import GONE, GONE_AFTER_MS, Source, Written
+from simulation.source import GONE, Source, Written
 from support.checkpoint_rules import broken_step
 from tailrace.core.shard import ShardRef
 
@@ -202,7 +202,7 @@ class Checker:
             f"{shard.shard_id}: published up to {known.last_published}, the checkpoint says {record['sequence']}",
         )
         if record["state"] == "gap" and record["detail"] == GONE:
-            is_gone = true.removed or self._source.was_denied_for_ms(shard) >= GONE_AFTER_MS
+            is_gone = true.removed or self._source.was_denied_for_ms(shard) >= self._source.policy.gone_after_ms
             require(is_gone, f"{shard.shard_id} is taken for gone while it is only denied for a moment")
         self._begin(shard)
         known.checkpoint = record

@@ -26,6 +26,7 @@ from tailrace.core.lane_messages import (
 )
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_publisher import Failure, ShardPublisher
+from tailrace.sources.dynamodb.policy import POLICY
 
 SHARD = ShardRef(STREAM, "shardId-00000001")
 CHANGES = 40
@@ -36,7 +37,7 @@ MakeDelivery = Callable[[str, CheckpointState], ShardPublisher]
 
 def correct(owner: str, checkpoint_state: CheckpointState) -> ShardPublisher:
     """Make a delivery as it is."""
-    return ShardPublisher(SHARD, owner, checkpoint_state, table=TABLE, errors_fail=False)
+    return ShardPublisher(SHARD, owner, checkpoint_state, table=TABLE, source=POLICY, errors_fail=False)
 
 
 @dataclass

@@ -10,12 +10,13 @@ from unittest.mock import patch
 
 import msgspec
 
+import simulation.world
 import tailrace.core.definition
 import tailrace.core.discovery
 import tailrace.core.page
-import tailrace.core.shard_state
 from simulation.broker import Entry, Log
 from simulation.clients import ModelProducer
+from simulation.source import LOG, STREAMS, PushingReader
 from simulation.workers import SimulatedWorker
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
@@ -56,6 +57,12 @@ def hold_at_once(claiming: Claiming) -> bool:
 
 
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
+FOUND_IN: dict[str, str] = {
+    "child_before_its_second_parents_end": LOG.name,
+    "retention_of_another_source": LOG.name,
+    "subscription_read_on_where_it_is_not": LOG.name,
+}
+"""The model source in which a mutation is looked for; `streams` for all others."""
 
 
 def mutation(plant: Callable[[], Iterator[None]]) -> Callable[[], AbstractContextManager[None]]:
@@ -213,6 +220,14 @@ def uncommitted_records_seen() -> Iterator[None]:
 
 replace("child_before_its_parents_end", CheckpointState, "may_begin", lambda *_: True)
 replace(
+    "child_before_its_second_parents_end",
+    CheckpointState,
+    "may_begin",
+    lambda state, shard: (
+        not state.shards[shard].parents or any(state.ended(parent) for parent in state.shards[shard].parents)
+    ),
+)
+replace(
     "sequence_numbers_compared_as_text",
     tailrace.core.page,
     "is_after",
@@ -259,7 +274,27 @@ replace("shard_taken_for_gone_at_the_first_denial", ShardState, "believed", lamb
 replace("gap_ignored", ShardState, "forgives", lambda *_: True)
 replace("gap_never_accepted", CheckpointState, "is_accepted", lambda *_: False)
 replace("head_never_looked_at", ShardState, "may_have_lost_its_head", lambda *_: False)
-replace("empty_page_taken_for_the_present_end", tailrace.core.shard_state, "CAUGHT_UP_READS", 1)
+
+
+@mutation
+def empty_page_taken_for_the_present_end() -> Iterator[None]:
+    original = ShardState.took
+
+    def took(shard_state: ShardState, *args: Any, **keywords: Any) -> None:
+        shard_state.source = msgspec.structs.replace(shard_state.source, caught_up_reads=1)
+        original(shard_state, *args, **keywords)
+
+    with patch.object(ShardState, "took", took):
+        yield
+
+
+replace("subscription_read_on_where_it_is_not", PushingReader, "_has_moved", lambda *_: False)
+replace(
+    "retention_of_another_source",
+    simulation.world,
+    "_options",
+    lambda _policy, _options=simulation.world._options, **options: _options(STREAMS.policy, **options),
+)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 
@@ -335,7 +370,7 @@ replace(
     "tombstone_too_early",
     tailrace.core.discovery,
     "_is_done",
-    lambda checkpoint_state, shard, *, current, now_ms: checkpoint_state.ended(shard),
+    lambda checkpoint_state, shard, **_: checkpoint_state.ended(shard),
 )
 replace("table_of_a_newer_file_left_out", tailrace.core.definition, "wants", lambda *_: False)
 

@@ -12,7 +12,8 @@ from functools import partial
 
 from simulation.checkers import BrokenPromiseError
 from simulation.coverage import Coverage
-from simulation.mutations import MUTATIONS
+from simulation.mutations import FOUND_IN, MUTATIONS
+from simulation.source import KINDS, STREAMS
 from simulation.world import World
 
 
@@ -21,6 +22,8 @@ class Played:
     """One history."""
 
     seed: int
+    kind: str
+    """The source's."""
     broken: str | None
     """What went wrong, in words that begin with the seed; None when every promise held."""
     published: int
@@ -46,26 +49,30 @@ class Summary:
         )
 
 
-def play(seed: int, trace: Callable[[str], None] | None = None, *, mutation: str | None = None) -> Played:
-    """Play one history, with a planted fault if one is named."""
+def play(
+    seed: int, trace: Callable[[str], None] | None = None, *, kind: str = STREAMS.name, mutation: str | None = None
+) -> Played:
+    """Play one history with a source of a kind, and with a planted fault if one is named."""
     with MUTATIONS[mutation]() if mutation else contextlib.nullcontext():
-        world = World(seed, trace)
+        world = World(seed, trace, KINDS[kind])
         broken = None
         try:
             world.run()
         except BrokenPromiseError as error:
-            broken = f"seed {seed}: {error}"
+            broken = f"seed {seed} of {kind}: {error}"
         except Exception:
-            broken = f"seed {seed}: {traceback.format_exc()}"
-        return Played(seed, broken, world.checker.published, world.coverage)
+            broken = f"seed {seed} of {kind}: {traceback.format_exc()}"
+        return Played(seed, kind, broken, world.checker.published, world.coverage)
 
 
-def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None = None) -> Summary:
+def play_all(
+    seeds: Iterable[int], processes: int = 2, *, kind: str = STREAMS.name, mutation: str | None = None
+) -> Summary:
     """Play many histories."""
     began_s = time.monotonic()
     summary = Summary()
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for played in pool.imap_unordered(partial(play, mutation=mutation), seeds, chunksize=5):
+        for played in pool.imap_unordered(partial(play, kind=kind, mutation=mutation), seeds, chunksize=5):
             summary.histories += 1
             summary.published += played.published
             summary.coverage.add(played.coverage)
@@ -78,4 +85,5 @@ def play_all(seeds: Iterable[int], processes: int = 2, *, mutation: str | None =
 
 def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
     """Return the first history that finds a planted fault."""
-    return next((played for seed in seeds if (played := play(seed, mutation=mutation)).broken), None)
+    kind = FOUND_IN.get(mutation, STREAMS.name)
+    return next((played for seed in seeds if (played := play(seed, kind=kind, mutation=mutation)).broken), None)

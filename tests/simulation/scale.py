@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 import msgspec
+from msgspec.structs import replace
 
 from simulation.simulated_threads import SimulatedFuture, SimulatedHost
 from simulation.simulated_time import Host, Process, Schedule, sleep
@@ -40,6 +41,7 @@ from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
 from tailrace.sources.aws.errors import Subject, refused
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.worker.enumerator import EnumeratorLoop
 from tailrace_simulator.actions import parse_action, parse_script
@@ -86,7 +88,7 @@ class Scale:
                 number,
                 "worker",
                 self.checkpoint_state,
-                LaneOptions(page_bytes=1),
+                LaneOptions(replace(POLICY, page_bytes=1)),
                 epochs=itertools.count(1),
                 jitter=self._rng.random,
             )
@@ -253,6 +255,7 @@ class Scale:
             self,
             source,
             epoch,
+            policy=POLICY,
             table_names=lambda: source.table_names(["*"]),
             wanted=lambda _table: True,
             start="TRIM_HORIZON",

@@ -1,10 +1,13 @@
-"""A model of DynamoDB Streams: tables whose items move from shard to shard, and what the streams say of them."""
+"""Model sources: tables whose items move from shard to shard, and what the streams say of them."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import msgspec
 
 from simulation.faults import Faults
 from simulation.simulated_time import Schedule, sleep
@@ -18,14 +21,38 @@ from tailrace.core.ports import (
     TableStream,
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import RecordError
+from tailrace.sources.dynamodb.policy import POLICY
 
-RETENTION_MS = 24 * 3_600_000
 ITERATOR_LIFE_MS = 15 * 60_000
 PAGE_RECORDS = 5
-GONE_AFTER_MS = 30_000
-"""What is denied for less time may not be taken for gone."""
 GONE = "the shard is gone"
+TRIMMED = "the position was trimmed"
+
+
+class SourceKind(msgspec.Struct, frozen=True):
+    """What tells one model source from another. All of them split and merge shards."""
+
+    name: str
+    policy: SourcePolicy
+    first_sequence: int
+    """So that the numbers soon grow in digits."""
+    pushes: bool = False
+
+
+STREAMS = SourceKind("streams", msgspec.structs.replace(POLICY, page_bytes=1_000), 96)
+"""As DynamoDB Streams: asked page by page."""
+LOG = SourceKind(
+    "log",
+    msgspec.structs.replace(
+        STREAMS.policy, retention_ms=8 * 3_600_000, gone_after_ms=20_000, caught_up_reads=5, children_pause_ms=300
+    ),
+    10**55 - 4,
+    pushes=True,
+)
+"""As Kinesis with enhanced fan-out: pushes, positions of 56 digits, another retention."""
+KINDS = {kind.name: kind for kind in (STREAMS, LOG)}
 
 
 @dataclass(frozen=True)
@@ -62,21 +89,22 @@ class ModelShard:
 class Source:
     """All tables and their streams."""
 
-    def __init__(self, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+    def __init__(self, kind: SourceKind, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        self.policy = kind.policy
         self.shards: dict[ShardRef, ModelShard] = {}
         self.tables: dict[str, str] = {}
         """Each table's stream."""
         self.on_trimmed: Callable[[list[Written]], None] = lambda _: None
         self.is_fixed = False
         """What could not be converted can be now."""
-        self.reader = ModelReader(self, schedule, rng, faults)
+        self.reader = (PushingReader if kind.pushes else ModelReader)(self, schedule, rng, faults)
         self.enumerator = ModelEnumerator(self, schedule, rng, faults)
         self._schedule = schedule
         self._rng = rng
         self._faults = faults
         self._written: dict[str, int] = {}
         self._owner_of: dict[str, ShardRef] = {}
-        self._sequence = 96  # so that the numbers soon grow in digits
+        self._sequence = kind.first_sequence
 
     def add_table(self, table: str, items: list[str], shard_count: int) -> None:
         self.tables[table] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1"
@@ -129,6 +157,7 @@ class Source:
         )
         record = SourceRecord(Origin(change.table, change.sequence, created_ms, text), change)
         self.shards[shard].changes.append(Written(shard, self._sequence, item, number, now_ms, kind, record))
+        self.reader.written(shard)
 
     def split(self) -> None:
         """Close a shard; one or two others go on with its items."""
@@ -148,8 +177,8 @@ class Source:
             self._open(_table_of(first), (first, second), items)
 
     def trim(self) -> None:
-        """Forget what is older than a day, shards too."""
-        horizon_ms = self._schedule.now_ms - RETENTION_MS
+        """Forget what is older than the retention, shards too."""
+        horizon_ms = self._schedule.now_ms - self.policy.retention_ms
         trimmed: list[Written] = []
         for shard in self.shards.values():
             while shard.trimmed < len(shard.changes) and shard.changes[shard.trimmed].written_ms < horizon_ms:
@@ -180,12 +209,26 @@ class ModelReader:
     """The streams as GetRecords shows them (core.ports.ShardReader)."""
 
     def __init__(self, source: Source, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        self.waited = 0
+        """How often the source had to wait with what it pushes, as nobody read it."""
         self._source = source
         self._schedule = schedule
         self._rng = rng
         self._faults = faults
 
+    def written(self, shard: ShardRef) -> None:
+        """A change was written: nobody who is asked for it need know."""
+
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        true = self._found(shard, position)
+        start = self._start(true, position, iterator)
+        if start < true.trimmed:
+            raise ReadError(TRIMMED, ReadFailure.TRIMMED)
+        end = start + len(true.changes[start : start + self._count()])
+        return self._page(true, start, end, position, f"{end}:{self._schedule.now_ms}")
+
+    def _found(self, shard: ShardRef, position: Position) -> ModelShard:
+        """Return the shard as it truly is. Raises `ReadError` when the call fails or the shard is denied."""
         if self._rng.random() < self._faults.read_failed:
             kinds = [ReadFailure.EXPIRED, ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE, ReadFailure.DENIED]
             raise ReadError("GetRecords failed", self._rng.choice(kinds))
@@ -196,28 +239,29 @@ class ModelReader:
         is_denied = bool(self._faults.wrongly_gone and true.denied_ms and now_ms <= true.denied_ms[1])
         if true.removed or is_denied:
             raise ReadError(GONE, ReadFailure.GONE)
-        start = self._start(true, position, iterator)
-        if start < true.trimmed:
-            raise ReadError("the position was trimmed", ReadFailure.TRIMMED)
-        count = PAGE_RECORDS
-        if self._rng.random() < self._faults.empty_page:
-            count = self._rng.randint(0, 2)
-        changes = true.changes[start : start + count]
-        end = start + len(changes)
+        return true
+
+    def _count(self) -> int:
+        """Return how many records a page has at most."""
+        return self._rng.randint(0, 2) if self._rng.random() < self._faults.empty_page else PAGE_RECORDS
+
+    def _page(self, true: ModelShard, start: int, end: int, position: Position, iterator: str) -> SourcePage:
+        changes = true.changes[start:end]
         at_end = true.closed_ms is not None and end == len(true.changes)
         since_ms = position.since_ms or 0
         return SourcePage(
             records=[self._record(change) for change in changes if change.record.origin.created_ms >= since_ms],
-            next_iterator=None if at_end else f"{end}:{self._schedule.now_ms}",
+            next_iterator=None if at_end else iterator,
             size_bytes=100 * len(changes),
             full=len(changes) == PAGE_RECORDS,
         )
 
     def _denied_for_ms(self, position: Position) -> int:
         """Mostly too short to be believed; never long enough for a second gap behind the first."""
+        gone_after_ms = self._source.policy.gone_after_ms
         if position.sequence is None or self._rng.random() < 0.6:
-            return self._rng.randint(0, GONE_AFTER_MS - 1)
-        return self._rng.randint(GONE_AFTER_MS + 5_000, 2 * GONE_AFTER_MS - 1)
+            return self._rng.randint(0, gone_after_ms - 1)
+        return self._rng.randint(gone_after_ms + 5_000, 2 * gone_after_ms - 1)
 
     def _start(self, true: ModelShard, position: Position, iterator: str | None) -> int:
         if iterator is not None:
@@ -240,6 +284,81 @@ class ModelReader:
         if change.kind != "poison" or self._source.is_fixed:
             return change.record
         return SourceRecord(change.record.origin, None, RecordError("it makes no sense"))
+
+
+@dataclass
+class Subscription:
+    """A shard's changes, pushed to one reader."""
+
+    name: str
+    shard: ShardRef
+    begun_ms: int
+    place: int
+    """Index of the change that the next read begins with."""
+    arrived: int
+    """Index behind the last change that the connection has taken: at most `WINDOW` ahead of `place`."""
+
+
+class PushingReader(ModelReader):
+    """The streams as they are pushed to a reader (core.ports.ShardReader): see there what it owes."""
+
+    WINDOW = 3
+    """Changes that a connection holds which nobody reads; the source waits then."""
+    LIFE_MS = 5 * 60_000
+    WAY_MS = 1_500
+    """How long a change is under way at most."""
+
+    def __init__(self, source: Source, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+        super().__init__(source, schedule, rng, faults)
+        self._numbers = itertools.count(1)
+        self._subscriptions: dict[ShardRef, Subscription] = {}
+
+    def written(self, shard: ShardRef) -> None:
+        self._schedule.after(self._rng.randint(0, self.WAY_MS), lambda: self._push(shard))
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        true = self._found(shard, position)
+        subscription = self._subscribe(true, shard, position) if iterator is None else self._named(shard, iterator)
+        if subscription.place < true.trimmed:
+            raise ReadError(TRIMMED, ReadFailure.TRIMMED)
+        start, last = subscription.place, subscription.place + self._count()
+        while subscription.place < min(last, subscription.arrived):
+            subscription.place = min(last, subscription.arrived)
+            self._push(shard)  # the connection is read, so the source goes on
+        if self._rng.random() < self._faults.read_failed / 3:
+            raise ReadError("the connection broke while a page was read", ReadFailure.UNAVAILABLE)
+        return self._page(true, start, subscription.place, position, self._iterator(subscription))
+
+    def _subscribe(self, true: ModelShard, shard: ShardRef, position: Position) -> Subscription:
+        """Begin to push; a subscription of the shard that there was before ends."""
+        start = self._start(true, position, None)
+        if start < true.trimmed:
+            raise ReadError(TRIMMED, ReadFailure.TRIMMED)
+        subscription = Subscription(str(next(self._numbers)), shard, self._schedule.now_ms, start, start)
+        self._subscriptions[shard] = subscription
+        self._push(shard)
+        return subscription
+
+    def _named(self, shard: ShardRef, iterator: str) -> Subscription:
+        subscription = self._subscriptions[shard]
+        has_ended = self._schedule.now_ms - subscription.begun_ms > self.LIFE_MS
+        if has_ended or self._has_moved(subscription, iterator):
+            raise ReadError("the subscription has ended, or is not where it was", ReadFailure.EXPIRED)
+        return subscription
+
+    def _has_moved(self, subscription: Subscription, iterator: str) -> bool:
+        return iterator != self._iterator(subscription)
+
+    def _iterator(self, subscription: Subscription) -> str:
+        return f"{subscription.name}:{subscription.place}"
+
+    def _push(self, shard: ShardRef) -> None:
+        """Push what the connection takes."""
+        subscription = self._subscriptions.get(shard)
+        if subscription is not None:
+            written, taken = len(self._source.shards[shard].changes), subscription.place + self.WINDOW
+            self.waited += taken < written
+            subscription.arrived = max(subscription.arrived, min(written, taken))
 
 
 class ModelEnumerator:

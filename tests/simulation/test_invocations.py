@@ -14,6 +14,7 @@ from tailrace.core.claiming import ClaimCommand
 from tailrace.core.lane_messages import CloseProducer, ProducerAnswer, ProducerLost, Transaction
 from tailrace.core.page import Page
 from tailrace.core.shard_publisher import Failure, ShardPublisher
+from tailrace.sources.dynamodb.policy import POLICY
 
 _T = TypeVar("_T")
 Steps = Generator[ClaimCommand, ProducerAnswer | None, _T]
@@ -101,7 +102,7 @@ def test_every_change_is_published_once_and_in_order() -> None:
 @pytest.mark.parametrize("faulty", PLANTED)
 def test_a_planted_fault_is_found(faulty: type[ShardPublisher]) -> None:
     def make(owner: str, checkpoint_state: CheckpointState) -> ShardPublisher:
-        return faulty(SHARD, owner, checkpoint_state, table=TABLE, errors_fail=False)
+        return faulty(SHARD, owner, checkpoint_state, table=TABLE, source=POLICY, errors_fail=False)
 
     assert any(not _holds(seed, make) for seed in SEEDS), "no seed finds it"
 

@@ -13,8 +13,10 @@ import pytest
 from simulation.coverage import EVENTS, IMPOSSIBLE_EVENTS, PHASE_CHANGES, STATES, STEPS
 from simulation.mutations import MUTATIONS
 from simulation.runs import Summary, first_to_find, play, play_all
+from simulation.source import LOG
 
 SEEDS = range(1_000)
+SEEDS_OF_LOG = range(400)
 PROCESSES = 2
 
 ONCE_BROKEN: dict[int, str] = {
@@ -75,6 +77,18 @@ def test_nothing_is_lost_repeated_or_out_of_order(summary: Summary, tell: Callab
     assert summary.broken == []
 
 
+@pytest.mark.timeout(600)
+def test_nothing_is_lost_repeated_or_out_of_order_of_a_source_that_pushes(tell: Callable[[str], None]) -> None:
+    """With shards that merge, long positions and another retention; the source waits for readers that are behind."""
+    pushed = play_all(SEEDS_OF_LOG, PROCESSES, kind=LOG.name)
+    tell("\n".join(pushed.lines()))
+    assert pushed.histories == len(SEEDS_OF_LOG)
+    assert pushed.broken == []
+    assert pushed.coverage.events["source waits for a reader"]
+    assert pushed.coverage.events["merge"]
+    assert pushed.coverage.events["notice: gap"]
+
+
 def test_every_state_meets_every_event_that_it_can(summary: Summary) -> None:
     possible = {(state, event) for state in STATES for event in EVENTS} - IMPOSSIBLE_EVENTS.keys()
     assert possible - RARE_EVENTS - summary.coverage.pairs == set()
@@ -114,4 +128,4 @@ def test_a_planted_fault_is_found(name: str) -> None:
     seeds = range(MOST_SEEDS) if hint is None else (hint, *range(MOST_SEEDS))
     found = first_to_find(name, seeds)
     assert found is not None, f"no history of {MOST_SEEDS} finds it"
-    assert play(found.seed).broken is None, "the history is broken without the fault, too"
+    assert play(found.seed, kind=found.kind).broken is None, "the history is broken without the fault, too"

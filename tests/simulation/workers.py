@@ -224,6 +224,7 @@ class SimulatedParts:
             engine,
             self._around.source.enumerator,
             epoch,
+            policy=self._around.source.policy,
             table_names=lambda: self._tables,
             wanted=self._tables.__contains__,
             start=self._around.start,

@@ -13,7 +13,7 @@ from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import SESSION_TIMEOUT_MS, Group
 from simulation.simulated_time import Host, Schedule
-from simulation.source import Source
+from simulation.source import STREAMS, Source, SourceKind
 from simulation.workers import (
     CHECKPOINTS,
     DEAD_LETTERS,
@@ -26,6 +26,7 @@ from simulation.workers import (
 from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Backoff, Pacing
+from tailrace.core.source_policy import SourcePolicy
 
 LANE_COUNT = 3
 BIRTH_MS = 1_700_000_000_000
@@ -38,7 +39,7 @@ HOUR_MS = 3_600_000
 class World:
     """One history."""
 
-    def __init__(self, seed: int, trace: Callable[[str], None] | None = None) -> None:
+    def __init__(self, seed: int, trace: Callable[[str], None] | None = None, kind: SourceKind = STREAMS) -> None:
         """`trace` is given a line for all that happens."""
         self.seed = seed
         self.coverage = Coverage()
@@ -46,7 +47,7 @@ class World:
         self._trace = trace
         self._schedule = schedule = Schedule(BIRTH_MS)
         self.faults = faults = Faults.drawn(rng)
-        self._source = Source(schedule, rng, faults)
+        self._source = Source(kind, schedule, rng, faults)
         self._broker = Broker(lambda: schedule.now_ms, self._refuses)
         self._group = Group(schedule, rng, faults, LANE_COUNT)
         self.checker = Checker(self._source, checkpoint_topic=CHECKPOINTS, dead_letters_topic=DEAD_LETTERS)
@@ -66,7 +67,7 @@ class World:
             coverage=self.coverage,
             tell=self._tell if trace else None,
             lane_count=LANE_COUNT,
-            lane_options=_options(errors_fail=rng.random() < 0.25, linger_ms=rng.choice([60, 500])),
+            lane_options=_options(kind.policy, errors_fail=rng.random() < 0.25, linger_ms=rng.choice([60, 500])),
             too_large=self._too_large if rng.random() < 0.5 else lambda *_: False,
             start=self._start,
             patterns=tables,
@@ -97,6 +98,8 @@ class World:
             try:
                 self._play()
                 self._settle()
+                if self._source.reader.waited:
+                    self.coverage.happened("source waits for a reader")
             finally:
                 for worker in self._workers:
                     worker.host.die()
@@ -295,14 +298,14 @@ class World:
             self._trace(f"{(self._schedule.now_ms - BIRTH_MS) / 1000:10.3f}  {who:10} {what}")
 
 
-def _options(*, errors_fail: bool, linger_ms: int) -> LaneOptions:
+def _options(policy: SourcePolicy, *, errors_fail: bool, linger_ms: int) -> LaneOptions:
     """Short pauses, and bounds that are soon met."""
     return LaneOptions(
+        policy,
         batch_changes=4,
         linger_ms=linger_ms,
         buffer_bytes=5_000,
         memory_bytes=8_000,
-        page_bytes=1_000,
         pacing=Pacing(min_ms=200, max_ms=1_500),
         errors_fail=errors_fail,
         read_backoff=Backoff(base_ms=200, max_ms=2_000),

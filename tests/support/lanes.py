@@ -47,7 +47,8 @@ from tailrace.core.memory_budget import MemoryBudget
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef, lane_of
-from tailrace.core.shard_state import GONE_AFTER_MS, Phase
+from tailrace.core.shard_state import Phase
+from tailrace.sources.dynamodb.policy import POLICY
 
 TABLE = "orders"
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000"
@@ -141,7 +142,7 @@ class LaneUnderTest:
             number,
             "worker-1",
             self.checkpoint_state,
-            options or LaneOptions(),
+            options or LaneOptions(POLICY),
             epochs=itertools.count(1),
             jitter=lambda: 0.0,
             budget=budget,
@@ -255,7 +256,7 @@ class LaneUnderTest:
         self.fail(shard, ReadFailure.GONE)
         since_ms = self.now_ms
         while shard in self.reads or self.phase(shard) is Phase.READY:
-            assert self.now_ms - since_ms < 2 * GONE_AFTER_MS, "it is never believed"
+            assert self.now_ms - since_ms < 2 * POLICY.gone_after_ms, "it is never believed"
             if shard in self.reads:
                 self.fail(shard, ReadFailure.GONE)
             else:

@@ -27,7 +27,7 @@ from tailrace.core.checkpoint import (
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef
-from tailrace.core.shard_state import RETENTION_MS
+from tailrace.core.source_policy import SourcePolicy
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -47,6 +47,7 @@ def reconcile(
     start: Start,
     gone: Collection[ShardRef],
     now_ms: int,
+    source: SourcePolicy,
 ) -> Reconciliation:
     """Compare a listing with what is published.
 
@@ -94,7 +95,7 @@ def reconcile(
         absent = {
             shard
             for shard in known - listed.keys() - waited_for
-            if _is_done(checkpoint_state, shard, current=current, now_ms=now_ms)
+            if _is_done(checkpoint_state, shard, current=current, now_ms=now_ms, source=source)
         }
         unknown |= absent - set(gone)
         for shard in sorted(absent & set(gone)):
@@ -142,15 +143,17 @@ def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) ->
     return passed - delivered
 
 
-def _is_done(checkpoint_state: CheckpointState, shard: ShardRef, *, current: bool, now_ms: int) -> bool:
-    """Return whether nothing needs the shard any more: it ended, its children have begun, it is older than a day.
+def _is_done(
+    checkpoint_state: CheckpointState, shard: ShardRef, *, current: bool, now_ms: int, source: SourcePolicy
+) -> bool:
+    """Return whether nothing needs the shard any more: it ended, its children have begun, nothing of it is left.
 
     A shard of the present stream that ended must have children: none known means that they are not listed yet.
     """
     children = checkpoint_state.children_of(shard)
     return (
         checkpoint_state.ended(shard)
-        and now_ms - checkpoint_state.shards[shard].seen_ms > RETENTION_MS
+        and now_ms - checkpoint_state.shards[shard].seen_ms > source.retention_ms
         and (bool(children) or not current)
         and all(child in checkpoint_state.checkpoints for child in children)
     )
@@ -199,10 +202,10 @@ def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream_
     )
 
 
-def forget_outdated(checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
+def forget_outdated(checkpoint_state: CheckpointState, source: SourcePolicy, now_ms: int) -> tuple[Write, ...]:
     """Return tombstones for what Lambda left of shards that their streams have long forgotten: no listing shows
     them."""
-    before_ms = now_ms - 2 * RETENTION_MS
+    before_ms = now_ms - 2 * source.retention_ms
     checkpoints = (
         shard
         for shard, each in checkpoint_state.checkpoints.items()

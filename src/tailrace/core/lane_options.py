@@ -5,20 +5,20 @@ from __future__ import annotations
 import msgspec
 
 from tailrace.core.pacing import Backoff, Pacing
+from tailrace.core.source_policy import SourcePolicy
 
 
 class LaneOptions(msgspec.Struct, frozen=True):
     """What a lane may hold, how long it waits, and what it does about bad records."""
 
+    source: SourcePolicy
     batch_changes: int = 5_000
     batch_bytes: int = 8 << 20
     linger_ms: int = 50
     buffer_bytes: int = 16 << 20
-    """Bound of the pages that a lane holds, those being read counted as `page_bytes` each."""
+    """Bound of the pages that a lane holds, those being read counted as the source's `page_bytes` each."""
     memory_bytes: int = 48 << 20
     """Bound of the pages that all lanes of a worker hold together."""
-    page_bytes: int = 3 << 20
-    """What a page being read may turn out to be: GetRecords answers with at most 1 MB, envelopes add to it."""
     pacing: Pacing = Pacing()
     errors_fail: bool = False
     """A record that cannot be published stops its shard instead of becoming a dead letter."""

@@ -46,7 +46,7 @@ class LaneReads:
     def ask(self, epoch: int, buffered_bytes: int, turn: Turn) -> None:
         """Ask for what is due, as long as there is memory for another page."""
         waited_since_ms, self.waits_for_memory_since_ms = self.waits_for_memory_since_ms, None
-        page_bytes, held_bytes = self._options.page_bytes, self.held_bytes(buffered_bytes)
+        page_bytes, held_bytes = self._options.source.page_bytes, self.held_bytes(buffered_bytes)
         while (shard_state := self._queue.first()) is not None and shard_state.next_read_ms <= turn.now_ms:
             self._budget.hold(self._lane, held_bytes)
             if held_bytes and held_bytes + page_bytes > self._options.buffer_bytes:
@@ -72,7 +72,7 @@ class LaneReads:
 
     def held_bytes(self, buffered_bytes: int) -> int:
         """Count the pages held, and those being read for what they may turn out to be."""
-        return buffered_bytes + len(self._under_way) * self._options.page_bytes
+        return buffered_bytes + len(self._under_way) * self._options.source.page_bytes
 
     def next_ms(self, now_ms: int) -> int | None:
         """Return when the next read is due; None when there is none, or it waits for memory, which an answer frees."""

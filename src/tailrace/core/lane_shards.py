@@ -174,7 +174,9 @@ class LaneShards:
         """Read a shard again from its committed checkpoint. The commit buffer must not hold a page of it."""
         checkpoint = self._publishing.committed.get(shard)
         accepted = self._checkpoint_state.is_accepted(shard, checkpoint)
-        shard_state = ShardState.resume(shard, self._checkpoint_state.shards[shard], checkpoint, accepted=accepted)
+        shard_state = ShardState.resume(
+            shard, self._checkpoint_state.shards[shard], checkpoint, source=self._options.source, accepted=accepted
+        )
         self.states[shard] = shard_state
         return shard_state
 

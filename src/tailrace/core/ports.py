@@ -9,6 +9,7 @@ import msgspec
 
 from tailrace.core.change import Change, Message, Origin, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import RecordError, TailraceError
 
 
@@ -25,7 +26,7 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
 
 
 class SourcePage(msgspec.Struct, frozen=True):
-    """One answer of GetRecords. An empty one proves nothing about the shard's end."""
+    """What one read gave. An empty page proves nothing about the shard's end."""
 
     records: list[SourceRecord]
     next_iterator: str | None
@@ -33,16 +34,16 @@ class SourcePage(msgspec.Struct, frozen=True):
     size_bytes: int
     """Size of the answer's body."""
     full: bool
-    """The answer met a limit (1,000 records or about 1 MB), so there is more to read at once."""
+    """The page met a limit of the source, so there is more to read at once."""
 
 
 class ReadFailure(StrEnum):
     """Why a page could not be read, in the words that the lane decides by."""
 
     EXPIRED = "expired"
-    """The iterator is older than 15 minutes, or unknown: ask for another."""
+    """The iterator is too old, unknown or ended by the source: read on at the position."""
     TRIMMED = "trimmed"
-    """The position lies before what the stream still keeps (24 hours)."""
+    """The position lies before what the stream still keeps."""
     GONE = "gone"
     """The shard, or its stream, no longer exists."""
     THROTTLED = "throttled"
@@ -61,7 +62,7 @@ class ReadError(TailraceError):
 
 
 class TableStream(msgspec.Struct, frozen=True):
-    """A table and its present stream (DescribeTable). `stream_arn` is None when the stream is off."""
+    """A table and its present stream. `stream_arn` is None when the stream is off."""
 
     table: str
     stream_arn: str | None
@@ -71,27 +72,28 @@ class TableStream(msgspec.Struct, frozen=True):
 
 
 class StreamListing(msgspec.Struct, frozen=True):
-    """One whole listing of a stream's shards (DescribeStream, all pages). Eventually consistent: may have holes."""
+    """One whole listing of a stream's shards. Eventually consistent: may have holes."""
 
     stream_arn: str
     created_ms: int
-    """CreationRequestDateTime of the stream, milliseconds since the epoch; 0 when unknown."""
+    """When the stream was created, milliseconds since the epoch; 0 when unknown."""
     shards: tuple[ListedShard, ...]
 
 
-class PageDecoder(Protocol):
-    """Decodes the body of an answer of GetRecords. Safe to call from many threads at once."""
-
-    def __call__(self, body: bytes, *, shard: ShardRef, table: str, region: str) -> SourcePage:
-        """Return its records in their order. Raises `ReadError` when the answer as a whole cannot be understood."""
-        ...
-
-
 class ShardReader(Protocol):
-    """Reads shards. Safe to call from many threads at once."""
+    """Reads shards. Safe to call from many threads at once.
+
+    An iterator names a place in the shard: reading with it again returns the same records again, or raises EXPIRED.
+
+    A source that pushes is read in the same way. The read without an iterator subscribes at the position, and each read
+    takes what has arrived, which may be an empty page. Between two reads nothing is taken from the connection: its flow
+    control makes the source wait, and all pages in memory were asked for by a lane, which counts them. A subscription
+    that has ended, was not read for long, or is not where the iterator says is EXPIRED: the lane then subscribes again
+    behind what it has read.
+    """
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
-        """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
+        """Read the next page; without an iterator, begin at `position`. Raises `ReadError`."""
         ...
 
 
@@ -111,7 +113,7 @@ class Enumerator(Protocol):
         ...
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
-        """Ask for the child shards of one shard (ShardFilter CHILD_SHARDS)."""
+        """Ask for the child shards of one shard."""
         ...
 
     def exists(self, shard: ShardRef) -> bool:
@@ -121,6 +123,8 @@ class Enumerator(Protocol):
 
 class Source(ShardReader, Enumerator, Protocol):
     """A kind of source, whole: what a pipeline needs of the place that its changes come from."""
+
+    policy: SourcePolicy
 
     def close(self) -> None:
         """Close what is open to it."""

@@ -29,10 +29,10 @@ class ShardRef(NamedTuple):
 
 
 class Position(msgspec.Struct, frozen=True):
-    """Where to start reading a shard: AWS's ShardIteratorType and, at or after a sequence number, the number.
+    """Where to start reading a shard, in AWS's words for it, and, at or after a sequence number, the number.
 
-    `since_ms` drops changes created before it: how `start: latest` stays true after a restart that found
-    no sequence number to resume from.
+    `since_ms` passes over changes created before it, whether the source seeks or drops them: how `start: latest` stays
+    true after a restart that found no sequence number to resume from.
     """
 
     kind: PositionKind
@@ -41,7 +41,7 @@ class Position(msgspec.Struct, frozen=True):
 
 
 class ListedShard(msgspec.Struct, frozen=True):
-    """A shard as a listing shows it (DescribeStream). `closed` when it has an EndingSequenceNumber."""
+    """A shard as a listing shows it. `closed` when nothing more is written to it."""
 
     shard_id: str
     parent_ids: tuple[str, ...] = ()

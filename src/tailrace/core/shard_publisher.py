@@ -23,6 +23,7 @@ from tailrace.core.lane_messages import CloseProducer, Commit, ProducerAnswer, P
 from tailrace.core.page import Page
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef, is_after, lane_of
+from tailrace.core.source_policy import SourcePolicy
 
 LOSSES_MAX = 3
 """How often a batch is tried again after its producer was lost and nothing was learned by it."""
@@ -56,6 +57,7 @@ class ShardPublisher:
         checkpoint_state: CheckpointState,
         *,
         table: str,
+        source: SourcePolicy,
         errors_fail: bool,
         exact: bool = True,
     ) -> None:
@@ -72,6 +74,7 @@ class ShardPublisher:
         self._owner = owner
         self._table = table
         self._checkpoint_state = checkpoint_state
+        self._source = source
         self._errors_fail = errors_fail
         self._exact = exact
         self._refused = RefusedRecords()
@@ -151,7 +154,9 @@ class ShardPublisher:
             self.sequence = published.sequence if published is not None else None
             self.has_ended = published is not None and published.state == "ended"
         self._forgettable = tuple(
-            write for write in forget_outdated(self._checkpoint_state, now_ms) if write.partition == self.lane
+            write
+            for write in forget_outdated(self._checkpoint_state, self._source, now_ms)
+            if write.partition == self.lane
         )
         self._is_held = True
         return None

@@ -10,20 +10,7 @@ from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position, ShardRef
-
-CLOCK_SKEW_MS = 60_000
-"""How far this host's clock may run ahead of DynamoDB's before `start: latest` could drop a change."""
-
-RETENTION_MS = 24 * 3_600_000
-"""DynamoDB Streams keep a change for 24 hours."""
-
-CAUGHT_UP_READS = 3
-"""So many empty pages in a row say that a shard is read to its present end: one alone may come in its middle."""
-
-
-GONE_AFTER_MS = 30_000
-"""For so long must the source deny a shard, each time that it is asked, before the shard counts as gone: DynamoDB may
-answer ResourceNotFoundException for some seconds about a shard that exists."""
+from tailrace.core.source_policy import SourcePolicy
 
 
 class Phase(StrEnum):
@@ -57,6 +44,7 @@ class ShardState:
 
     shard: ShardRef
     record: ShardRecord
+    source: SourcePolicy
     phase: Phase = Phase.WAITING
     begun: bool = False
     """A read succeeded, now or (by its checkpoint) in an earlier epoch."""
@@ -89,10 +77,16 @@ class ShardState:
 
     @classmethod
     def resume(
-        cls, shard: ShardRef, record: ShardRecord, checkpoint: Checkpoint | None, *, accepted: bool
+        cls,
+        shard: ShardRef,
+        record: ShardRecord,
+        checkpoint: Checkpoint | None,
+        *,
+        source: SourcePolicy,
+        accepted: bool,
     ) -> ShardState:
         """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
-        shard_state = cls(shard, record, read_ms=record.seen_ms, open_ms=record.seen_ms, accepted=accepted)
+        shard_state = cls(shard, record, source, read_ms=record.seen_ms, open_ms=record.seen_ms, accepted=accepted)
         if checkpoint is None:
             return shard_state
         shard_state.begun = True
@@ -118,14 +112,14 @@ class ShardState:
             return Position("TRIM_HORIZON")
         if not self.begun:
             return Position("LATEST")
-        return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - CLOCK_SKEW_MS)
+        return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - self.source.clock_skew_ms)
 
     def forgives(self, now_ms: int) -> bool:
         """Return whether what is trimmed or gone counts as read: it was never promised, or its loss was accepted.
 
-        What a stream loses within a day of its first listing was there before it.
+        What a stream loses within its retention after its first listing was there before it.
         """
-        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= RETENTION_MS
+        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= self.source.retention_ms
         return self.accepted or (self.sequence is None and was_there_before)
 
     def may_have_lost_its_head(self, now_ms: int) -> bool:
@@ -134,7 +128,7 @@ class ShardState:
         Reading at TRIM_HORIZON would pass over them without a word.
         """
         at_its_head = self.position().kind == "TRIM_HORIZON"
-        return at_its_head and not self.accepted and now_ms - self.read_ms > RETENTION_MS
+        return at_its_head and not self.accepted and now_ms - self.read_ms > self.source.retention_ms
 
     def needs_checkpoint(self) -> bool:
         """Return whether an empty page is worth a checkpoint.
@@ -144,7 +138,7 @@ class ShardState:
         """
         if self.accepted:
             return False
-        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > RETENTION_MS // 4
+        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > self.source.retention_ms // 4
 
     def checkpoint(self, page: Page, at_ms: int, detail: str | None) -> Checkpoint:
         """Return the checkpoint that holds once all up to `page`, the last one read, is published."""
@@ -169,7 +163,7 @@ class ShardState:
         self.empty_reads = 0 if page.changes else self.empty_reads + 1
         if not page.changes and not page.full:
             self.caught_up_ms = now_ms
-        if page.changes or page.next_iterator is None or self.empty_reads >= CAUGHT_UP_READS:
+        if page.changes or page.next_iterator is None or self.empty_reads >= self.source.caught_up_reads:
             self.read_ms = self.asked_ms
             self.accepted = False
         if page.last_sequence is not None:
@@ -177,22 +171,22 @@ class ShardState:
             self.created_ms = page.last_created_ms
             self.open_ms = max(self.open_ms, page.last_created_ms or 0)
             self.trimmed = False
-        elif self.empty_reads >= CAUGHT_UP_READS and page.next_iterator is not None:
+        elif self.empty_reads >= self.source.caught_up_reads and page.next_iterator is not None:
             self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
 
     def believed(self, failure: ReadFailure, now_ms: int) -> ReadFailure:
-        """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `GONE_AFTER_MS`."""
+        """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `gone_after_ms`."""
         if failure is not ReadFailure.GONE:
             if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                 self.denied_since_ms = None  # such an answer knows the shard
             return failure
-        self.iterator = None  # GetShardIterator must deny the shard, too
+        self.iterator = None  # the source must deny the shard from its position, too
         if self.denied_since_ms is None:
             self.denied_since_ms = now_ms
         # An answer says how it stood at the latest when it came, and at the earliest when it was asked for.
-        return failure if self.asked_ms - self.denied_since_ms >= GONE_AFTER_MS else ReadFailure.UNAVAILABLE
+        return failure if self.asked_ms - self.denied_since_ms >= self.source.gone_after_ms else ReadFailure.UNAVAILABLE
 
     def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
         """Note a read that failed in a way that may pass."""

@@ -32,6 +32,7 @@ from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations import switch
 from tailrace.operations.definition import define
 from tailrace.sources.aws_lambda.event import Batch, has_window, read_event
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.wiring.pipeline import (
     make_converter,
     make_limits,
@@ -174,6 +175,7 @@ class Function:
                 self._owner,
                 self._checkpoint_state,
                 table=batch.table,
+                source=POLICY,
                 errors_fail=errors_fail,
                 exact=is_exact,
             )

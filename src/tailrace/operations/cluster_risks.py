@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tailrace.core.shard_state import RETENTION_MS
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.kafka.topics import MAX_REPLICATION, Cluster, TopicState
 
 _TRANSACTION_LOG = "__transaction_state"
@@ -66,7 +66,7 @@ def broker_risks(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]
     return tuple(found)
 
 
-def topic_risks(state: TopicState, config: Mapping[str, str], *, brokers: int) -> tuple[str, ...]:
+def topic_risks(state: TopicState, config: Mapping[str, str], source: SourcePolicy, *, brokers: int) -> tuple[str, ...]:
     """Say in sentences what the properties of a topic that exists put at risk. Those not known are passed over."""
     found = []
     if state.replication < min(MAX_REPLICATION, brokers):
@@ -81,9 +81,9 @@ def topic_risks(state: TopicState, config: Mapping[str, str], *, brokers: int) -
             "set it to false"
         )
     limit = next((config[name] for name in _TIMESTAMP_LIMITS if name in config), None)
-    if limit is not None and int(limit) < RETENTION_MS:
+    if limit is not None and int(limit) < source.retention_ms:
         found.append(
-            f"has message.timestamp.before.max.ms={limit}: it refuses changes that are older, and DynamoDB keeps them "
-            f"for {RETENTION_MS} ms; raise it above"
+            f"has message.timestamp.before.max.ms={limit}: it refuses changes that are older, and the source keeps "
+            f"them for {source.retention_ms} ms; raise it above"
         )
     return tuple(f"topic {state.name} {risk}" for risk in found)

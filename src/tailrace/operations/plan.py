@@ -10,7 +10,7 @@ from tailrace.config import LoadedPipeline
 from tailrace.config.definition import definition_of
 from tailrace.core.change import ViewType
 from tailrace.core.definition import differences
-from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
+from tailrace.core.ports import ReadError, ReadFailure, Source, StreamListing, TableStream
 from tailrace.errors import TopicError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
@@ -118,7 +118,7 @@ def warnings(plan: Plan) -> tuple[str, ...]:
 
 def make_plan(
     loaded: LoadedPipeline,
-    enumerator: Enumerator,
+    source: Source,
     *,
     details: bool = True,
     accept_changes: bool = False,
@@ -134,7 +134,7 @@ def make_plan(
     admin = clients.admin(pipeline.kafka)
     with loaded.telling("kafka", "bootstrap.servers"):
         cluster = topics.describe(admin, pipeline.kafka)
-    planner = _Planner(loaded, enumerator, admin, cluster, details=details, accept_changes=accept_changes)
+    planner = _Planner(loaded, source, admin, cluster, details=details, accept_changes=accept_changes)
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
@@ -171,7 +171,7 @@ class _Planner:
     def __init__(
         self,
         loaded: LoadedPipeline,
-        enumerator: Enumerator,
+        source: Source,
         admin: Admin,
         cluster: Cluster,
         *,
@@ -180,7 +180,7 @@ class _Planner:
     ) -> None:
         self._loaded = loaded
         self._pipeline = loaded.pipeline
-        self._enumerator = enumerator
+        self._source = source
         self._admin = admin
         self._cluster = cluster
         self._details = details
@@ -201,7 +201,7 @@ class _Planner:
         config = topics.config(self._admin, self._pipeline.kafka, spec.name) if is_own or self._details else {}
         warnings = (
             *topic_differences(self._loaded, spec, state, config),
-            *cluster_risks.topic_risks(state, config, brokers=self._cluster.brokers),
+            *cluster_risks.topic_risks(state, config, self._source.policy, brokers=self._cluster.brokers),
         )
         return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
 
@@ -256,7 +256,7 @@ class _Planner:
         """Return the tables, and a sentence for each entry of the file that matches none."""
         source = self._pipeline.source
         with self._loaded.telling(*source.tables_path):
-            names = wiring.list_tables(self._pipeline, self._enumerator)
+            names = wiring.list_tables(self._pipeline, self._source)
         unmatched = tuple(
             f"{self._loaded.place(*entry.path)}: {entry.text} matches no table"
             for entry in source.tables_read
@@ -356,14 +356,14 @@ class _Planner:
 
     def _describe(self, table: str) -> TableStream | None:
         try:
-            return self._enumerator.table_stream(table)
+            return self._source.table_stream(table)
         except ReadError as error:
             if error.failure is ReadFailure.GONE:
                 return None
             raise
 
     def _list(self, stream_arn: str) -> StreamListing | None:
-        return self._enumerator.shards(stream_arn) if self._details else None
+        return self._source.shards(stream_arn) if self._details else None
 
 
 def topic_differences(

@@ -11,11 +11,12 @@ from typing import Final, Literal, NamedTuple
 
 from tailrace import __version__, formats
 from tailrace.config import Pipeline
-from tailrace.core.ports import PageDecoder, SourcePage
+from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.sources.aws.http import Crc32
 from tailrace.sources.dynamodb.native_pages import NativeDecoder
+from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 VARIABLE: Final = "TAILRACE_NATIVE"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tailrace.config import Pipeline
 from tailrace.config.definition import definition_of
 from tailrace.core.lane_options import LaneOptions
-from tailrace.core.ports import Enumerator, ShardReader, TableStream
+from tailrace.core.ports import ShardReader, TableStream
 from tailrace.errors import TopicError
 from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import Follower
@@ -42,7 +42,12 @@ class PipelineParts:
         self.definition = definition_of(pipeline)
         self._reading = reading_of(pipeline)
         self.reader_count = self._reading.readers
+        self.transcoder = choose()
+        self._transformations = Transformations(pipeline)
+        self.source = make_source(pipeline, self.transcoder, self._transformations.of)
+        self.reader: ShardReader = self.source
         self.lane_options = LaneOptions(
+            self.source.policy,
             batch_changes=pipeline.batch.changes,
             batch_bytes=pipeline.batch.size_bytes,
             linger_ms=pipeline.batch.linger_ms,
@@ -51,11 +56,6 @@ class PipelineParts:
             pacing=self._reading.pacing,
             errors_fail=pipeline.errors == "fail",
         )
-        self.transcoder = choose()
-        self._transformations = Transformations(pipeline)
-        self._source = make_source(pipeline, self.transcoder, self._transformations.of)
-        self.reader: ShardReader = self._source
-        self.enumerator: Enumerator = self._source
         self._admin = LastingAdmin(pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
         self.converter = make_converter(pipeline, self._transformations, self._limits)
@@ -118,9 +118,10 @@ class PipelineParts:
         """Make the enumerator's loop for one taking of lane 0."""
         return EnumeratorLoop(
             engine,
-            self.enumerator,
+            self.source,
             epoch,
-            table_names=lambda: list_tables(self.pipeline, self.enumerator),
+            policy=self.source.policy,
+            table_names=lambda: list_tables(self.pipeline, self.source),
             wanted=self.pipeline.source.reads,
             start=self._reading.start,
             interval_s=self._reading.listing_interval_ms / 1000,
@@ -129,4 +130,4 @@ class PipelineParts:
 
     def close(self) -> None:
         """Close the connections to the source."""
-        self._source.close()
+        self.source.close()

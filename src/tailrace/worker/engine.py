@@ -218,8 +218,9 @@ class Engine:
         for lane in list(self.lanes.values()):
             if lane.wake_at_ms is not None and lane.wake_at_ms <= now_ms:
                 self.handle(lane, Tick())
+        page_bytes = self._parts.lane_options.source.page_bytes
         for lane in sorted(self.lanes.values(), key=lambda lane: lane.waits_for_memory_since_ms or 0):
-            if lane.waits_for_memory_since_ms is not None and self._budget.fits(self._parts.lane_options.page_bytes):
+            if lane.waits_for_memory_since_ms is not None and self._budget.fits(page_bytes):
                 self.handle(lane, Tick())
 
     def handle(self, lane: Lane, event: Event) -> None:

@@ -1,8 +1,9 @@
 """The enumerator's loop, run by the owner of lane 0: list tables and shards, publish what is new, take back what is
 done.
 
-DescribeStream allows 10 calls a second for the account, so the most urgent comes first: the children of shards that
-have just ended, then streams that nobody has listed, then the others, those first that were not listed for the longest.
+Listings are limited (DescribeStream to 10 calls a second for the account), so the most urgent comes first: the children
+of shards that have just ended, then streams that nobody has listed, then the others, those first that were not listed
+for the longest.
 
 It only does the I/O; what follows from a listing is decided in `core.discovery`, in the engine's thread.
 """
@@ -25,6 +26,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import forget_outdated, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.worker.host import Host
 
@@ -32,17 +34,8 @@ logger = logging.getLogger("tailrace.enumerator")
 
 _T = TypeVar("_T")
 
-CHILDREN_TRIES = 7
-CHILDREN_PAUSE_S = 0.5
-"""An ended shard's children may show late (DescribeStream is eventually consistent), so they are asked for again after
-this pause, and then after twice the last: for a minute. The listings of whole streams find the rest."""
 CHILDREN_SHARE = 4
 """For so many streams children are looked for between two other steps, when many shards have ended."""
-SECOND_CHILD_S = 5.0
-"""One child may show before the other one of a split: so long after the first they are asked for once more."""
-SHARDS_A_CALL = 100
-"""What DescribeStream answers at most. Where it takes fewer calls than asking for each shard's children, a stream is
-listed whole."""
 ASK_POLL_S = 0.2
 WAIT_S = 0.5
 PUBLISH_POLL_S = 0.02
@@ -84,6 +77,7 @@ class EnumeratorLoop:
         enumerator: Enumerator,
         epoch: int,
         *,
+        policy: SourcePolicy,
         table_names: Callable[[], list[str]],
         wanted: Callable[[str], bool],
         start: Start,
@@ -99,6 +93,7 @@ class EnumeratorLoop:
         """
         self._engine = engine
         self._enumerator = enumerator
+        self._policy = policy
         self._epoch = epoch
         self._table_names = table_names
         self._wanted = wanted
@@ -173,7 +168,11 @@ class EnumeratorLoop:
         self._publish(
             self._ask(lambda checkpoint_state: leave_out(checkpoint_state, self._wanted, self._engine.host.now_ms()))
         )
-        self._publish(self._ask(lambda checkpoint_state: forget_outdated(checkpoint_state, self._engine.host.now_ms())))
+        self._publish(
+            self._ask(
+                lambda checkpoint_state: forget_outdated(checkpoint_state, self._policy, self._engine.host.now_ms())
+            )
+        )
         known = self._ask(lambda checkpoint_state: {table for table in checkpoint_state.tables if self._wanted(table)})
         for table in sorted(known.union(self._listed_names())):
             if self._stopped.is_set():
@@ -262,6 +261,7 @@ class EnumeratorLoop:
                     start=_start_of(checkpoint_state, table, listing, self._start),
                     gone=self._gone,
                     now_ms=self._engine.host.now_ms(),
+                    source=self._policy,
                 )
             )
             open_questions = result.unknown - asked - self._gone
@@ -295,14 +295,14 @@ class EnumeratorLoop:
     def _is_to_be_asked(self, shard: ShardRef, has_children: bool | None, now_ms: int) -> bool:
         """Return whether to ask for a shard's children now, and say when to look again, if at all."""
         search = self._searches[shard]
-        if has_children is None or search.has_found or search.tries == CHILDREN_TRIES:
+        if has_children is None or search.has_found or search.tries == self._policy.children_tries:
             del self._searches[shard]
             return has_children is not None
         if has_children:
             search.has_found = True
-            search.due_ms = now_ms + int(SECOND_CHILD_S * 1000)
+            search.due_ms = now_ms + self._policy.second_child_ms
             return False
-        search.due_ms = now_ms + int(CHILDREN_PAUSE_S * 1000) * 2**search.tries
+        search.due_ms = now_ms + self._policy.children_pause_ms * 2**search.tries
         search.tries += 1
         return True
 
@@ -317,7 +317,7 @@ class EnumeratorLoop:
                 len(checkpoint_state.shards_of_stream(stream_arn)),
             )
         )
-        if len(parents) > 1 + known // SHARDS_A_CALL:
+        if len(parents) > 1 + known // self._policy.shards_per_call:
             self._list_stream(table, stream_arn)
             return
         for parent in parents:

@@ -46,6 +46,7 @@ from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka.membership import Group
 from tailrace.operations.status import tables_of
+from tailrace.sources.dynamodb.policy import POLICY
 
 WHERE = "shop.checkpoints, partition 3, offset 42"
 SHARD = ShardRef(stream(), "shardId-1")
@@ -188,7 +189,7 @@ def test_any_history_of_records_is_followed_without_an_error(history: list[Any])
     place."""
     checkpoint_state = CheckpointState(LANE_COUNT)
     lanes = [
-        Lane(number, "worker", checkpoint_state, LaneOptions(), epochs=itertools.count(1), jitter=lambda: 0.0)
+        Lane(number, "worker", checkpoint_state, LaneOptions(POLICY), epochs=itertools.count(1), jitter=lambda: 0.0)
         for number in range(LANE_COUNT)
     ]
     listed = StreamListing(STREAMS[0], NOW_MS, (ListedShard("a", closed=True), ListedShard("b", ("a",))))
@@ -211,6 +212,7 @@ def test_any_history_of_records_is_followed_without_an_error(history: list[Any])
                 start="LATEST",
                 gone=[],
                 now_ms=NOW_MS,
+                source=POLICY,
             )
         reconcile_table(checkpoint_state, TableStream("orders", STREAMS[0], "KEYS_ONLY"), "orders", NOW_MS)
         leave_out(checkpoint_state, lambda table: table == "users", NOW_MS)

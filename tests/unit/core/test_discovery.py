@@ -26,6 +26,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import Reconciliation, forget_outdated, leave_out, reconcile, reconcile_table, table_write
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
+from tailrace.sources.dynamodb.policy import POLICY
 
 NEXT_STREAM = STREAM.replace("2024", "2025")
 
@@ -63,6 +64,7 @@ class Pipeline:
             start=start,
             gone={ref(name, stream) for name in gone},
             now_ms=self.now_ms,
+            source=POLICY,
         )
 
     def list(self, *shards: ListedShard, stream: str = STREAM, **options: object) -> dict[str, ShardRecord | None]:
@@ -313,8 +315,8 @@ def test_what_lambda_left_is_forgotten_once_no_stream_holds_it_any_more(pipeline
     publisher = ShardClaimKey(*ref("old"))
     lane = lane_of(ref("old"), LANE_COUNT)
     pipeline.checkpoint_state.apply(lane, publisher, Claim(owner="sandbox", nonce="sandbox/1", at_ms=NOW_MS))
-    assert forget_outdated(pipeline.checkpoint_state, NOW_MS + 2 * DAY_MS) == ()
-    assert forget_outdated(pipeline.checkpoint_state, NOW_MS + 2 * DAY_MS + 1) == (
+    assert forget_outdated(pipeline.checkpoint_state, POLICY, NOW_MS + 2 * DAY_MS) == ()
+    assert forget_outdated(pipeline.checkpoint_state, POLICY, NOW_MS + 2 * DAY_MS + 1) == (
         Write(lane, CheckpointKey(*ref("old")), None),
         Write(lane, publisher, None),
     )

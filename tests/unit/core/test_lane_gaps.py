@@ -22,7 +22,8 @@ from tailrace.core.checkpoint import Checkpoint
 from tailrace.core.lane_messages import NoticeKind, PageRead, Tick
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position
-from tailrace.core.shard_state import GONE_AFTER_MS, Phase
+from tailrace.core.shard_state import Phase
+from tailrace.sources.dynamodb.policy import POLICY
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
 ELSEWHERE = next(shards_of_lane(2))
@@ -59,7 +60,7 @@ def test_a_shard_that_is_denied_for_a_while_is_read_on_where_it_was() -> None:
     lane = claim()
     lane.read(A, page(A, 8, full=True))
     began_ms = lane.now_ms
-    while lane.now_ms - began_ms < GONE_AFTER_MS - 1_000:
+    while lane.now_ms - began_ms < POLICY.gone_after_ms - 1_000:
         if A in lane.reads:
             lane.fail(A, ReadFailure.GONE)
         lane.wait(500)
@@ -76,7 +77,7 @@ def test_an_answer_that_knows_the_shard_ends_the_denials_before_it(known: ReadFa
     lane = claim(sequence=None)
     lane.publish(C, lineage(initial=True))
     lane.fail(C, ReadFailure.GONE)
-    lane.wait(GONE_AFTER_MS)
+    lane.wait(POLICY.gone_after_ms)
     if known is None:
         lane.read(C, page(C))
     else:
@@ -99,7 +100,7 @@ def test_an_answer_that_comes_late_says_how_it_stood_when_it_was_asked_for() -> 
 def test_no_answer_at_all_does_not_end_them() -> None:
     lane = claim()
     lane.fail(A, ReadFailure.GONE)
-    lane.wait(GONE_AFTER_MS)
+    lane.wait(POLICY.gone_after_ms)
     lane.fail(A, ReadFailure.UNAVAILABLE)
     lane.wait(5_000)
     lane.fail(A, ReadFailure.GONE)

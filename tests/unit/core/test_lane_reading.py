@@ -6,6 +6,7 @@ import itertools
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from support.lanes import (
     DAY_MS,
@@ -26,7 +27,8 @@ from tailrace.core.pacing import Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position, ShardRef
-from tailrace.core.shard_state import CLOCK_SKEW_MS, Phase
+from tailrace.core.shard_state import Phase
+from tailrace.sources.dynamodb.policy import POLICY
 
 A, B, C = itertools.islice(shards_of_lane(1), 3)
 ELSEWHERE = next(shards_of_lane(2))
@@ -123,7 +125,7 @@ def test_latest_is_asked_for_until_the_first_read_succeeds_and_never_after() -> 
     lane.read(A, page(A))
     lane.wait(1_000)
     lane.fail(A, ReadFailure.EXPIRED)
-    since_start = Position("TRIM_HORIZON", since_ms=NOW_MS - CLOCK_SKEW_MS)
+    since_start = Position("TRIM_HORIZON", since_ms=NOW_MS - POLICY.clock_skew_ms)
     assert lane.reads[A].position == since_start
     lane.committed()
     lane.lose()
@@ -189,7 +191,7 @@ def test_answers_to_reads_that_were_given_up_are_ignored() -> None:
 
 
 def test_an_open_shard_is_read_slower_the_longer_it_is_quiet_and_quickly_after_a_change() -> None:
-    lane = claim(A, options=LaneOptions(pacing=Pacing(min_ms=100, max_ms=1_000)))
+    lane = claim(A, options=LaneOptions(POLICY, pacing=Pacing(min_ms=100, max_ms=1_000)))
     pauses = []
     for _ in range(6):
         lane.read(A, page(A))
@@ -213,7 +215,7 @@ def test_a_closed_shard_is_read_as_fast_as_it_comes() -> None:
 
 
 def test_a_transaction_waits_for_linger_or_for_enough_changes() -> None:
-    lane = claim(A, B, options=LaneOptions(batch_changes=3, linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(POLICY, batch_changes=3, linger_ms=100))
     lane.read(A, page(A, 1, 2, full=True))
     lane.wait(99)
     assert not lane.is_committing()
@@ -228,7 +230,7 @@ def test_a_transaction_waits_for_linger_or_for_enough_changes() -> None:
 
 
 def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
-    lane = claim(A, options=LaneOptions(batch_bytes=2_000))
+    lane = claim(A, options=LaneOptions(POLICY, batch_bytes=2_000))
     lane.read(A, page(A, 1, full=True))
     assert not lane.is_committing()
     lane.read(A, page(A, 2, full=True))
@@ -236,7 +238,7 @@ def test_a_transaction_waits_for_linger_or_for_enough_bytes() -> None:
 
 
 def test_full_pages_wait_for_the_page_that_is_being_read() -> None:
-    lane = claim(A, B, options=LaneOptions(linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(POLICY, linger_ms=100))
     lane.read(A, page(A, 1, full=True))
     lane.wait(999)
     assert not lane.is_committing()
@@ -247,7 +249,7 @@ def test_full_pages_wait_for_the_page_that_is_being_read() -> None:
 
 @pytest.mark.parametrize("last", [page(A, 3), page(B, 3)])
 def test_full_pages_do_not_wait_longer_with_changes_that_may_be_young(last: Page) -> None:
-    lane = claim(A, B, options=LaneOptions(linger_ms=100))
+    lane = claim(A, B, options=LaneOptions(POLICY, linger_ms=100))
     lane.read(A, page(A, 1, full=True))
     lane.wait(100)
     lane.read(last.shard, last)
@@ -255,14 +257,14 @@ def test_full_pages_do_not_wait_longer_with_changes_that_may_be_young(last: Page
 
 
 def test_full_pages_do_not_wait_longer_when_there_is_no_room_to_read_another() -> None:
-    lane = claim(A, options=LaneOptions(linger_ms=100, buffer_bytes=1))
+    lane = claim(A, options=LaneOptions(POLICY, linger_ms=100, buffer_bytes=1))
     lane.read(A, page(A, 1, full=True))
     lane.wait(100)
     assert lane.is_committing()
 
 
 def test_a_transaction_takes_whole_pages_until_a_bound_is_met() -> None:
-    lane = claim(A, options=LaneOptions(batch_changes=3))
+    lane = claim(A, options=LaneOptions(POLICY, batch_changes=3))
     lane.read(A, page(A, 1, 2, 3, full=True))
     for first in (4, 6, 8, 10):
         lane.read(A, page(A, first, first + 1, full=True))
@@ -276,13 +278,13 @@ def test_a_transaction_takes_whole_pages_until_a_bound_is_met() -> None:
 
 
 def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffers_bound() -> None:
-    options = LaneOptions(batch_changes=1, buffer_bytes=4_000, page_bytes=1_000)
+    options = LaneOptions(replace(POLICY, page_bytes=1_000), batch_changes=1, buffer_bytes=4_000)
     lane = claim(A, B, options=options)
     read = itertools.count(1)
     while lane.reads:
         shard = next(iter(lane.reads))
         lane.read(shard, page(shard, next(read), full=True))
-        held = lane.lane.commit_buffer.size_bytes + len(lane.reads) * options.page_bytes
+        held = lane.lane.commit_buffer.size_bytes + len(lane.reads) * options.source.page_bytes
         assert held <= options.buffer_bytes
     assert next(read) == 5
     assert {shard_state.phase for shard_state in lane.lane.shard_states.values()} == {Phase.READY}
@@ -291,7 +293,7 @@ def test_pages_are_read_ahead_while_a_transaction_is_under_way_within_the_buffer
 
 
 def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answered() -> None:
-    lane = claim(A, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000))
+    lane = claim(A, options=LaneOptions(replace(POLICY, page_bytes=1_000), buffer_bytes=1_000))
     given_up = lane.reads[A]
     lane.leave_out(True)
     assert lane.phase(A) is Phase.PAUSED
@@ -305,7 +307,9 @@ def test_a_read_that_was_given_up_holds_its_place_in_the_buffer_until_it_is_answ
 
 
 def test_the_shard_that_has_been_due_for_the_longest_is_read_first() -> None:
-    lane = claim(A, B, C, options=LaneOptions(buffer_bytes=1_000, page_bytes=1_000, pacing=Pacing(50, 50)))
+    lane = claim(
+        A, B, C, options=LaneOptions(replace(POLICY, page_bytes=1_000), buffer_bytes=1_000, pacing=Pacing(50, 50))
+    )
     order = []
     for _ in range(9):
         lane.wait(100)
@@ -434,7 +438,7 @@ def test_the_lane_sleeps_when_nothing_is_due() -> None:
 
 @pytest.mark.parametrize("end", [False, True])
 def test_a_record_that_may_not_pass_stops_its_shard_after_what_came_before_it(end: bool) -> None:
-    lane = claim(A, B, options=LaneOptions(batch_changes=1))
+    lane = claim(A, B, options=LaneOptions(POLICY, batch_changes=1))
     lane.publish(C, lineage(A))
     lane.read(A, page(A, 1, end=end, stop="number out of range (sequence number 2)"))
     commit = lane.committed()

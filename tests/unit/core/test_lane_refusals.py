@@ -12,6 +12,7 @@ from tailrace.core.lane_messages import NoticeKind, ProducerLost, Refusal
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Page, SetAside
 from tailrace.core.shard_state import Phase
+from tailrace.sources.dynamodb.policy import POLICY
 
 A, B = itertools.islice(shards_of_lane(1), 2)
 
@@ -83,7 +84,7 @@ def test_what_is_known_to_be_too_large_is_set_aside_before_it_is_sent_and_told_o
 
 
 def test_what_is_known_to_be_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
-    lane = claim(LaneOptions(errors_fail=True))
+    lane = claim(LaneOptions(POLICY, errors_fail=True))
     lane.read(A, marked(1, 2, 3, at=1))
     lane.wait(100)
     commit = lane.committed()
@@ -118,7 +119,7 @@ def test_a_letter_that_is_refused_even_bare_pauses_its_shard_and_no_other() -> N
     lane.read(B, page(B, 1))
     lane.wait(100)
     assert sequences_in(lane.committed()) == [1]
-    lane.wait(LaneOptions().refused_backoff.max_ms)
+    lane.wait(LaneOptions(POLICY).refused_backoff.max_ms)
     assert A in lane.reads
 
 
@@ -137,7 +138,7 @@ def test_what_was_learned_is_forgotten_once_it_is_published() -> None:
 
 
 def test_a_record_too_large_stops_its_shard_before_it_when_errors_fail() -> None:
-    lane = claim(LaneOptions(errors_fail=True))
+    lane = claim(LaneOptions(POLICY, errors_fail=True))
     sent(lane, 1, 2, 3)
     lane.lose(too_large(1))
     lane.take()
@@ -164,7 +165,7 @@ def test_a_topic_that_is_refused_pauses_its_shards_longer_and_longer_and_the_oth
         pauses.append(lane.lane.shard_states[A].next_read_ms - refused_at_ms)
         lane.wait(pauses[-1])
     assert pauses == sorted(pauses)
-    assert pauses[-1] <= LaneOptions().refused_backoff.max_ms
+    assert pauses[-1] <= LaneOptions(POLICY).refused_backoff.max_ms
     assert len(lane.told(NoticeKind.TOPIC_REFUSED)) == 8
     sent(lane, 1)
     lane.committed()

@@ -34,6 +34,7 @@ from tailrace.core.lane_messages import (
     Tick,
 )
 from tailrace.core.lane_options import LaneOptions
+from tailrace.sources.dynamodb.policy import POLICY
 
 A, B = itertools.islice(shards_of_lane(1), 2)
 
@@ -127,9 +128,9 @@ def test_lineage_is_published_with_the_next_transaction() -> None:
 def test_a_new_lane_never_takes_an_answer_meant_for_the_one_before() -> None:
     epochs = itertools.count(1)
     before = LaneUnderTest(number=1)
-    before.lane = Lane(1, "w", before.checkpoint_state, LaneOptions(), epochs=epochs, jitter=lambda: 0.0)
+    before.lane = Lane(1, "w", before.checkpoint_state, LaneOptions(POLICY), epochs=epochs, jitter=lambda: 0.0)
     before.publish(A, lineage())
-    after = Lane(1, "w", before.checkpoint_state, LaneOptions(), epochs=epochs, jitter=lambda: 0.0)
+    after = Lane(1, "w", before.checkpoint_state, LaneOptions(POLICY), epochs=epochs, jitter=lambda: 0.0)
     after.handle(CheckpointStateChanged(), NOW_MS)
     assert after.handle(Committed(before.lane.epoch), NOW_MS) == []
     assert after.state is LaneState.OPENING
@@ -193,7 +194,7 @@ def test_losses_in_a_row_are_retaken_slower_and_slower_until_a_commit(lane: Lane
 def test_a_fenced_lane_waits_to_hear_whether_it_went_to_another_worker(lane: LaneUnderTest) -> None:
     lane.take()
     lane.lose(fenced=True)
-    assert lane.lane.wake_at_ms == lane.now_ms + LaneOptions().fenced_pause_ms
+    assert lane.lane.wake_at_ms == lane.now_ms + LaneOptions(POLICY).fenced_pause_ms
 
 
 # Giving back

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+from msgspec.structs import replace
+
 from support.lanes import LaneUnderTest, lineage, page, shards_of_lane
 from tailrace.core.lane_messages import Release, Tick
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.memory_budget import MemoryBudget
+from tailrace.sources.dynamodb.policy import POLICY
 
-OPTIONS = LaneOptions(batch_changes=1, buffer_bytes=10_000, page_bytes=1_000)
+OPTIONS = LaneOptions(replace(POLICY, page_bytes=1_000), batch_changes=1, buffer_bytes=10_000)
 
 
 def lane(number: int, budget: MemoryBudget, shards: int = 4) -> LaneUnderTest:

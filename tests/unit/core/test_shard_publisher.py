@@ -20,7 +20,7 @@ from tailrace.core.lane_messages import (
 )
 from tailrace.core.page import Page
 from tailrace.core.shard_publisher import Failure, ShardPublisher
-from tailrace.core.shard_state import RETENTION_MS
+from tailrace.sources.dynamodb.policy import POLICY
 
 LANES = 4
 SHARD = next(shards_of_lane(1))
@@ -36,7 +36,7 @@ class Sandbox:
         for lane in range(LANES):
             self.checkpoint_state.apply(lane, MethodKey(), MethodRecord(method=method, nonce="n", at_ms=NOW_MS))
         self.publisher = ShardPublisher(
-            SHARD, "sandbox", self.checkpoint_state, table=TABLE, errors_fail=errors_fail, exact=exact
+            SHARD, "sandbox", self.checkpoint_state, table=TABLE, source=POLICY, errors_fail=errors_fail, exact=exact
         )
         self.committed: list[Commit] = []
         self.asked: list[type[ClaimCommand]] = []
@@ -196,7 +196,7 @@ def test_without_a_shard_s_name_what_comes_again_is_published_again_without_a_ch
 def test_shards_that_ended_long_ago_are_forgotten() -> None:
     sandbox = Sandbox()
     *_, old = (shard for shard, _ in zip(shards_of_lane(1), range(5), strict=False))
-    old_ms = NOW_MS - 2 * RETENTION_MS - 1
+    old_ms = NOW_MS - 2 * POLICY.retention_ms - 1
     sandbox.checkpoint_state.apply(1, CheckpointKey(*old), checkpoint("open", 1, at_ms=old_ms, table=TABLE))
     sandbox.checkpoint_state.apply(1, ShardClaimKey(*old), Claim(owner="gone", nonce="gone/1", at_ms=old_ms))
     sandbox.publish(page(SHARD, 1))

@@ -25,10 +25,11 @@ from tailrace import __version__, formats
 from tailrace.convert.converter import Converter
 from tailrace.core.change import Origin
 from tailrace.core.page import Page
-from tailrace.core.ports import PageDecoder, ReadError
+from tailrace.core.ports import ReadError
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers
 from tailrace.sources.dynamodb.native_pages import NativeDecoder
+from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from tailrace.config import LoadedPipeline, load
-from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
-from tailrace.core.shard import ListedShard, ShardRef
+from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage, StreamListing, TableStream
+from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.topics import Cluster, TopicState
@@ -25,6 +25,7 @@ from tailrace.operations.plan import (
     warnings,
 )
 from tailrace.operations.progress import Progress
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.wiring.pipeline import dead_letters_topic, table_topics
 
 GOOD = TablePlan("orders", is_named=True)
@@ -139,11 +140,19 @@ def test_partitions_that_the_file_does_not_ask_for_are_no_difference(tmp_path: P
     assert topic_differences(loaded, spec, TopicState(spec.name, 12, 2), {}) == ()
 
 
-class Tables(Enumerator):
+class Tables(Source):
     """Describes tables, but for those whose description fails."""
+
+    policy = POLICY
 
     def __init__(self, **failures: ReadFailure) -> None:
         self._failures = failures
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """There is nothing to close."""
 
     def table_names(self, patterns: list[str]) -> list[str]:
         return patterns

@@ -17,6 +17,7 @@ from tailrace.core.discovery import reconcile
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing
 from tailrace.core.shard import Position, ShardRef, lane_of
 from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.actions import Script, parse_script
@@ -142,6 +143,7 @@ class Reader:
                 start="TRIM_HORIZON",
                 gone=self._gone,
                 now_ms=0,
+                source=POLICY,
             )
             for write in found.writes:
                 self.checkpoint_state.apply(write.partition, write.key, write.record)

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 import pytest
+from msgspec.structs import replace
 
 from support.lanes import NOW_MS, STREAM, TABLE, checkpoint
 from support.waiting import wait_for
@@ -18,6 +19,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.errors import UnreachableError, WorldError
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.worker import enumerator
 from tailrace.worker.enumerator import EnumeratorLoop
 from tailrace.worker.host import ThreadedHost
@@ -105,7 +107,6 @@ def source() -> Source:
 
 @pytest.fixture
 def loop(engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch) -> Iterator[EnumeratorLoop]:
-    monkeypatch.setattr(enumerator, "CHILDREN_PAUSE_S", 0.01)
     monkeypatch.setattr(enumerator, "WAIT_S", 0.02)
     made = make_loop(engine, source)
     yield made
@@ -124,6 +125,7 @@ def make_loop(
         engine,
         source,
         7,
+        policy=replace(POLICY, children_pause_ms=10),
         table_names=lambda: list(tables),
         wanted=lambda _table: True,
         start="TRIM_HORIZON",

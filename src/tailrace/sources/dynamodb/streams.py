@@ -20,7 +20,6 @@ from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
-    PageDecoder,
     ReadError,
     ReadFailure,
     Source,
@@ -33,6 +32,8 @@ from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeEr
 from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
 from tailrace.sources.aws.pace import Pace
 from tailrace.sources.aws.session import AwsSession
+from tailrace.sources.dynamodb.page_decoder import PageDecoder
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.services import STREAMS, TABLES
 from tailrace.sources.dynamodb.stream_arn import is_stream_of
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
@@ -41,7 +42,6 @@ from tailrace.sources.dynamodb.stream_record import decode_page
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
-_SHARDS_MAX: Final = 100
 _TABLES_MAX: Final = 100
 _ATTEMPTS_MAX: Final = 3
 _BACKOFF_MAX_S: Final = 0.5
@@ -144,6 +144,8 @@ class DynamoDBStreams(Source):
     Safe to call from many threads at once. A read is tried once: the lane decides what follows. A page of a
     listing is tried up to three times, since a whole listing would otherwise begin again.
     """
+
+    policy = POLICY
 
     def __init__(
         self,
@@ -282,7 +284,7 @@ class DynamoDBStreams(Source):
 
     def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
         call = _Call(self._streams, "DescribeStream", _stream_subject(stream_arn))
-        request = {"StreamArn": stream_arn, "Limit": _SHARDS_MAX} | options
+        request = {"StreamArn": stream_arn, "Limit": POLICY.shards_per_call} | options
         for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
             yield page.stream_description
 
