@@ -175,6 +175,10 @@ class Shop:
         """Put a file where the commands are run."""
         (self._folder / name).write_text(content)
 
+    def has_files(self, pattern: str) -> bool:
+        """Return whether the commands have left files of this pattern where they are run."""
+        return any(self._folder.glob(pattern))
+
     def on_failure_message(self) -> dict[str, Any]:
         """What Lambda would send of the first change of the orders."""
         streams = boto3.client(
@@ -329,6 +333,18 @@ def follows(shop: Shop, line: str, *, until: signal.Signals) -> None:
         assert all(re.match(rf'[\d:.]{{12}} c {shop.orders} {{"id":"order-\d+"}} ', each) for each in lines), lines
 
 
+def exports(shop: Shop, line: str) -> None:
+    """It writes what was published to files, until it is stopped."""
+    with shop.start(line) as running:
+        running.wait_shows(
+            "a batch under way", lambda: shop.has_files(f"backup/{shop.name}.{shop.orders}/*/.*.partial")
+        )
+        running.stop(signal.SIGINT)
+        assert running.err == ""
+        assert f"topic {shop.name}.{shop.orders}: " in running.out
+    assert shop.has_files(f"backup/{shop.name}.{shop.orders}/*/*.jsonl")
+
+
 def agrees(shop: Shop, line: str, *, warning: str, saying: str) -> None:
     """It says what is at stake, asks on the terminal unless `--yes` is given, and does what is answered."""
     ours, its = pty.openpty()
@@ -433,6 +449,11 @@ HOW: dict[str, Scenario] = {
     "tailrace tail shop.orders --bootstrap localhost:9092 --from beginning --json": (
         "streaming_shop",
         partial(follows, until=signal.SIGINT),
+    ),
+    "tailrace export pipeline.yaml --to backup": ("streaming_shop", exports),
+    "tailrace export shop.orders --bootstrap localhost:9092 --to backup --until-end": (
+        "streaming_shop",
+        partial(ends, saying="backup has all that the topics held at the start\n"),
     ),
     "tailrace redrive pipeline.yaml": ("streaming_shop", partial(ends, saying="there is nothing to publish again\n")),
     "tailrace redrive pipeline.yaml --table orders --dry-run": (

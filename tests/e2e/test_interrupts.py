@@ -23,6 +23,7 @@ ENDS_WITHIN_S = 5.0
 CTRL_C = {
     "run FILE": 0,
     "tail FILE": 0,
+    "export FILE --to folder": 0,
     "status FILE --watch": 0,
     "status FILE": 130,
     "plan FILE": 130,

@@ -49,6 +49,13 @@ def load(file: Path, *, with_functions: bool = False, with_secrets: bool = True)
     return keep_secrets(config.load(file, with_functions=with_functions, with_secrets=with_secrets))
 
 
+def file_argument(what: str) -> Path:
+    """Return the path of a pipeline file where a topic could stand too. Raises `FileError` for what looks like one."""
+    if not (Path(what).exists() or what.endswith((".yaml", ".yml")) or "/" in what):
+        raise FileError(f"there is no file {what}", hint="if it is a topic, add --bootstrap host:port")
+    return Path(what)
+
+
 def load_existing(
     file: Path | None, name: str | None, bootstrap: str | None, *, with_functions: bool = False
 ) -> LoadedPipeline:

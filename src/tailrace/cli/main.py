@@ -14,6 +14,7 @@ from tailrace.cli import (
     accept_gap,
     demo,
     deploy_files,
+    export,
     local,
     package,
     plan,
@@ -69,6 +70,7 @@ app.command()(validate.validate)
 app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
+app.command()(export.export)
 app.command()(redrive.redrive)
 app.command()(accept_gap.accept_gap)
 app.command()(rescale.rescale)

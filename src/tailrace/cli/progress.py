@@ -19,6 +19,7 @@ _WORDS: dict[Step, str] = {
     "producers": "fenced {done} of {total} producers",
     "dead-letters": "{done} of {total} dead letters",
     "messages": "{done} messages",
+    "records": "exported {done} records",
 }
 
 

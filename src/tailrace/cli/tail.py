@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.edge import ended_by_signals, load
-from tailrace.errors import FileError
+from tailrace.cli.edge import ended_by_signals, file_argument, load
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -108,9 +106,7 @@ def _target(what: str, bootstrap: str | None, table: str | None) -> _Target:
         kafka = {"bootstrap.servers": bootstrap}
         require_topic(kafka, what)
         return _Target(kafka, {what: what}.get, frozenset(), None)
-    if not (Path(what).exists() or what.endswith((".yaml", ".yml")) or "/" in what):
-        raise FileError(f"there is no file {what}", hint="if it is a topic, add --bootstrap host:port")
-    pipeline = load(Path(what)).pipeline
+    pipeline = load(file_argument(what)).pipeline
     preconditions.require_pipeline(pipeline, [table] if table else [])
     also = frozenset({pipeline.dead_letters_topic})
     return _Target(pipeline.kafka, tables_by_topic(pipeline), also, FORMATS[pipeline.format.type].null_is_delete)

@@ -69,6 +69,14 @@ class WatchedConsumer:
                 self.positions[place] = start.offset
         self.client.incremental_assign(added)
 
+    def unassign(self, places: Iterable[Place]) -> None:
+        """Read these partitions no more; what was fetched of them and not returned is dropped."""
+        removed = [place for place in places if self._starts.pop(place, None) is not None]
+        for place in removed:
+            self.positions.pop(place, None)
+        if removed:
+            self.client.incremental_unassign([TopicPartition(*place) for place in removed])
+
     def poll(self, timeout_s: float) -> Message | None:
         """Return the next message or error. Raises KafkaException, and StalledError when new clients stopped too."""
         return next(iter(self._read(timeout_s, 1)), None)

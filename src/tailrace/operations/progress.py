@@ -7,8 +7,9 @@ from typing import Literal
 
 import msgspec
 
-Step = Literal["tables", "lanes", "producers", "dead-letters", "messages"]
-"""What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with."""
+Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records"]
+"""What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with,
+records exported."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import msgspec
 from tailrace import formats
 from tailrace.core.ports import ReadError
 from tailrace.errors import printable
+from tailrace.kafka import record_json
 from tailrace.kafka.headers import REASON, REDRIVEN_OFFSET, TABLE
 from tailrace.sources.dynamodb import stream_arn
 
@@ -89,9 +90,4 @@ def as_json(content: bytes | None) -> msgspec.Raw | str | None:
     """Return JSON as it stands, for msgspec to put into other JSON; other bytes as text."""
     if content is None:
         return None
-    try:
-        msgspec.json.decode(content, type=msgspec.Raw)
-        content.decode()
-        return msgspec.Raw(msgspec.json.format(content, indent=-1))
-    except (ValueError, RecursionError):
-        return content.decode(errors="backslashreplace")
+    return record_json.embedded(content) or content.decode(errors="backslashreplace")

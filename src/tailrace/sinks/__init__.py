@@ -1,0 +1,1 @@
+"""Sinks: what carries the records of topics on into another system, exactly once."""

@@ -1,0 +1,55 @@
+"""What the runner asks of a target: it keeps the records and how far it has them, and refuses all writers but one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from confluent_kafka import Message
+
+from tailrace.kafka.watched_consumer import Place
+from tailrace.sinks.progress import Position
+
+
+class FencedError(Exception):
+    """Another writer has claimed the partition, or committed to it: nothing of the open batch is in the target."""
+
+
+class Sink(Protocol):
+    """A target as one process writes to it. Only the process that claimed a partition last can commit to it.
+
+    Calls come from one thread. Whatever fails otherwise than told here is a WorldError.
+    """
+
+    @property
+    def identity(self) -> str:
+        """A name that the target itself keeps: whoever writes to it finds the same, and no other target has it."""
+        ...
+
+    def claim(self, place: Place, topic_id: str) -> Position | None:
+        """Fence whoever wrote to the partition before, then return how far the target has it; None: nothing yet.
+
+        What another writer committed after that is refused to this one at its next commit, so that of two writers who
+        both believe that the partition is theirs, one at the most goes on from each position. `topic_id` is kept with
+        a partition that the target does not have yet. Raises FencedError when another writer claims it meanwhile.
+        """
+        ...
+
+    def position(self, place: Place) -> Position | None:
+        """Return how far the target has a partition, without claiming it."""
+        ...
+
+    def write(self, place: Place, records: Sequence[Message]) -> None:
+        """Add records to the open batch of a claimed partition, in the order of their offsets. Raises FencedError."""
+        ...
+
+    def commit(self, place: Place, next_offset: int) -> None:
+        """Make the open batch and the position behind it visible, both or neither. Raises FencedError.
+
+        `next_offset` may lie behind offsets that hold no committed record; without records only the position moves.
+        """
+        ...
+
+    def release(self, places: Iterable[Place]) -> None:
+        """Drop the open batches of partitions, and forget that they were claimed."""
+        ...

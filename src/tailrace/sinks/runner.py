@@ -1,0 +1,387 @@
+"""Carries the committed records of topics into a sink: a consumer group whose positions live in the target alone.
+
+Of each partition that the group gives to this process: claim it in the target, read from where the target says, write,
+commit records and position together. Kafka holds no offsets of the group; it only shares out the partitions.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Protocol
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from tailrace.errors import UnreachableError, WorldError
+from tailrace.kafka import clients
+from tailrace.kafka.group_member import GroupMember
+from tailrace.kafka.watched_consumer import Place, WatchedConsumer
+from tailrace.sinks.contract import FencedError, Sink
+from tailrace.sinks.progress import Extent, Limits, Obstacle, OpenBatch, Position, has_all, resume_offset
+from tailrace.sinks.topics import Topics
+
+logger = logging.getLogger("tailrace.sinks")
+
+READ_S: Final = 0.2
+"""How long a step waits for records."""
+LOOK_MS: Final = 2_000
+"""Time between two looks for new topics, and at what other processes have committed."""
+PAUSE_MS: Final = 3_000
+"""A partition that was not claimed, or that another claimed, is claimed again only then: a process that slept learns
+first that its partitions have gone."""
+SHORT_LOOKS: Final = 5
+"""So often a partition must end before the target's position: a new leader may not know its end for a moment."""
+QUEUE_KBYTES: Final = 16 << 10
+"""What is fetched ahead, and so what one step reads at the most."""
+
+_PASSING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._PARTITION_EOF,
+}
+_CAUSES: Final[Mapping[Obstacle, str]] = {
+    Obstacle.DELETED: "retention deleted them before they were read",
+    Obstacle.BEYOND_END: "the topic was deleted and made again, or lost records",
+    Obstacle.RECREATED: "its offsets begin again, and the target has those of the topic before",
+}
+_BEGIN_AGAIN: Final = (
+    "to begin again with what Kafka has, stop all that write to the target and move what it has of the partition away"
+)
+
+OnPlaces = Callable[[list[Place]], None]
+
+
+class Member(Protocol):
+    """What the runner asks of a `GroupMember`."""
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Take part in these topics."""
+        ...
+
+    def poll(self, timeout_s: float) -> None:
+        """Let the callbacks hear of rebalances."""
+        ...
+
+    def leave(self) -> None:
+        """Leave the group."""
+        ...
+
+
+class Reader(Protocol):
+    """What the runner asks of a `WatchedConsumer`."""
+
+    positions: dict[Place, int]
+
+    def assign(self, starts: Iterable[TopicPartition]) -> None:
+        """Read these partitions too."""
+        ...
+
+    def unassign(self, places: Iterable[Place]) -> None:
+        """Read these no more."""
+        ...
+
+    def read(self, timeout_s: float) -> list[Message]:
+        """Return what is there."""
+        ...
+
+    def close(self) -> None:
+        """Close it."""
+        ...
+
+
+class Cluster(Protocol):
+    """What the runner asks of `Topics`."""
+
+    def find(self, wanted: Callable[[str], bool]) -> set[Place]:
+        """Return the partitions of the wanted topics."""
+        ...
+
+    def ids(self, topics: Collection[str]) -> dict[str, str]:
+        """Return the topics' ids."""
+        ...
+
+    def extents(self, places: Collection[Place]) -> dict[Place, Extent]:
+        """Return what partitions hold."""
+        ...
+
+
+class Totals(msgspec.Struct):
+    """What a runner has committed of a topic."""
+
+    records: int = 0
+    size_bytes: int = 0
+    """Of their keys and values."""
+    batches: int = 0
+
+
+class _Open(msgspec.Struct):
+    """A claimed partition."""
+
+    batch: OpenBatch
+    topic_id: str
+
+
+class Runner:
+    """One process of a sink. `run` blocks, and everything happens in the thread that calls it."""
+
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        sink: Sink,
+        wanted: Callable[[str], bool],
+        limits: Limits,
+        *,
+        until_end: bool,
+        cluster: Cluster,
+        reader: Reader,
+        make_member: Callable[[OnPlaces, OnPlaces], Member],
+        now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+    ) -> None:
+        """Make it; `connect` does so for a real Kafka. `wanted` says which topics are carried.
+
+        `make_member` is given what hears of partitions that come and that go.
+        """
+        self.totals: dict[str, Totals] = {}
+        """By topic."""
+        self.fenced = 0
+        """How often another process had claimed a partition that this one wrote to."""
+        self._user = user
+        self._sink = sink
+        self._wanted = wanted
+        self._limits = limits
+        self._until_end = until_end
+        self._cluster = cluster
+        self._reader = reader
+        self._now_ms = now_ms
+        self._unclaimed: dict[Place, int] = {}
+        """Partitions of this process that it has not claimed, and from when on it may."""
+        self._open: dict[Place, _Open] = {}
+        self._short: Counter[Place] = Counter()
+        self._topics: set[str] = set()
+        self._look_ms: int | None = None
+        """When to look again; None before the first look."""
+        self._missing: dict[Place, Extent] = {}
+        """What the partitions held at the first look that the target has not got whole."""
+        self._member = make_member(self._assigned, self._gone)
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions this process has claimed."""
+        return len(self._open)
+
+    @property
+    def missing(self) -> int:
+        """How many partitions the target has not up to the end that they had at the start; only with `until_end`."""
+        return len(self._missing)
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether the target has all that Kafka held at the start; asked for with `until_end`."""
+        return self._until_end and self._look_ms is not None and not self._missing
+
+    def run(self, stopped: Callable[[], bool], on_step: Callable[[], None] = lambda: None) -> None:
+        """Carry records until `stopped`, or with `until_end` until the target has all that Kafka held at the start.
+
+        What was read is committed at the end, but not when it fails. `on_step` is called some times a second. Raises
+        WorldError, also when Kafka no longer has what the target lacks.
+        """
+        try:
+            while not (stopped() or self.is_at_end):
+                self.step()
+                on_step()
+            self._commit(list(self._open))
+        except KafkaException as error:
+            raise clients.world_error(error, "reading the topics", self._user) from error
+        finally:
+            self._sink.release(list(self._open))
+            self._member.leave()
+            self._reader.close()
+
+    def step(self) -> None:
+        """Do what there is to do, and wait for records for a moment."""
+        self._member.poll(0)
+        now_ms = self._now_ms()
+        if self._look_ms is None or now_ms >= self._look_ms:
+            self._look(first=self._look_ms is None)
+            self._look_ms = now_ms + LOOK_MS
+        self._claim([place for place, due_ms in self._unclaimed.items() if due_ms <= now_ms])
+        self._write(self._reader.read(READ_S))
+        self._commit([place for place in self._open if self._is_due(place)])
+
+    def _look(self, *, first: bool) -> None:
+        """Look for topics, and how far the target is; a later look may fail, as there will be another."""
+        try:
+            places = self._cluster.find(self._wanted)
+            if first and self._until_end:
+                self._missing = self._cluster.extents(places)
+        except UnreachableError:
+            if first:
+                raise
+            return
+        topics = {place.topic for place in places}
+        if topics and topics != self._topics:
+            self._topics = topics
+            self._member.subscribe(topics)
+        self._missing = {
+            place: extent for place, extent in self._missing.items() if not has_all(self._position(place), extent)
+        }
+
+    def _position(self, place: Place) -> Position | None:
+        held = self._open.get(place)
+        return Position(held.batch.committed, held.topic_id) if held else self._sink.position(place)
+
+    def _assigned(self, places: list[Place]) -> None:
+        self._unclaimed.update(dict.fromkeys(places, self._now_ms()))
+
+    def _gone(self, places: list[Place]) -> None:
+        """Drop what is not committed of partitions: whoever has them now reads it again."""
+        self._drop(places)
+        for place in places:
+            self._unclaimed.pop(place, None)
+            self._short.pop(place, None)
+
+    def _drop(self, places: list[Place]) -> None:
+        self._reader.unassign(places)
+        self._sink.release(places)
+        for place in places:
+            self._open.pop(place, None)
+
+    def _claim(self, places: list[Place]) -> None:
+        if not places:
+            return
+        for place in places:  # unless it is claimed below
+            self._unclaimed[place] = self._now_ms() + PAUSE_MS
+        try:
+            ids = self._cluster.ids({place.topic for place in places})
+            positions = {place: self._sink.claim(place, ids[place.topic]) for place in places if place.topic in ids}
+            # Asked for last: what the target has was in Kafka before.
+            extents = self._cluster.extents(list(positions))
+        except (UnreachableError, FencedError) as error:
+            logger.warning("partitions not claimed", extra={"detail": str(error) or "another process claims them"})
+            return
+        for place, extent in extents.items():
+            start = resume_offset(positions[place], extent)
+            if isinstance(start, Obstacle):
+                self._meet(place, start, positions[place], extent)
+                continue
+            del self._unclaimed[place]
+            self._short.pop(place, None)
+            self._open[place] = _Open(OpenBatch(start), ids[place.topic])
+            self._reader.assign([TopicPartition(*place, start)])
+            logger.info("partition claimed", extra={**place._asdict(), "offset": start})
+
+    def _meet(self, place: Place, obstacle: Obstacle, position: Position | None, extent: Extent) -> None:
+        """Raise the WorldError that says what is missing, unless it may pass."""
+        self._short[place] += 1
+        if obstacle is Obstacle.BEYOND_END and self._short[place] < SHORT_LOOKS:
+            return
+        raise WorldError(
+            f"{place} {obstacle.value}: the target has it up to offset {position.next_offset if position else 0}, "
+            f"Kafka has {extent.start} to {extent.end}",
+            hint=f"{_CAUSES[obstacle]}; {_BEGIN_AGAIN}",
+        )
+
+    def _write(self, messages: list[Message]) -> None:
+        records: defaultdict[Place, list[Message]] = defaultdict(list)
+        for message in messages:
+            place, error = Place(message.topic() or "", message.partition() or 0), message.error()
+            if error is None:
+                records[place].append(message)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # its next offset is not there any more
+                self._reclaim(place)
+            elif error.code() not in _PASSING and not error.retriable():
+                raise clients.world_error(error, f"reading {place}", self._user)
+        for place, read in records.items():
+            if held := self._open.get(place):
+                try:
+                    self._sink.write(place, read)
+                except FencedError:
+                    self._lose(place)
+                else:
+                    held.batch.add(len(read), sum(len(each.key() or b"") + len(each.value() or b"") for each in read))
+
+    def _is_due(self, place: Place) -> bool:
+        """Return whether to commit a partition: also as soon as it has been read to the end that was asked for."""
+        batch, position = self._open[place].batch, self._reader.positions.get(place, -1)
+        asked = self._missing.get(place)
+        if asked is not None and batch.committed < asked.end <= position:
+            return True
+        return batch.is_due(position, self._limits, self._now_ms())
+
+    def _commit(self, places: list[Place]) -> None:
+        if not places:
+            return
+        try:  # after reading: a topic that has its id still had it when it was read
+            ids = self._cluster.ids({place.topic for place in places})
+        except UnreachableError:
+            return
+        for place in places:
+            held = self._open[place]
+            if ids.get(place.topic, held.topic_id) != held.topic_id:
+                raise WorldError(
+                    f"{place} {Obstacle.RECREATED.value}", hint=f"{_CAUSES[Obstacle.RECREATED]}; {_BEGIN_AGAIN}"
+                )
+            position = self._reader.positions.get(place, held.batch.committed)
+            if position > held.batch.committed:
+                try:
+                    self._sink.commit(place, position)
+                except FencedError:
+                    self._lose(place)
+                else:
+                    self._count(place.topic, held.batch)
+                    held.batch.committed_to(position)
+            if place in self._missing and place in self._open and held.batch.committed >= self._missing[place].end:
+                del self._missing[place]
+
+    def _count(self, topic: str, batch: OpenBatch) -> None:
+        if batch.count:
+            totals = self.totals.setdefault(topic, Totals())
+            totals.records += batch.count
+            totals.size_bytes += batch.size_bytes
+            totals.batches += 1
+
+    def _lose(self, place: Place) -> None:
+        """Give a partition up that another process has claimed; it may be this one's still, or again."""
+        self.fenced += 1
+        logger.warning("partition claimed by another", extra=place._asdict())
+        self._reclaim(place)
+
+    def _reclaim(self, place: Place) -> None:
+        if place in self._open:
+            self._drop([place])
+            self._unclaimed[place] = self._now_ms() + PAUSE_MS
+
+
+def connect(
+    user: Mapping[str, str],
+    sink: Sink,
+    wanted: Callable[[str], bool],
+    limits: Limits,
+    *,
+    group: str,
+    client_id: str,
+    until_end: bool,
+) -> Runner:
+    """Make a runner on a Kafka; all runners of a target must have the same group, and no others."""
+    own = {
+        "group.id": group,  # required by the client; nothing joins or commits
+        "client.id": client_id,
+        "auto.offset.reset": "error",  # an offset that is gone is a loss
+        "queued.max.messages.kbytes": user.get("queued.max.messages.kbytes", QUEUE_KBYTES),
+    }
+    return Runner(
+        user,
+        sink,
+        wanted,
+        limits,
+        until_end=until_end,
+        cluster=Topics(user),
+        reader=WatchedConsumer(user, own, "reader of the topics"),
+        make_member=lambda on_assigned, on_gone: GroupMember(
+            user, group, client_id, on_assigned=on_assigned, on_revoked=on_gone, on_lost=on_gone
+        ),
+    )
