@@ -192,7 +192,7 @@ def test_each_view_type_carries_what_it_promises(
     assert change
     assert (change.op, change.view_type) == ("u", view_type)
     assert (change.before is not None, change.after is not None) == (has_before, has_after)
-    assert source.table_stream(ORDERS) == TableStream(ORDERS, shard.stream_arn, view_type, ("id",))
+    assert source.table_stream(ORDERS) == TableStream(ORDERS, shard.stream, view_type, ("id",))
 
 
 def test_an_iterator_that_is_old_or_damaged_asks_for_another(
@@ -218,7 +218,7 @@ def test_a_stream_that_was_switched_off_is_read_to_its_end(
     assert open_page.next_iterator
     switch_off(client, ORDERS)
     assert source.table_stream(ORDERS) == TableStream(ORDERS, None, None)
-    (listed,) = source.shards(shard.stream_arn).shards
+    (listed,) = source.shards(shard.stream).shards
     assert (listed.shard_id, listed.closed) == (shard.shard_id, True)
     assert source.read(shard, TRIM_HORIZON, open_page.next_iterator).next_iterator is None
     assert keys(read_all(source, shard)) == [b'{"id":{"S":"a"}}', b'{"id":{"S":"b"}}']
@@ -228,14 +228,14 @@ def test_a_stream_that_is_switched_on_again_is_another(
     client: Any, source: DynamoDBStreams, create: Callable[..., ShardRef]
 ) -> None:
     shard = create(ORDERS)
-    created_ms = source.shards(shard.stream_arn).created_ms
+    created_ms = source.shards(shard.stream).created_ms
     switch_off(client, ORDERS)
     specification = {"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"}
     client.update_table(TableName=ORDERS, StreamSpecification=specification)
     stream = source.table_stream(ORDERS)
-    assert stream.stream_arn not in {None, shard.stream_arn}
+    assert stream.stream not in {None, shard.stream}
     assert stream.view_type == "KEYS_ONLY"
-    assert source.shards(str(stream.stream_arn)).created_ms > created_ms
+    assert source.shards(str(stream.stream)).created_ms > created_ms
 
 
 def test_a_table_that_was_deleted_is_gone_but_its_stream_is_read_to_its_end(
@@ -250,12 +250,12 @@ def test_a_table_that_was_deleted_is_gone_but_its_stream_is_read_to_its_end(
 
 def test_an_unknown_shard_or_stream_is_gone(source: DynamoDBStreams, create: Callable[..., ShardRef]) -> None:
     shard = create(ORDERS)
-    no_shard, no_stream = ShardRef(shard.stream_arn, UNKNOWN_SHARD), ShardRef(shard.stream_arn + "9", shard.shard_id)
+    no_shard, no_stream = ShardRef(shard.stream, UNKNOWN_SHARD), ShardRef(shard.stream + "9", shard.shard_id)
     for missing in (no_shard, no_stream):
         assert failed(partial(source.read, missing, TRIM_HORIZON, None)).failure is ReadFailure.GONE
         assert not source.exists(missing)
     assert source.exists(shard)
-    assert failed(lambda: source.shards(no_stream.stream_arn)).failure is ReadFailure.GONE
+    assert failed(lambda: source.shards(no_stream.stream)).failure is ReadFailure.GONE
 
 
 def test_a_shard_without_children_has_none(source: DynamoDBStreams, create: Callable[..., ShardRef]) -> None:

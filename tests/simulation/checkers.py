@@ -171,7 +171,7 @@ class Checker:
                 require(self.shards[child].has_begun, f"{shard.shard_id} is taken back before its children began")
         else:
             require(known.lineage is None and not known.has_ended, f"{shard.shard_id} is published anew")
-            self._see_first_listing(shard.stream_arn)
+            self._see_first_listing(shard.stream)
         known.was_listed = True
         known.lineage = record
 
@@ -181,7 +181,7 @@ class Checker:
             return
         self._first_listed_ms[stream_arn] = self._source.now_ms
         for shard, true in self._source.shards.items():
-            if shard.stream_arn == stream_arn:
+            if shard.stream == stream_arn:
                 forgotten = true.changes if true.removed else true.changes[: true.trimmed]
                 self._excused.update((change.item, change.number) for change in forgotten)
 
@@ -269,7 +269,7 @@ class Checker:
 
     def _was_there_before(self, change: Written) -> bool:
         """The change is older than the first listing of its stream, and nothing of its shard was published yet."""
-        first_ms = self._first_listed_ms.get(change.shard.stream_arn)
+        first_ms = self._first_listed_ms.get(change.shard.stream)
         is_older = first_ms is None or change.written_ms <= first_ms
         return is_older and self.shards[change.shard].last_published is None
 

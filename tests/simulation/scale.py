@@ -221,7 +221,7 @@ class Scale:
         for write in writes:
             self.checkpoint_state.apply(write.partition, write.key, write.record)
             if isinstance(write.key, CheckpointKey) and isinstance(write.record, Checkpoint):
-                shard = ShardRef(write.key.stream_arn, write.key.shard_id)
+                shard = ShardRef(write.key.stream, write.key.shard_id)
                 if (
                     write.record.state == "ended"
                     and self._loop is not None
@@ -233,7 +233,7 @@ class Scale:
                 self._handle(lane, CheckpointStateChanged())
 
     def _read(self, lane: Lane, read: Read) -> None:
-        shard = self._simulator.database.streams[read.shard.stream_arn].shards[read.shard.shard_id]
+        shard = self._simulator.database.streams[read.shard.stream].shards[read.shard.shard_id]
         is_first = read.shard not in self.read_after_ms
         if is_first:
             self.read_after_ms[read.shard] = self.now_ms() - self._made_ms[read.shard]

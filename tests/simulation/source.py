@@ -151,7 +151,7 @@ class Source:
             event_id="",
             sequence=str(self._sequence),
             shard_id=shard.shard_id,
-            stream_arn=shard.stream_arn,
+            stream_arn=shard.stream,
             region="eu-west-1",
             view_type="NEW_AND_OLD_IMAGES",
         )
@@ -172,7 +172,7 @@ class Source:
 
     def merge(self) -> None:
         first, second = self._any_open(), self._any_open()
-        if first != second and first.stream_arn == second.stream_arn:
+        if first != second and first.stream == second.stream:
             items = self._close(first) | self._close(second)
             self._open(_table_of(first), (first, second), items)
 
@@ -377,10 +377,10 @@ class ModelEnumerator:
         self._call("DescribeTable")
         return TableStream(table, self._source.tables[table], "NEW_AND_OLD_IMAGES")
 
-    def shards(self, stream_arn: str) -> StreamListing:
+    def shards(self, stream: str) -> StreamListing:
         self._call("DescribeStream")
-        shown = [shard for shard in self._source.shards if shard.stream_arn == stream_arn and self._shows(shard)]
-        return StreamListing(stream_arn, 0, tuple(map(self._listed, shown)))
+        shown = [shard for shard in self._source.shards if shard.stream == stream and self._shows(shard)]
+        return StreamListing(stream, 0, tuple(map(self._listed, shown)))
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
         self._call("DescribeStream of children")
@@ -414,4 +414,4 @@ class ModelEnumerator:
 
 
 def _table_of(shard: ShardRef) -> str:
-    return shard.stream_arn.split("/")[1]
+    return shard.stream.split("/")[1]

@@ -280,7 +280,7 @@ def checkpoints_in(commit: Commit) -> dict[ShardRef, Checkpoint | None]:
     for write in commit.transaction.writes:
         if isinstance(write.key, CheckpointKey):
             assert write.record is None or isinstance(write.record, Checkpoint)
-            found[ShardRef(write.key.stream_arn, write.key.shard_id)] = write.record
+            found[ShardRef(write.key.stream, write.key.shard_id)] = write.record
     return found
 
 

@@ -20,7 +20,7 @@ from tailrace.wiring.transformations import Transformations
 
 def publish(pipeline: Pipeline, shard: ShardRef, body: bytes) -> None:
     """Publish the records of an answer of GetRecords or a Lambda event."""
-    table, region = parse(shard.stream_arn)
+    table, region = parse(shard.stream)
     source = decode_page(body, shard=shard, table=table, region=region)
     page = make_converter(pipeline, Transformations(pipeline)).convert(shard, source, time.time_ns())
     put(pipeline, table, *page.records)

@@ -35,7 +35,7 @@ def change_at(sequence: str) -> Change:
         sequence=sequence,
         sequence_digits=SEQUENCE_DIGITS_MAX,
         shard_id=SHARD.shard_id,
-        stream_arn=SHARD.stream_arn,
+        stream_arn=SHARD.stream,
         region="eu-west-1",
         view_type="NEW_IMAGE",
     )
@@ -94,9 +94,7 @@ def test_a_redrive_finds_the_change_in_its_topic_and_whatever_is_newer(name: For
     again = Outgoing("topic", b"a", b"v", None, 1_700_000_000_000, origin(other))
     topics = Published()
     topics.want(SHARD, [again])
-    topics.add(
-        "topic", b"a", message.value, msgspec.structs.replace(found, stream_arn=SHARD.stream_arn), found.created_ms
-    )
+    topics.add("topic", b"a", message.value, msgspec.structs.replace(found, stream=SHARD.stream), found.created_ms)
     assert topics.holds(SHARD, again) == (int(one) == int(other))
     assert topics.has_newer(SHARD, again) == (int(one) > int(other))
 

@@ -195,13 +195,13 @@ class TopicKey(msgspec.Struct, frozen=True, array_like=True):
 class KeyOfShard(TopicKey, frozen=True, array_like=True):
     """A key of what is said of a shard, which follows the shard to its lane."""
 
-    stream_arn: str
+    stream: str
     shard_id: str
 
     @property
     def shard(self) -> ShardRef:
         """The shard."""
-        return ShardRef(self.stream_arn, self.shard_id)
+        return ShardRef(self.stream, self.shard_id)
 
     def home_lane(self, lane_count: int) -> int:
         """Return the shard's lane."""

@@ -219,9 +219,9 @@ class CheckpointState:
         """Return the streams of a table that have known shards."""
         return self._streams_of_table.get(table, set())
 
-    def shards_of_stream(self, stream_arn: str) -> set[ShardRef]:
+    def shards_of_stream(self, stream: str) -> set[ShardRef]:
         """Return the shards of a stream that the enumerator has published."""
-        return self._shards_of_stream.get(stream_arn, set())
+        return self._shards_of_stream.get(stream, set())
 
     def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
         """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
@@ -239,10 +239,10 @@ class CheckpointState:
     def _apply_shard(self, lane: int, shard: ShardRef, record: ShardRecord | None) -> None:
         previous = self.shards.pop(shard, None)
         if previous is not None:
-            self._shards_of_stream[shard.stream_arn].discard(shard)
-            if not self._shards_of_stream[shard.stream_arn]:
-                del self._shards_of_stream[shard.stream_arn]
-                self._streams_of_table[previous.table].discard(shard.stream_arn)
+            self._shards_of_stream[shard.stream].discard(shard)
+            if not self._shards_of_stream[shard.stream]:
+                del self._shards_of_stream[shard.stream]
+                self._streams_of_table[previous.table].discard(shard.stream)
             for parent in previous.parents:
                 self._children[parent].discard(shard)
                 if not self._children[parent]:
@@ -252,8 +252,8 @@ class CheckpointState:
             return
         self.shards[shard] = record
         self._shards_of_lane[lane].add(shard)
-        self._shards_of_stream[shard.stream_arn].add(shard)
-        self._streams_of_table[record.table].add(shard.stream_arn)
+        self._shards_of_stream[shard.stream].add(shard)
+        self._streams_of_table[record.table].add(shard.stream)
         for parent in record.parents:
             self._children[parent].add(shard)
 

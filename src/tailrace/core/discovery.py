@@ -55,11 +55,11 @@ def reconcile(
     `start`: where the shards of a stream that nobody has listed before begin, unless Lambda has delivered from it:
     then they begin where that ended. `gone`: shards that the source denies (`exists` is false).
     """
-    listed = {ShardRef(listing.stream_arn, shard.shard_id): shard for shard in listing.shards}
-    known = checkpoint_state.shards_of_stream(listing.stream_arn)
+    listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
+    known = checkpoint_state.shards_of_stream(listing.stream)
     initial = not known
-    carried_over = _unfinished_elsewhere(checkpoint_state, table, listing.stream_arn) if initial else ()
-    with_children = {ShardRef(listing.stream_arn, parent) for shard in listing.shards for parent in shard.parent_ids}
+    carried_over = _unfinished_elsewhere(checkpoint_state, table, listing.stream) if initial else ()
+    with_children = {ShardRef(listing.stream, parent) for shard in listing.shards for parent in shard.parent_ids}
     held_back, unknown = _hold_back(listed, known, gone)
     if initial and held_back:
         # `start` and `initial` are right for all the shards of a first listing or for none.
@@ -70,7 +70,7 @@ def reconcile(
     for shard, entry in listed.items():
         if shard in known or shard in held_back:
             continue
-        parents = [ShardRef(listing.stream_arn, parent) for parent in entry.parent_ids]
+        parents = [ShardRef(listing.stream, parent) for parent in entry.parent_ids]
         waits_for = [parent for parent in parents if parent in listed or parent in known]
         begins: Start = "TRIM_HORIZON"
         if shard in passed:
@@ -87,7 +87,7 @@ def reconcile(
         writes.append(ShardKey(*shard).write(record, checkpoint_state.lane_count))
     if whole:
         waited_for = {
-            ShardRef(listing.stream_arn, parent)
+            ShardRef(listing.stream, parent)
             for shard, entry in listed.items()
             if shard not in checkpoint_state.checkpoints
             for parent in entry.parent_ids
@@ -112,7 +112,7 @@ def _hold_back(
     unknown: set[ShardRef] = set()
     for shard, entry in listed.items():
         for parent_id in entry.parent_ids:
-            parent = ShardRef(shard.stream_arn, parent_id)
+            parent = ShardRef(shard.stream, parent_id)
             children[parent].append(shard)
             if shard not in known and parent not in listed and parent not in known and parent not in gone:
                 unknown.add(parent)
@@ -136,7 +136,7 @@ def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) ->
     while frontier:
         shard = frontier.pop()
         for parent_id in listed[shard].parent_ids if shard in listed else ():
-            parent = ShardRef(shard.stream_arn, parent_id)
+            parent = ShardRef(shard.stream, parent_id)
             if parent not in passed:
                 passed.add(parent)
                 frontier.append(parent)
@@ -189,14 +189,14 @@ def _ended_ms(checkpoint_state: CheckpointState, shard: ShardRef, now_ms: int) -
     return record.seen_ms if record is not None and record.start == "END" else now_ms
 
 
-def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream_arn: str) -> tuple[ShardRef, ...]:
+def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream: str) -> tuple[ShardRef, ...]:
     """Return the unfinished shards of the table's earlier streams: item order needs them first."""
-    earlier = checkpoint_state.streams_of(table) - {stream_arn}
+    earlier = checkpoint_state.streams_of(table) - {stream}
     return tuple(
         sorted(
             shard
-            for stream in earlier
-            for shard in checkpoint_state.shards_of_stream(stream)
+            for each in earlier
+            for shard in checkpoint_state.shards_of_stream(each)
             if not checkpoint_state.ended(shard)
         )
     )
@@ -230,13 +230,13 @@ def reconcile_table(
     streamed = before.stream_arn if before is not None else None
     if found is None:
         return _table("missing", streamed, None, now_ms, detail="there is no such table")
-    if found.stream_arn is None:
+    if found.stream is None:
         return _table("off", streamed, None, now_ms, detail="its stream is switched off")
-    if streamed is None or streamed == found.stream_arn:
-        return _table("streaming", found.stream_arn, found, now_ms)
+    if streamed is None or streamed == found.stream:
+        return _table("streaming", found.stream, found, now_ms)
     accepted = checkpoint_state.accepted.get(table)
-    if accepted is not None and accepted.stream_arn == found.stream_arn:
-        return _table("streaming", found.stream_arn, found, now_ms)
+    if accepted is not None and accepted.stream_arn == found.stream:
+        return _table("streaming", found.stream, found, now_ms)
     detail = "its stream was switched off and on, or the table made anew: changes between are lost"
     return _table("gap", streamed, found, now_ms, detail=detail)
 
@@ -265,7 +265,7 @@ def _table(
         state=state,
         at_ms=now_ms,
         detail=detail,
-        next_stream_arn=found.stream_arn if found and state == "gap" else None,
+        next_stream_arn=found.stream if found and state == "gap" else None,
     )
 
 

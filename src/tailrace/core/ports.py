@@ -62,10 +62,10 @@ class ReadError(TailraceError):
 
 
 class TableStream(msgspec.Struct, frozen=True):
-    """A table and its present stream. `stream_arn` is None when the stream is off."""
+    """A table and its present stream. `stream` is None when the stream is off."""
 
     table: str
-    stream_arn: str | None
+    stream: str | None
     view_type: ViewType | None
     key_names: tuple[str, ...] = ()
     """The key attributes of the table."""
@@ -74,7 +74,7 @@ class TableStream(msgspec.Struct, frozen=True):
 class StreamListing(msgspec.Struct, frozen=True):
     """One whole listing of a stream's shards. Eventually consistent: may have holes."""
 
-    stream_arn: str
+    stream: str
     created_ms: int
     """When the stream was created, milliseconds since the epoch; 0 when unknown."""
     shards: tuple[ListedShard, ...]
@@ -108,7 +108,7 @@ class Enumerator(Protocol):
         """Describe one table. Raises `ReadError` GONE when there is none."""
         ...
 
-    def shards(self, stream_arn: str) -> StreamListing:
+    def shards(self, stream: str) -> StreamListing:
         """List every shard of a stream."""
         ...
 

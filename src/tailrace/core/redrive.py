@@ -95,7 +95,7 @@ class Pending:
 class SourcePosition(msgspec.Struct, frozen=True):
     """Which change a record on a topic is of, as far as its format tells."""
 
-    stream_arn: str
+    stream: str
     shard_id: str | None
     """None where the format leaves it out."""
     sequence: int
@@ -138,7 +138,7 @@ class Published:
         """Name the records made of one change."""
         for record in records:
             self._wanted.add((record.topic, record.key))
-            self._changes.add((shard.stream_arn, int(record.origin.sequence)))
+            self._changes.add((shard.stream, int(record.origin.sequence)))
 
     def wants(self, topic: str, key: bytes | None) -> bool:
         """Return whether a record is worth a look."""
@@ -154,17 +154,17 @@ class Published:
         if position is None:
             self._unplaced[at].append((created_ms, _digest(value)))
             return
-        change = position.stream_arn, position.sequence
+        change = position.stream, position.sequence
         if change in self._changes:
             self._held.add((at, change))
-        shard = position.stream_arn, position.shard_id
+        shard = position.stream, position.shard_id
         new = _Newest(position.sequence, (position.created_ms, position.sequence))
         old = self._newest[at].get(shard, new)
         self._newest[at][shard] = _Newest(max(old.sequence, new.sequence), max(old.moment, new.moment))
 
     def holds(self, shard: ShardRef, record: Outgoing) -> bool:
         """Return whether the topic holds the record, by its sequence number."""
-        return ((record.topic, record.key), (shard.stream_arn, int(record.origin.sequence))) in self._held
+        return ((record.topic, record.key), (shard.stream, int(record.origin.sequence))) in self._held
 
     def take_same(self, record: Outgoing) -> bool:
         """Return whether the topic holds a record of the same bytes and time that does not tell its change.
@@ -188,10 +188,10 @@ class Published:
         at, sequence = (record.topic, record.key), int(record.origin.sequence)
         if any(created_ms >= record.timestamp_ms for created_ms, _ in self._unplaced.get(at, [])):
             return True
-        for (stream_arn, shard_id), newest in self._newest.get(at, {}).items():
-            if (stream_arn, shard_id) == shard:
+        for (stream, shard_id), newest in self._newest.get(at, {}).items():
+            if (stream, shard_id) == shard:
                 is_newer = newest.sequence > sequence
-            elif stream_arn == shard.stream_arn:
+            elif stream == shard.stream:
                 is_newer = newest.moment > (record.timestamp_ms, sequence)
             else:
                 is_newer = newest.moment[0] >= record.timestamp_ms

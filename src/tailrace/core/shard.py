@@ -24,7 +24,7 @@ SequenceNumber = Annotated[str, Meta(pattern=rf"\A{_SEQUENCE.pattern}\Z")]
 class ShardRef(NamedTuple):
     """A shard's whole name. Shard ids alone are unique only within a stream."""
 
-    stream_arn: str
+    stream: str
     shard_id: str
 
 

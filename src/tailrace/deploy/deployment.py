@@ -160,7 +160,7 @@ def look_up(pipeline: Pipeline, enumerator: Enumerator) -> dict[str, str]:
         raise WorldError(f"no table matches {source.tables_key}", hint="check source.region and the patterns")
     found = {}
     for name in names:
-        stream_arn = enumerator.table_stream(name).stream_arn
+        stream_arn = enumerator.table_stream(name).stream
         if stream_arn is None:
             raise source.missing_stream(name)
         found[name] = stream_arn

@@ -159,7 +159,7 @@ class Function:
     def _shard(self, batch: Batch) -> _Shard:
         """Return the shard's delivery; the one that was not needed for the longest time makes room."""
         is_exact = batch.is_exact and self._pipeline.function.parallelization_factor == 1
-        shard = batch.shard if is_exact else ShardRef(batch.shard.stream_arn, f"function-{self._owner}")
+        shard = batch.shard if is_exact else ShardRef(batch.shard.stream, f"function-{self._owner}")
         found = self._shards.get(shard)
         if found is None:
             while len(self._shards) >= self._shards_max:

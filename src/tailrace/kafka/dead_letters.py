@@ -47,7 +47,7 @@ def dead_letter(
         headers.EXCEPTION: exception,
         headers.REASON: message,
         headers.TABLE: origin.table,
-        headers.STREAM: shard.stream_arn,
+        headers.STREAM: shard.stream,
         headers.SHARD: shard.shard_id,
         headers.SEQUENCE: origin.sequence,
     }

@@ -315,10 +315,10 @@ class _Planner:
         place = self._loaded.place(*entry.path)
         try:
             stream = self._describe(name)
-            if stream is None or stream.stream_arn is None:
+            if stream is None or stream.stream is None:
                 missing = source.missing_table(name) if stream is None else source.missing_stream(name)
                 return msgspec.structs.replace(table, problems=(f"{place}: {missing}",))
-            listing = self._list(stream.stream_arn)
+            listing = self._list(stream.stream)
         except ReadError as error:
             return self._without_answer(table, f"{place}: {error}", error)
         self._is_answered = True
@@ -334,7 +334,7 @@ class _Planner:
         closed = sum(shard.closed for shard in listing.shards) if listing else None
         return msgspec.structs.replace(
             table,
-            stream_arn=stream.stream_arn,
+            stream_arn=stream.stream,
             view_type=stream.view_type,
             open_shards=len(listing.shards) - (closed or 0) if listing else None,
             closed_shards=closed,

@@ -293,7 +293,7 @@ def _find(batches: list[_Batch], message: Message) -> None:
     """Count a record of a topic to the batch that it is of, where the stream no longer tells."""
     for each in batches:
         position = None if each.whole else position_of(message)
-        if position is None or position.stream_arn != each.batch.shard.stream_arn:
+        if position is None or position.stream != each.batch.shard.stream:
             continue
         of_shard = position.shard_id in {None, each.batch.shard.shard_id}
         if of_shard and int(each.batch.first) <= position.sequence <= int(each.batch.last):

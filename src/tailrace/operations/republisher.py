@@ -139,7 +139,7 @@ class Republisher:
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
         """Decode an answer of GetRecords or a Lambda event. Raises ReadError."""
-        table, region = parse(shard.stream_arn)
+        table, region = parse(shard.stream)
         return decode_page(body, shard=shard, table=table, region=region)
 
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
@@ -265,7 +265,7 @@ def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int)
 def _marked(shard: ShardRef, record: Outgoing) -> Outgoing:
     marks = [
         (headers.REDRIVEN, b"true"),
-        (headers.STREAM, shard.stream_arn.encode()),
+        (headers.STREAM, shard.stream.encode()),
         (headers.SHARD, shard.shard_id.encode()),
         (headers.SEQUENCE, record.origin.sequence.encode()),
     ]

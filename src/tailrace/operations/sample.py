@@ -58,7 +58,7 @@ def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file
     converter = make_converter(pipeline, transformations)
     for raw in _records(sample, file):
         shard = _shard(pipeline, raw, table, file)
-        name, region = parse(shard.stream_arn)
+        name, region = parse(shard.stream)
         try:
             pipeline.topics_of(name)
             source = decode_page(b'{"Records":[%b]}' % bytes(raw), shard=shard, table=name, region=region)

@@ -188,7 +188,7 @@ def _shard(
         )
     return ShardStatus(
         shard=shard.shard_id,
-        stream_arn=shard.stream_arn,
+        stream_arn=shard.stream,
         state=state,
         sequence=checkpoint.sequence if checkpoint else None,
         last_change_s=last_change_s,

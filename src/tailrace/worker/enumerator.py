@@ -193,16 +193,16 @@ class EnumeratorLoop:
             current = record.stream_arn
             before = self._ask(lambda checkpoint_state: sorted(checkpoint_state.streams_of(table)))
             if record.state == "streaming" and current is not None and current not in before:
-                for stream_arn in (*before, current):  # its shards wait for what is unfinished of the earlier streams
-                    self._list_stream(table, stream_arn)
+                for stream in (*before, current):  # its shards wait for what is unfinished of the earlier streams
+                    self._list_stream(table, stream)
                 del self._listed_ms[current]  # a first listing may miss shards: it is the first to be listed again
         except (ReadError, UnreachableError) as error:
             logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
 
-    def _list_stream(self, table: str, stream_arn: str) -> None:
+    def _list_stream(self, table: str, stream: str) -> None:
         """List a stream whole."""
-        self._listed_ms[stream_arn] = self._engine.host.now_ms()
-        self._reconcile(table, self._listing(stream_arn), whole=True)
+        self._listed_ms[stream] = self._engine.host.now_ms()
+        self._reconcile(table, self._listing(stream), whole=True)
 
     def _listed_names(self) -> list[str]:
         """List the tables; when that fails the known ones are listed nevertheless."""
@@ -238,14 +238,14 @@ class EnumeratorLoop:
             logger.error("table %s is not streamed: %s", table, record.detail)
         self._told[table] = record.detail
 
-    def _listing(self, stream_arn: str) -> StreamListing:
+    def _listing(self, stream: str) -> StreamListing:
         """List a stream; one that no longer exists has no shards."""
         try:
-            return self._enumerator.shards(stream_arn)
+            return self._enumerator.shards(stream)
         except ReadError as error:
             if error.failure is not ReadFailure.GONE:
                 raise
-            return StreamListing(stream_arn, 0, ())
+            return StreamListing(stream, 0, ())
 
     def _reconcile(self, table: str, listing: StreamListing, *, whole: bool) -> None:
         """Publish what a listing shows, asking first about the shards that it should show and does not."""
@@ -257,7 +257,7 @@ class EnumeratorLoop:
                     table,
                     listing,
                     whole=whole,
-                    current=_streamed(checkpoint_state, table) == listing.stream_arn,
+                    current=_streamed(checkpoint_state, table) == listing.stream,
                     start=_start_of(checkpoint_state, table, listing, self._start),
                     gone=self._gone,
                     now_ms=self._engine.host.now_ms(),
@@ -283,12 +283,12 @@ class EnumeratorLoop:
         if not due:
             return
         first = min(due, key=lambda shard: (due[shard].has_found, due[shard].due_ms))
-        shards = [shard for shard in due if shard.stream_arn == first.stream_arn]
+        shards = [shard for shard in due if shard.stream == first.stream]
         known = self._ask(partial(_have_children, shards))
         parents = [shard for shard in shards if self._is_to_be_asked(shard, known[shard], now_ms)]
         try:
             if parents:
-                self._list_children(first.stream_arn, parents)
+                self._list_children(first.stream, parents)
         except ReadError as error:
             logger.warning("looking for child shards failed, trying again: %s", error)
 
@@ -309,21 +309,21 @@ class EnumeratorLoop:
     def _note_ended(self, shard: ShardRef) -> None:
         self._searches.setdefault(shard, _Search())
 
-    def _list_children(self, stream_arn: str, parents: list[ShardRef]) -> None:
+    def _list_children(self, stream: str, parents: list[ShardRef]) -> None:
         """List the children of some shards of a stream; of many, by listing the stream."""
         table, known = self._ask(
             lambda checkpoint_state: (
                 checkpoint_state.shards[parents[0]].table,
-                len(checkpoint_state.shards_of_stream(stream_arn)),
+                len(checkpoint_state.shards_of_stream(stream)),
             )
         )
         if len(parents) > 1 + known // self._policy.shards_per_call:
-            self._list_stream(table, stream_arn)
+            self._list_stream(table, stream)
             return
         for parent in parents:
             children = self._enumerator.children(parent)
             if children:
-                self._reconcile(table, StreamListing(stream_arn, 0, children), whole=False)
+                self._reconcile(table, StreamListing(stream, 0, children), whole=False)
 
     def _wait(self) -> None:
         """Wait for a shard that ends, for the next look for children, or for the next round."""
@@ -387,7 +387,7 @@ def _childless(checkpoint_state: CheckpointState) -> list[ShardRef]:
         for shard, record in checkpoint_state.shards.items()
         if checkpoint_state.ended(shard)
         and not checkpoint_state.children_of(shard)
-        and _streamed(checkpoint_state, record.table) == shard.stream_arn
+        and _streamed(checkpoint_state, record.table) == shard.stream
     ]
 
 

@@ -109,7 +109,7 @@ class Metrics:
 
     def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
         """A page was read and converted."""
-        self._reads.labels(self._table_of(shard.stream_arn), "changes" if page.changes else "empty").inc()
+        self._reads.labels(self._table_of(shard.stream), "changes" if page.changes else "empty").inc()
         for table, part in page.of_each_table().items():
             native_count = page.native_counts.get(table, 0)
             by_transcoder = {"native": native_count, "pure": len(part.changes) - native_count}
@@ -121,7 +121,7 @@ class Metrics:
     def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
         """A read failed."""
         try:
-            table = self._table_of(shard.stream_arn)
+            table = self._table_of(shard.stream)
         except ReadError:
             table = ""  # the read failed of it: the checkpoint topic holds a stream that can be none
         self._reads.labels(table, failure.value).inc()
@@ -245,7 +245,7 @@ class _Gauges(Collector):
         overdue = GaugeMetricFamily(
             "tailrace_reads_overdue", "Reads that have taken too long so far.", labels=["table"]
         )
-        for table, count in Counts(self._table_of(read.shard.stream_arn) for read in vitals.overdue()).items():
+        for table, count in Counts(self._table_of(read.shard.stream) for read in vitals.overdue()).items():
             overdue.add_metric([table], count)
         yield overdue
 

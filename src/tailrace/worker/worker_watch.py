@@ -106,7 +106,7 @@ class WorkerWatch:
         overdue = {(read.shard, int(read.for_s // OVERDUE_S)): read for read in self._vitals.overdue()}
         for key in overdue.keys() - self._overdue:
             shard = overdue[key].shard
-            where = {"shard": shard.shard_id, "table": table_of(shard.stream_arn)}
+            where = {"shard": shard.shard_id, "table": table_of(shard.stream)}
             logger.warning("read overdue", extra={**where, "detail": sentence_of(overdue[key])})
         self._overdue = set(overdue)
 
@@ -135,7 +135,7 @@ class WorkerWatch:
 
 def sentence_of(read: OverdueRead) -> str:
     """Say that a read is overdue, and whose code it is in."""
-    table, shard = table_of(read.shard.stream_arn), read.shard.shard_id
+    table, shard = table_of(read.shard.stream), read.shard.shard_id
     what = (
         "converting a page of it has taken {:.0f} s so far, now at {}: a function of the transformation that does not "
         "return holds its shard up, and one that is too slow every shard that waits for a reader"

@@ -267,8 +267,8 @@ def test_shards_are_known_by_stream_and_streams_by_table() -> None:
     later = ShardRef(STREAM.replace("2024", "2025"), A.shard_id)
     checkpoint_state = view_of((A, lineage()), (B, lineage(A)), (later, lineage()))
     assert checkpoint_state.shards_of_stream(STREAM) == {A, B}
-    assert checkpoint_state.streams_of(TABLE) == {STREAM, later.stream_arn}
+    assert checkpoint_state.streams_of(TABLE) == {STREAM, later.stream}
     apply(checkpoint_state, later, None)
-    assert checkpoint_state.shards_of_stream(later.stream_arn) == set()
+    assert checkpoint_state.shards_of_stream(later.stream) == set()
     assert checkpoint_state.streams_of(TABLE) == {STREAM}
     assert checkpoint_state.streams_of("users") == set()

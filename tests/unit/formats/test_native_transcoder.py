@@ -88,7 +88,7 @@ def assert_same(body: bytes, name: FormatName, numbers: Numbers) -> None:
 def handed_back(body: bytes, name: FormatName = "debezium", numbers: Numbers = "exact") -> list[bytes] | None:
     """The records that the transcoder leaves to Python; None when it leaves the whole page."""
     page = transcoder(name, numbers).page(
-        body, table="orders", region="eu-west-1", stream_arn=SHARD.stream_arn, shard_id="shardId-1", now_ns=NOW_NS
+        body, table="orders", region="eu-west-1", stream_arn=SHARD.stream, shard_id="shardId-1", now_ns=NOW_NS
     )
     if page is None:
         return None

@@ -75,10 +75,10 @@ class Source:
         self._ask("table_stream")
         return TableStream(table, self.stream, "NEW_IMAGE")
 
-    def shards(self, stream_arn: str) -> StreamListing:
-        self.streams_asked.append(stream_arn)
+    def shards(self, stream: str) -> StreamListing:
+        self.streams_asked.append(stream)
         self._ask("shards")
-        return StreamListing(stream_arn, NOW_MS, tuple(self.shards_listed))
+        return StreamListing(stream, NOW_MS, tuple(self.shards_listed))
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
         self._ask("children")

@@ -36,7 +36,7 @@ class NativeDecoder:
                 body,
                 table=table,
                 region=region,
-                stream_arn=shard.stream_arn,
+                stream_arn=shard.stream,
                 shard_id=shard.shard_id,
                 now_ns=self._clock_ns(),
             )

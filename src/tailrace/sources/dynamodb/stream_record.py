@@ -240,7 +240,7 @@ def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change
         sequence=_digits(body.sequence),
         sequence_digits=SEQUENCE_DIGITS_MAX,
         shard_id=shard.shard_id,
-        stream_arn=shard.stream_arn,
+        stream_arn=shard.stream,
         region=region,
         view_type=body.view_type,
         expired=op == "d" and record.identity is not None and record.identity.is_time_to_live(),

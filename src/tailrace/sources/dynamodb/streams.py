@@ -183,7 +183,7 @@ class DynamoDBStreams(Source):
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
-        table, region = parse_arn(shard.stream_arn)
+        table, region = parse_arn(shard.stream)
         subject = _shard_subject(shard)
         if iterator is None:
             iterator = self._iterator(shard, position)
@@ -258,9 +258,9 @@ class DynamoDBStreams(Source):
         """Ask for the child shards of one shard, also where the endpoint does not know ShardFilter."""
         only_children = {"ShardFilter": {"Type": "CHILD_SHARDS", "ShardId": shard.shard_id}}
         try:
-            listed = [each.listed() for page in self._describe(shard.stream_arn, only_children) for each in page.shards]
+            listed = [each.listed() for page in self._describe(shard.stream, only_children) for each in page.shards]
         except RefusedRequestError:
-            listed = list(self.shards(shard.stream_arn).shards)
+            listed = list(self.shards(shard.stream).shards)
         return tuple({each.shard_id: each for each in listed if shard.shard_id in each.parent_ids}.values())
 
     def exists(self, shard: ShardRef) -> bool:
@@ -328,7 +328,7 @@ class DynamoDBStreams(Source):
 
 
 def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
-    request = {"StreamArn": shard.stream_arn, "ShardId": shard.shard_id, "ShardIteratorType": position.kind}
+    request = {"StreamArn": shard.stream, "ShardId": shard.shard_id, "ShardIteratorType": position.kind}
     return request if position.sequence is None else request | {"SequenceNumber": position.sequence}
 
 
@@ -362,5 +362,5 @@ def _stream_subject(stream_arn: str) -> Subject:
 
 
 def _shard_subject(shard: ShardRef) -> Subject:
-    table, _ = parse_arn(shard.stream_arn)
-    return Subject(f"shard {shard.shard_id} of table {table}", shard.stream_arn)
+    table, _ = parse_arn(shard.stream)
+    return Subject(f"shard {shard.shard_id} of table {table}", shard.stream)

@@ -78,7 +78,7 @@ def test_a_record_of_get_records_becomes_a_change() -> None:
         event_id="e1",
         sequence="100000000000000000001",
         shard_id="shardId-1",
-        stream_arn=SHARD.stream_arn,
+        stream_arn=SHARD.stream,
         region="eu-west-1",
         view_type="NEW_AND_OLD_IMAGES",
     )
@@ -86,7 +86,7 @@ def test_a_record_of_get_records_becomes_a_change() -> None:
 
 def test_a_lambda_event_gives_the_same_changes() -> None:
     sent_to_lambda = record_of(
-        body={"ApproximateCreationDateTime": 1714557600}, eventSourceARN=SHARD.stream_arn, somethingNew={"a": [1]}
+        body={"ApproximateCreationDateTime": 1714557600}, eventSourceARN=SHARD.stream, somethingNew={"a": [1]}
     )
     assert change_in(sent_to_lambda) == change_in(record_of())
 

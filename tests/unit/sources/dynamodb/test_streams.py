@@ -303,7 +303,7 @@ def test_every_page_of_shards_is_listed(fake: FakeAws, streams: DynamoDBStreams)
         stream(shard("s-3", parent="s-1"), CreationRequestDateTime=1_767_000_000.5),
     )
     listing = streams.shards(STREAM)
-    assert listing.stream_arn == STREAM
+    assert listing.stream == STREAM
     assert listing.created_ms == 1_767_000_000_500
     assert listing.shards == (ListedShard("s-1", (), True), ListedShard("s-3", ("s-1",), False))
     assert [asked.fields.get("ExclusiveStartShardId") for asked in fake.asked] == [None, "s-1", "s-2"]
