@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import pytest
 
-from simulation.invocations import CHANGES, SHARD, MakeDelivery, run
+from simulation.invocations import CHANGES, SHARD, MakeDelivery, correct, run
+from simulation.mutations import MUTATIONS
 from support.lanes import TABLE
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import ClaimCommand
@@ -107,8 +108,17 @@ def test_a_planted_fault_is_found(faulty: type[ShardPublisher]) -> None:
     assert any(not _holds(seed, make) for seed in SEEDS), "no seed finds it"
 
 
-def _holds(seed: int, make: MakeDelivery) -> bool:
+def test_a_shard_that_is_claimed_without_a_fence_is_found() -> None:
+    assert any(not _holds(seed, correct, fences=False) for seed in SEEDS), "no seed finds it"
+
+
+def test_a_claim_that_is_not_read_up_to_is_found() -> None:
+    with MUTATIONS["claim_not_read_up_to"]():
+        assert any(not _holds(seed, correct) for seed in SEEDS), "no seed finds it"
+
+
+def _holds(seed: int, make: MakeDelivery, *, fences: bool = True) -> bool:
     try:
-        return run(seed, make) == EXPECTED
+        return run(seed, make, fences=fences) == EXPECTED
     except AssertionError:
         return False
