@@ -69,6 +69,7 @@ class Converter:
             elif error := record.error or self._append(records, record, topic, now_ns, transformation):
                 if self._errors_fail:
                     stop = f"{error} (sequence number {origin.sequence})"
+                    tables = {each.table for each in changes}
                     break
                 records.append(self._dead_letter(shard, origin, topic, error))
             elif len(records) == before:

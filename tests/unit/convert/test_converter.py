@@ -155,3 +155,13 @@ def test_topic_and_transformation_are_those_of_each_record_s_own_table() -> None
     ]
     assert [(each.table, each.sequence) for each in made.dropped] == [("orders", "1"), ("orders", "2")]
     assert made.tables == {"orders", "users"}
+
+
+def test_the_record_that_stops_a_page_brings_no_table_in() -> None:
+    page = source_page("a", "bad")
+    of_users = msgspec.structs.replace(page.records[1].origin, table="users")
+    broken = msgspec.structs.replace(page.records[1], origin=of_users, change=None)
+    mixed = msgspec.structs.replace(page, records=[page.records[0], broken])
+    made = converter(None, errors_fail=True).convert(SHARD, mixed, NOW_NS)
+    assert (placed(made), made.tables) == ([("1", "shop.orders")], {"orders"})
+    assert made.stop is not None
