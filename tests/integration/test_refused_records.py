@@ -24,7 +24,6 @@ from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import RecordError
 from tailrace.local.kafka import KafkaBroker
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.wiring.worker_parts import PipelineParts
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.worker import Worker
@@ -249,7 +248,7 @@ def _worker_in_process(pipeline: Bench) -> Iterator[Worker]:
     parts = PipelineParts(loaded.pipeline)
     parts.prepare()
     parts.reader = _Poisoned(parts.reader)
-    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
     thread = threading.Thread(target=worker.run)
     thread.start()

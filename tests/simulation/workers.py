@@ -24,7 +24,7 @@ from tailrace.convert.converter import Converter
 from tailrace.core.change import Change, Message
 from tailrace.core.checkpoint import DefinitionRecord, Start, Write
 from tailrace.core.lane import Lane
-from tailrace.core.lane_messages import Command, Event, Notice, Transaction
+from tailrace.core.lane_messages import Command, Event, Notice, Read, Transaction
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
@@ -246,10 +246,10 @@ class Observed:
     def client_replaced(self, client: str) -> None:
         self._around.coverage.happened(f"replaced: {client}")
 
-    def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
+    def page_read(self, read: Read, page: Page, seconds: float) -> None:
         """Nothing to note."""
 
-    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
+    def read_failed(self, read: Read, failure: ReadFailure, seconds: float) -> None:
         self._around.coverage.happened(f"read failed: {failure}")
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:

@@ -74,14 +74,13 @@ def run(
 
     from tailrace.logs import log
     from tailrace.operations.definition import define
-    from tailrace.sources.dynamodb.stream_arn import table_of
     from tailrace.worker.health import HealthServer
     from tailrace.worker.metrics import Metrics
     from tailrace.worker.worker import Worker
     from tailrace.worker.worker_watch import WorkerWatch
 
     log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
-    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, table_of, transcoder=parts.transcoder.name)
+    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
     worker = Worker(parts, metrics)
     metrics.watch(worker.report, worker.now_ms, worker.vitals)
     watch = WorkerWatch(worker, metrics, parts)

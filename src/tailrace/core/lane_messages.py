@@ -146,6 +146,8 @@ class Read(msgspec.Struct, frozen=True):
     epoch: int
     ticket: int
     shard: ShardRef
+    table: str
+    """What brought the shard's stream in; each record of the answer names its own."""
     position: Position
     iterator: str | None
 

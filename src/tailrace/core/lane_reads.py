@@ -63,7 +63,14 @@ class LaneReads:
         shard_state.phase = Phase.READING
         shard_state.ticket = self._tickets
         shard_state.asked_ms = now_ms
-        return Read(epoch, shard_state.ticket, shard_state.shard, shard_state.position(), shard_state.iterator)
+        return Read(
+            epoch,
+            shard_state.ticket,
+            shard_state.shard,
+            shard_state.record.table,
+            shard_state.position(),
+            shard_state.iterator,
+        )
 
     @property
     def are_under_way(self) -> bool:

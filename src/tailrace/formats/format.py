@@ -18,7 +18,7 @@ class ReadRecord(msgspec.Struct, frozen=True):
     op: Op | None
     """None where the format does not tell a create from an update."""
     table: str | None
-    stream_arn: str | None
+    stream: str | None
     item: bytes
     """JSON: the item after the change, before a delete; `null` or empty when the value leaves it out."""
     position: SourcePosition | None
@@ -57,15 +57,15 @@ class Format(ABC):
         return None
 
 
-def position_of(stream_arn: object, shard_id: object, sequence: object, created_ms: object) -> SourcePosition | None:
+def position_of(stream: object, shard_id: object, sequence: object, created_ms: object) -> SourcePosition | None:
     """Return the position that fields of a value give; None when one is missing or is not what a format writes.
 
     `shard_id` None: the format leaves it out.
     """
-    match stream_arn, shard_id, sequence, created_ms:
+    match stream, shard_id, sequence, created_ms:
         case str(), str() | None, str(), int():
             try:
-                return SourcePosition(stream_arn, shard_id, int(sequence), created_ms)
+                return SourcePosition(stream, shard_id, int(sequence), created_ms)
             except ValueError:
                 return None
     return None

@@ -54,7 +54,7 @@ def view(key: bytes | None, value: bytes | None, headers: dict[str, str], *, nul
     item = as_text(found.item)
     return RecordView(
         op=found.op or "upsert",
-        table=found.table or _table(found.stream_arn),
+        table=found.table or _table(found.stream),
         key=key_text,
         item="" if item == "null" else item,
         has_envelope=found.op is not None,

@@ -12,10 +12,10 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tailrace import __version__
-from tailrace.core.lane_messages import Notice, NoticeKind, Transaction
+from tailrace.core.lane_messages import Notice, NoticeKind, Read, Transaction
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Outgoing, Page
-from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.kafka.headers import EXCEPTION, STAGE
@@ -42,13 +42,10 @@ _LEVELS = {
 class Metrics:
     """Counts and logs what the worker tells (`runtime.observer.Observer`)."""
 
-    def __init__(
-        self, pipeline: str, dead_letters_topic: str, table_of: Callable[[str], str], *, transcoder: str
-    ) -> None:
+    def __init__(self, pipeline: str, dead_letters_topic: str, *, transcoder: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self.registry = CollectorRegistry()
         self._dead_letters_topic = dead_letters_topic
-        self._table_of = table_of
         self._changes = self._counter("tailrace_changes_published", "Changes committed to Kafka.", ["table"])
         self._bytes = self._counter("tailrace_published_bytes", "Bytes of the values committed to Kafka.", ["table"])
         self._dropped = self._counter(
@@ -91,7 +88,7 @@ class Metrics:
 
     def watch(self, reports: Callable[[], list[LaneReport]], now_ms: Callable[[], int], vitals: Vitals) -> None:
         """Let the gauges show what `reports` and `vitals` say at each scrape."""
-        self.registry.register(_Gauges(self._info, self._table_of, reports, now_ms, vitals))
+        self.registry.register(_Gauges(self._info, reports, now_ms, vitals))
 
     def counts_since_last(self) -> Counts[str]:
         """Return how many changes and dead letters were published since this was last asked."""
@@ -107,9 +104,9 @@ class Metrics:
         """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
         self._clients_replaced.labels(client).inc()
 
-    def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
+    def page_read(self, read: Read, page: Page, seconds: float) -> None:
         """A page was read and converted."""
-        self._reads.labels(self._table_of(shard.stream), "changes" if page.changes else "empty").inc()
+        self._reads.labels(read.table, "changes" if page.changes else "empty").inc()
         for table, part in page.of_each_table().items():
             native_count = page.native_counts.get(table, 0)
             by_transcoder = {"native": native_count, "pure": len(part.changes) - native_count}
@@ -118,13 +115,9 @@ class Metrics:
                     self._changes_read.labels(table, transcoder).inc(count)
         self._read_seconds.observe(seconds)
 
-    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
+    def read_failed(self, read: Read, failure: ReadFailure, seconds: float) -> None:
         """A read failed."""
-        try:
-            table = self._table_of(shard.stream)
-        except ReadError:
-            table = ""  # the read failed of it: the checkpoint topic holds a stream that can be none
-        self._reads.labels(table, failure.value).inc()
+        self._reads.labels(read.table, failure.value).inc()
         self._read_seconds.observe(seconds)
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
@@ -186,13 +179,11 @@ class _Gauges(Collector):
     def __init__(
         self,
         info: dict[str, str],
-        table_of: Callable[[str], str],
         reports: Callable[[], list[LaneReport]],
         now_ms: Callable[[], int],
         vitals: Vitals,
     ) -> None:
         self._info = info
-        self._table_of = table_of
         self._reports = reports
         self._now_ms = now_ms
         self._vitals = vitals
@@ -245,7 +236,7 @@ class _Gauges(Collector):
         overdue = GaugeMetricFamily(
             "tailrace_reads_overdue", "Reads that have taken too long so far.", labels=["table"]
         )
-        for table, count in Counts(self._table_of(read.shard.stream) for read in vitals.overdue()).items():
+        for table, count in Counts(read.table for read in vitals.overdue()).items():
             overdue.add_metric([table], count)
         yield overdue
 

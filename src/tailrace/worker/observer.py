@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from tailrace.core.lane_messages import Notice, Transaction
+from tailrace.core.lane_messages import Notice, Read, Transaction
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.shard import ShardRef
 
 
 class Observer(Protocol):
@@ -21,11 +20,11 @@ class Observer(Protocol):
         """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
         ...
 
-    def page_read(self, shard: ShardRef, page: Page, seconds: float) -> None:
+    def page_read(self, read: Read, page: Page, seconds: float) -> None:
         """A page was read and converted."""
         ...
 
-    def read_failed(self, shard: ShardRef, failure: ReadFailure, seconds: float) -> None:
+    def read_failed(self, read: Read, failure: ReadFailure, seconds: float) -> None:
         """A read failed."""
         ...
 

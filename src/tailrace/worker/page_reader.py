@@ -40,14 +40,14 @@ class PageReader:
         """Read and convert one page."""
         started_s = self._host.monotonic_s()
         shard = read.shard
-        under_way = self._vitals.read_began(shard)
+        under_way = self._vitals.read_began(shard, read.table)
         try:
             source = self._reader.read(shard, read.position, read.iterator)
             under_way.converting = True
             page = self._converter.convert(shard, source, self._host.time_ns())
         except ReadError as error:
             self._vitals.read_failed(error.failure, str(error))
-            self._observer.read_failed(shard, error.failure, self._host.monotonic_s() - started_s)
+            self._observer.read_failed(read, error.failure, self._host.monotonic_s() - started_s)
             self._answer(lane, ReadFailed(read.epoch, read.ticket, shard, error.failure, str(error)))
         except Exception as error:
             self._vitals.read_ended()
@@ -56,5 +56,5 @@ class PageReader:
             self._answer(lane, ReadFailed(read.epoch, read.ticket, shard, ReadFailure.UNAVAILABLE, reason))
         else:
             self._vitals.read_succeeded()
-            self._observer.page_read(shard, page, self._host.monotonic_s() - started_s)
+            self._observer.page_read(read, page, self._host.monotonic_s() - started_s)
             self._answer(lane, PageRead(read.epoch, read.ticket, page))

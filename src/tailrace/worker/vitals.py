@@ -23,6 +23,7 @@ class OverdueRead:
     """A read that has been under way for longer than `OVERDUE_S`."""
 
     shard: ShardRef
+    table: str
     for_s: float
     converting: bool
     """The page was read and is being converted, by the user's function if the table has one."""
@@ -35,6 +36,7 @@ class ReadUnderWay:
     """A read from its start to the end of its conversion."""
 
     shard: ShardRef
+    table: str
     started_s: float
     thread: int = field(default_factory=threading.get_ident)
     converting: bool = False
@@ -55,9 +57,9 @@ class Vitals:
         self._failing_since_s: float | None = None
         self._failure = ""
 
-    def read_began(self, shard: ShardRef) -> ReadUnderWay:
+    def read_began(self, shard: ShardRef, table: str) -> ReadUnderWay:
         """Note a read that this thread begins."""
-        read = ReadUnderWay(shard, self._monotonic_s())
+        read = ReadUnderWay(shard, table, self._monotonic_s())
         self._under_way[read.thread] = read
         return read
 
@@ -87,7 +89,7 @@ class Vitals:
         now_s = self._monotonic_s()
         under_way = list(self._under_way.values())
         return [
-            OverdueRead(read.shard, now_s - read.started_s, read.converting, _place_of(read.thread))
+            OverdueRead(read.shard, read.table, now_s - read.started_s, read.converting, _place_of(read.thread))
             for read in sorted(under_way, key=lambda read: read.started_s)
             if now_s - read.started_s > OVERDUE_S
         ]

@@ -12,7 +12,6 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase
 from tailrace.errors import WorldError
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.worker.metrics import Metrics, lags_ms
 from tailrace.worker.threads import start_thread
 from tailrace.worker.vitals import OVERDUE_S, OverdueRead
@@ -105,8 +104,7 @@ class WorkerWatch:
         """Log each read that is overdue, and again each time that as long has passed."""
         overdue = {(read.shard, int(read.for_s // OVERDUE_S)): read for read in self._vitals.overdue()}
         for key in overdue.keys() - self._overdue:
-            shard = overdue[key].shard
-            where = {"shard": shard.shard_id, "table": table_of(shard.stream)}
+            where = {"shard": overdue[key].shard.shard_id, "table": overdue[key].table}
             logger.warning("read overdue", extra={**where, "detail": sentence_of(overdue[key])})
         self._overdue = set(overdue)
 
@@ -135,14 +133,13 @@ class WorkerWatch:
 
 def sentence_of(read: OverdueRead) -> str:
     """Say that a read is overdue, and whose code it is in."""
-    table, shard = table_of(read.shard.stream), read.shard.shard_id
     what = (
         "converting a page of it has taken {:.0f} s so far, now at {}: a function of the transformation that does not "
         "return holds its shard up, and one that is too slow every shard that waits for a reader"
         if read.converting
         else "a read of it has taken {:.0f} s so far, now at {}"
     )
-    return f"table {table}, shard {shard}: {what.format(read.for_s, read.at)}"
+    return f"table {read.table}, shard {read.shard.shard_id}: {what.format(read.for_s, read.at)}"
 
 
 def _streaming(checkpoint_state: CheckpointState) -> set[str]:

@@ -24,7 +24,7 @@ DOCS = ROOT / "docs"
 
 
 def metrics() -> list[Metric]:
-    registered = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
+    registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals())
     return list(registered.registry.collect())
 

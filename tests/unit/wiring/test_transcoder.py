@@ -122,7 +122,7 @@ def test_the_command_and_the_metric_say_which_is_in_use(
     monkeypatch.setenv("TAILRACE_NATIVE", "off")
     code, out, _ = CommandLine(capsys)("version")
     assert (code, out.splitlines()[-1]) == (0, "transcoder  pure: TAILRACE_NATIVE is off")
-    metrics = Metrics("shop", "shop.dead-letters", lambda arn: arn, transcoder="pure")
+    metrics = Metrics("shop", "shop.dead-letters", transcoder="pure")
     metrics.watch(list, lambda: 0, Vitals())
     assert metrics.registry.get_sample_value(
         "tailrace_info", {"version": __version__, "pipeline": "shop", "transcoder": "pure"}

@@ -31,7 +31,7 @@ def test_a_function_that_does_not_return_is_named_with_its_place() -> None:
         returns.wait()
 
     def read() -> None:
-        under_way = signs.read_began(SHARD)
+        under_way = signs.read_began(SHARD, "orders")
         under_way.converting = True
         never_returns()
         signs.read_succeeded()
@@ -55,14 +55,14 @@ def test_reads_fail_for_too_long_only_while_none_succeeds() -> None:
     signs = Vitals()
 
     def fail(failure: ReadFailure) -> None:
-        signs.read_began(SHARD)
+        signs.read_began(SHARD, "orders")
         signs.read_failed(failure, "GetRecords failed: no route to host; check the network")
 
     fail(ReadFailure.UNAVAILABLE)
     assert signs.reads_fail_why() is None
     wait_for("it has failed for too long", lambda: signs.reads_fail_why() is not None)
     assert str(signs.reads_fail_why()).endswith(" s: GetRecords failed: no route to host; check the network")
-    signs.read_began(SHARD)
+    signs.read_began(SHARD, "orders")
     signs.read_succeeded()
     assert signs.reads_fail_why() is None
     fail(ReadFailure.TRIMMED)

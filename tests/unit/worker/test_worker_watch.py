@@ -16,7 +16,6 @@ from tailrace.core.lane_messages import Transaction
 from tailrace.core.lane_report import LaneReport, ShardReport
 from tailrace.core.ports import ReadFailure
 from tailrace.errors import WorldError
-from tailrace.sources.dynamodb.stream_arn import table_of
 from tailrace.worker import vitals
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals
@@ -65,7 +64,7 @@ def worker() -> StandIn:
 
 @pytest.fixture
 def metrics() -> Metrics:
-    return Metrics("shop", "shop.dead-letters", table_of, transcoder="pure")
+    return Metrics("shop", "shop.dead-letters", transcoder="pure")
 
 
 @pytest.fixture
@@ -83,7 +82,7 @@ def test_what_is_outside_comes_before_what_follows_from_it(
     assert str(watch.unready_why()).endswith(" s: GetRecords was refused")
     worker.phase = "paused"
     assert watch.unready_why() == "lanes [1] are not taken yet", "there is no shard to read"
-    worker.vitals.read_began(SHARD)
+    worker.vitals.read_began(SHARD, "orders")
     monkeypatch.setattr(vitals, "OVERDUE_S", -1.0)
     assert str(watch.unready_why()).startswith(f"table orders, shard {SHARD.shard_id}: a read of it has taken")
     worker.kafka_fault = "nobody is there"
@@ -109,7 +108,7 @@ def test_an_overdue_read_is_logged_once_for_each_time_that_as_long_has_passed(
     worker: StandIn, watch: WorkerWatch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(vitals, "OVERDUE_S", 60.0)
-    read = worker.vitals.read_began(SHARD)
+    read = worker.vitals.read_began(SHARD, "orders")
     for for_s in (30, 61, 62, 121, 122):
         read.started_s = time.monotonic() - for_s
         watch.log_overdue()
