@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulation.broker import Broker, Message, Partition
-from simulation.source import GONE, Source, Written
+from simulation.source import GONE, Source, Written, table_of
 from support.checkpoint_rules import broken_step
 from tailrace.core.shard import ShardRef
 
@@ -115,7 +115,8 @@ class Checker:
             sequence = int(headers["tailrace.sequence"])
         else:
             item, _, text, shard_id, *_ = (message.value or b"").decode().split(" ")
-            shard, sequence = ShardRef(self._source.tables[item.split("/")[0]], shard_id), int(text)
+            shard, sequence = ShardRef(self._source.stream_of(item), shard_id), int(text)
+            require(topic.endswith(f".{table_of(item)}"), f"a change of {item} is published to {topic}")
         change = next((c for c in self._source.shards[shard].changes if c.sequence == sequence), None)
         require(change is not None, f"{shard.shard_id} has no change {sequence}")
         assert change is not None

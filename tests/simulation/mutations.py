@@ -18,6 +18,7 @@ from simulation.broker import Entry, Log
 from simulation.clients import ModelProducer
 from simulation.source import LOG, STREAMS, PushingReader
 from simulation.workers import SimulatedWorker
+from tailrace.convert.converter import Converter
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import Claiming, ClaimState
@@ -37,8 +38,9 @@ from tailrace.core.lane_messages import (
 from tailrace.core.lane_reads import LaneReads
 from tailrace.core.lane_shards import LaneShards
 from tailrace.core.lane_turn import Turn
+from tailrace.core.memory_budget import MemoryBudget
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadFailure
+from tailrace.core.ports import ReadFailure, SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import ShardState
 from tailrace.kafka import lane_producer
@@ -59,6 +61,8 @@ def hold_at_once(claiming: Claiming) -> bool:
 MUTATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {}
 FOUND_IN: dict[str, str] = {
     "child_before_its_second_parents_end": LOG.name,
+    "page_taken_for_one_of_its_tables": LOG.name,
+    "read_whether_there_is_memory_or_not": LOG.name,
     "retention_of_another_source": LOG.name,
     "subscription_read_on_where_it_is_not": LOG.name,
 }
@@ -288,6 +292,23 @@ def empty_page_taken_for_the_present_end() -> Iterator[None]:
         yield
 
 
+@mutation
+def page_taken_for_one_of_its_tables() -> Iterator[None]:
+    original = Converter.convert
+
+    def convert(converter: Converter, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
+        records = [
+            msgspec.structs.replace(
+                each, origin=msgspec.structs.replace(each.origin, table=source.records[0].origin.table)
+            )
+            for each in source.records
+        ]
+        return original(converter, shard, msgspec.structs.replace(source, records=records), now_ns)
+
+    with patch.object(Converter, "convert", convert):
+        yield
+
+
 replace("subscription_read_on_where_it_is_not", PushingReader, "_has_moved", lambda *_: False)
 replace(
     "retention_of_another_source",
@@ -295,6 +316,7 @@ replace(
     "_options",
     lambda _policy, _options=simulation.world._options, **options: _options(STREAMS.policy, **options),
 )
+replace("read_whether_there_is_memory_or_not", MemoryBudget, "fits", lambda *_: True)
 replace("lane_that_forgets_to_wake_up", Lane, "_next_wake_ms", lambda *_: None)
 
 

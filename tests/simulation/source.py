@@ -38,7 +38,13 @@ class SourceKind(msgspec.Struct, frozen=True):
     policy: SourcePolicy
     first_sequence: int
     """So that the numbers soon grow in digits."""
+    stream: str | None = None
+    """Name of the one stream that carries all tables; None: each table has its own."""
     pushes: bool = False
+
+    def streams_of(self, items: dict[str, list[str]]) -> dict[str, list[str]]:
+        """Return the items of each stream, by the name that brings it in; given those of each table."""
+        return {self.stream: [item for each in items.values() for item in each]} if self.stream else items
 
 
 STREAMS = SourceKind("streams", msgspec.structs.replace(POLICY, page_bytes=1_000), 96)
@@ -49,9 +55,10 @@ LOG = SourceKind(
         STREAMS.policy, retention_ms=8 * 3_600_000, gone_after_ms=20_000, caught_up_reads=5, children_pause_ms=300
     ),
     10**55 - 4,
+    stream="events",
     pushes=True,
 )
-"""As Kinesis with enhanced fan-out: pushes, positions of 56 digits, another retention."""
+"""As Kinesis with enhanced fan-out: pushes, several tables in a stream, positions of 56 digits, another retention."""
 KINDS = {kind.name: kind for kind in (STREAMS, LOG)}
 
 
@@ -92,8 +99,8 @@ class Source:
     def __init__(self, kind: SourceKind, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
         self.policy = kind.policy
         self.shards: dict[ShardRef, ModelShard] = {}
-        self.tables: dict[str, str] = {}
-        """Each table's stream."""
+        self.streams: dict[str, str] = {}
+        """The ARN of each stream, by the name that brings it in: its table's, if it carries one."""
         self.on_trimmed: Callable[[list[Written]], None] = lambda _: None
         self.is_fixed = False
         """What could not be converted can be now."""
@@ -106,10 +113,13 @@ class Source:
         self._owner_of: dict[str, ShardRef] = {}
         self._sequence = kind.first_sequence
 
-    def add_table(self, table: str, items: list[str], shard_count: int) -> None:
-        self.tables[table] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1"
+    def add_stream(self, name: str, items: list[str], shard_count: int) -> None:
+        self.streams[name] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{name}/stream/1"
         for number in range(shard_count):
-            self._open(table, (), set(items[number::shard_count]))
+            self._open(self.streams[name], (), set(items[number::shard_count]))
+
+    def stream_of(self, item: str) -> str:
+        return self._owner_of[item].stream
 
     def was_denied_for_ms(self, shard: ShardRef) -> int:
         """How long a shard has been said to be gone, wrongly, up to now."""
@@ -143,7 +153,7 @@ class Source:
         text = f"{item} {number} {self._sequence} {shard.shard_id} {kind}".encode()
         change = Change(
             op="u",
-            table=_table_of(shard),
+            table=table_of(item),
             keys=item.encode(),
             before=None,
             after=text,
@@ -165,16 +175,16 @@ class Source:
         items = sorted(self._close(parent))
         left = {item for item in items if self._rng.random() < 0.5}
         if self._rng.random() < 0.3:
-            self._open(_table_of(parent), (parent,), set(items))
+            self._open(parent.stream, (parent,), set(items))
         else:
-            self._open(_table_of(parent), (parent,), left)
-            self._open(_table_of(parent), (parent,), set(items) - left)
+            self._open(parent.stream, (parent,), left)
+            self._open(parent.stream, (parent,), set(items) - left)
 
     def merge(self) -> None:
         first, second = self._any_open(), self._any_open()
         if first != second and first.stream == second.stream:
             items = self._close(first) | self._close(second)
-            self._open(_table_of(first), (first, second), items)
+            self._open(first.stream, (first, second), items)
 
     def trim(self) -> None:
         """Forget what is older than the retention, shards too."""
@@ -197,8 +207,8 @@ class Source:
         self.shards[shard].closed_ms = self._schedule.now_ms
         return self.shards[shard].items
 
-    def _open(self, table: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
-        shard = ShardRef(self.tables[table], f"shardId-{len(self.shards):08d}")
+    def _open(self, stream: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
+        shard = ShardRef(stream, f"shardId-{len(self.shards):08d}")
         late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
         self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
         for item in sorted(items):
@@ -375,7 +385,7 @@ class ModelEnumerator:
 
     def table_stream(self, table: str) -> TableStream:
         self._call("DescribeTable")
-        return TableStream(table, self._source.tables[table], "NEW_AND_OLD_IMAGES")
+        return TableStream(table, self._source.streams[table], "NEW_AND_OLD_IMAGES")
 
     def shards(self, stream: str) -> StreamListing:
         self._call("DescribeStream")
@@ -413,5 +423,5 @@ class ModelEnumerator:
             raise ReadError(f"{step} failed", self._rng.choice([ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE]))
 
 
-def _table_of(shard: ShardRef) -> str:
-    return shard.stream.split("/")[1]
+def table_of(item: str) -> str:
+    return item.split("/", maxsplit=1)[0]

@@ -35,6 +35,7 @@ FOUND_BY: dict[str, int] = {
     "commit_that_was_sent_twice_trusted": 42,
     "iterator_used_again_after_its_expiry": 640,
     "late_shard_counted_from_now": 77,
+    "read_whether_there_is_memory_or_not": 101,
     "refusals_forgotten_behind_a_failed_batch": 3,
     "sequence_forgotten_at_an_accepted_gap": 306,
     "sequence_numbers_compared_as_text": 32,
@@ -79,7 +80,7 @@ def test_nothing_is_lost_repeated_or_out_of_order(summary: Summary, tell: Callab
 
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_repeated_or_out_of_order_of_a_source_that_pushes(tell: Callable[[str], None]) -> None:
-    """With shards that merge, long positions and another retention; the source waits for readers that are behind."""
+    """With several tables in its stream, long positions, another retention; it waits for readers that are behind."""
     pushed = play_all(SEEDS_OF_LOG, PROCESSES, kind=LOG.name)
     tell("\n".join(pushed.lines()))
     assert pushed.histories == len(SEEDS_OF_LOG)

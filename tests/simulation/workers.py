@@ -13,6 +13,7 @@ import msgspec
 from confluent_kafka import Consumer, Producer
 
 from simulation.broker import Broker
+from simulation.checkers import require
 from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
@@ -319,6 +320,9 @@ class ObservedEngine(Engine):
         outer, self._commands = self._commands, []
         super().handle(lane, event)
         commands, self._commands = self._commands, outer
+        options = self._around.lane_options
+        most_bytes = options.memory_bytes + self._around.lane_count * options.source.page_bytes
+        require(self._budget.held_bytes <= most_bytes, f"{self.owner} holds {self._budget.held_bytes} bytes of pages")
         self._around.coverage.handled(state, event, lane.state)
         for shard, shard_state in lane.shard_states.items():
             before = phases.get(shard)

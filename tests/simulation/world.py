@@ -56,7 +56,10 @@ class World:
         self._versions = [1, 1]
         """What a worker that starts may write: now, and with the fault of a newer version."""
         self._start: Start = rng.choice(["TRIM_HORIZON", "TRIM_HORIZON", "LATEST"])
-        tables = ["orders", "users"][: rng.choice([1, 2])]
+        items = {table: [f"{table}/{n}" for n in range(5)] for table in ["orders", "users"][: rng.choice([1, 2])]}
+        self._tables = list(items)
+        streams = kind.streams_of(items)
+        tables = list(streams)
         self._around = Surroundings(
             schedule=schedule,
             faults=faults,
@@ -89,8 +92,8 @@ class World:
         if self._has_old_files:
             key, record = encode_key(DefinitionKey()), encode_record(definition(tables, generation=1))
             self._broker.write((CHECKPOINTS, 0), Message(key, record, []))
-        for table in tables:
-            self._source.add_table(table, [f"{table}/{n}" for n in range(5)], rng.randint(1, 3))
+        for name, carried in streams.items():
+            self._source.add_stream(name, carried, rng.randint(1, 3))
 
     def run(self) -> None:
         """Play the history. Raises BrokenPromiseError."""
@@ -227,7 +230,7 @@ class World:
                 log.compact(self._rng.randint(0, log.next_offset), self._schedule.now_ms)
 
     def _refuse_a_topic(self) -> None:
-        topic = f"shop.{self._rng.choice(self._around.patterns)}"
+        topic = f"shop.{self._rng.choice(self._tables)}"
         self._broker.refused_topics.add(topic)
         self._schedule.after(self._rng.randint(3_000, 15_000), lambda: self._broker.refused_topics.discard(topic))
 

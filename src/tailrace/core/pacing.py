@@ -9,7 +9,7 @@ _EAGER_EMPTY_READS = 10
 
 
 class Pacing(msgspec.Struct, frozen=True):
-    """Bounds of the pause between two reads of an open shard, since every GetRecords is billed."""
+    """Bounds of the pause between two reads of an open shard, since a source may bill every read."""
 
     min_ms: int = 100
     max_ms: int = 1_000

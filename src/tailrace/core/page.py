@@ -1,4 +1,4 @@
-"""A page on its way to Kafka: the records made of one answer of GetRecords, published whole or not at all."""
+"""A page on its way to Kafka: the records made of one read of a shard, published whole or not at all."""
 
 from __future__ import annotations
 
