@@ -114,7 +114,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
 
 class Claim(Record, frozen=True, kw_only=True):
-    """A worker fenced the lane; `nonce` is unique to this taking."""
+    """A producer fenced all others of its kind; `nonce` is unique to this claim."""
 
     owner: str
     nonce: str
@@ -150,7 +150,7 @@ class GapAccepted(Record, frozen=True, kw_only=True):
 
 
 class MethodRecord(Record, frozen=True, kw_only=True):
-    """Which method publishes; it stands in every partition, so that whoever takes a lane or a shard sees it there.
+    """Which method publishes; it stands in every partition, so that whoever claims a lane or a shard sees it there.
 
     Lane and shard producers do not fence each other, so every other method refuses to publish.
     """
@@ -245,7 +245,7 @@ class AcceptKey(TopicKey, frozen=True, array_like=True, tag="accept"):
 
 
 class ShardClaimKey(KeyOfShard, frozen=True, array_like=True, tag="delivery"):
-    """Key of a shard's `Claim`: the Lambda function takes shards, not lanes."""
+    """Key of a shard's `Claim`: the Lambda function claims shards, not lanes."""
 
 
 class MethodKey(TopicKey, frozen=True, array_like=True, tag="method"):

@@ -27,5 +27,5 @@ class LaneOptions(msgspec.Struct, frozen=True):
     fenced_pause_ms: int = 5_000
     """Pause before a fenced lane is taken back: long enough to hear from the group that it went to another worker."""
     refused_backoff: Backoff = Backoff(base_ms=15_000, max_ms=300_000)
-    """Pause before a shard is read again whose topic the broker refuses: each try costs the lane a taking."""
+    """Pause before a shard is read again whose topic the broker refuses: each try costs the lane a claim."""
     catch_up_timeout_ms: int = 30_000

@@ -24,7 +24,7 @@ class LanePublishing:
     def __init__(self, lane: int, options: LaneOptions, jitter: Callable[[], float]) -> None:
         self.buffer = CommitBuffer(lane)
         self.committed: dict[ShardRef, Checkpoint] = {}
-        """The lane's checkpoints as committed: the state's when the lane was taken, its own since (the state lags)."""
+        """The lane's checkpoints as committed: the state's when it was claimed, its own since (the state lags)."""
         self._lane = lane
         self._options = options
         self._jitter = jitter

@@ -10,7 +10,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase
 
 NOT_TAKEN = "not taken"
-"""The phase of a shard whose lane the worker was given and has not taken yet, or has lost."""
+"""The phase of a shard whose lane the worker was given and has not claimed yet, or has lost."""
 LOST = "lost"
 """The state of a lane that Kafka took from the worker, which has not heard from its group since."""
 
@@ -39,7 +39,7 @@ class LaneReport(msgspec.Struct, frozen=True):
     buffered_bytes: int
     shards: tuple[ShardReport, ...]
     lost_why: str | None = None
-    """Why its producer was given up, until it is taken again."""
+    """Why its producer was given up, until it is claimed again."""
 
     def lost(self) -> LaneReport:
         """Return what is still true of the lane once Kafka has taken it from the worker."""

@@ -1,4 +1,4 @@
-"""The shards of a lane that is taken: which may be read, what an answer says of one, when one stops or has ended."""
+"""The shards of a lane that is held: which may be read, what an answer says of one, when one stops or has ended."""
 
 from __future__ import annotations
 

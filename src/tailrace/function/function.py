@@ -2,7 +2,7 @@
 
 Everything costly outlives an invocation: the clients, the checkpoint state of the lanes that it has served, the
 producers, up to a bound. Nothing is under way when `handle` returns: what did not end in time is given up, the shard
-taken again.
+claimed again.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Function:
     def _claim(self, timeout_s: float) -> None:
         """Claim a pipeline in which nobody ever worked; refuse one that another method publishes.
 
-        Lane 0 tells: a worker takes it before any other, a switch marks every lane. The others may be large.
+        Lane 0 tells: a worker claims it before any other, a switch marks every lane. The others may be large.
         """
         pipeline = self._pipeline
         checkpoint_state = checkpoint_topic.read_checkpoint_state(
@@ -157,7 +157,7 @@ class Function:
             yield self._converter.convert(shard, piece, time.time_ns())
 
     def _shard(self, batch: Batch) -> _Shard:
-        """Return the shard's delivery; the one that was not needed for the longest time makes room."""
+        """Return what publishes the shard; the one that was not needed for the longest time makes room."""
         is_exact = batch.is_exact and self._pipeline.function.parallelization_factor == 1
         shard = batch.shard if is_exact else ShardRef(batch.shard.stream, f"function-{self._owner}")
         found = self._shards.get(shard)

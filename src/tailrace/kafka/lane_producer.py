@@ -72,7 +72,7 @@ class _Failure(NamedTuple):
 
 
 class LaneProducer:
-    """One producer, for one taking of what its transactional id stands for. Not safe for several threads."""
+    """One producer, for one claim of what its transactional id stands for. Not safe for several threads."""
 
     def __init__(
         self,

@@ -94,7 +94,7 @@ class Parts(Protocol):
         ...
 
     def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
-        """Make the enumerator's loop for one taking of lane 0."""
+        """Make the enumerator's loop for one claim of lane 0."""
         ...
 
 
@@ -252,7 +252,7 @@ class Engine:
                 assert_never(command)
 
     def _follow_enumerator(self, lane: Lane) -> None:
-        """Run the enumerator's loop exactly while lane 0 is active, one loop for each taking."""
+        """Run the enumerator's loop exactly while lane 0 is active, one loop for each claim."""
         active = lane.is_enumerator and lane.number in self.lanes
         if self._enumerator is not None and (not active or lane.epoch != self._enumerator_epoch):
             self._enumerator.stop()
