@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tailrace.cli import entry
+from tailrace.cli.render import console
 from tailrace.errors import EXIT_FILE, EXIT_WORLD, FileError, TailraceError
 
 if TYPE_CHECKING:
@@ -124,13 +125,11 @@ def report(error: Exception) -> int:
         sentences, code = f"cannot write: {error.strerror}; make room", EXIT_WORLD
     else:
         sentences, code = f"unexpected {type(error).__name__}: this is a defect of tailrace; {REPORT}", EXIT_BUG
+    from rich.text import Text
+
+    stderr = console(stderr=True)
     for sentence in edge.redact(sentences).splitlines():
-        sys.stderr.write(f"{_red('error:')} {sentence}\n")
+        stderr.print(Text.assemble(("error:", "bold red"), " ", sentence), soft_wrap=True)
     if edge.debug:
         sys.stderr.write(edge.redact("".join(traceback.format_exception(error))))
     return code
-
-
-def _red(text: str) -> str:
-    coloured = sys.stderr.isatty() and "NO_COLOR" not in os.environ
-    return f"\x1b[1;31m{text}\x1b[0m" if coloured else text

@@ -14,12 +14,22 @@ from tailrace.remedy_sentences import sentence
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tailrace.operations.status import Severity
+
+STYLES: Mapping[Severity, str] = {"ok": "", "warning": "yellow", "error": "red"}
+
 
 def console(*, stderr: bool = False) -> Console:
     """Return what writes in colours and over lines on a terminal, and plainly elsewhere or with NO_COLOR."""
     from rich.console import Console
 
-    return Console(stderr=stderr, no_color="NO_COLOR" in os.environ, highlight=False, markup=False, emoji=False)
+    return Console(
+        stderr=stderr,
+        color_system=None if "NO_COLOR" in os.environ else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def to_json(result: object, argument: str = "FILE") -> str:

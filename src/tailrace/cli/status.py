@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -16,14 +15,13 @@ import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
-from tailrace.cli.render import to_json
+from tailrace.cli.render import STYLES, console, to_json
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
-    from tailrace.operations.status import ShardStatus, Status, TableStatus
+    from tailrace.operations.status import Severity, ShardStatus, Status, TableStatus
 
 WATCH_S = 2.0
-_COLOURS = {"gap": "red", "failed": "red", "missing": "red", "off": "red", "stopped": "red", "paused": "yellow"}
 
 
 def status(
@@ -80,65 +78,67 @@ def _repeat(read: Callable[[], Status], argument: str, *, as_json: bool) -> None
 
 
 def _redraw(read: Callable[[], Status], argument: str) -> None:
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
-    console = Console(no_color="NO_COLOR" in os.environ, highlight=False)
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+    with Live(console=console(), auto_refresh=False, vertical_overflow="crop") as live:
         while True:
-            shown = [
-                Text(line, style=_style(line), no_wrap=True, overflow="ellipsis") for line in lines(read(), argument)
-            ]
-            live.update(Group(*shown), refresh=True)
+            shown = _lines(read(), argument)
+            texts = [Text(line, style=STYLES[severity], no_wrap=True, overflow="ellipsis") for line, severity in shown]
+            live.update(Group(*texts), refresh=True)
             time.sleep(WATCH_S)
-
-
-def _style(line: str) -> str:
-    """Colour a line by the state that it tells."""
-    return next((colour for state, colour in _COLOURS.items() if state in line.split()), "")
 
 
 def lines(status: Status, argument: str) -> Iterator[str]:
     """Write a status for people, a line for each table and shard. `argument` names the pipeline in commands."""
+    return (line for line, _severity in _lines(status, argument))
+
+
+def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
     workers = ", ".join(status.workers) or "none"
     method = {"worker": "", "lambda": "served by Lambda, ", "none": "being switched to another method, "}[status.method]
-    yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}"
+    yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}", "ok"
     if status.method == "none":
-        yield "! nobody publishes until the switch has ended; if it broke off, run `tailrace switch` again"
+        yield "! nobody publishes until the switch has ended; if it broke off, run `tailrace switch` again", "warning"
     if status.untaken:
         lanes = ", ".join(map(str, status.untaken))
-        yield f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
+        line = f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"
+        yield line, "warning"
     if status.dead_letters_at_most:
         count = status.dead_letters_at_most
-        yield f"! there are dead letters, {count} at most; `tailrace redrive FILE --dry-run` counts them by reason"
+        line = f"! there are dead letters, {count} at most; `tailrace redrive FILE --dry-run` counts them by reason"
+        yield line, "warning"
     if not status.tables:
-        yield "no table was listed yet" if status.method == "worker" else "nothing was published yet"
+        yield ("no table was listed yet" if status.method == "worker" else "nothing was published yet"), "ok"
     for table in status.tables:
-        yield ""
+        yield "", "ok"
         yield from _table_lines(table, argument)
 
 
-def _table_lines(table: TableStatus, argument: str) -> Iterator[str]:
+def _table_lines(table: TableStatus, argument: str) -> Iterator[tuple[str, Severity]]:
     counts = ", ".join(f"{count} {state}" for state, count in table.shards_by_state.items()) or "none"
     state = "stopped by a gap" if table.state == "gap" else table.state
     lag = "" if table.max_lag_s is None else f"  behind: {_seconds(table.max_lag_s)}"
-    yield f"table {table.table}  {state}  shards: {counts}  last change: {_ago(table.last_change_s)}{lag}"
+    line = f"table {table.table}  {state}  shards: {counts}  last change: {_ago(table.last_change_s)}{lag}"
+    yield line, table.severity
     if table.detail:
-        yield f"  ! {table.detail}"
+        yield f"  ! {table.detail}", table.severity
     for shard in table.shards:
         if shard.state in {"gap", "failed"}:
-            yield f"  ! {shard.shard}: {shard.detail}"
+            yield f"  ! {shard.shard}: {shard.detail}", shard.severity
     if table.remedy:
-        yield f"  ! {sentence(table.remedy, argument)}"
+        yield f"  ! {sentence(table.remedy, argument)}", table.severity
     if table.shards:
         rows = [
             ("SHARD", "STATE", "LAG", "LAST CHANGE", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),
             *map(_row, table.shards),
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        severities: tuple[Severity, ...] = ("ok", *(shard.severity for shard in table.shards))
+        for row, severity in zip(rows, severities, strict=True):
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            yield f"  {line.rstrip()}", severity
 
 
 def _row(shard: ShardStatus) -> tuple[str, ...]:

@@ -186,7 +186,7 @@ class Follower:
             refusal = message.error()
             partition = message.partition() or 0
             if refusal is None:
-                place = partition, _bytes(message.key())
+                place = partition, clients.as_bytes(message.key())
                 last.pop(place, None)
                 last[place] = message
             elif refusal.code() == KafkaError._PARTITION_EOF:
@@ -215,7 +215,7 @@ class Follower:
         return True
 
     def _followed(self, partition: int, key: bytes | None, message: Message) -> Followed | None:
-        offset, value = message.offset() or 0, _bytes(message.value())
+        offset, value = message.offset() or 0, clients.as_bytes(message.value())
         try:
             return Followed(partition, *decode(key, value, f"{self._topic}, partition {partition}, offset {offset}"))
         except FormatVersionError:
@@ -236,7 +236,7 @@ class Follower:
                 refusal = message.error() if message is not None else None
                 if refusal is not None and refusal.code() == KafkaError._PARTITION_EOF:
                     return False
-                if message is not None and refusal is None and _bytes(message.key()) == key:
+                if message is not None and refusal is None and clients.as_bytes(message.key()) == key:
                     return True
         finally:
             consumer.close()
@@ -271,7 +271,3 @@ def read_checkpoint_state(
         follower.close()
     check_rescaled(pipeline, checkpoint_state)
     return checkpoint_state
-
-
-def _bytes(data: str | bytes | None) -> bytes | None:
-    return data.encode() if isinstance(data, str) else data

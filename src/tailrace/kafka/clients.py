@@ -240,3 +240,8 @@ _OBSERVED: dict[str, Any] = {
     "error_cb": tell,
     "log_level": "2",  # librdkafka logs each failed connection as well, many times a second while a broker is away
 }
+
+
+def as_bytes(data: str | bytes | None) -> bytes | None:
+    """Return a message's key or value as the bytes that it is made of."""
+    return data.encode() if isinstance(data, str) else data

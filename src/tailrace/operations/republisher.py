@@ -226,7 +226,7 @@ def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message]
     null_is_delete = formats.FORMATS[pipeline.format.type].null_is_delete
 
     def visit(topic: str, message: Message) -> None:
-        key, value = _bytes(message.key()), _bytes(message.value())
+        key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
         if published.wants(topic, key) and (value is not None or null_is_delete):
             published.add(topic, key, value, position_of(message), message.timestamp()[1])
 
@@ -239,13 +239,9 @@ def position_of(message: Message) -> SourcePosition | None:
     if headers.REDRIVEN in texts and is_sequence_number(sequence := texts.get(headers.SEQUENCE, "")):
         stream, shard = texts.get(headers.STREAM, ""), texts.get(headers.SHARD, "")
         return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
-    value = _bytes(message.value())
+    value = clients.as_bytes(message.value())
     found = None if value is None else formats.read(value)
     return None if found is None else found.position
-
-
-def _bytes(data: str | bytes | None) -> bytes | None:
-    return data.encode() if isinstance(data, str) else data
 
 
 def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int) -> Iterator[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -18,9 +19,19 @@ from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions
 from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard
 
+Severity = Literal["ok", "warning", "error"]
+
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
 STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
 """Worst first."""
+_SEVERITIES: Mapping[State | TableState, Severity] = {
+    "gap": "error",
+    "failed": "error",
+    "off": "error",
+    "missing": "error",
+    "paused": "warning",
+}
+"""Of every other state it is `ok`."""
 
 
 class ShardStatus(msgspec.Struct, frozen=True):
@@ -41,6 +52,11 @@ class ShardStatus(msgspec.Struct, frozen=True):
     owner: str | None
     detail: str | None
 
+    @property
+    def severity(self) -> Severity:
+        """How bad its state is."""
+        return _SEVERITIES.get(self.state, "ok")
+
 
 class TableStatus(msgspec.Struct, frozen=True):
     """One table and its shards, the largest lag first; ended shards only when they were asked for."""
@@ -52,12 +68,18 @@ class TableStatus(msgspec.Struct, frozen=True):
     detail: str | None
     remedy: Remedy | None
     """What the operator can do, when the table or one of its shards stands still."""
-    shards_by_state: dict[str, int]
+    shards_by_state: dict[State, int]
     last_change_s: float | None
     """Age of the last published change; None without one."""
     max_lag_s: float | None
     """The largest lag that is known of a shard."""
     shards: tuple[ShardStatus, ...]
+
+    @property
+    def severity(self) -> Severity:
+        """How bad the worst state is, its own or that of one of its shards."""
+        found = {_SEVERITIES.get(state, "ok") for state in (self.state, *self.shards_by_state)}
+        return "error" if "error" in found else "warning" if "warning" in found else "ok"
 
 
 class Status(msgspec.Struct, frozen=True):

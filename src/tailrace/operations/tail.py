@@ -1,12 +1,19 @@
-"""Follows topics as records are committed to them, without a consumer group that would stay behind."""
+"""Follows topics as records are committed to them, without a consumer group that would stay behind.
+
+`tail` follows those of a pipeline, `tail_topic` any one; `follow` is what both stand on.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Mapping
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
+import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -17,10 +24,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from tailrace.config import Pipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.errors import WorldError
+from tailrace.formats import FORMATS
 from tailrace.kafka import clients
 from tailrace.kafka.watched_consumer import WatchedConsumer
+from tailrace.operations import preconditions
+from tailrace.operations.record_view import RecordView, ShownOp, header_texts, view
 
 _LOOK_S = 2.0
 """Time between two looks for new topics and partitions."""
@@ -63,6 +73,127 @@ def _tables_of(pipeline: Pipeline, template: str, tables: tuple[str, ...]) -> Ca
         return found["table"] if found and pipeline.source.reads(found["table"]) else None
 
     return table_of
+
+
+class Tailed(msgspec.Struct, frozen=True):
+    """One committed record, and what it says."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, str]
+    table: str
+    """The table that it is of; the topic, where nothing tells."""
+    view: RecordView
+
+
+class Wanted:
+    """Which records are meant. What is None asks for nothing."""
+
+    def __init__(
+        self, *, table: str | None = None, key: str | None = None, ops: Collection[ShownOp] | None = None
+    ) -> None:
+        """`*` and `?` stand for other characters of a table; a key holds the text `key`, or equals it as JSON."""
+        self.table = table
+        self._key_text = key
+        self._key_object = _object(key)
+        self._ops = ops
+
+    def takes(self, record: RecordView, table: str) -> bool:
+        """Return whether a record of `table` is meant."""
+        if self._ops is not None and record.op not in self._ops:
+            return False
+        if self.table is not None and not fnmatchcase(table, self.table):
+            return False
+        if self._key_object is not None:
+            return _object(record.key) == self._key_object
+        return self._key_text is None or self._key_text in record.key
+
+
+def _object(text: str | None) -> dict[str, Any] | None:
+    """Read a JSON object with exact numbers; None for anything else."""
+    try:
+        value = json.loads(text or "", parse_float=Decimal, parse_int=Decimal)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _never() -> bool:
+    return False
+
+
+def _unheard(_topics: list[str]) -> None:
+    """Hear nothing."""
+
+
+def tail(
+    loaded: LoadedPipeline,
+    wanted: Wanted | None = None,
+    *,
+    start: Start = "end",
+    stopped: Callable[[], bool] = _never,
+    found: Callable[[list[str]], None] = _unheard,
+) -> Iterator[Tailed]:
+    """Return the wanted records of a pipeline's topics, its dead letters among them; otherwise as `follow`.
+
+    Raises WorldError when the pipeline does not exist or has no such table.
+    """
+    pipeline, wanted = loaded.pipeline, wanted or Wanted()
+    preconditions.require_pipeline(pipeline, [wanted.table] if wanted.table else [])
+    table_of = tables_by_topic(pipeline)
+    null_is_delete = FORMATS[pipeline.format.type].null_is_delete
+
+    def is_ours(topic: str) -> bool:
+        return topic == pipeline.dead_letters_topic or table_of(topic) is not None
+
+    for message in follow(pipeline.kafka, is_ours, start, stopped, found):
+        record = _tailed(message, table_of, null_is_delete=null_is_delete)
+        if wanted.takes(record.view, record.table):
+            yield record
+
+
+def tail_topic(
+    kafka: Mapping[str, str],
+    topic: str,
+    wanted: Wanted | None = None,
+    *,
+    start: Start = "end",
+    stopped: Callable[[], bool] = _never,
+    found: Callable[[list[str]], None] = _unheard,
+) -> Iterator[Tailed]:
+    """Return the wanted records of one topic, otherwise as `follow`. Raises WorldError when it does not exist.
+
+    A null value is a tombstone once the topic has shown a value that says itself what changed, else a delete.
+    """
+    require_topic(kafka, topic)
+    wanted = wanted or Wanted()
+    has_envelopes = False
+    for message in follow(kafka, {topic}.__contains__, start, stopped, found):
+        record = _tailed(message, lambda _: None, null_is_delete=not has_envelopes)
+        has_envelopes = has_envelopes or record.view.has_envelope
+        if wanted.takes(record.view, record.table):
+            yield record
+
+
+def _tailed(message: Message, table_of: Callable[[str], str | None], *, null_is_delete: bool) -> Tailed:
+    topic, headers = message.topic() or "", header_texts(message.headers())
+    key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
+    shown = view(key, value, headers, null_is_delete=null_is_delete)
+    return Tailed(
+        topic,
+        message.partition() or 0,
+        message.offset() or 0,
+        message.timestamp()[1],
+        key,
+        value,
+        headers,
+        shown.table or table_of(topic) or topic,
+        shown,
+    )
 
 
 def follow(

@@ -74,6 +74,21 @@ def test_a_gap_pauses_the_other_shards_of_its_table_only() -> None:
     assert (users.shards_by_state, users.remedy) == ({"open": 1}, None)
 
 
+@pytest.mark.parametrize(
+    ("writes", "severity"),
+    [
+        ([checkpoint(shard(1), LANES)], "ok"),
+        ([table(state="off"), checkpoint(shard(1), LANES)], "error"),
+        ([checkpoint(shard(1), LANES, state="failed")], "error"),
+        ([checkpoint(shard(1), LANES, state="gap"), checkpoint(shard(2), LANES)], "error"),
+        ([table(state="left out"), checkpoint(shard(1), LANES)], "warning"),
+    ],
+)
+def test_a_table_is_as_bad_as_its_worst_shard(writes: list[Write], severity: str) -> None:
+    (found,) = status(*known(1, 2), *writes)
+    assert found.severity == severity
+
+
 def test_an_accepted_gap_pauses_nothing() -> None:
     accepted = GapAccepted(shards=((shard(1), BORN_MS),), stream_arn=None, at_ms=NOW_MS)
     (found,) = status(
