@@ -11,19 +11,20 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int
     """How long a change can be read: the source may trim what is older, read or not."""
     page_bytes: int
-    """What a page being read may turn out to be, as records of Kafka."""
+    """Estimate of the memory that a page takes while it is being read, as Kafka records."""
     caught_up_reads: int
-    """So many empty pages in a row say that a shard is read to its present end."""
+    """Number of empty pages in a row that prove that a shard is read to its present end. For a source that pushes, the
+    pauses between them must be longer than a change is on its way."""
     gone_after_ms: int
-    """For so long must the source deny a shard, each time that it is asked, before the shard counts as gone."""
+    """How long the source must deny a shard, each time it is asked, before the shard counts as gone."""
     clock_skew_ms: int
     """How far this host's clock may run ahead of the source's before `start: latest` could drop a change."""
     shards_per_call: int
-    """What one call of a listing answers at most. Where it takes fewer calls than asking for each shard's children, a
-    stream is listed whole."""
+    """How many shards one call of a listing returns at most. A stream is listed whole where that takes fewer calls than
+    asking for each shard's children."""
     children_tries: int
-    """So often are an ended shard's children asked for again while none shows."""
+    """How many times an ended shard's children are asked for again while none shows."""
     children_pause_ms: int
-    """Pause before they are asked for again; it doubles each time."""
+    """Pause before they are first asked for again; it doubles each time."""
     second_child_ms: int
-    """One child may show before the others of its parent: so long after the first they are asked for once more."""
+    """How long after the first child of a shard the others are asked for: they may show one after the other."""

@@ -1,0 +1,55 @@
+"""What a source states of itself decides what a lane concludes: another source, other conclusions."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from support.lanes import LaneUnderTest, checkpoint, lineage, page, shards_of_lane
+from tailrace.core.lane_options import LaneOptions
+from tailrace.core.ports import ReadFailure
+from tailrace.core.shard_state import Phase
+from tailrace.core.source_policy import SourcePolicy
+from tailrace.sources.dynamodb.policy import POLICY
+
+A = next(shards_of_lane(1))
+ELSEWHERE = next(shards_of_lane(2))
+HOUR_MS = 3_600_000
+WEEK_MS = 7 * 24 * HOUR_MS
+
+
+def lane_of(policy: SourcePolicy) -> LaneUnderTest:
+    """Return lane 1 of a source, with shard A, whose parent has not ended."""
+    lane = LaneUnderTest(1, LaneOptions(policy))
+    lane.publish(A, lineage(ELSEWHERE))
+    lane.take()
+    return lane
+
+
+def test_a_shard_may_wait_for_as_long_as_its_source_keeps_changes() -> None:
+    lanes = [lane_of(replace(POLICY, retention_ms=retention_ms)) for retention_ms in (HOUR_MS, WEEK_MS)]
+    for lane in lanes:
+        lane.now_ms += HOUR_MS + 1
+        lane.publish(ELSEWHERE, checkpoint("ended", 6))
+    assert [lane.phase(A) for lane in lanes] == [Phase.GAP, Phase.READING]
+
+
+def test_a_denial_is_believed_after_as_long_as_its_source_may_be_wrong() -> None:
+    phases = []
+    for gone_after_ms in (0, 10_000):
+        lane = lane_of(replace(POLICY, gone_after_ms=gone_after_ms))
+        lane.publish(ELSEWHERE, checkpoint("ended", 6))
+        lane.read(A, page(A, 1, full=True))
+        lane.fail(A, ReadFailure.GONE)
+        phases.append(lane.phase(A))
+    assert phases == [Phase.GAP, Phase.READY]
+
+
+def test_as_many_empty_pages_as_its_source_states_show_that_a_shard_is_read_to_its_end() -> None:
+    is_known = []
+    for caught_up_reads in (1, 2):
+        lane = lane_of(replace(POLICY, caught_up_reads=caught_up_reads))
+        lane.now_ms += HOUR_MS
+        lane.publish(ELSEWHERE, checkpoint("ended", 6))
+        lane.read(A, page(A))
+        is_known.append(lane.lane.shard_states[A].read_ms == lane.now_ms)
+    assert is_known == [True, False]
