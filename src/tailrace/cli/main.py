@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace import __version__
+from tailrace._version import __version__
 from tailrace.cli import (
     accept_gap,
     demo,

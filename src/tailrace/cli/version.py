@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace import __version__
+from tailrace._version import __version__
 
 
 def version(

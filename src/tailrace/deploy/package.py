@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-import tailrace
+from tailrace import _version
 from tailrace.config.environment import DEFAULT_FILE
 from tailrace.deploy.archive import write_zip
 from tailrace.deploy.target import Target
@@ -142,7 +142,7 @@ def _function_files(pipeline: Path | None, include: Sequence[Path]) -> dict[str,
 
 
 def _own_files() -> Iterator[tuple[str, bytes]]:
-    root = Path(tailrace.__file__).parent
+    root = Path(_version.__file__).parent
     for path in root.rglob("*.py"):
         name = path.relative_to(root)
         if name.parts[0] not in _LEFT_OUT:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tailrace import __version__
+from tailrace._version import __version__
 from tailrace.deploy.target import Target
 from tailrace.errors import FileError, WorldError, printable
 

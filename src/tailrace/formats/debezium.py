@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from tailrace import __version__
+from tailrace._version import __version__
 from tailrace.core.change import Change, Message
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import images

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Final, Literal, NamedTuple
 
-from tailrace import __version__, formats
+from tailrace import formats
+from tailrace._version import __version__
 from tailrace.config import Pipeline
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef

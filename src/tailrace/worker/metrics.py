@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, disable_cre
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from tailrace import __version__
+from tailrace._version import __version__
 from tailrace.core.lane_messages import Notice, NoticeKind, Read, Transaction
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.page import Outgoing, Page

@@ -20,7 +20,7 @@ from botocore.utils import get_environ_proxies
 from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
-from tailrace import __version__
+from tailrace._version import __version__
 from tailrace.sources.aws.errors import (
     PROXY_WANTS_PASSWORD,
     Subject,

@@ -1,0 +1,138 @@
+"""The facade of `import tailrace`: a pipeline, and what can be done with it. Every method is one of `operations`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+from tailrace import config
+from tailrace.config import LoadedPipeline
+from tailrace.core.checkpoint import ActiveMethod, Method
+from tailrace.core.redrive import Selection
+from tailrace.kafka.owner import new_owner
+from tailrace.operations import accept_gap, definition, plan, redrive, redrive_batches, rescale, sample, status, switch
+from tailrace.operations import tail as tailing
+from tailrace.operations.accept_gap import Gaps
+from tailrace.operations.plan import Plan
+from tailrace.operations.progress import OnProgress, unheard
+from tailrace.operations.republisher import Report
+from tailrace.operations.rescale import Rescaled
+from tailrace.operations.sample import Tried
+from tailrace.operations.status import Status
+from tailrace.operations.switch import Switched
+from tailrace.operations.tail import Start, Tailed, Wanted
+from tailrace.sources.aws_lambda.failure_messages import FailureMessages
+from tailrace.wiring.sources import make_source
+
+
+def open(file: str | Path) -> Pipeline:  # noqa: A001 - `tailrace.open`
+    """Load and check a pipeline file. Raises `FileErrors` with everything that is wrong in it.
+
+    Nothing but its secrets is connected to; they are read from AWS if it names any there.
+    """
+    return Pipeline(config.load(Path(file), with_functions=True))
+
+
+def open_running(name: str, bootstrap_servers: str) -> Pipeline:
+    """Return a pipeline that runs without a file, by its name and its Kafka: enough for all but `plan`.
+
+    Raises `FileErrors`.
+    """
+    return Pipeline(config.from_flags(["*"], bootstrap_servers, name=name))
+
+
+class Pipeline:
+    """One pipeline. Each method connects anew, and raises a `TailraceError` for what fails.
+
+    `progress` hears how far an operation is.
+    """
+
+    def __init__(self, loaded: LoadedPipeline) -> None:
+        self._loaded = loaded
+
+    def __repr__(self) -> str:
+        return f"Pipeline({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self._loaded.pipeline.name
+
+    def plan(self, *, progress: OnProgress = unheard) -> Plan:
+        """Return what a worker would use and make, and what stands in its way. Nothing is made."""
+        with self._loaded.telling("source"):
+            source = make_source(self._loaded.pipeline)
+        with closing(source):
+            return plan.make_plan(self._loaded, source, progress=progress)
+
+    def status(self, *, with_ended: bool = False) -> Status:
+        """Return where each table and shard stands; with `with_ended`, shards that have ended as well."""
+        return status.read_status(self._loaded, with_ended=with_ended)
+
+    def gaps(self, table: str) -> Gaps:
+        """Return what is lost of a table and not accepted. Raises WorldError when nothing is."""
+        return accept_gap.find_gaps(self._loaded, table)
+
+    def accept_gap(self, table: str) -> Gaps:
+        """Accept that changes of a table are lost, so that it goes on; return what that is.
+
+        Look at `gaps` first. Raises WorldError when nothing is lost.
+        """
+        gaps = self.gaps(table)
+        accept_gap.accept(self._loaded, gaps)
+        return gaps
+
+    def rescale(self, *, progress: OnProgress = unheard) -> Rescaled:
+        """Raise the number of lanes to what the file says. Stop every worker first."""
+        return rescale.rescale(self._loaded, progress=progress)
+
+    def method(self) -> Method:
+        """Return who publishes: `worker`, `lambda`, or `none` in the midst of a switch."""
+        return switch.method_of(self._loaded)
+
+    def switch(self, to: ActiveMethod, *, accept_changes: bool = False, progress: OnProgress = unheard) -> Switched:
+        """Let the workers or the Lambda function publish from now on.
+
+        With `accept_changes` the file may stop or redirect tables that run.
+        """
+        done = switch.switch(self._loaded, to, progress=progress)
+        if accept_changes:
+            definition.define(self._loaded, new_owner(), accept_changes=True)
+        return done
+
+    def redrive(
+        self,
+        selection: Selection | None = None,
+        *,
+        messages: FailureMessages | None = None,
+        dry_run: bool = False,
+        skip_superseded: bool = True,
+        progress: OnProgress = unheard,
+    ) -> Report:
+        """Publish dead letters again, or what is missing of the batches that on-failure `messages` of Lambda name.
+
+        With `dry_run` only say what would be done. Of messages, only the tables of `selection` count.
+        """
+        chosen = selection or Selection()
+        if messages is None:
+            return redrive.redrive(
+                self._loaded, chosen, dry_run=dry_run, skip_superseded=skip_superseded, progress=progress
+            )
+        return redrive_batches.redrive_batches(
+            self._loaded, messages, chosen, dry_run=dry_run, skip_superseded=skip_superseded, progress=progress
+        )
+
+    def transform(self, content: bytes, *, table: str | None = None, now_ns: int = 0) -> tuple[Tried, ...]:
+        """Convert a sample as a worker would, without a connection.
+
+        It is a Lambda event, an answer of GetRecords, or one record of them, as JSON; `table` is where records come
+        from that do not say so; `now_ns` is the time that they are made at. Raises FileError for anything else.
+        """
+        return tuple(sample.try_sample(self._loaded, content, table=table, file="the sample", now_ns=now_ns))
+
+    def tail(
+        self, wanted: Wanted | None = None, *, start: Start = "end", stopped: Callable[[], bool] = lambda: False
+    ) -> Iterator[Tailed]:
+        """Return committed records as they come, until `stopped`, which is asked a few times a second."""
+        return tailing.tail(self._loaded, wanted, start=start, stopped=stopped)
