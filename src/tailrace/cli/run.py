@@ -130,7 +130,9 @@ def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool)
     logs.configure(log_level, edge.redact)
     with loaded.telling("source"):
         parts = PipelineParts(loaded.pipeline)
-    plan = make_plan(loaded, parts.source, details=False, accept_changes=accept_changes)
+    plan = make_plan(
+        loaded, parts.source, transformations=parts.transformations, details=False, accept_changes=accept_changes
+    )
     refuse(plan)
     for warning in warnings(plan):
         logs.log.warning(warning)

@@ -120,12 +120,14 @@ def make_plan(
     loaded: LoadedPipeline,
     source: Source,
     *,
+    transformations: Transformations | None = None,
     details: bool = True,
     accept_changes: bool = False,
     progress: OnProgress = unheard,
 ) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
+    A caller that has made the pipeline's `transformations` hands them over, so that they are made once.
     Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
     many workers that start at once. With `accept_changes`, stopping or redirecting tables that run is no problem.
     `progress` hears before each of the tables, which take a paced call to AWS each.
@@ -134,7 +136,9 @@ def make_plan(
     admin = clients.admin(pipeline.kafka)
     with loaded.telling("kafka", "bootstrap.servers"):
         cluster = topics.describe(admin, pipeline.kafka)
-    planner = _Planner(loaded, source, admin, cluster, details=details, accept_changes=accept_changes)
+    planner = _Planner(
+        loaded, source, admin, cluster, transformations=transformations, details=details, accept_changes=accept_changes
+    )
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
@@ -175,6 +179,7 @@ class _Planner:
         admin: Admin,
         cluster: Cluster,
         *,
+        transformations: Transformations | None,
         details: bool,
         accept_changes: bool,
     ) -> None:
@@ -187,7 +192,7 @@ class _Planner:
         self._accept_changes = accept_changes
         self._is_answered = False
         """The source gave its last question an answer, whichever."""
-        self._transformations = Transformations(loaded.pipeline)
+        self._transformations = transformations or Transformations(loaded.pipeline)
         self._made: set[str] = set()
         """The topics of the tables that were looked at: those that are missing would be made in this order."""
 

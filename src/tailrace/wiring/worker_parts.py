@@ -43,8 +43,8 @@ class PipelineParts:
         self._reading = reading_of(pipeline)
         self.reader_count = self._reading.readers
         self.transcoder = choose()
-        self._transformations = Transformations(pipeline)
-        self.source = make_source(pipeline, self.transcoder, self._transformations.of)
+        self.transformations = Transformations(pipeline)
+        self.source = make_source(pipeline, self.transcoder, self.transformations.of)
         self.reader: ShardReader = self.source
         self.lane_options = LaneOptions(
             self.source.policy,
@@ -58,7 +58,7 @@ class PipelineParts:
         )
         self._admin = LastingAdmin(pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
-        self.converter = make_converter(pipeline, self._transformations, self._limits)
+        self.converter = make_converter(pipeline, self.transformations, self._limits)
         self._topics = TopicKeeper(self._admin, pipeline.kafka)
 
     def prepare(self) -> None:
@@ -83,7 +83,7 @@ class PipelineParts:
 
         Raises WorldError; UnreachableError when that says nothing of the table.
         """
-        check_table(self.pipeline, self._transformations, stream)
+        check_table(self.pipeline, self.transformations, stream)
         for spec in table_topics(self.pipeline, stream.table):
             self._topics.ensure(spec)
 
