@@ -10,10 +10,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from support.committed_writer import CommittedWriter, exported, faults
 from support.export_process import ExportProcess
-from support.kafka_clients import create_topic
+from support.kafka_clients import TIMEOUT_S, client, create_topic, delete_topic
 from support.waiting import wait_for
 from tailrace.local.kafka import KafkaBroker
 
@@ -153,3 +155,58 @@ def test_processes_that_come_go_die_and_freeze_export_everything_once(
         assert {each.exit_code for each in running} <= {None}, [each.logged for each in running]
     finish(kafka, topic, tmp_path)
     assert faults(writer.history, exported(tmp_path, topic)) == []
+
+
+def test_what_was_read_of_a_topic_is_kept_when_the_topic_is_deleted(kafka: KafkaBroker, tmp_path: Path) -> None:
+    topic = create_topic(kafka.client_properties())
+    writer = CommittedWriter(kafka.client_properties(), topic, 1, seed=1)
+    writer.transaction(10, commit=True)
+    with ExportProcess(kafka.bootstrap_servers, topic, tmp_path, "--max-file-seconds", "3600") as export:
+        wait_for("all is read", lambda: len(under_way(tmp_path, topic)) == 1)
+        delete_topic(kafka.client_properties(), topic)
+        wait_for("a file", lambda: len(files(tmp_path, topic)) == 1)
+        assert export.exit_code is None
+    assert faults(writer.history, exported(tmp_path, topic)) == []
+
+
+def refused(kafka: KafkaBroker, topic: str, folder: Path) -> str:
+    """Export to the end, which must fail; return the sentence."""
+    with ExportProcess(kafka.bootstrap_servers, topic, folder, "--until-end") as export:
+        code, printed = export.ended()
+        assert (code, printed) == (3, ""), export.logged
+        return export.logged[-1]
+
+
+def test_what_was_deleted_before_it_was_exported_is_an_error(kafka: KafkaBroker, tmp_path: Path) -> None:
+    topic = create_topic(kafka.client_properties())
+    writer = CommittedWriter(kafka.client_properties(), topic, 1, seed=1)
+    writer.transaction(10, commit=True)
+    finish(kafka, topic, tmp_path)
+    admin = AdminClient(client(kafka.client_properties()))
+    for records, where in ((0, 11), (5, 15)):  # the marker alone is no loss, records are one
+        if records:
+            writer.transaction(records, commit=True)
+        for future in admin.delete_records([TopicPartition(topic, 0, where)]).values():
+            future.result(TIMEOUT_S)
+        if not records:
+            assert finish(kafka, topic, tmp_path)["topics"] == {}
+    assert refused(kafka, topic, tmp_path) == (
+        f"error: {topic} [0] no longer has the records that come next: the target has it up to offset 11, Kafka has "
+        "15 to 17; retention deleted them before they were read; to begin again with what Kafka has, stop all that "
+        "write to the target and move what it has of the partition away"
+    )
+    (tmp_path / topic / "0").rename(tmp_path / "away")
+    finish(kafka, topic, tmp_path)
+    assert exported(tmp_path, topic) == {0: writer.history[0][-1:]}
+
+
+def test_a_topic_that_was_made_again_is_an_error(kafka: KafkaBroker, tmp_path: Path) -> None:
+    topic = create_topic(kafka.client_properties())
+    CommittedWriter(kafka.client_properties(), topic, 1, seed=1).transaction(10, commit=True)
+    finish(kafka, topic, tmp_path)
+    delete_topic(kafka.client_properties(), topic)
+    create_topic(kafka.client_properties(), topic)
+    CommittedWriter(kafka.client_properties(), topic, 1, seed=1).transaction(100, commit=True)
+    said = refused(kafka, topic, tmp_path)
+    assert said.startswith(f"error: {topic} [0] is of a topic that was deleted and made again: the target has it up to")
+    assert exported(tmp_path, topic) == {0: list(range(1, 11))}

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from confluent_kafka.cimpl import NewTopic
 
 from support.names import unique
+from support.waiting import wait_for
 
 TIMEOUT_S = 20.0
 
@@ -26,6 +27,13 @@ def create_topic(
     admin = AdminClient(client(properties))
     admin.create_topics([NewTopic(topic, partitions, replication_factor, config=config or {})])[topic].result(TIMEOUT_S)
     return topic
+
+
+def delete_topic(properties: dict[str, str], topic: str) -> None:
+    """Delete a topic, and return once the broker does not know it any more."""
+    admin = AdminClient(client(properties))
+    admin.delete_topics([topic])[topic].result(TIMEOUT_S)
+    wait_for(f"{topic} is gone", lambda: topic not in admin.list_topics(timeout=TIMEOUT_S).topics)
 
 
 def produce(properties: dict[str, str], topic: str, *values: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import edge, ended_by_signals, file_argument, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, edge, ended_by_signals, file_argument, load
 from tailrace.cli.progress import progress_shown
 from tailrace.errors import FileError
 
@@ -59,6 +59,8 @@ def export(
     with progress_shown() as progress:
         report = export(exported, to, limits, until_end=until_end, stopped=lambda: bool(stopping), progress=progress)
     typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
+    if until_end and not report.at_end:
+        raise typer.Exit(EXIT_INTERRUPTED)
 
 
 def _exported(what: str, bootstrap: str | None, tables: list[str]) -> Exported:

@@ -23,6 +23,13 @@ COMMITTED: Final[Mapping[str, Any]] = {
 }
 """What makes a consumer read from where it is put, committed records only, and tell the ends that it meets."""
 _RECORDS_MAX = 10_000
+_PASSING = {
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+    KafkaError._PARTITION_EOF,
+}
+"""A topic that is being deleted; a partition that was read to its present end."""
 
 
 class Place(NamedTuple):
@@ -33,6 +40,11 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic} [{self.partition}]"
+
+
+def passes(error: KafkaError) -> bool:
+    """Return whether a reader of topics that come and go reads on after an error instead of a record."""
+    return error.code() in _PASSING or error.retriable()
 
 
 class WatchedConsumer:

@@ -18,7 +18,6 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
-    KafkaError,
     KafkaException,
     Message,
     TopicPartition,
@@ -28,20 +27,13 @@ from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.errors import WorldError
 from tailrace.formats import FORMATS
 from tailrace.kafka import clients
-from tailrace.kafka.watched_consumer import WatchedConsumer
+from tailrace.kafka.watched_consumer import WatchedConsumer, passes
 from tailrace.operations import preconditions
 from tailrace.operations.record_view import RecordView, ShownOp, header_texts, view
 
 _LOOK_S = 2.0
 """Time between two looks for new topics and partitions."""
 _POLL_S = 0.2
-_PASSING = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._PARTITION_EOF,
-}
-"""A topic that is being deleted, whose partitions go at the next look; a partition that was read to its present end."""
 
 Start = Literal["beginning", "end"]
 
@@ -226,7 +218,7 @@ def follow(
                 continue
             if (error := message.error()) is None:
                 yield message
-            elif error.code() not in _PASSING and not error.retriable():
+            elif not passes(error):
                 raise clients.world_error(error, f"reading the topic {message.topic()}", kafka)
     except KafkaException as error:
         raise clients.world_error(error, "reading the topics", kafka) from error

@@ -18,7 +18,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.group_member import GroupMember
-from tailrace.kafka.watched_consumer import Place, WatchedConsumer
+from tailrace.kafka.watched_consumer import Place, WatchedConsumer, passes
 from tailrace.sinks.contract import FencedError, Sink
 from tailrace.sinks.progress import Extent, Limits, Obstacle, OpenBatch, Position, has_all, resume_offset
 from tailrace.sinks.topics import Topics
@@ -27,7 +27,7 @@ logger = logging.getLogger("tailrace.sinks")
 
 READ_S: Final = 0.2
 """How long a step waits for records."""
-LOOK_MS: Final = 2_000
+LOOK_MS: Final = 5_000
 """Time between two looks for new topics, and at what other processes have committed."""
 PAUSE_MS: Final = 3_000
 """A partition that was not claimed, or that another claimed, is claimed again only then: a process that slept learns
@@ -37,12 +37,6 @@ SHORT_LOOKS: Final = 5
 QUEUE_KBYTES: Final = 16 << 10
 """What is fetched ahead, and so what one step reads at the most."""
 
-_PASSING = {
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_TOPIC,
-    KafkaError._UNKNOWN_PARTITION,
-    KafkaError._PARTITION_EOF,
-}
 _CAUSES: Final[Mapping[Obstacle, str]] = {
     Obstacle.DELETED: "retention deleted them before they were read",
     Obstacle.BEYOND_END: "the topic was deleted and made again, or lost records",
@@ -138,12 +132,12 @@ class Runner:
         until_end: bool,
         cluster: Cluster,
         reader: Reader,
-        make_member: Callable[[OnPlaces, OnPlaces], Member],
+        make_member: Callable[[OnPlaces, OnPlaces, OnPlaces], Member],
         now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
     ) -> None:
         """Make it; `connect` does so for a real Kafka. `wanted` says which topics are carried.
 
-        `make_member` is given what hears of partitions that come and that go.
+        `make_member` is given what hears of partitions that are assigned, revoked and lost.
         """
         self.totals: dict[str, Totals] = {}
         """By topic."""
@@ -166,17 +160,7 @@ class Runner:
         """When to look again; None before the first look."""
         self._missing: dict[Place, Extent] = {}
         """What the partitions held at the first look that the target has not got whole."""
-        self._member = make_member(self._assigned, self._gone)
-
-    @property
-    def partitions(self) -> int:
-        """How many partitions this process has claimed."""
-        return len(self._open)
-
-    @property
-    def missing(self) -> int:
-        """How many partitions the target has not up to the end that they had at the start; only with `until_end`."""
-        return len(self._missing)
+        self._member = make_member(self._assigned, self._revoked, self._lost)
 
     @property
     def is_at_end(self) -> bool:
@@ -223,6 +207,7 @@ class Runner:
                 raise
             return
         topics = {place.topic for place in places}
+        self._commit([place for place in self._open if place.topic not in topics])  # deleted: nothing will follow
         if topics and topics != self._topics:
             self._topics = topics
             self._member.subscribe(topics)
@@ -237,8 +222,13 @@ class Runner:
     def _assigned(self, places: list[Place]) -> None:
         self._unclaimed.update(dict.fromkeys(places, self._now_ms()))
 
-    def _gone(self, places: list[Place]) -> None:
-        """Drop what is not committed of partitions: whoever has them now reads it again."""
+    def _revoked(self, places: list[Place]) -> None:
+        """Commit what was read, before others get the partitions; of a topic that is deleted it comes never again."""
+        self._commit([place for place in places if place in self._open])
+        self._lost(places)
+
+    def _lost(self, places: list[Place]) -> None:
+        """Drop what is not committed of partitions that others may have by now: they read it again."""
         self._drop(places)
         for place in places:
             self._unclaimed.pop(place, None)
@@ -293,7 +283,7 @@ class Runner:
                 records[place].append(message)
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # its next offset is not there any more
                 self._reclaim(place)
-            elif error.code() not in _PASSING and not error.retriable():
+            elif not passes(error):
                 raise clients.world_error(error, f"reading {place}", self._user)
         for place, read in records.items():
             if held := self._open.get(place):
@@ -334,7 +324,7 @@ class Runner:
                 else:
                     self._count(place.topic, held.batch)
                     held.batch.committed_to(position)
-            if place in self._missing and place in self._open and held.batch.committed >= self._missing[place].end:
+            if place in self._missing and held.batch.committed >= self._missing[place].end:
                 del self._missing[place]
 
     def _count(self, topic: str, batch: OpenBatch) -> None:
@@ -381,7 +371,7 @@ def connect(
         until_end=until_end,
         cluster=Topics(user),
         reader=WatchedConsumer(user, own, "reader of the topics"),
-        make_member=lambda on_assigned, on_gone: GroupMember(
-            user, group, client_id, on_assigned=on_assigned, on_revoked=on_gone, on_lost=on_gone
+        make_member=lambda on_assigned, on_revoked, on_lost: GroupMember(
+            user, group, client_id, on_assigned=on_assigned, on_revoked=on_revoked, on_lost=on_lost
         ),
     )

@@ -165,6 +165,18 @@ def test_of_two_that_go_on_from_one_position_the_first_to_commit_does(tmp_path: 
     assert files(tmp_path) == {FIRST: [0, 1]}
 
 
+def test_of_two_from_whom_compaction_hid_different_records_one_goes_on(tmp_path: Path) -> None:
+    first, second = JsonLinesFolder(tmp_path), JsonLinesFolder(tmp_path)
+    for each in (first, second):
+        each.claim(PLACE, "id")
+    first.write(PLACE, [record(3), record(4)])
+    second.write(PLACE, [record(4), record(5)])
+    second.commit(PLACE, 6)
+    with pytest.raises(FencedError):
+        first.commit(PLACE, 5)
+    assert files(tmp_path) == {FIRST: [4, 5]}
+
+
 def test_a_writer_that_is_behind_may_not_even_move_the_position(tmp_path: Path) -> None:
     first, second = JsonLinesFolder(tmp_path), JsonLinesFolder(tmp_path)
     for each in (first, second):
