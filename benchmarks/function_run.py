@@ -81,7 +81,7 @@ class SandboxRun:
         self.start_s = time.perf_counter() - begun_s
 
     def invoke(self, event: bytes) -> float:
-        """Let it publish a batch; gives the seconds that it took."""
+        """Have it publish a batch; return the seconds that it took."""
         begun_s = time.perf_counter()
         outcome = self._sandbox.invoke(event, _TIMEOUT_S)
         took_s = time.perf_counter() - begun_s

@@ -51,7 +51,7 @@ class Rates:
 
 
 def interleave(contenders: Mapping[str, Step], *, rounds: int, seconds: float) -> dict[str, Rates]:
-    """Let each contender work `seconds` of CPU time a round, in turn, so that noise hits all alike."""
+    """Run each contender for `seconds` of CPU time a round, in turn, so that noise hits all alike."""
     rates = {name: Rates() for name in contenders}
     for step in contenders.values():
         step()  # connections, caches and imports are nobody's speed

@@ -188,7 +188,7 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A reader that was stopped leaves its connection broken."""
+        """Ignore errors: a reader that was stopped leaves its connection broken."""
 
 
 def _serve_until_stdin_ends() -> None:

@@ -1,5 +1,4 @@
-"""Page bytes to committed transaction, with the worker's own parts: decode, convert, commit buffer, the lane's
-producer."""
+"""Page bytes to committed transaction with the worker's own parts: decode, convert, commit buffer, lane producer."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def text(table: Table) -> str:
 
 
 def keep(name: str, table: Table) -> None:
-    """Write one part's numbers into docs/performance.json, and with them the page's table and the plot anew."""
+    """Write one part's numbers into docs/performance.json, and with them the page's table and the plot again."""
     kept = json.loads(_NUMBERS.read_text()) if _NUMBERS.exists() else {}
     kept[name] = {"machine": machine(), "version": __version__, **asdict(table)}
     _NUMBERS.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")

@@ -1,7 +1,7 @@
 """Writes `src/tailrace/local/pins.json`: every jar of the local Kafka and DynamoDB Local with its SHA-256 and size.
 
 Run it after changing a version below: `.venv/bin/python tools/pin_artifacts.py`, and read the difference before
-committing it. The jars are downloaded anew each time, so what is pinned is what the repository serves now.
+committing it. The jars are downloaded again each time, so what is pinned is what the repository serves now.
 """
 
 from __future__ import annotations

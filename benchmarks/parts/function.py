@@ -92,7 +92,7 @@ class _Bench:
         return rows + [first[how].row(f"first batch of {_BATCH:,}", f"{how}, {layout}") for how in hows]
 
     def warm(self, how: How) -> list[list[Cell]]:
-        """Let one sandbox publish many batches."""
+        """Measure one sandbox that publishes many batches."""
         rows = []
         with self._sandbox(how) as sandbox:
             sandbox.invoke(self._event(_BATCH))

@@ -38,7 +38,7 @@ def start(lab: Lab) -> Table:
 
 
 def memory(lab: Lab) -> Table:
-    """Measure memory under full load with 1, 100 and 1,000 shards, and while the broker stands still."""
+    """Measure memory under full load with 1, 100 and 1,000 shards, and while the broker is stopped."""
     rows: list[list[Cell]] = []
     figures: dict[str, float] = {}
     shards_tried = lab.some(_SHARDS)

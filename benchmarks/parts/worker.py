@@ -87,7 +87,7 @@ def _delays_ms(lab: Lab, how: How, rate: int) -> tuple[list[float], float]:
 
 
 def catch_up(lab: Lab) -> Table:
-    """Measure how long a worker needs for what came in ten minutes, while changes go on."""
+    """Measure how long a worker needs for what came in ten minutes, while changes continue."""
     rows: list[list[Cell]] = []
     for how in lab.some(installed()):
         rate, pause_s = 1_000, 10 if lab.quick else 600

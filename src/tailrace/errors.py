@@ -4,7 +4,7 @@ TailraceError
 ├── FileError      the pipeline file is wrong (exit code 2)
 ├── WorldError     the file is right, something outside is not: a service, a permission, a stream (exit code 3)
 │   ├── UnreachableError     a service did not answer, or not well: asking again may help
-│   ├── UnderSwitchError     the pipeline is being switched to another method, for the moment or because that broke off
+│   ├── UnderSwitchError     the pipeline is being switched to another method, or a switch was interrupted
 │   ├── TopicError           the file gives a table a topic that cannot be, or none that is its own
 │   ├── StalledError         Kafka answers, but this process cannot read from it any more
 │   └── FormatVersionError   the checkpoint topic was written by a Tailrace that this one cannot read
@@ -93,7 +93,7 @@ class TopicError(WorldError):
 
 
 class StalledError(WorldError):
-    """A Kafka client stopped for good while what it follows goes on, and so did those that replaced it."""
+    """A Kafka client stopped for good while its topics move on, and so did those that replaced it."""
 
 
 class FormatVersionError(WorldError):

@@ -25,7 +25,7 @@ class RunPipeline(_Code, frozen=True):
 
 
 class SetLanes(_Code, frozen=True):
-    """Let the file say how many lanes there are, or, if it may ask for more, rescale."""
+    """Make the file name the present number of lanes, or, if it may ask for more, rescale."""
 
     lanes: int
     or_rescale: bool
@@ -36,15 +36,15 @@ class FinishRescale(_Code, frozen=True):
 
 
 class RescaleAgain(_Code, frozen=True):
-    """This rescale broke off: stop every worker and rescale again."""
+    """This rescale was interrupted: stop every worker and rescale again."""
 
 
 class AwaitSwitch(_Code, frozen=True):
-    """A switch is under way or broke off: look whether it has ended, or switch again."""
+    """A switch is in progress or was interrupted: check whether it has ended, or switch again."""
 
 
 class SwitchAgain(_Code, frozen=True):
-    """This switch broke off: switch again."""
+    """This switch was interrupted: switch again."""
 
 
 class SwitchTo(_Code, frozen=True):
@@ -86,7 +86,7 @@ class EnableStream(_Code, frozen=True):
 
 
 class NameTable(_Code, frozen=True):
-    """The file leaves the table out: name it again, and it goes on where it stands."""
+    """The file leaves the table out: name it again, and it resumes where it stopped."""
 
     table: str
     tables_key: str
@@ -102,7 +102,7 @@ class CreateTable(_Code, frozen=True):
 
 
 class RedriveAgain(_Code, frozen=True):
-    """This redrive broke off: run it again."""
+    """This redrive was interrupted: run it again."""
 
 
 class InspectDeadLetters(_Code, frozen=True):
@@ -110,7 +110,7 @@ class InspectDeadLetters(_Code, frozen=True):
 
 
 class SayTable(_Code, frozen=True):
-    """Say which table the sample's records come from."""
+    """Name the table that the sample's records come from."""
 
 
 Remedy = (
@@ -148,7 +148,7 @@ _words: Callable[[Remedy], str] = _bare
 
 
 def speak_as(words: Callable[[Remedy], str]) -> None:
-    """Say remedies in the words of this process's face from now on."""
+    """Word remedies as this process's face does from now on."""
     global _words  # noqa: PLW0603 - as a locale: a process has one face that prints
     _words = words
 

@@ -53,7 +53,7 @@ class ExportProcess:
         hold(self._process.pid)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         os.kill(self._process.pid, signal.SIGCONT)
 
     def send(self, number: signal.Signals) -> None:

@@ -10,7 +10,7 @@ NATIVE = Path(__file__).parents[2] / "native"
 
 
 def run(*command: str | Path, folder: Path = NATIVE) -> str:
-    """Run a command that must end well, one at a time over all processes; gives what it printed.
+    """Run a command that must end well, one at a time over all processes; return what it printed.
 
     Cargo, which lists the whole folder, fails of another's temporary files that are gone meanwhile.
     """

@@ -50,7 +50,7 @@ class Dropped:
         self._target_port = target_port
 
     def deliver_late(self) -> bytes:
-        """Let the broker have it now, on a connection of its own, as a network may; gives the answer's body."""
+        """Let the broker have it now, on a connection of its own, as a network may; return the answer's body."""
         assert self.request is not None
         with socket.create_connection(("127.0.0.1", self._target_port)) as connection:
             connection.sendall(self.request.frame)
@@ -125,7 +125,7 @@ class KafkaProxy:
         self._passing.clear()
 
     def pass_again(self) -> None:
-        """End `black_hole`: what was held back goes on."""
+        """End `black_hole`: what was held back is sent on."""
         self._passing.set()
 
     def cut(self) -> None:
@@ -207,7 +207,7 @@ class Connection:
         self._passing.clear()
 
     def pass_again(self) -> None:
-        """End `black_hole`: what was held back goes on."""
+        """End `black_hole`: what was held back is sent on."""
         self._passing.set()
 
     def start(self) -> None:

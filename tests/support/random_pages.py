@@ -59,7 +59,7 @@ class Pairs(list[tuple[str, Any]]):
 
 
 class Literal(str):
-    """JSON text as it stands."""
+    """JSON text, encoded as is."""
 
     __slots__ = ()
 

@@ -20,7 +20,7 @@ import tailrace
 
 
 def invoke_restored(pipeline: Path, invocations: Sequence[tuple[int, dict[str, Any]]]) -> list[Any]:
-    """Load the function once, copy it, and let the copies serve events, one after the other; gives the answers."""
+    """Load the function once, copy it, and let the copies serve events, one after the other; return the answers."""
     folders = [Path(__file__).parents[1], Path(tailrace.__file__).parents[1]]
     paths = os.pathsep.join(map(str, folders))
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""A worker as users run it: `tailrace run FILE` in a process of its own, its log read as it comes."""
+"""A worker as users run it: `tailrace run FILE` in a process of its own, its log read as it arrives."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class LoggedWorker:
         hold(self.pid)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         os.kill(self.pid, signal.SIGCONT)
 
     def terminate(self) -> None:

@@ -63,7 +63,7 @@ class Switch(_Action, kw_only=True):
 
 
 class Fail(_Action, kw_only=True):
-    """Let the next `times` calls of an operation meet a fault."""
+    """Make the next `times` calls of an operation meet a fault."""
 
     operation: str = ANY_OPERATION
     fault: Fault
@@ -93,7 +93,7 @@ class Change(_Action, kw_only=True, tag="settings"):
 
 
 class Release(_Action):
-    """Let go of the calls that hang: their connections are closed."""
+    """Release the calls that hang: their connections are closed."""
 
 
 Action = Split | Rollover | Trim | Advance | Expire | Switch | Fail | Faults | Change | Release

@@ -42,7 +42,7 @@ class Fault(StrEnum):
     EXPIRED = "expired"
     """GetRecords: ExpiredIteratorException."""
     EMPTY = "empty"
-    """GetRecords: no records, and an iterator to go on with."""
+    """GetRecords: no records, and an iterator to continue with."""
     SHORT = "short"
     """GetRecords: fewer records than there are."""
     LATE_END = "late_end"
@@ -145,7 +145,7 @@ class Faults:
         self._calls: Counter[tuple[str, str]] = Counter()
 
     def tell(self, told: Told) -> None:
-        """Let the next calls fail; what was told first comes first."""
+        """Make the next calls fail, in the order in which the faults were added."""
         self._told.append(told)
 
     def decide(self, operation: str, table: str, subject: str) -> Decision:

@@ -24,12 +24,12 @@ class HttpServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget the connection: it ends by itself."""
+        """Forget the connection: it ends on its own."""
         self._connections.discard(request)
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Give the port back, and end every connection."""
+        """Release the port, and end every connection."""
         super().server_close()
         for connection in list(self._connections):
             try:
@@ -38,6 +38,6 @@ class HttpServer(ThreadingHTTPServer):
                 continue  # its client was quicker
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of connections that end: clients go away as they like, and some are cut on purpose."""
+        """Log nothing about connections that end: clients disconnect as they like, and some are cut on purpose."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)

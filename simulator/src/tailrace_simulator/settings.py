@@ -14,7 +14,7 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """How long records, closed shards and disabled streams are kept."""
     iterator_life_s: float = 15 * 60
     rollover_s: float = 4 * 3600
-    """How long a shard stays open before one child follows it; 0 for ever."""
+    """How long a shard stays open before one child follows it; 0 forever."""
     readers_per_shard: int = 2
     """Readers whose GetRecords of one shard are answered within the same `reader_window_s`; 0 for any number."""
     reader_window_s: float = 1

@@ -188,7 +188,7 @@ class Simulator:
         return answer
 
     def _reshard(self, name: str, decision: Decision, now_ms: int) -> None:
-        """Let a shard split or roll over before a write, if that was decided."""
+        """Split or roll over a shard before a write, if that was drawn."""
         table = self.database.tables.get(name)
         if table is None or table.stream is None:
             return

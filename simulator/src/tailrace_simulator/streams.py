@@ -81,7 +81,7 @@ class Shard:
 
 
 class RecordPage(msgspec.Struct, frozen=True):
-    """What one GetRecords call finds: the records, and the sequence number to go on after; None at the shard's end."""
+    """What one GetRecords call finds: records, and the sequence number to continue after (None at the shard's end)."""
 
     bodies: list[bytes]
     after: int | None

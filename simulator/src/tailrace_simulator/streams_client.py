@@ -30,7 +30,7 @@ class StreamsClient:
     """Safe to use from many threads at once. Every call raises `StreamsError`."""
 
     def __init__(self, *, region: str | None = None, endpoint_url: str | None = None, connections: int = 32) -> None:
-        """Raises `SimulatorError` when there are no credentials or no region."""
+        """Make it. Raises `SimulatorError` when there are no credentials or no region."""
         session = Session()
         try:
             credentials = session.get_credentials()

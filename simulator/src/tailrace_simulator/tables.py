@@ -41,7 +41,7 @@ class KeyAttribute(NamedTuple):
 
 
 class ScanPage(NamedTuple):
-    """Some items in their order; `last` is where the next page goes on after, None at the end."""
+    """Some items in their order; `last` is where the next page continues after, None at the end."""
 
     items: list[Item]
     last: Item | None

@@ -1,4 +1,4 @@
-"""`tailrace accept-gap`: accept that changes of a table are lost, so that it goes on."""
+"""`tailrace accept-gap`: accept that changes of a table are lost, so that the table resumes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def accept_gap(
 ) -> None:
     """Accept that changes of a table are lost.
 
-    It then goes on with the oldest change that is still there. Says what is lost and asks before it is done;
-    `--yes` leaves out the question, and is needed where nobody can answer it. Running workers go on by themselves
+    The table then resumes with the oldest change that is still available. The command shows what is lost and asks for
+    confirmation; `--yes` skips the question, and is required without a terminal. Running workers resume on their own
     within seconds.
 
     \b
@@ -40,7 +40,7 @@ def accept_gap(
         gaps = find_gaps(loaded, table)
     for loss in gaps.losses:
         typer.echo(f"lost: {loss.words} ({loss.detail})" if loss.detail else f"lost: {loss.words}", err=True)
-    question = f"Let table {table} go on without these changes?"
+    question = f"Resume table {table} without these changes?"
     confirm(question, yes=yes, to="accept the loss", otherwise="nothing was accepted")
     with ended_by_signals(EXIT_INTERRUPTED):
         accept(loaded, gaps)

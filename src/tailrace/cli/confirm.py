@@ -1,4 +1,4 @@
-"""Asks before a command does what cannot be undone."""
+"""Asks for confirmation before a command does what cannot be undone."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ EXIT_NO = 1
 
 
 def confirm(question: str, *, yes: bool, to: str, otherwise: str) -> None:
-    """Return when the operator agrees; end the command when not, saying `otherwise`.
+    """Return if the operator agrees; otherwise print `otherwise` and end the command.
 
-    `yes` is the command's `--yes`, needed where nobody can be asked `to` do what it does. The question goes to stderr,
-    so that stdout holds the outcome alone; no answer is a no.
+    `yes` is the command's `--yes`, which is required without a terminal; `to` says for what. The question goes to
+    stderr, so that stdout holds only the outcome. No answer means no.
     """
     if yes:
         return
     if not sys.stdin.isatty():
-        raise typer.BadParameter(f"nobody can be asked here; add --yes to {to}", param_hint="--yes")
+        raise typer.BadParameter(f"there is no terminal to ask on; add --yes to {to}", param_hint="--yes")
     typer.echo(f"{question} [y/N]: ", nl=False, err=True)
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         typer.echo(otherwise, err=True)

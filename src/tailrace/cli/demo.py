@@ -44,18 +44,18 @@ tailrace run {file}
 
 
 def demo(
-    seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long changes are written.")] = 30,
-    workers: Annotated[int, typer.Option(min=1, max=8, help="Workers that share the work.")] = 2,
-    seed: Annotated[int, typer.Option(help="Another seed, other changes.")] = 1,
+    seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long to write changes.")] = 30,
+    workers: Annotated[int, typer.Option(min=1, max=8, help="Number of workers.")] = 2,
+    seed: Annotated[int, typer.Option(help="The seed of the changes.")] = 1,
     keep: Annotated[
-        bool, typer.Option("--keep", help="After the verdict leave everything up, to play with, until Ctrl-C.")
+        bool, typer.Option("--keep", help="Keep everything running after the verdict, until Ctrl-C.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
     """Watch changes arrive while a worker is killed.
 
-    Starts Kafka and DynamoDB Local on free ports (the first time they are downloaded, about 80 MB), writes to five
-    tables, kills a worker half way with SIGKILL, compares what is in Kafka with what was written, and prints the
+    Starts Kafka and DynamoDB Local on free ports (the first time it downloads them, about 80 MB), writes to five
+    tables, kills a worker halfway with SIGKILL, compares what is in Kafka with what was written, and prints the
     verdict. The exit code is 0 only if nothing is lost, repeated or out of order. Ctrl-C ends all of it at any moment.
 
     \b
@@ -122,7 +122,7 @@ def summary(result: DemoResult) -> dict[str, Any]:
 
 
 def how_to_play(result: DemoResult) -> str:
-    """Return what can be done with a demo that is left up."""
+    """Return the hint for a demo that keeps running."""
     from tailrace.local.dynamodb import CREDENTIALS
 
     exports = [f"export {name}={value}" for name, value in CREDENTIALS.items()]
@@ -147,14 +147,14 @@ def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _begin_to_end() -> None:
-    """Say that all is being ended, which is short, and should be whole."""
+    """Print that everything is being stopped; this is short and should not be interrupted."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     sys.stderr.write("ending the workers and services\n")
 
 
 def _stay_up(told: str, *, err: bool) -> None:
-    """Return how to play until Ctrl-C, which ends it well as soon as anything is told."""
+    """Show the hint and wait for Ctrl-C, which is a clean end from then on."""
     with contextlib.suppress(KeyboardInterrupt):
         typer.echo(told, err=err)
         while True:

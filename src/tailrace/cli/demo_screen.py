@@ -1,4 +1,4 @@
-"""How the demo looks: a panel that stays in place on a terminal, plain lines elsewhere; and its verdict."""
+"""The demo's output: a panel that stays in place on a terminal, plain lines elsewhere; and its verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SPARKS = 32
 
 
 class PlainScreen:
-    """Lines for a file, a pipe or a log: what happens, and every few seconds how it goes."""
+    """Lines for a file, a pipe or a log: events, and every few seconds the progress."""
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -50,7 +50,7 @@ class PlainScreen:
         self._write(f"{elapsed_s:5.1f} s  {text}")
 
     def show(self, view: DemoView) -> None:
-        """Write how it goes, if that was not done for some seconds."""
+        """Write the progress, unless that was done some seconds ago."""
         if time.monotonic() < self._line_at_s or not view.written:
             return
         self._line_at_s = time.monotonic() + _LINE_EVERY_S
@@ -66,7 +66,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """What happens scrolls by above a panel with the present state."""
+    """Events scroll by above a panel with the current state."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
@@ -87,7 +87,7 @@ class LiveScreen:
         self._console.print(line, no_wrap=True, overflow="ellipsis")
 
     def show(self, view: DemoView) -> None:
-        """Draw the panel anew."""
+        """Draw the panel again."""
         self._waiting.append(view.waiting)
         self._live.start()
         self._live.update(self._panel(view), refresh=True)

@@ -40,12 +40,10 @@ def deploy_files_lambda(
     form: Annotated[Format, typer.Option("--format", help="What the files are for.", show_default=False)],
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = Path("build/lambda"),
-    lookup: Annotated[bool, typer.Option("--lookup", help="Ask AWS for the tables and their streams.")] = False,
+    lookup: Annotated[bool, typer.Option("--lookup", help="Look up tables and streams in AWS.")] = False,
     location: Annotated[
         str | None,
-        typer.Option(
-            "--pipeline", metavar="ssm:NAME|s3:BUCKET/KEY", help="Where FILE will lie, if not in the package."
-        ),
+        typer.Option("--pipeline", metavar="ssm:NAME|s3:BUCKET/KEY", help="Where FILE will be, if not in the package."),
     ] = None,
     python: Annotated[Python, typer.Option(help="The function's Python.")] = Python.PYTHON_3_13,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited.")] = False,
@@ -54,8 +52,8 @@ def deploy_files_lambda(
     """Write the files that deploy a pipeline as a Lambda function.
 
     For AWS SAM, CloudFormation, Terraform or the AWS CDK (Python): the function, an event source mapping for each
-    table, the rights that it needs and no more, alarms, its log. Read them before you use them. Nothing is sent to AWS.
-    A file that was edited is not overwritten without --force.
+    table, the least permissions, alarms and a log group. Read the files before you use them. Nothing is sent to AWS.
+    Without --force an edited file is not overwritten.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""Shows the download of the local services: a bar in a terminal, plain lines elsewhere."""
+"""Shows the download of the local services: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def download_progress() -> Iterator[Progress]:
-    """A progress callback that draws on stderr, so that stdout stays a command's answer."""
+    """Yield a progress callback that draws on stderr, so that stdout holds only the command's output."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -30,10 +30,10 @@ REPORT = "please report it, with what `tailrace --debug …` shows for the same 
 
 @dataclass
 class Edge:
-    """What the edge must know of the running command: its secrets, and whether the user asked for details."""
+    """What the edge must know about the running command: its secrets, and whether the user asked for details."""
 
     redact: Callable[[str], str] = str
-    """Blots out the secrets of the loaded pipeline; set as soon as there are any."""
+    """Redacts the secrets of the loaded pipeline; set as soon as there are any."""
     debug: bool = False
 
 
@@ -62,7 +62,7 @@ def load_existing(
 ) -> LoadedPipeline:
     """Load a pipeline by its file, or find one that runs without a file by the flags that it was run with.
 
-    Of that one the tables are not known. Raises `FileErrors`.
+    The tables of the latter are unknown. Raises `FileErrors`.
     """
     if file is not None:
         if name or bootstrap:
@@ -76,7 +76,7 @@ def load_existing(
 
 
 def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Let the edge know the secrets of a pipeline that was made in another way."""
+    """Register the secrets of a pipeline that was loaded in another way."""
     edge.redact = loaded.secrets.redact
     return loaded
 
@@ -89,10 +89,10 @@ def argument_of(loaded: LoadedPipeline) -> str:
 
 @contextmanager
 def ended_by_signals(exit_code: int) -> Iterator[None]:
-    """Let Ctrl-C, and SIGTERM if it is handled, end the process soon, whatever it waits for in here.
+    """Make Ctrl-C, and SIGTERM if it is handled, end the process soon, no matter what the block waits for.
 
-    Python tells the main thread of a signal between two of its instructions, so not while a call to Kafka waits for an
-    answer, up to 15 s. If the main thread has not left this block `NOTICE_S` after a signal, the process ends as it
+    Python delivers a signal to the main thread between two instructions, so not while a call to Kafka waits for a
+    response, up to 15 s. If the main thread has not left this block `NOTICE_S` after a signal, the process ends as it
     is: nothing in here may have to be given back.
     """
     heard, told = socket.socketpair()
@@ -118,7 +118,7 @@ def ended_by_signals(exit_code: int) -> Iterator[None]:
 
 
 def report(error: Exception) -> int:
-    """Tell the user on stderr what failed, without a secret; give the exit code."""
+    """Print what failed on stderr, without secrets; return the exit code."""
     if isinstance(error, TailraceError):
         sentences, code = str(error), EXIT_FILE if isinstance(error, FileError) else EXIT_WORLD
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:

@@ -1,4 +1,4 @@
-"""The console script: Ctrl-C ends a command at once, without a traceback, unless it has something to give back."""
+"""The console script: Ctrl-C ends a command at once, without a traceback, unless it has something to clean up."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def main() -> None:
 
 @contextmanager
 def unwinding() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt in here: there are processes or files to give back.
+    """Make Ctrl-C raise KeyboardInterrupt in this block: there are processes or files to clean up.
 
-    Everywhere else it would only show where it came: Python raises it in the middle of an import, or as it ends.
+    Elsewhere it would only produce a traceback: Python raises it in the middle of an import, or as it ends.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:

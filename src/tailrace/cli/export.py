@@ -1,4 +1,4 @@
-"""`tailrace export`: carry committed records on into files."""
+"""`tailrace export`: write committed records to files."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def export(
     to: Annotated[Path, typer.Option("--to", help="The folder to write to.", show_default=False)],
     bootstrap: Annotated[str | None, typer.Option(help="Brokers of the TOPIC, host:port.", show_default=False)] = None,
     table: Annotated[
-        list[str] | None, typer.Option(help="Only this table; * and ? stand for others.", show_default=False)
+        list[str] | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
     ] = None,
     until_end: Annotated[
         bool, typer.Option("--until-end", help="Stop when the folder has all that the topics hold now.")
     ] = False,
-    max_file_mb: Annotated[float, typer.Option(min=0.001, help="Finish a file as soon as it has so many MB.")] = 64,
-    max_file_seconds: Annotated[float, typer.Option(min=0.01, help="Finish a file after so many seconds.")] = 60,
+    max_file_mb: Annotated[float, typer.Option(min=0.001, help="Finish a file at this size in MB.")] = 64,
+    max_file_seconds: Annotated[float, typer.Option(min=0.01, help="Finish a file after this many seconds.")] = 60,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was exported as one line of JSON.")] = False,
 ) -> None:
     """Write committed records to files, each exactly once.
 
-    It runs until Ctrl-C. Start it again, or several at once on hosts that share the folder: it goes on where the folder
-    ends. Of a pipeline, the topics of its tables and its dead letters are exported, and new ones as they appear.
+    It runs until Ctrl-C. Start it again, or several at once on hosts that share the folder: it resumes where the folder
+    ends. For a pipeline it exports the topics of its tables and its dead letters, and new topics as they appear.
 
     \b
     Example:
@@ -74,7 +74,7 @@ def _exported(what: str, bootstrap: str | None, tables: list[str]) -> Exported:
 
 
 def _stop_on_signals() -> list[int]:
-    """Let the first SIGINT or SIGTERM stop the export, and the second end the process at once."""
+    """Make the first SIGINT or SIGTERM stop the export, and the second end the process at once."""
     came: list[int] = []
 
     def stop(number: int, _frame: object) -> None:

@@ -33,14 +33,14 @@ def up(
     sample: Annotated[
         bool,
         typer.Option(
-            "--sample", help="Also make a table with a few changes, and write pipeline.yaml, which streams it."
+            "--sample", help="Also create a table with a few changes, and write a pipeline.yaml that streams it."
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Start both services, empty, and leave them running.
 
-    The first time they are downloaded into the cache (about 80 MB).
+    The first time it downloads them into the cache (about 80 MB).
 
     \b
     Example:
@@ -63,7 +63,7 @@ def up(
 
 @app.command()
 def down(as_json: Json = False) -> None:
-    """Stop both services and drop their data.
+    """Stop both services and delete their data.
 
     \b
     Example:
@@ -79,7 +79,7 @@ def down(as_json: Json = False) -> None:
 
 @app.command()
 def status(as_json: Json = False) -> None:
-    """Show whether both services run, and where.
+    """Show whether both services are running, and where.
 
     \b
     Example:
@@ -92,7 +92,7 @@ def status(as_json: Json = False) -> None:
 
 
 def _make_sample(services: state.RunningServices, word: str, as_json: bool) -> None:
-    """Make the sample, and show what to type next."""
+    """Create the sample, and show the next commands."""
     from tailrace.local import sample
 
     sample.write_file(sample.pipeline_text(services.bootstrap_servers, services.endpoint_url))
@@ -110,7 +110,7 @@ def _make_sample(services: state.RunningServices, word: str, as_json: bool) -> N
         f"  tailrace run {sample.FILE}\n"
         "In another terminal, to see what is in Kafka:\n"
         f"  tailrace tail {sample.FILE} --from beginning\n"
-        "To stop both services and drop their data: tailrace local down"
+        "To stop both services and delete their data: tailrace local down"
     )
 
 

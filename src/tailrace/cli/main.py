@@ -54,7 +54,7 @@ def tailrace(
     show_version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the details of an error as well.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Also show the details of an error.")] = False,
 ) -> None:
     """Carry the changes of DynamoDB tables into Apache Kafka: exactly once, in item order."""
     edge.debug = debug
@@ -74,7 +74,7 @@ app.command()(export.export)
 app.command()(redrive.redrive)
 app.command()(accept_gap.accept_gap)
 app.command()(rescale.rescale)
-app.command("relane", hidden=True, help="Rescale: the earlier name of the command.")(rescale.rescale)
+app.command("relane", hidden=True, help="Rescale (alias of `tailrace rescale`).")(rescale.rescale)
 app.command()(switch.switch)
 app.command()(version.version)
 app.add_typer(package.app, name="package")
@@ -86,8 +86,8 @@ app.add_typer(local.app, name="local")
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit.
 
-    The exit code is 0 for done, 2 for a wrong file or usage, 3 for a world that is not as it should be, 70 for a
-    defect of Tailrace, 130 for Ctrl-C.
+    The exit code is 0 for done, 2 for a wrong file or usage, 3 for a problem in the environment, 70 for a defect in
+    Tailrace, 130 for Ctrl-C.
     """
     speak_as(sentence)
     try:

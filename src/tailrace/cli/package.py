@@ -43,7 +43,7 @@ def package() -> None:
 def package_lambda(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="The pipeline file, to be a part of the package.", show_default=False),
+        typer.Argument(metavar="[FILE]", help="The pipeline file to include in the package.", show_default=False),
     ] = None,
     *,
     output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = Path("build/lambda"),
@@ -53,10 +53,10 @@ def package_lambda(
     python: Annotated[Python, typer.Option(help="The function's Python.")] = Python.PYTHON_3_13,
     include: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="A module, file or folder to lie beside the function; may be given again."),
+        typer.Option(metavar="PATH", help="A module, file or folder to put beside the function; repeatable."),
     ] = None,
     whole_sdk: Annotated[
-        bool, typer.Option("--whole-sdk", help="Leave boto3 and every service of AWS in, for modules of yours.")
+        bool, typer.Option("--whole-sdk", help="Include boto3 and all AWS services, for your own modules.")
     ] = False,
     native: Annotated[
         Path | None,
@@ -72,8 +72,7 @@ def package_lambda(
 ) -> None:
     """Build the zip, the layer and the Dockerfile that AWS Lambda runs.
 
-    From any machine, for both architectures, the same bytes whenever it is built from the same. Nothing is sent to
-    AWS.
+    It runs on any machine, for both architectures, and the build is reproducible. Nothing is sent to AWS.
 
     \b
     Example:

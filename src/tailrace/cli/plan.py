@@ -1,4 +1,4 @@
-"""`tailrace plan`: show what `run` would use and make."""
+"""`tailrace plan`: show what `run` would use and create."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def plan(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
 ) -> None:
-    """Show what `tailrace run` would use and make.
+    """Show what `tailrace run` would use and create.
 
-    The cluster, the lanes, and each table with its shards and topic. Nothing is made. Exit code 0 when `run`
+    Covers the cluster, the lanes, and each table with its shards and topic. Creates nothing. Exit code 0 when `run`
     would start, 3 when it would refuse to, with a sentence for each reason.
 
     \b

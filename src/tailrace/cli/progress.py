@@ -1,4 +1,4 @@
-"""One line on stderr that says how far a command is; nothing where stderr is no terminal."""
+"""Shows a command's progress on one line of stderr; nothing if stderr is not a terminal."""
 
 from __future__ import annotations
 

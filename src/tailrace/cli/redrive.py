@@ -1,4 +1,4 @@
-"""`tailrace redrive`: publish dead letters again, and what AWS Lambda gave up."""
+"""`tailrace redrive`: publish dead letters again, and batches that AWS Lambda gave up on."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def redrive(
         str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
     ] = None,
     table: Annotated[
-        list[str] | None, typer.Option(help="Only this table; * and ? stand for others.", show_default=False)
+        list[str] | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
     ] = None,
     reason: Annotated[
         str, typer.Option(help="Only with this text in the reason or its class.", show_default=False)
@@ -64,19 +64,19 @@ def redrive(
     ] = None,
     from_file: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="On-failure messages, one or one a line; - for stdin.", show_default=False),
+        typer.Option(metavar="FILE", help="On-failure messages, one or one per line; - for stdin.", show_default=False),
     ] = None,
     skip_superseded: Annotated[
         bool, typer.Option(help="Leave out changes whose key has a newer change in its topic.")
     ] = True,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell of each change.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; do nothing.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List each change.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was done as one line of JSON.")] = False,
 ) -> None:
-    """Publish dead letters again, converted as the file says now.
+    """Publish dead letters again, converted with the current file.
 
-    Each dead letter is published at most once, however often this is run. With --from-sqs, --from-s3 or --from-file
-    it takes the messages that AWS Lambda leaves of a batch that it gave up, reads the batch again from the stream, and
+    Each dead letter is published at most once, however often this is run. With --from-sqs, --from-s3 or --from-file it
+    takes the messages that AWS Lambda sends when it gives up on a batch, reads the batch again from the stream, and
     publishes what is missing. Exit code 0; 1 when something failed again or is lost.
 
     \b

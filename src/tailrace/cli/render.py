@@ -1,4 +1,4 @@
-"""How the command line shows what operations return."""
+"""Renders the results of operations on the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STYLES: Mapping[Severity, str] = {"ok": "", "warning": "yellow", "error": "red"}
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return what writes in colours and over lines on a terminal, and plainly elsewhere or with NO_COLOR."""
+    """Return a console with colours and live lines on a terminal, and plain text elsewhere or with NO_COLOR."""
     from rich.console import Console
 
     return Console(

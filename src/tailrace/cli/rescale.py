@@ -19,9 +19,9 @@ def rescale(
 ) -> None:
     """Raise a pipeline's number of lanes.
 
-    The pipeline exists, and gets as many as its file says in `lanes`. Stop every worker first: it is refused
-    while there are any. No change is lost or repeated, and positions stay what they are. If it breaks off, no
-    worker starts until it has been run again. Lanes can never become fewer.
+    An existing pipeline gets the number of lanes that its file says in `lanes`. Stop every worker first: it is refused
+    while there are any. Positions are kept, and no change is lost or repeated. If it is interrupted, no worker starts
+    until you run it again. The number of lanes can never go down.
 
     \b
     Example:

@@ -33,27 +33,26 @@ class LogLevel(StrEnum):
 def run(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
-    table: Annotated[
-        list[str] | None, typer.Option(help="Without a file: a table to stream; may be given again.")
-    ] = None,
+    table: Annotated[list[str] | None, typer.Option(help="Without a file: a table to stream; repeatable.")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
-    endpoint_url: Annotated[str | None, typer.Option(help="Without a file: another endpoint than AWS's.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="Without a file: an endpoint other than AWS's.")] = None,
     region: Annotated[str | None, typer.Option(help="Without a file: the AWS region.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Without a file: the pipeline's name.", show_default="of its tables")
     ] = None,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Let the file stop or redirect tables that run.")
+        bool, typer.Option("--accept-changes", help="Let the file stop or redirect running tables.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz here; 0: a free port.")
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
     ] = None,
     log_level: Annotated[LogLevel, typer.Option(help="How much to log on stderr.")] = LogLevel.INFO,
 ) -> None:
     """Stream the tables of a pipeline into Kafka, until stopped.
 
-    Start as many copies as you like, on any hosts: they share the work. SIGTERM or Ctrl-C gives the work back and
-    ends with exit code 0 within 10 seconds; a second one ends at once.
+    Start as many copies as you like, on any hosts: they share the work. SIGTERM or Ctrl-C releases the lanes and ends
+    with exit code 0 within 10 seconds; a second one ends at once.
 
     \b
     Example:
@@ -122,7 +121,7 @@ def _loaded(
 
 
 def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool) -> PipelineParts:
-    """Look whether the pipeline can run. Raises WorldError."""
+    """Check that the pipeline can run. Raises WorldError."""
     from tailrace import logs
     from tailrace.operations.plan import make_plan, refuse, warnings
     from tailrace.wiring.worker_parts import PipelineParts
@@ -140,12 +139,12 @@ def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool)
 
 
 def _stop_at_once(_number: int, _frame: object) -> None:
-    """End before the worker began: there is nothing to give back, and a call to Kafka would be waited for."""
+    """End before the worker began: there is nothing to clean up, and a call to Kafka might take long."""
     os._exit(0)
 
 
 def _stop_on_signals(worker: Worker) -> None:
-    """Let the first SIGTERM or SIGINT stop the worker, and the second end the process at once."""
+    """Make the first SIGTERM or SIGINT stop the worker, and the second end the process at once."""
 
     def stop(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""`tailrace simulate`: a simulator for DynamoDB and its streams, to test consumers with."""
+"""`tailrace simulate`: a simulator of DynamoDB and its streams, for testing consumers."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ def simulate(
     *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0: a free one.")] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    seed: Annotated[int, typer.Option(help="Another seed, other shard names, numbers and faults.")] = 0,
+    seed: Annotated[int, typer.Option(help="The seed of shard names, numbers and faults.")] = 0,
     faults: Annotated[
         Path | None, typer.Option(metavar="FILE", help="What goes wrong, and when: YAML or JSON.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Run a simulator for DynamoDB, or a Lambda function.
+    """Run a simulator of DynamoDB, or a Lambda function.
 
-    Without a command it is DynamoDB, with splits and faults. Every AWS client talks to it, with any credentials.
-    It has streams, and keeps everything in memory.
-    SIGTERM or Ctrl-C ends it.
+    Without a command it simulates DynamoDB and its streams, with shard splits and faults, for any AWS client with any
+    credentials. It keeps everything in memory. SIGTERM or Ctrl-C ends it.
 
     \b
     Example:
@@ -90,7 +89,7 @@ def _show(endpoint_url: str, seed: int, as_json: bool) -> None:
         f"  endpoint_url  {endpoint_url}\n"
         f"  control       {control_url}/state\n"
         "\n"
-        "Any credentials do; nothing is kept when it stops. To use it:\n"
+        "Any credentials work; nothing is kept when it stops. To use it:\n"
         f"  export {exports}\n"
         "  aws dynamodb list-tables\n"
         f'  curl {control_url}/split -d \'{{"table": "orders"}}\''

@@ -1,4 +1,4 @@
-"""`tailrace simulate lambda`: run a function at home as AWS Lambda would, fed from a table's stream."""
+"""`tailrace simulate lambda`: run a function locally as AWS Lambda would, fed from a table's stream."""
 
 from __future__ import annotations
 
@@ -56,15 +56,15 @@ def simulate_lambda(
         typer.Option(exists=True, help="The function's package, zip or folder; without it, what this Python imports."),
     ] = None,
     endpoint_url: Annotated[
-        str | None, typer.Option(help="Another endpoint of the stream than AWS's.", show_default=False)
+        str | None, typer.Option(help="An endpoint of the stream other than AWS's.", show_default=False)
     ] = None,
     region: Annotated[str | None, typer.Option(help="The AWS region.", show_default=False)] = None,
     env: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME[=VALUE]", help="A variable of the function; may be given again."),
+        typer.Option(metavar="NAME[=VALUE]", help="A variable of the function; repeatable."),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, max=900, help="The function's time-out, seconds.")] = 3,
-    memory: Annotated[int, typer.Option(min=128, max=10240, help="The memory that it is told, MB.")] = 128,
+    timeout: Annotated[float, typer.Option(min=0.1, max=900, help="The function's timeout in seconds.")] = 3,
+    memory: Annotated[int, typer.Option(min=128, max=10240, help="The memory that it sees, in MB.")] = 128,
     concurrency: Annotated[int, typer.Option(min=1, max=100, help="Invocations at once.")] = 10,
     batch_size: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
     batching_window: Annotated[int, typer.Option(min=0, max=300, help="Seconds to gather a batch.")] = 0,
@@ -78,18 +78,18 @@ def simulate_lambda(
     retries: Annotated[int, typer.Option(min=-1, max=10_000, help="-1: until the records expire.")] = -1,
     record_age: Annotated[int, typer.Option(min=-1, max=604_800, help="Seconds; -1: the stream's 24 h.")] = -1,
     on_failure: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append what the destination (SQS) gets, as lines of JSON.")
+        Path | None, typer.Option(metavar="FILE", help="Append what the destination (SQS) receives, as lines of JSON.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed, other hostilities.")] = 0,
-    hostile: Annotated[bool, typer.Option("--hostile", help="Do often what AWS does seldom.")] = False,
+    seed: Annotated[int, typer.Option(help="The seed of the hostilities.")] = 0,
+    hostile: Annotated[bool, typer.Option("--hostile", help="Do often what AWS does rarely.")] = False,
     until_idle: Annotated[
-        float | None, typer.Option(min=0.1, metavar="SECONDS", help="End when nothing came for so long.")
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="End when nothing came for this many seconds.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A line of JSON for each invocation.")] = False,
 ) -> None:
     """Run a function as AWS Lambda would, fed from a table's stream.
 
-    The function runs in processes of its own, with AWS's runtime client. What it writes goes to stderr.
+    The function runs in separate processes, with AWS's runtime client. Its output goes to stderr.
     SIGTERM or Ctrl-C ends it.
 
     \b
@@ -160,7 +160,7 @@ def simulate_lambda(
 
 
 class _Told:
-    """Tells the user of each invocation, and writes what the destination gets."""
+    """Reports each invocation to the user, and writes what the destination receives."""
 
     def __init__(self, as_json: bool, destination: IO[bytes] | None) -> None:
         self.counts: Counter[str] = Counter()
@@ -176,7 +176,7 @@ class _Told:
         self._say({"event": "ended", **counted, "cold_starts": cold_starts}, f"{text}, {cold_starts} cold starts")
 
     def __call__(self, happened: Invoked | Discard) -> None:
-        """Tell of it. Raises FileError when the function cannot be loaded: Lambda would try again for a day."""
+        """Report what happened. Raises FileError when the function cannot be loaded: Lambda would retry for a day."""
         from tailrace_simulator.event_source import Answered, Discard, Errored
 
         if isinstance(happened, Discard):

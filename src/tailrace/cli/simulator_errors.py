@@ -1,4 +1,4 @@
-"""The simulator's errors as Tailrace's own: it is a distribution of its own, which knows nothing of ours."""
+"""Translates the simulator's errors into Tailrace's: it is a separate distribution, which does not know ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tailrace status`: show where each table and shard stands."""
+"""`tailrace status`: show the state of each table and shard."""
 
 from __future__ import annotations
 
@@ -31,17 +31,15 @@ def status(
     bootstrap: Annotated[
         str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
     ] = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Show it again every 2 s, until Ctrl-C or SIGTERM.")
-    ] = False,
-    all_shards: Annotated[bool, typer.Option("--all", help="Show the shards that have ended as well.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh every 2 s, until Ctrl-C or SIGTERM.")] = False,
+    all_shards: Annotated[bool, typer.Option("--all", help="Include shards that have ended.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON; with --watch every 2 s.")] = False,
 ) -> None:
-    """Show where each table and shard stands.
+    """Show the state of each table and shard.
 
-    State, lag, age and sequence number of the last published change, time of the last checkpoint, and lane with its
-    owner. A lag is shown only of shards that had more to read when they last published, and they come first. Those
-    that have ended are only counted. What stands still is shown with why, and what to do.
+    Shows the state, lag (time behind the source), age and sequence number of the last published change, time of the
+    last checkpoint, and lane with its owner. Only shards that had more to read when they last published have a lag, and
+    they come first. Ended shards are only counted. If something makes no progress, it says why and what to do.
 
     \b
     Example:
@@ -91,7 +89,7 @@ def _redraw(read: Callable[[], Status], argument: str) -> None:
 
 
 def lines(status: Status, argument: str) -> Iterator[str]:
-    """Write a status for people, a line for each table and shard. `argument` names the pipeline in commands."""
+    """Write a status as text, a line for each table and shard. `argument` names the pipeline in commands."""
     return (line for line, _severity in _lines(status, argument))
 
 
@@ -100,7 +98,10 @@ def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
     method = {"worker": "", "lambda": "served by Lambda, ", "none": "being switched to another method, "}[status.method]
     yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}", "ok"
     if status.method == "none":
-        yield "! nobody publishes until the switch has ended; if it broke off, run `tailrace switch` again", "warning"
+        yield (
+            "! nothing is published until the switch has ended; if it was interrupted, run `tailrace switch` again",
+            "warning",
+        )
     if status.untaken:
         lanes = ", ".join(map(str, status.untaken))
         line = f"! not taken yet by their workers: lanes {lanes}; if it stays so, their logs and /readyz say why"

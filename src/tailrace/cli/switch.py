@@ -27,18 +27,18 @@ class Target(StrEnum):
 def switch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
-    to: Annotated[Target, typer.Option(help="Who is to publish from now on.", show_default=False)],
+    to: Annotated[Target, typer.Option(help="The method that publishes from now on.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     accept_changes: Annotated[
-        bool, typer.Option("--accept-changes", help="Let FILE stop or redirect tables that run.")
+        bool, typer.Option("--accept-changes", help="Let FILE stop or redirect running tables.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
 ) -> None:
-    """Let the workers or the Lambda function publish a pipeline.
+    """Switch a pipeline between workers and the Lambda function.
 
-    Both may be running: the one that is not to publish is fenced, and refuses from then on. The other goes on where
-    it stopped: no loss, no repeat, no new snapshot. If it breaks off, nobody publishes until it has been run again.
-    Asks before it is done; `--yes` leaves out the question, and is needed where nobody can answer it.
+    Both may be running: the old method is fenced and refuses to publish from then on. The new one resumes where it
+    stopped: no loss, no repeat, no new snapshot. If the switch is interrupted, nothing is published until you run it
+    again. It asks for confirmation; `--yes` skips the question, and is required without a terminal.
 
     \b
     Example:
@@ -71,5 +71,5 @@ def switch(
 
 def _effect(name: str, before: Method) -> str:
     if before == "none":
-        return f"a switch of pipeline {name} is under way or broke off: nobody publishes it"
+        return f"a switch of pipeline {name} is in progress or was interrupted: nothing is published"
     return f"pipeline {name} is served by {before}, which is fenced and refuses to publish from then on"

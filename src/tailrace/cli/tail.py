@@ -59,20 +59,21 @@ def tail(
     *,
     bootstrap: Annotated[str | None, typer.Option(help="Brokers of the TOPIC, host:port.", show_default=False)] = None,
     table: Annotated[
-        str | None, typer.Option(help="Only this table; * and ? stand for others.", show_default=False)
+        str | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Only keys that hold this text, or equal this JSON object.", show_default=False)
+        str | None,
+        typer.Option(help="Only keys that contain this text, or equal this JSON object.", show_default=False),
     ] = None,
     op: Annotated[str | None, typer.Option(help="Only these ops: c,u,d,r.", show_default=False)] = None,
     start: Annotated[From, typer.Option("--from", help="Where to begin.")] = From.END,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many.", show_default=False)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
 ) -> None:
-    """Show committed changes as they come, until Ctrl-C.
+    """Show changes as they are committed, until Ctrl-C.
 
-    A line has the time, the op (c create, u update, d delete, r read by a snapshot), the table, the key and the item.
-    New topics of a pipeline are followed as they appear. No consumer group is left behind.
+    Each line has the time, the op (c create, u update, d delete, r read by a snapshot), the table, the key and the
+    item. New topics of a pipeline are followed as they appear. It leaves no consumer group behind.
 
     \b
     Example:
@@ -142,7 +143,7 @@ def _json_line(record: Tailed) -> None:
 
 
 def _clock(timestamp_ms: int) -> str:
-    """Return a record's time of day; the number itself when whoever wrote it meant no milliseconds."""
+    """Return a record's time of day; the number itself when it is not a number of milliseconds."""
     try:
         time = datetime.fromtimestamp(timestamp_ms / 1000).astimezone()
     except (ValueError, OverflowError, OSError):

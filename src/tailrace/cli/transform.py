@@ -28,20 +28,19 @@ def transform(
         Path,
         typer.Option(
             metavar="FILE",
-            help="A Lambda event, an answer of GetRecords, or one record of them, as JSON; - for stdin.",
+            help="A Lambda event, a GetRecords response, or one record of them, as JSON; - for stdin.",
             show_default=False,
         ),
     ],
     table: Annotated[
         str | None, typer.Option(help="The table of records that do not name it.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what becomes of the sample as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
     """Try a pipeline's transformation on a sample, offline.
 
-    It connects to nothing, and shows the records that would be published, with topic, key, value and headers, and
-    which changes would be dropped or become dead letters, and why. Exit code 0; 1 when there would be dead letters; 2
-    when a file is wrong.
+    Shows the records that would be published, with topic, key, value and headers, and which changes would be dropped or
+    become dead letters, and why. Exit code 0; 1 when there would be dead letters; 2 when a file is wrong.
 
     \b
     Example:
@@ -55,7 +54,7 @@ def transform(
     tried = list(try_sample(loaded, content, table=table, file=name, now_ns=time.time_ns()))
     typer.echo(_json(tried) if as_json else "\n".join(_lines(tried)))
     if any(step.hash and UNREAD_SECRET in step.hash.key.get_secret_value() for step in loaded.pipeline.transform):
-        typer.echo("note: secrets are not read here, so `hash` shows other values than `tailrace run`", err=True)
+        typer.echo("note: secrets are not read here, so `hash` shows different values from `tailrace run`", err=True)
     if any(one.outcome in {"dead-letter", "stopped"} for one in tried):
         raise typer.Exit(EXIT_NOT_ALL)
 

@@ -19,7 +19,7 @@ def validate(
 ) -> None:
     """Check a pipeline file without connecting to anything.
 
-    Every mistake is told at once, with its line and the fix. Exit code 0 when the file is right, 2 when not.
+    Reports all mistakes at once, with line and fix. Exit code 0 when the file is valid, 2 when not.
 
     \b
     Example:

@@ -109,7 +109,7 @@ def _untyped(value: Any) -> Any:
 
 
 def as_tuple(value: Any) -> Any:
-    """Let a list of the file be a tuple."""
+    """Convert a list of the file to a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -20,7 +20,7 @@ UNREAD_SECRET = "secret-that-is-not-read-here"
 """Stands for a secret where only the shape of the file matters. As long as any key asks for."""
 
 LookUp = Callable[[str, str, Path], str]
-"""Gives what a reference stands for, by its kind and name; relative paths start at the folder."""
+"""Returns what a reference stands for, by its kind and name; relative paths start at the folder."""
 
 
 class Interpolated(str):

@@ -100,7 +100,7 @@ def from_flags(
 ) -> LoadedPipeline:
     """Make a pipeline without a file, everything else at its default. Raises `FileErrors` that name the flags.
 
-    The name follows from the tables, so that the next run goes on where this one stopped, and a run of other tables is
+    The name follows from the tables, so that the next run resumes where this one stopped, and a run of other tables is
     another pipeline.
     """
     given = {key: value for key, value in (("endpoint_url", endpoint_url), ("region", region)) if value is not None}

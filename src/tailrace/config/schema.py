@@ -34,5 +34,5 @@ def _for_editors(schema: Any) -> Any:
 
 
 def _is_name(value: object) -> bool:
-    """Tell a schema's title from a property that is called `title`."""
+    """Return whether `title` is a schema's title, and not the schema of a property of that name."""
     return isinstance(value, str)

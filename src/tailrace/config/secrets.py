@@ -18,14 +18,14 @@ _HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name)|\.ms|
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
-"""A part of a secret that is shorter than this is none by itself."""
+"""A part of a secret that is shorter than this is not secret by itself."""
 _WORD_LIKE = 8
 """Secrets shorter than this are blotted out only where they stand alone, not inside a word, a file's name or a path:
 the password `adm` must leave `adm.yaml` and `admin` readable."""
 
 
 def is_secret(key: str) -> bool:
-    """Tell by its name whether a key holds a secret."""
+    """Return whether a key's name says that it holds a secret."""
     return key == "external_id" or bool(_SECRET_WORD.search(key) and not _HARMLESS_END.search(key))
 
 

@@ -72,7 +72,7 @@ def _long_enough(value: SecretStr) -> SecretStr:
 
 
 def _as_steps(value: Any) -> Any:
-    """Let `transform: my_module:redact` stand for a list of one step."""
+    """Accept `transform: my_module:redact` as a list of one step."""
     return ({"function": value},) if isinstance(value, str) else as_tuple(value)
 
 
@@ -173,7 +173,7 @@ class Step(Part):
 
 
 class _TextOrSteps:
-    """Lets the JSON Schema take both forms."""
+    """Makes the JSON Schema accept both forms."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:

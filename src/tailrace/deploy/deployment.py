@@ -76,7 +76,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def has_vpc(self) -> bool:
-        """Whether the function lies in a VPC."""
+        """Whether the function is in a VPC."""
         return bool(self.function.vpc.subnets)
 
     @property

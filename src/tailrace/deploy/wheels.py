@@ -66,7 +66,7 @@ def _is_needed(name: str, *, whole_sdk: bool) -> bool:
 
 
 def _download(target: Target, folder: Path) -> None:
-    """Let pip fetch each wheel and check its hash."""
+    """Have pip download each wheel and check its hash."""
     if importlib.util.find_spec("pip") is None:
         raise WorldError("pip, which fetches the layer's packages, is not installed", hint="python -m ensurepip")
     if why := _pip_download(target, folder, "--require-hashes", "--requirement", str(REQUIREMENTS)):
@@ -77,7 +77,7 @@ def _download(target: Target, folder: Path) -> None:
 
 
 def _take_native(target: Target, folder: Path, wheels: Path) -> None:
-    """Let pip find the wheel that fits the target: of our own version, since another may make other bytes."""
+    """Have pip find the wheel for the target, in our own version, since another may make other bytes."""
     wanted = f"{NATIVE}=={__version__}"
     if _pip_download(target, folder, "--no-index", "--find-links", str(wheels), wanted):
         raise FileError(
@@ -88,7 +88,7 @@ def _take_native(target: Target, folder: Path, wheels: Path) -> None:
 
 
 def _pip_download(target: Target, folder: Path, *what: str) -> str:
-    """Let pip put the target's wheels into a folder; gives why it could not, empty when it did.
+    """Have pip put the target's wheels into a folder; return why it failed, empty when it succeeded.
 
     It needs no machine or Python of the target's kind.
     """

@@ -22,7 +22,7 @@ _LEVELS_MAX: Final = 32
 _HINT: Final = "AWS sends no such thing: look at the record in the dead letters and at what wrote it to the source"
 
 Convert = Callable[[Any, int], object]
-"""Takes the value under a type tag and its level; gives what msgspec encodes as plain JSON."""
+"""Takes the value under a type tag and its level; returns what msgspec encodes as plain JSON."""
 
 # Plain `float` would round: a JSON number where DynamoDB JSON has none is kept as its own text.
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
@@ -78,7 +78,7 @@ def binary(value: object) -> bytes:
 
 
 def parse(image: bytes, decode: Callable[[bytes], dict[str, Any]] = _decode) -> dict[str, Any]:
-    """Parse a DynamoDB JSON object, its typed values as they stand. Raises `RecordError`."""
+    """Parse a DynamoDB JSON object, its typed values unchanged. Raises `RecordError`."""
     try:
         return decode(image)
     except (ValueError, RecursionError) as error:

@@ -46,11 +46,10 @@ _decode: Final = msgspec.json.Decoder(_Event).decode
 
 
 class CloudEventsFormat(Format):
-    """Makes an event whose `data` holds `before`, `after` and `keys`, and notes on them if they apply:
-    `missing` and `keys_only` (`formats/images.py`), and `ttl`.
+    """Makes an event whose `data` holds `before`, `after` and `keys`.
 
-    `sequence` is the sequence number padded to the most digits that its source has (DynamoDB Streams: 40), since the
-    extension asks for an order by text.
+    `data` also has `missing` and `keys_only` (`formats/images.py`), and `ttl`, where they apply. `sequence` is the sequence
+    number padded to the maximum digits of its source (DynamoDB Streams: 40), since the extension requires text order.
     """
 
     headers: ClassVar[Headers | None] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]

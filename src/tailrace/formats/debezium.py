@@ -108,7 +108,7 @@ def _shard_fields(stream_arn: str, table: str, shard_id: str, region: str, view_
 
 @lru_cache(maxsize=256)
 def _times(ns: int) -> bytes:
-    """Give a time's three members, the same for all changes of a page, or of a second."""
+    """Return a time's three members, which all changes of a page, or of a second, share."""
     return b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d' % (ns // 1_000_000, ns // 1_000, ns)
 
 

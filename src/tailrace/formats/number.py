@@ -28,8 +28,7 @@ def short_integer(text: str) -> int | None:
 
 
 def json_text(text: str) -> str:
-    """Return the number as JSON text: AWS's own when the JSON grammar allows it, else the same value in that
-    grammar."""
+    """Return the number as JSON text: AWS's own if it is valid JSON, else the same value written as JSON."""
     return text if _is_json_number(text) else str(to_decimal(text))
 
 

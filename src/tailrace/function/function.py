@@ -90,7 +90,7 @@ class Function:
             )
 
     def handle(self, event: object, remaining_s: Callable[[], float]) -> dict[str, Any]:
-        """Publish one event's batch; gives the answer for Lambda, with the first record that is not published.
+        """Publish one event's batch; return the answer for Lambda, with the first record that is not published.
 
         `remaining_s` tells how much of the invocation's time is left. Raises TailraceError when nothing can be
         published at all, so that the invocation counts as an error; Lambda then brings the whole batch again.
@@ -123,7 +123,7 @@ class Function:
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method_of(0), "lambda")
 
     def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
-        """Publish a batch; gives the sequence number of its first record that is not published."""
+        """Publish a batch; return the sequence number of its first record that is not published."""
         if not self._pipeline.source.reads(batch.table):
             raise WorldError(
                 f"the event is of table {batch.table}, which the pipeline file does not name",

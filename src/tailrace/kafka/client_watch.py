@@ -46,7 +46,7 @@ class ClientWatch(Generic[_K]):
     ) -> None:
         """Watch what is named `client` in the log.
 
-        `ask` sends the question, `behind` returns where the client stands in what the answers show it to be behind.
+        `ask` sends the question, `behind` returns where the client is if the answers show it to be behind.
         `on_replaced` hears of each replacement.
         """
         self._client = client

@@ -67,7 +67,7 @@ def monotonic_s() -> float:
 
 
 def drop(client: Consumer) -> None:
-    """Close a consumer that has stopped, in a thread of its own: to close it may take for ever."""
+    """Close a consumer that has stopped, in a thread of its own: to close it may take forever."""
     Thread(target=client.close, name="drop", daemon=True).start()
 
 
@@ -131,7 +131,7 @@ def ping(client: Admin, user: Mapping[str, str], timeout_s: float) -> None:
 
 
 def learn_leaders(client: Producer | Consumer, topic: str) -> None:
-    """Let a new client connect and learn a topic's leaders before it needs them.
+    """Make a new client connect and learn a topic's leaders before it needs them.
 
     librdkafka looks for a coordinator, and for where a partition begins, only with a connection and a leader; without,
     it tries again after half a second. The first answer comes from a bootstrap server, whose connection it then leaves
@@ -145,7 +145,7 @@ def learn_leaders(client: Producer | Consumer, topic: str) -> None:
 def world_error(
     error: KafkaException | KafkaError, attempted: str, user: Mapping[str, str], why: KafkaError | None = None
 ) -> WorldError:
-    """Tell a Kafka failure as a sentence with its fix; `why` is what the client saw before (`Admin.last_error`)."""
+    """Return a Kafka failure as an error with its fix; `why` is what the client saw before (`Admin.last_error`)."""
     cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
     hint = hint.format(servers=user.get("bootstrap.servers", ""))

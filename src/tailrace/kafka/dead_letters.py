@@ -1,6 +1,6 @@
 """Dead letters: records set aside with their reason, in the same transaction as the changes around them.
 
-Headers are those of Kafka Connect (KIP-298, `__connect.errors.*`), and where the record stands in the source.
+Headers are those of Kafka Connect (KIP-298, `__connect.errors.*`), and where the record is in the source.
 
 A dead letter that is published again is remembered in the same topic, in the transaction that publishes it: by a
 *redriven mark*, a record without a value that names the dead letter's offset. It goes to the dead letter's partition,

@@ -313,7 +313,7 @@ class Fault(NamedTuple):
 
 
 def faults(properties: Mapping[str, str]) -> list[Fault]:
-    """Let librdkafka check the values, without a connection: one fault for each property that it refuses.
+    """Have librdkafka check the values, without a connection: one fault for each property that it refuses.
 
     The reasons are librdkafka's words and may hold a value: redact them.
     """

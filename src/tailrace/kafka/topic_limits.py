@@ -3,7 +3,7 @@
 The broker compares `max.message.bytes` with a whole record batch, compressed as the client sent it. librdkafka closes a
 batch before the record that would make it larger than `batch.size`, uncompressed. So a producer whose `batch.size` is
 no more than any topic takes never has a batch of several records refused for its size, and a record that may be too
-large is always a batch of its own, whose refusal is surely about it.
+large is always a batch of its own, so a refusal is certainly about it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ class TopicLimits:
         return min([_ORDINARY_BYTES, *(limit - _KEY_AND_HEADERS_BYTES for limit in self._tables.values())])
 
     def why_too_large(self, record: Outgoing) -> str | None:
-        """Return why a record is surely too large for its topic; None when it may fit: compression is the client's."""
+        """Return why a record is certainly too large for its topic;
+
+        None when it may fit: compression is the client's.
+        """
         size = size_of(record.key, record.value, record.headers)
         if size - _RECORD_BYTES_MIN > self._message_bytes:
             return f"{record.topic}: its {size} bytes are more than message.max.bytes ({self._message_bytes})"

@@ -23,7 +23,7 @@ _OWN: Mapping[str, Any] = {
 
 
 class TopicReader:
-    """A context manager. `read` may be called again: it goes on where it stopped. Not safe for several threads."""
+    """A context manager. `read` may be called again: it continues where it stopped. Not safe for several threads."""
 
     def __init__(self, user: Mapping[str, str], topic: str, since_ms: int | None = None) -> None:
         """Begin before the first record whose timestamp is `since_ms` or later; None: at the beginning."""

@@ -168,7 +168,7 @@ def most_bytes(admin: Admin, user: Mapping[str, str], names: Collection[str]) ->
 
 
 def _most_bytes(config: Mapping[str, str]) -> int | None:
-    """A record batch is refused that is larger than `max.message.bytes`, or than a segment."""
+    """Return the largest record batch that a topic accepts: `max.message.bytes`, or a segment if that is smaller."""
     limits = [int(config[name]) for name in ("max.message.bytes", "segment.bytes") if name in config]
     return min(limits, default=None)
 

@@ -1,4 +1,4 @@
-"""A consumer of chosen partitions that goes on with a new client when its own has stopped while the topics go on."""
+"""A consumer of chosen partitions that replaces its client when that has stopped although Kafka answers."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class WatchedConsumer:
         on_replaced: Callable[[], None] = lambda: None,
         factory: ClientFactory = clients,
     ) -> None:
-        """Make it; nothing is read before `assign`. `name` stands in the log."""
+        """Make it; nothing is read before `assign`. `name` is in the log."""
         self.positions: dict[Place, int] = {}
         """The offset up to which each partition was read; none before its first record or end was met."""
         self._user = user

@@ -20,7 +20,7 @@ from filelock import FileLock
 from tailrace.errors import WorldError
 from tailrace.extras import brought_by
 
-# Called as a download goes on: bytes done, bytes in all, the file. From several threads, but one at a time.
+# Called during a download: bytes done, bytes in all, the file. From several threads, but one at a time.
 Progress = Callable[[int, int, str], None]
 
 
@@ -41,7 +41,7 @@ class Jar:
 
     @property
     def path(self) -> str:
-        """Where it lies in a Maven repository, and below the cache's folder of jars."""
+        """Where it is in a Maven repository, and below the cache's folder of jars."""
         return f"{self.group.replace('.', '/')}/{self.name}/{self.version}/{self.file_name}"
 
 

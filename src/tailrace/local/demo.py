@@ -1,4 +1,4 @@
-"""The demo: real services, real workers, one of them killed half way, and the verdict on what arrived.
+"""The demo: real services, real workers, one of them killed halfway, and the verdict on what arrived.
 
 It tells a `Screen` what happens, and prints nothing itself.
 """
@@ -254,7 +254,7 @@ class Demo:
 
 
 class _Clock:
-    """Lets time pass while the screen is kept up to date and the workers are looked after."""
+    """Waits while the screen is kept up to date and the workers are supervised."""
 
     def __init__(self, began_s: float, screen: Screen, seen: Observation, fleet: Fleet) -> None:
         self._began_s = began_s

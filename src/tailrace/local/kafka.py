@@ -166,7 +166,7 @@ class KafkaBroker(JavaService):
         }
 
     def _is_ready(self, timeout_s: float) -> bool:
-        """The port is open, and metadata served, well before the coordinators of groups and transactions answer."""
+        """Wait for the coordinators, which answer well after the port is open and metadata is served."""
         client: dict[str, Any] = {**self.client_properties(), **_QUIET}
         try:
             admin = AdminClient({**client, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
@@ -222,7 +222,7 @@ class KafkaCluster:
 
 
 def new_cluster_id() -> str:
-    """A random id as Kafka wants it: a UUID in URL-safe base64 without padding.
+    """Return a random id as Kafka wants it: a UUID in URL-safe base64 without padding.
 
     It must not begin with `-`, which the storage tool would take for an option; Kafka's own ids do not either.
     """

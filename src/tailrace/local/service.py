@@ -43,7 +43,7 @@ QUICK_START = (
 # client that keeps trying a stopped server could be given the server's own port.
 _PORTS = range(20_000, 32_000)
 # One after the other: what a client still tries to reach does not soon belong to another server. From a port of its own
-# on: two processes that look for one at once seldom find the same.
+# on: two processes that look for one at once rarely find the same.
 _candidates = itertools.islice(itertools.cycle(_PORTS), random.randrange(len(_PORTS)), None)
 
 
@@ -60,7 +60,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def hold(pid: int) -> None:
-    """Stop a child of this process with SIGSTOP, and return once it stands: a busy one goes on behind the signal."""
+    """Stop a child of this process with SIGSTOP, and return once it is stopped: a busy one runs on after the signal."""
     os.kill(pid, signal.SIGSTOP)
     if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
         with contextlib.suppress(ChildProcessError):  # it has ended meanwhile
@@ -160,15 +160,15 @@ class JavaService(ABC):
         hold(self.pid)
 
     def resume(self) -> None:
-        """Let a frozen service go on."""
+        """Resume a frozen service."""
         os.killpg(self.pid, signal.SIGCONT)
 
     def detach(self) -> None:
-        """Let it stay when this process ends."""
+        """Keep it running when this process ends."""
         Watchdog.forget(self.pid)
 
     def close(self) -> None:
-        """End it for good; a temporary folder is removed, and so need not be left in order."""
+        """End it for good; a temporary folder is removed, so it need not be left in order."""
         if self._temporary:
             self.kill()
             shutil.rmtree(self.folder, ignore_errors=True)

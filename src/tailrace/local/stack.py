@@ -54,7 +54,7 @@ class LocalStack:
         return self
 
     def detach(self) -> None:
-        """Let both stay when this process ends."""
+        """Keep both running when this process ends."""
         self.kafka.detach()
         self.dynamodb.detach()
 

@@ -61,7 +61,7 @@ def up(
 
 
 def status() -> RunningServices | None:
-    """The services if both run."""
+    """Return the services if both run."""
     services = _remembered()
     return services if services and all(_runs(pid) for pid in _pids(services)) else None
 

@@ -97,7 +97,7 @@ class WorkerProcess:
         hold(self.pid)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         os.killpg(self.pid, signal.SIGCONT)
 
     def terminate(self) -> None:

@@ -47,7 +47,7 @@ class TableSpec:
 
 
 def connect(endpoint_url: str) -> Any:
-    """Make a boto3 client of DynamoDB Local for many threads; it gives up soon and does not try again by itself."""
+    """Make a boto3 client of DynamoDB Local for many threads; it gives up soon and does not retry."""
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint_url,

@@ -1,4 +1,4 @@
-"""Raises the number of lanes of a pipeline that exists; `tailrace rescale`.
+"""Raises the number of lanes of an existing pipeline; `tailrace rescale`.
 
 A shard's lane follows from the number of lanes, so the records of most shards have to move. Workers should be stopped,
 but one may only sleep. So each lane is claimed as a worker would (`core.claiming`); then one transaction of the lane's

@@ -30,7 +30,7 @@ class Sink(Protocol):
         """Fence whoever wrote to the partition before, then return how far the target has it; None: nothing yet.
 
         What another writer committed after that is refused to this one at its next commit, so that of two writers who
-        both believe that the partition is theirs, one at the most goes on from each position. `topic_id` is kept with
+        both believe that the partition is theirs, at most one continues from each position. `topic_id` is kept with
         a partition that the target does not have yet. Raises FencedError when another writer claims it meanwhile.
         """
         ...

@@ -6,9 +6,9 @@
     folder/shop.orders/0/.position.json                  whose records these are, and how far it was read without any
     folder/shop.orders/0/.00000000000000009000.3f….partial    a batch under way
 
-A file is named after the offset behind the last record of the file before it, the first after 0. Whoever goes on from
-one position wants the same name, and a file is linked under it only if there is none: so files follow one another
-without a gap or an overlap, whoever wrote them. The last line's offset is the position.
+A file is named after the offset that follows the last record of the file before it, the first after 0. Whoever
+continues from one position wants the same name, and a file is linked under it only if there is none: so files follow
+one another without a gap or an overlap, whoever wrote them. The last line's offset is the position.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def _fence(folder: Path) -> None:
 
 
 def _publish(partial: Path, file: Path) -> None:
-    """Give a durable file its name, for good. Raises FencedError if the name is taken or the file was dropped."""
+    """Give a durable file its final name. Raises FencedError if the name is taken or the file was dropped."""
     try:
         descriptor = os.open(partial, os.O_RDONLY)
         try:

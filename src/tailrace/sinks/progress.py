@@ -13,7 +13,7 @@ class Position(NamedTuple):
     next_offset: int
     """Every committed record before it is in the target, and none from it on."""
     topic_id: str
-    """Kafka's id of the topic that the records are of: a topic that is made again under the same name has another."""
+    """Kafka's id of the records' topic: a topic that is created again under the same name has another id."""
 
 
 class Extent(NamedTuple):

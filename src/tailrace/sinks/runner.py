@@ -57,7 +57,7 @@ class Member(Protocol):
         ...
 
     def poll(self, timeout_s: float) -> None:
-        """Let the callbacks hear of rebalances."""
+        """Pass rebalances to the callbacks."""
         ...
 
     def leave(self) -> None:
@@ -335,7 +335,7 @@ class Runner:
             totals.batches += 1
 
     def _lose(self, place: Place) -> None:
-        """Give a partition up that another process has claimed; it may be this one's still, or again."""
+        """Give up a partition that another process has claimed; it may still be this one's, or be so again."""
         self.fenced += 1
         logger.warning("partition claimed by another", extra=place._asdict())
         self._reclaim(place)

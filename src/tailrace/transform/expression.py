@@ -1,8 +1,7 @@
-"""JMESPath expressions over a change: small, without side effects, documented
-(https://jmespath.org/specification.html).
+"""JMESPath expressions over a change (https://jmespath.org/specification.html).
 
-Two things are ours: numbers are exact (`jmespath_exact`), and a mistake for which the library
-would give null for every change is found when the file is read (`expression_checks`).
+Two things are ours: numbers are exact (`jmespath_exact`), and a mistake for which the library would return null for every
+change is found when the file is read (`expression_checks`).
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ class Expression:
         """Evaluate: JSON values, numbers as int or Decimal.
 
         Raises `RecordError` when a function does not fit, and when the stream does not carry what it looks at: null for
-        every item would drop them all in silence.
+        every item would drop them all silently.
         """
         if change.view_type in self._lacking:
             raise RecordError(self.lack(change.view_type), stage=STAGE)
@@ -84,7 +83,7 @@ class Expression:
         return is_true(self.value(change))
 
     def lack(self, view_type: ViewType) -> str:
-        """Say that it looks at images and a stream of this view type carries none of those; empty when it does not."""
+        """Return, as a sentence, which image it needs but a stream of this view type lacks; empty when none."""
         if view_type not in self._lacking:
             return ""
         return f"the expression {self.text} needs an image that a stream of view type {view_type} does not carry"

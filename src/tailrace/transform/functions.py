@@ -23,7 +23,7 @@ class FunctionError(Exception):
 
 
 def search_in(folder: Path) -> None:
-    """Let modules be found in the folder of the pipeline file, after those that are installed."""
+    """Make modules in the folder of the pipeline file importable, after installed ones."""
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.append(place)

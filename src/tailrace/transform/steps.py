@@ -23,7 +23,7 @@ from tailrace.transform.paths import REMOVED, Path
 
 _OPS: Final = get_args(Op)
 _EXACT: Final = Context(prec=38, traps=[DivisionByZero, Inexact, InvalidOperation])
-"""What a function calculates in: DynamoDB's 38 digits, and nothing is rounded without a word."""
+"""What a function calculates in: DynamoDB's 38 digits, and nothing is rounded silently."""
 
 
 class Draft(NamedTuple):
@@ -53,7 +53,7 @@ class Step(ABC):
         return names
 
     def lack(self, view_type: ViewType) -> str:
-        """Say that it needs an image that a stream of this view type does not carry; empty when it does not."""
+        """Return, as a sentence, which image it needs but a stream of this view type lacks; empty when none."""
         del view_type
         return ""
 
@@ -74,7 +74,7 @@ class Filter(Step):
         return [draft] if self.expression.is_true(draft.change) else []
 
     def lack(self, view_type: ViewType) -> str:
-        """Say that the expression would look at nothing."""
+        """Return, as a sentence, which image the expression lacks; empty when none."""
         return self.expression.lack(view_type)
 
 
@@ -107,7 +107,7 @@ class Route(Step):
         return [draft._replace(topic=topic)]
 
     def lack(self, view_type: ViewType) -> str:
-        """Say that the expression would look at nothing."""
+        """Return, as a sentence, which image the expression lacks; empty when none."""
         return self.by.lack(view_type)
 
 
@@ -198,7 +198,7 @@ class Include(_Edit):
 
 @dataclass(frozen=True)
 class Exclude(_Edit):
-    """Takes attributes away."""
+    """Removes attributes."""
 
     attributes: tuple[Path, ...]
 
@@ -210,13 +210,13 @@ class Exclude(_Edit):
         return item
 
     def keys_after(self, names: frozenset[str]) -> frozenset[str]:
-        """Refuse a key attribute: it would be in the message key nevertheless."""
+        """Refuse a key attribute: it would be in the message key anyway."""
         return _refuse_keys(self.attributes, names, "be left out: it makes the message key; hash it instead")
 
 
 @dataclass(frozen=True)
 class Rename(_Edit):
-    """Gives attributes other names, key attributes too."""
+    """Renames attributes, including key attributes."""
 
     names: Mapping[Path, str]
 

@@ -76,7 +76,7 @@ class Transformation:
         return read(change, before="before" in names, after="after" in names)
 
     def faults(self, view_type: ViewType | None, key_names: Sequence[str]) -> list[str]:
-        """Say in sentences why it cannot work on a table with this stream and these key attributes.
+        """Return, in sentences, why it cannot work on a table with this stream and these key attributes.
 
         Without a view type or names, what needs them is not looked at.
         """

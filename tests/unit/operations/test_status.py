@@ -205,4 +205,4 @@ def test_a_pipeline_that_lambda_serves_shows_its_shards_and_says_so() -> None:
 def test_a_switch_that_is_under_way_is_told() -> None:
     text = list(lines(Status("shop", NOW_MS, LANES, (), (), method="none"), "shop.yaml"))
     assert text[0] == "pipeline shop: 4 lanes, being switched to another method, workers: none"
-    assert text[1].startswith("! nobody publishes until the switch has ended")
+    assert text[1].startswith("! nothing is published until the switch has ended")

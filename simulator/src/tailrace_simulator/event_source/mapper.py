@@ -201,7 +201,7 @@ class Mapper:
         shard.read_at_ms = now_ms + POLL_MS
 
     def trimmed(self, shard_id: str, now_ms: int) -> None:
-        """Take that the position is no longer kept: the shard goes on with the oldest record that is."""
+        """Take that the position is no longer kept: the shard continues with the oldest record that is."""
         self.read_failed(shard_id, now_ms)
         self._shards[shard_id].position = Position("TRIM_HORIZON")
         self.counts["trimmed"] += 1
@@ -316,7 +316,7 @@ class Mapper:
         )
 
     def _rewind(self, shard: _Shard) -> None:
-        """Let the shard go on from the checkpoint before the last one, as if whoever read it had gone."""
+        """Resume the shard from the checkpoint before the last one, as if its reader had died."""
         if shard.is_reading or any(strand.in_flight for strand in shard.strands) or shard.done_before is None:
             return
         self.counts["rewind"] += 1

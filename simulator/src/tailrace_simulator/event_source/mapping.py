@@ -56,7 +56,7 @@ class EventSourceMapping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hostility(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often, 0 to 1, the mapper does what AWS may do but seldom does. Drawn from the seed for each batch."""
+    """How often, 0 to 1, the mapper does what AWS may do but rarely does. Drawn from the seed for each batch."""
 
     duplicate: float = 0
     """A batch is invoked twice at once; the first answer counts."""
@@ -67,7 +67,7 @@ class Hostility(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     short: float = 0
     """A batch is smaller than it could be."""
     rewind: float = 0
-    """After a batch the shard goes on from the checkpoint before the last one."""
+    """After a batch the shard continues from the checkpoint before the last one."""
     final_with_records: float = 0
     """The last records of a window come in its final invocation, instead of before it."""
 

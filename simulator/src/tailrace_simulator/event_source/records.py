@@ -73,7 +73,7 @@ def make_event(records: Sequence[Record], window: WindowPart | None, shard_id: s
 
 
 def span_of(created_ms: int, width_s: int) -> Span:
-    """Return the tumbling window that a time lies in; windows are counted from the epoch."""
+    """Return the tumbling window that a time is in; windows are counted from the epoch."""
     start_ms = created_ms - created_ms % (width_s * 1000)
     return Span(start_ms, start_ms + width_s * 1000)
 

@@ -198,7 +198,7 @@ class Strand:
     def _fitting(self, now_ms: int, span: Span | None) -> tuple[int, bool]:
         """Count the records that go into one batch, and tell whether no further one does.
 
-        A batch lies in one window, and what is too old is not with what is not.
+        A batch never spans two windows, and never mixes expired records with others.
         """
         room = PAYLOAD_BYTES_MAX - _ENVELOPE_BYTES - (len(self._window.state) if self._window else 0)
         is_old = self._is_expired(self._queue[0], now_ms)

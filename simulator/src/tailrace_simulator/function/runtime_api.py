@@ -62,7 +62,7 @@ class RuntimeApi:
         self._server.server_close()
 
     def give(self, invocation: Invocation) -> None:
-        """Let the runtime have an event. With the lock held."""
+        """Hand the runtime an event. With the lock held."""
         self._given = invocation
         self.is_idle = False
         self._changed.notify_all()

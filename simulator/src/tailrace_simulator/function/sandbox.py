@@ -115,7 +115,7 @@ class Sandbox:
             self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume it."""
         with self._changed:
             self._is_held = False
             if not self._api.is_idle:
