@@ -48,8 +48,8 @@ _decode: Final = msgspec.json.Decoder(_Event).decode
 class CloudEventsFormat(Format):
     """Makes an event whose `data` holds `before`, `after` and `keys`.
 
-    `data` also has `missing` and `keys_only` (`formats/images.py`), and `ttl`, where they apply. `sequence` is the sequence
-    number padded to the maximum digits of its source (DynamoDB Streams: 40), since the extension requires text order.
+    `data` also has `missing` and `keys_only` (`formats/images.py`), and `ttl`, where they apply. `sequence` is the
+    sequence number, padded to the digits of its source (DynamoDB Streams: 40): the extension requires a text order.
     """
 
     headers: ClassVar[Headers | None] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]

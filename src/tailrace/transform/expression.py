@@ -1,7 +1,7 @@
 """JMESPath expressions over a change (https://jmespath.org/specification.html).
 
-Two things are ours: numbers are exact (`jmespath_exact`), and a mistake for which the library would return null for every
-change is found when the file is read (`expression_checks`).
+Two things are ours: numbers are exact (`jmespath_exact`), and a mistake for which the library would return null for
+every change is found when the file is read (`expression_checks`).
 """
 
 from __future__ import annotations
