@@ -38,7 +38,7 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     region: str
     view_type: ViewType
     sequence_digits: int = 40
-    """The most digits that a sequence number of the source has: padded to so many, they compare as texts do."""
+    """The maximum digits of the source's sequence numbers: padded to this length, they compare as text."""
     expired: bool = False
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
 
@@ -50,11 +50,11 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     """
 
     table: str
-    """Of the record, not of the stream: a stream may carry several tables."""
+    """The record's table, not the stream's: a stream may carry several tables."""
     sequence: str
     created_ms: int
     body: bytes
-    """Where the record's bytes stand: they alone, or the answer that they are a part of."""
+    """The buffer with the record's bytes: they alone, or the response that they are part of."""
     start: int = 0
     end: int | None = None
 

@@ -47,7 +47,7 @@ FORMAT_VERSION = 2
 """The newest format that this version reads. 2: sequence numbers of more than 40 digits."""
 OLDEST_READABLE_VERSION = 1
 IGNORABLE_MARK = "?"
-"""What the names of kinds begin with that a reader may do without."""
+"""The prefix of the names of kinds that a reader may ignore."""
 
 _SEQUENCE_DIGITS_OF_FORMAT_1 = 40
 Milliseconds = Annotated[int, Meta(ge=0, le=9_223_372_036_854)]
@@ -59,14 +59,16 @@ Start = Literal["TRIM_HORIZON", "LATEST", "END"]
 ShardCondition = Literal["open", "ended", "gap", "failed"]
 ActiveMethod = Literal["worker", "lambda"]
 Method = Literal["worker", "lambda", "none"]
-"""Who publishes: the workers, the Lambda function, or, in the midst of a switch, nobody."""
+"""Which method publishes: the workers, the Lambda function, or, during a switch, none."""
 TableState = Literal["streaming", "off", "missing", "gap", "failed", "left out"]
-"""`left out`: the pipeline file no longer names the table. Its checkpoints stay, for when it does again."""
+"""`left out`: the pipeline file no longer names the table. Its checkpoints stay, in case it names the table again."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
-    """What every value of the topic carries. A kind that came later, or that older readers would misread, says so by
-    defaults of its own."""
+    """What every value of the topic carries.
+
+    A kind that was added later, or that older readers would misread, overrides the defaults.
+    """
 
     v: int = 1
     """The format in which the value is written."""
@@ -78,12 +80,14 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     """A shard's lineage. `parents` are those that must end first; parents that no longer exist are left out."""
 
     table: str
-    """What brought the shard's stream in: its table. Of a stream that carries several, the records name theirs."""
+    """The entry that brought the shard's stream in: its table.
+
+    In a stream with several tables, each record names its own.
+    """
     parents: tuple[ShardRef, ...]
     start: Start
     seen_ms: Milliseconds
-    """When the enumerator first saw it, or, if it was found late, since when it may have changes that nobody has
-    read."""
+    """When the enumerator first saw it, or, if it was found late, since when it may have unread changes."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
 
@@ -97,17 +101,21 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     created_ms: Milliseconds | None
     """Creation time of the last published change."""
     at_ms: Milliseconds
-    """Until when nothing of the shard was trimmed unread (not when that was committed); a gap: when it was found."""
+    """The time until which nothing of the shard was trimmed unread (not the commit time); for a gap, when it was
+    found."""
     detail: str | None = None
     trimmed: bool = False
-    """Nothing up to `sequence` is left in the stream: reading goes on at what it still has."""
+    """Nothing up to `sequence` is left in the stream: reading resumes with what it still has."""
     open_ms: Milliseconds | None = None
-    """When the shard was last known to be open: its children's changes are younger. None: of an earlier version."""
+    """When the shard was last known to be open: its children's changes are newer.
+
+    None: written by an earlier version.
+    """
     behind: bool = False
     """The last page was full: there was more to read at once."""
 
     def __post_init__(self) -> None:
-        """Keep from readers of the first format a position that they cannot read."""
+        """Mark a position that readers of the first format cannot read."""
         if self.sequence is not None and len(self.sequence) > _SEQUENCE_DIGITS_OF_FORMAT_1:
             msgspec.structs.force_setattr(self, "v", max(self.v, 2))
             msgspec.structs.force_setattr(self, "r", max(self.r, 2))
@@ -134,23 +142,23 @@ class TableRecord(Record, frozen=True, kw_only=True):
 
 
 class PipelineRecord(Record, frozen=True, kw_only=True):
-    """The pipeline's birth and its number of lanes; another number than the topic has: a rescale is unfinished."""
+    """The pipeline's creation and its number of lanes; if the topic has another number, a rescale is unfinished."""
 
     lanes: Annotated[int, Meta(ge=1)]
     created_ms: Milliseconds
 
 
 class GapAccepted(Record, frozen=True, kw_only=True):
-    """The operator accepts a table's gaps, all that there are: those of its shards, or a new stream."""
+    """The operator accepts all present gaps of a table: those of its shards, or a new stream."""
 
     shards: tuple[tuple[ShardRef, Milliseconds], ...]
-    """Each shard that stands at a gap, and the `at_ms` of the checkpoint that tells of it."""
+    """Each shard at a gap, and the `at_ms` of the checkpoint that records it."""
     stream_arn: str | None
     at_ms: Milliseconds
 
 
 class MethodRecord(Record, frozen=True, kw_only=True):
-    """Which method publishes; it stands in every partition, so that whoever claims a lane or a shard sees it there.
+    """Which method publishes. Every partition holds it, so that whoever claims a lane or a shard reads it there.
 
     Lane and shard producers do not fence each other, so every other method refuses to publish.
     """
@@ -162,7 +170,7 @@ class MethodRecord(Record, frozen=True, kw_only=True):
 
 
 class Route(msgspec.Struct, frozen=True):
-    """Topics that the changes of some tables are routed to; no `tables`: those of all."""
+    """Topics to which the changes of some tables are routed; without `tables`, of all."""
 
     tables: tuple[str, ...]
     topics: tuple[str, ...]
@@ -187,13 +195,13 @@ class TopicKey(msgspec.Struct, frozen=True, array_like=True):
     """A key of the topic: the name of its kind (the tag), and what the record is about."""
 
     def home_lane(self, lane_count: int) -> int | None:
-        """Return the lane in whose partition the record belongs, of so many; None: where it was written."""
+        """Return the lane, out of `lanes`, in whose partition the record belongs; None: where it was written."""
         del lane_count
         return None
 
 
 class KeyOfShard(TopicKey, frozen=True, array_like=True):
-    """A key of what is said of a shard, which follows the shard to its lane."""
+    """A key of a record about a shard, which follows the shard to its lane."""
 
     stream: str
     shard_id: str
@@ -208,7 +216,7 @@ class KeyOfShard(TopicKey, frozen=True, array_like=True):
         return lane_of(self.shard, lane_count)
 
     def write(self, record: Record | None, lane_count: int) -> Write:
-        """Return the write of a record, or with None of a tombstone, to the shard's lane of so many."""
+        """Return the write of a record, or of a tombstone for None, to the shard's lane out of `lanes`."""
         return Write(self.home_lane(lane_count), self, record)
 
 
@@ -261,11 +269,11 @@ class DefinerKey(TopicKey, frozen=True, array_like=True, tag="definer"):
 
 
 class IgnoredKey(TopicKey, frozen=True, array_like=True):
-    """Key of a record that this version may do without and does not understand: its bytes."""
+    """Key of a record that this version does not understand and may ignore: its bytes."""
 
     data: bytes
     home: tuple[str, ...] | None
-    """The names whose hash gives the lane; None: the record stays where it was written."""
+    """The names whose hash determines the lane; None: the record stays where it was written."""
 
     def home_lane(self, lane_count: int) -> int | None:
         """Return the lane of `home`."""
@@ -285,25 +293,27 @@ KINDS: Final[dict[type[TopicKey], type[Record]]] = {
     DefinitionKey: DefinitionRecord,
     DefinerKey: Claim,
 }
-"""Every kind of record that this version reads. Its key says its name and where it belongs, its value what must be
-understood to read it (`r`)."""
+"""Every kind of record that this version reads.
+
+Its key has its name and where it belongs, its value the format needed to read it (`r`).
+"""
 
 _NOT_OURS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-"""What decoding bytes that Tailrace did not write can raise."""
+"""What decoding foreign bytes can raise."""
 _HINT = "another program writes to this topic: give the pipeline a name of its own, or keep that program out and write "
 _HINT_KEY = f"{_HINT}a record of the same key without a value behind this one"
 _HINT_VALUE = f"{_HINT}the last good value of the same key again behind this one"
 
 
 class _Head(msgspec.Struct):
-    """What every value of ours says, whatever its version."""
+    """What every value of ours has, in every version."""
 
     v: int
     r: int
 
 
 class IgnoredRecord(msgspec.Struct, frozen=True):
-    """Value of a record that this version may do without and does not understand: its bytes."""
+    """Value of a record that this version does not understand and may ignore: its bytes."""
 
     data: bytes
 
@@ -343,7 +353,7 @@ def decode(key: bytes | None, value: bytes | None, where: str) -> tuple[TopicKey
 
     A record that is not understood is an `IgnoredRecord` under an `IgnoredKey` when its key is marked so. Otherwise it
     raises `FormatVersionError` for a version that this Tailrace cannot read and `WorldError` for anything that is not
-    ours: going on without it could resume in the wrong place.
+    ours: continuing without it could resume in the wrong place.
     """
     try:
         return _decode(key, value, where)

@@ -1,4 +1,4 @@
-"""What the checkpoint topic says, folded record by record: every worker holds one, and follows the whole topic."""
+"""The checkpoint topic, folded record by record: every worker holds this state, and follows the whole topic."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ class CheckpointState:
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> None:
         """Fold in one committed record, in the order of its partition.
 
-        Partitions come in any order among each other, so what a shard left in its lane before a rescale does not count,
-        and nothing else either that lies in another partition than its own.
+        Partitions arrive in any order relative to each other, so records in a partition other than their own are
+        ignored, such as those that a rescale left behind.
         """
-        # The lanes that the record concerns; None: all, since it may stop a table or let it go on.
+        # The lanes that the record concerns; None: all, since it may stop a table or resume it.
         concerned: Iterable[int] | None = ()
         match key, record:
             case IgnoredKey(), _:
@@ -105,13 +105,13 @@ class CheckpointState:
         self.version += concerned is None or bool(concerned)
 
     def versions_of(self, lane: int) -> tuple[int, int]:
-        """Return two numbers: one grows with every record that can stop a table or let it go on, in any lane; the other
-        with every further record that can change what this lane does."""
+        """Return two numbers: one grows with every record that can stop or resume a table, in any lane; the other with
+        every further record that can change what this lane does."""
         return self._tables_version, self._lane_versions[lane]
 
     @property
     def pipeline(self) -> PipelineRecord | None:
-        """The pipeline's birth."""
+        """The pipeline's creation."""
         return self.pipelines.get(0)
 
     @property
@@ -125,7 +125,7 @@ class CheckpointState:
         return self._definers.get(0)
 
     def method_of(self, lane: int) -> Method:
-        """Return the method that may publish to a lane; the workers, as long as nothing else was said."""
+        """Return the method that may publish to a lane: the workers, unless a record says otherwise."""
         record = self.methods.get(lane)
         return record.method if record is not None else "worker"
 
@@ -136,12 +136,12 @@ class CheckpointState:
 
     @property
     def is_new(self) -> bool:
-        """No worker and no function ever worked in this pipeline."""
+        """No worker and no function ever ran this pipeline."""
         return not self.methods and not self.claims and self.pipeline is None
 
     @property
     def is_rescaled(self) -> bool:
-        """A rescale changed the number of lanes, or has begun to: nobody may work with this checkpoint state."""
+        """A rescale changed the number of lanes, or has begun to: this checkpoint state must not be used."""
         return any(record.lanes != self.lane_count for record in self.pipelines.values())
 
     @property
@@ -150,7 +150,7 @@ class CheckpointState:
         return {*self.tables, *(checkpoint.table for checkpoint in self.checkpoints.values())}
 
     def shows(self, write: Write) -> bool:
-        """Return whether what `write` says is the last that was seen of its key."""
+        """Return whether `write` is the last record that was seen of its key."""
         match write.key:
             case ShardKey():
                 return self.shards.get(write.key.shard) == write.record
@@ -186,12 +186,12 @@ class CheckpointState:
         return all(self.ended(parent) for parent in self.shards[shard].parents)
 
     def closed_after_ms(self, ended: ShardRef) -> int:
-        """Return when a shard whose end is committed was still open: long before, maybe, its end was read."""
+        """Return when a shard whose end is committed was still open, possibly long before its end was read."""
         checkpoint = self.checkpoints[ended]
         return checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
 
     def unread_since_ms(self, shard: ShardRef) -> int:
-        """Return since when a shard that may begin may have changes that nobody has read.
+        """Return since when a shard that may begin may have unread changes.
 
         What the first listing of a stream shows counts from then; any other shard from when its parents were open.
         """
@@ -209,7 +209,7 @@ class CheckpointState:
         return accepted is not None and (shard, checkpoint.at_ms) in accepted.shards
 
     def is_stopped(self, table: str) -> bool:
-        """Return whether the table is not to be read: the file leaves it out, or it has a gap that nobody accepted."""
+        """Return whether the table must not be read: the file leaves it out, or it has a gap that is not accepted."""
         record = self.tables.get(table)
         if record is not None and record.state == "left out":
             return True
@@ -224,7 +224,7 @@ class CheckpointState:
         return self._shards_of_stream.get(stream, set())
 
     def _apply_other(self, partition: int, key: TopicKey, record: TopicRecord | None) -> Iterable[int] | None:
-        """Fold in a record of which only the last counts; gives the lanes that it concerns, None for all."""
+        """Fold in a record of which only the last counts; return the lanes that it concerns, None for all."""
         records, name = self._others[type(key)], _name(partition, key)
         if record is None:
             records.pop(name, None)
@@ -284,7 +284,7 @@ class CheckpointState:
 
 
 def _name(partition: int, key: TopicKey) -> object:
-    """Return what stands for one record of its kind: where it lies, unless the key names more."""
+    """Return what identifies a record of its kind: its partition, unless the key names more."""
     match key:
         case ShardClaimKey():
             return key.shard

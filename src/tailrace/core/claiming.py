@@ -1,14 +1,14 @@
-"""Claiming: what a producer does before it may publish, so that nobody else publishes the same. Pure.
+"""Claiming: what a producer does before it may publish, so that no other producer publishes the same. Pure.
 
 Three steps, in this order and no other: *fence* (`OpenProducer`), commit a *claim*, wait until the checkpoint topic, as
-far as it has been read, shows that very claim. What was committed before the fence lies before the claim, so it has
-been read then; nothing can be committed behind it by anyone else.
+far as it has been read, shows that very claim. What was committed before the fence precedes the claim, so it has been
+read by then, and nobody else can commit after the claim.
 
     OPENING -> CLAIMING -> CATCHING_UP -> HELD
 
-A producer that is lost on the way, or a claim that does not show, ends the attempt: the producer is closed, whatever
-its last call came to, and the next attempt has an epoch and a claim of its own. `Lane` is driven by events; whoever
-waits for each answer (the Lambda function, the operations) uses `Claiming.steps`.
+If the producer is lost on the way, or the claim is not read back, the attempt ends: the producer is closed, whatever
+the outcome of its last call, and the next attempt has an epoch and a claim of its own. `Lane` is driven by events;
+whoever waits for each answer (the Lambda function, the operations) uses `Claiming.steps`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ClaimState(StrEnum):
     CLAIMING = "claiming"
     """The claim is being committed."""
     CATCHING_UP = "catching up"
-    """The claim is committed; what lies before it is being read."""
+    """The claim is committed; what precedes it is being read."""
     HELD = "held"
 
 
@@ -59,9 +59,10 @@ class Claiming:
     """One attempt to claim what a transactional id stands for."""
 
     def __init__(self, epoch: int, claim: tuple[Write, ...], shows: Callable[[Write], bool]) -> None:
-        """`claim` is what is written: unlike what anyone else writes under its keys, and shown by nothing older.
+        """`claim` is what is written: unique among all records under its keys, and read back only after it was
+        committed.
 
-        `shows(write)` tells whether the record is the last of its key, as far as the topic has been read.
+        `shows(write)` returns whether the record is the last of its key, as far as the topic has been read.
         """
         self.epoch = epoch
         self.state = ClaimState.OPENING
@@ -73,7 +74,7 @@ class Claiming:
         return OpenProducer(self.epoch)
 
     def handle(self, answer: ProducerOpened | Committed) -> Commit | None:
-        """Take in the answer to the last command; return the next one. An answer that nobody waits for is ignored."""
+        """Take in the answer to the last command; return the next one. An unexpected answer is ignored."""
         match answer:
             case ProducerOpened() if self.state is ClaimState.OPENING:
                 self.state = ClaimState.CLAIMING
@@ -83,7 +84,7 @@ class Claiming:
         return None
 
     def look(self) -> bool:
-        """Look whether the whole claim shows; return whether it is held."""
+        """Check whether the whole claim was read back; return whether it is held."""
         if self.state is ClaimState.CATCHING_UP and all(map(self._shows, self._claim)):
             self.state = ClaimState.HELD
         return self.state is ClaimState.HELD

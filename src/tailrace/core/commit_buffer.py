@@ -1,4 +1,4 @@
-"""What a lane has read and not committed: pages in the order of reading, cut into transactions."""
+"""The pages that a lane has read but not committed, in the order of reading, cut into transactions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class _Entry(NamedTuple):
 
 
 class CommitBuffer:
-    """Pages and checkpoint records waiting for a transaction; at most one transaction is under way.
+    """Pages and checkpoint records that wait for a transaction; at most one transaction is in flight.
 
-    A page is never split, so a checkpoint never stands in the middle of one.
+    A page is never split, so a checkpoint is never in the middle of one.
     """
 
     def __init__(self, lane: int) -> None:
@@ -30,17 +30,17 @@ class CommitBuffer:
         self._writes_under_way: list[Write] = []
         self._checkpoints_under_way: dict[ShardRef, Checkpoint] = {}
         self._held: Counter[ShardRef] = Counter()
-        """Pages under way or waiting."""
+        """Pages in flight or waiting."""
         self.size_bytes = 0
-        """Bytes of every page held, under way or waiting."""
+        """Bytes of all pages, in flight or waiting."""
         self.waiting_changes = 0
         self.waiting_bytes = 0
         self.oldest_ms: int | None = None
-        """When the oldest waiting entry came in."""
+        """When the oldest waiting entry was added."""
 
     @property
     def is_under_way(self) -> bool:
-        """A transaction was cut and its outcome is not known."""
+        """A transaction is in flight: its outcome is not known."""
         return bool(self._under_way or self._writes_under_way)
 
     @property
@@ -63,11 +63,11 @@ class CommitBuffer:
 
     @property
     def has_only_full_pages(self) -> bool:
-        """All that waits are pages behind which there is more to read at once."""
+        """All waiting entries are pages after which there is more to read at once."""
         return not self._waiting_writes and all(entry.page.full for entry in self._waiting)
 
     def cut(self, max_changes: int, max_bytes: int, now_ms: int) -> Transaction:
-        """Take the next transaction: pages until a bound is met, at least one, and all waiting records."""
+        """Take the next transaction: pages until a bound is reached, at least one, and all waiting records."""
         changes = size = 0
         while self._waiting and (not self._under_way or (changes < max_changes and size < max_bytes)):
             entry = self._waiting.popleft()
@@ -77,7 +77,7 @@ class CommitBuffer:
             size += entry.page.size_bytes
         self._writes_under_way, self._waiting_writes = self._waiting_writes, []
         self.oldest_ms = now_ms if self._waiting else None
-        # The last page of each shard speaks for it.
+        # The last page of each shard has its checkpoint.
         self._checkpoints_under_way = {entry.page.shard: entry.checkpoint for entry in self._under_way}
         writes = [
             Write(self._lane, CheckpointKey(*shard), checkpoint)
@@ -86,7 +86,7 @@ class CommitBuffer:
         return Transaction(tuple(entry.page for entry in self._under_way), (*self._writes_under_way, *writes))
 
     def committed(self) -> dict[ShardRef, Checkpoint]:
-        """Drop what was under way, now published: gives the checkpoints that hold, just as they were written."""
+        """Drop the transaction in flight, which is now published; return its checkpoints exactly as written."""
         checkpoints, self._checkpoints_under_way = self._checkpoints_under_way, {}
         for entry in self._under_way:
             self._let_go(entry.page)
@@ -94,15 +94,15 @@ class CommitBuffer:
         return checkpoints
 
     def holds(self, shard: ShardRef) -> bool:
-        """Return whether a page of `shard` is under way or waiting."""
+        """Return whether a page of `shard` is in flight or waiting."""
         return shard in self._held
 
     def page_under_way(self, index: int) -> Page:
-        """Return a page of the transaction under way."""
+        """Return a page of the transaction in flight."""
         return self._under_way[index].page
 
     def drop_waiting(self, shards: set[ShardRef]) -> None:
-        """Forget the waiting pages of `shards`; a transaction under way goes on."""
+        """Drop the waiting pages of `shards`; a transaction in flight continues."""
         kept = [entry for entry in self._waiting if entry.page.shard not in shards]
         for entry in self._waiting:
             if entry.page.shard in shards:

@@ -1,8 +1,8 @@
-"""What a pipeline is, and what another file of its name would change. Pure.
+"""What a pipeline is, and what another file with its name would change. Pure.
 
-The definition that counts stands in the checkpoint topic (`DefinitionRecord`). A file may add to it at any time. What
-would stop a table that runs, send its changes elsewhere, or start one again that was left out is a `Conflict`: refused
-until an operator accepts it.
+The valid definition is in the checkpoint topic (`DefinitionRecord`). A file may add to it at any time. Stopping a
+running table, sending its changes elsewhere, or reading a left-out table again is a `Conflict`: refused until an
+operator accepts it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tailrace.core.checkpoint import DefinitionRecord, TableState
 from tailrace.core.checkpoint_state import CheckpointState
 
 _RUNNING: frozenset[TableState] = frozenset({"streaming", "gap", "failed"})
-"""Not `off` and `missing`: taking such a table out of the file is what an operator is advised to do."""
+"""Not `off` and `missing`: operators are advised to remove such tables from the file."""
 
 
 class Conflict(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Conflict(msgspec.Struct, frozen=True):
     table: str
     kind: Literal["stopped", "redirected", "resumed"]
     before: tuple[str, ...] = ()
-    """The topics that its changes go to."""
+    """The topics to which its changes go."""
     after: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -54,7 +54,7 @@ def topics_of(definition: DefinitionRecord, table: str) -> tuple[str, ...]:
 
 
 def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -> tuple[Conflict, ...]:
-    """Return what `definition`, recorded now, would do to the tables that run.
+    """Return what `definition`, recorded now, would do to running tables.
 
     A table runs when the checkpoint state shows it so, or when the recorded definition names it and nobody has listed
     it yet: so two files that start at the same moment do not both count as the first.
@@ -84,9 +84,9 @@ def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -
 def overruled_by(
     checkpoint_state: CheckpointState, recorded: DefinitionRecord, mine: DefinitionRecord
 ) -> tuple[Conflict, ...]:
-    """Return what a definition that was recorded after `mine` does otherwise: whoever works by `mine` must stop.
+    """Return where a definition recorded after `mine` contradicts it: whoever works by `mine` must stop.
 
-    What it only adds is none, as long as `mine` would send its changes to the same topics.
+    Mere additions do not, as long as `mine` would send their changes to the same topics.
     """
     found = []
     for table in sorted(checkpoint_state.tables.keys() | {each for each in mine.tables if not _is_pattern(each)}):
@@ -99,7 +99,7 @@ def overruled_by(
 
 
 def differences(recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[str, ...]:
-    """Return in words what of `mine` differs from the recorded definition; nothing when both say the same."""
+    """Return in words how `mine` differs from the recorded definition; empty when they are equal."""
     found = []
     for words, name in (("source.tables", "tables"), ("source.exclude", "exclude")):
         before, after = set(getattr(recorded, name)), set(getattr(mine, name))

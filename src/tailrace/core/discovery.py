@@ -1,8 +1,8 @@
-"""What the enumerator makes of a listing: which shards to publish, which to take back, which to ask about first.
+"""Decides what a listing means: which shards to publish, which to delete, which to ask about first.
 
 Listings are eventually consistent: they may miss shards, and show a child whose parent they miss. So a shard is
-published only when each of its parents is known, listed, or surely gone: the source itself was asked
-(`Enumerator.exists`). What is published is therefore true, and the lanes need no second guess.
+published only when each of its parents is known, listed, or certainly gone: the source itself was asked
+(`Enumerator.exists`). What is published is therefore true, and lanes need not check it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tailrace.core.source_policy import SourcePolicy
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
-    """What to write to the checkpoint topic, and the shards of which `exists` must be asked to get further."""
+    """What to write to the checkpoint topic, and the shards to ask `exists` about before more can be published."""
 
     writes: tuple[Write, ...]
     unknown: frozenset[ShardRef]
@@ -51,9 +51,9 @@ def reconcile(
 ) -> Reconciliation:
     """Compare a listing with what is published.
 
-    `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream.
-    `start`: where the shards of a stream that nobody has listed before begin, unless Lambda has delivered from it:
-    then they begin where that ended. `gone`: shards that the source denies (`exists` is false).
+    `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream. `start`:
+    where the shards of a stream that was never listed before begin, unless Lambda has delivered from it: then they
+    begin where Lambda stopped. `gone`: shards that the source denies (`exists` is false).
     """
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
@@ -107,7 +107,7 @@ def reconcile(
 def _hold_back(
     listed: dict[ShardRef, ListedShard], known: set[ShardRef], gone: Collection[ShardRef]
 ) -> tuple[set[ShardRef], set[ShardRef]]:
-    """Find the listed shards with an ancestor that is neither known, listed nor surely gone; and those ancestors."""
+    """Find the listed shards with an ancestor that is neither known, listed nor certainly gone; and those ancestors."""
     children: dict[ShardRef, list[ShardRef]] = defaultdict(list)
     unknown: set[ShardRef] = set()
     for shard, entry in listed.items():
@@ -129,7 +129,7 @@ def _hold_back(
 def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) -> set[ShardRef]:
     """Find the ancestors of the shards that Lambda delivered from, other than themselves.
 
-    Lambda brings a shard's changes after all those of its parents: what of these was not published is not missing.
+    Lambda delivers a shard's changes after all those of its parents, so nothing of the parents is missing.
     """
     passed: set[ShardRef] = set()
     frontier = list(delivered)
@@ -146,7 +146,7 @@ def _ancestors(listed: dict[ShardRef, ListedShard], delivered: set[ShardRef]) ->
 def _is_done(
     checkpoint_state: CheckpointState, shard: ShardRef, *, current: bool, now_ms: int, source: SourcePolicy
 ) -> bool:
-    """Return whether nothing needs the shard any more: it ended, its children have begun, nothing of it is left.
+    """Return whether the shard is no longer needed: it ended, its children have begun, and nothing of it is left.
 
     A shard of the present stream that ended must have children: none known means that they are not listed yet.
     """
@@ -162,9 +162,9 @@ def _is_done(
 def _unread_since_ms(
     checkpoint_state: CheckpointState, parents: list[ShardRef], known: set[ShardRef], now_ms: int
 ) -> int:
-    """Return since when a shard that was not in the first listing may have changes that nobody has read.
+    """Return since when a shard that was not in the first listing may have unread changes.
 
-    A child has them since its parents were open. One whose parents nobody knows any more descends from any of the known
+    A child has them since its parents were open. One whose parents are no longer known descends from one of the known
     shards, and was overlooked since that one was open.
     """
     if not parents:
@@ -181,8 +181,7 @@ def _unread_since_ms(
 
 
 def _ended_ms(checkpoint_state: CheckpointState, shard: ShardRef, now_ms: int) -> int:
-    """Return when a shard ended, or earlier; `now_ms` when its end is not committed: its lane looks again once it
-    is."""
+    """Return when a shard ended, or earlier; `now_ms` if its end is not committed: its lane checks again once it is."""
     if checkpoint_state.ended(shard):
         return checkpoint_state.closed_after_ms(shard)
     record = checkpoint_state.shards.get(shard)
@@ -203,8 +202,7 @@ def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream:
 
 
 def forget_outdated(checkpoint_state: CheckpointState, source: SourcePolicy, now_ms: int) -> tuple[Write, ...]:
-    """Return tombstones for what Lambda left of shards that their streams have long forgotten: no listing shows
-    them."""
+    """Return tombstones for what Lambda left of shards that their streams no longer have: no listing shows them."""
     before_ms = now_ms - 2 * source.retention_ms
     checkpoints = (
         shard
@@ -237,14 +235,14 @@ def reconcile_table(
     accepted = checkpoint_state.accepted.get(table)
     if accepted is not None and accepted.stream_arn == found.stream:
         return _table("streaming", found.stream, found, now_ms)
-    detail = "its stream was switched off and on, or the table made anew: changes between are lost"
+    detail = "its stream was switched off and on, or the table was created again: the changes between are lost"
     return _table("gap", streamed, found, now_ms, detail=detail)
 
 
 def leave_out(checkpoint_state: CheckpointState, wanted: Callable[[str], bool], now_ms: int) -> tuple[Write, ...]:
-    """Return the records that stop the tables which the pipeline file no longer wants.
+    """Return the records that stop tables which the pipeline file no longer names.
 
-    A table that the recorded definition names goes on: the file of a worker that started later names it.
+    A table in the recorded definition continues: the file of a worker that started later names it.
     """
     recorded = checkpoint_state.definition
     return tuple(

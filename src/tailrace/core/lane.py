@@ -1,6 +1,6 @@
 """The lane: a state machine without I/O that publishes the changes of its shards exactly once and in order.
 
-It hears what happened (`lane_messages.Event`) and answers what to do (`Command`). It reads only while it holds its
+It takes events (`lane_messages.Event`) and returns commands (`Command`). It reads only while it holds its
 claim (`claiming`). A producer whose last outcome is unknown is closed, what was read since is dropped, and the lane is
 claimed again.
 
@@ -50,7 +50,7 @@ from tailrace.core.shard_state import ShardState
 
 
 class LaneState(StrEnum):
-    """Where the lane stands; see the drawing in the module's docstring."""
+    """The lane's state; see the diagram in the module's docstring."""
 
     IDLE = "idle"
     OPENING = "opening"
@@ -86,17 +86,17 @@ class Lane:
         budget: MemoryBudget | None = None,
         known_until_ms: Mapping[ShardRef, int] | None = None,
     ) -> None:
-        """Make a lane that is not claimed. `epochs` never gives a number twice in the life of `owner`.
+        """Make a lane that is not claimed. `epochs` never returns a number twice in the life of `owner`.
 
-        `budget` is what it shares with the worker's other lanes, `known_until_ms` what `published_until_ms` returned
-        when this worker last had the lane.
+        It shares `budget` with the worker's other lanes. `known_until_ms` what `published_until_ms` returned when this
+        worker last had the lane.
         """
         self.number = number
         self.owner = owner
         self.state = LaneState.IDLE
         self.epoch = next(epochs)
         self.lost_why: str | None = None
-        """Why its producer was last given up; None while it is held and before the first time."""
+        """Why its producer was last given up; None while the lane is held, and before the first time."""
         self.wake_at_ms: int | None = None
         """When the lane wants a Tick; None when only an event can change anything."""
         self._checkpoint_state = checkpoint_state
@@ -115,11 +115,11 @@ class Lane:
             known_until_ms=known_until_ms or {},
         )
         self._claiming: Claiming | None = None
-        """The attempt to claim the lane that is under way."""
+        """The attempt to claim the lane that is in progress."""
         self._losses = 0
-        """How often in a row its producer was lost, and nothing learned by it."""
+        """How often in a row its producer was lost without progress."""
         self._deadline_ms = 0
-        """While it catches up, or backs off: until when."""
+        """The deadline of catching up or backing off."""
 
     def handle(self, event: Event, now_ms: int) -> list[Command]:
         """Take in one event at `now_ms` (milliseconds since the epoch) and return what to do."""
@@ -130,7 +130,7 @@ class Lane:
             case PageRead() | ReadFailed():
                 self._read_answered(event, turn)
             case Tick() | CheckpointStateChanged():
-                pass  # what follows from the time and the checkpoint state comes next
+                pass  # then what follows from the time and the checkpoint state
             case ProducerOpened() | Committed():
                 self._producer_succeeded(event, turn)
             case PublishLineage():
@@ -164,11 +164,11 @@ class Lane:
 
     @property
     def waits_for_memory_since_ms(self) -> int | None:
-        """Since when it would read but for what other lanes hold: a Tick lets it look again."""
+        """Since when other lanes' pages have kept it from reading: a Tick makes it check again."""
         return self._shards.reads.waits_for_memory_since_ms if self.state is LaneState.ACTIVE else None
 
     def published_until_ms(self, shard: ShardRef) -> int | None:
-        """Return until when all changes of `shard` are surely published; None when that is not known."""
+        """Return until when all changes of `shard` are certainly published; None when unknown."""
         return self._shards.published_until_ms(shard)
 
     def _is_stale(self, event: Event) -> bool:
@@ -206,7 +206,7 @@ class Lane:
         turn.ask(Released())
 
     def _has_call_under_way(self) -> bool:
-        """A producer call was asked for and has not answered."""
+        """Return whether a producer call is in flight."""
         match self.state:
             case LaneState.OPENING | LaneState.TAKING | LaneState.RELEASING:
                 return True
@@ -236,7 +236,7 @@ class Lane:
     # Claiming
 
     def _has_work(self) -> bool:
-        """A lane without shards costs nothing: it is not claimed until it has one."""
+        """Claim the lane once it has a shard: without shards it costs nothing."""
         return self.number == ENUMERATOR_LANE or bool(self._checkpoint_state.shards_of(self.number))
 
     def _begin_to_claim(self, turn: Turn) -> None:

@@ -1,4 +1,4 @@
-"""What a lane hears (events) and what it asks for (commands). Both are plain data.
+"""A lane's input (events) and output (commands). Both are plain data.
 
 Everything that belongs to one claim of the lane carries its `epoch`: an answer from an earlier one is ignored.
 """
@@ -34,7 +34,7 @@ class CheckpointStateChanged(msgspec.Struct, frozen=True):
 
 
 class ProducerOpened(EpochEvent, frozen=True):
-    """`OpenProducer` succeeded: whoever had the lane is fenced, what it left open is ended."""
+    """`OpenProducer` succeeded: the previous owner is fenced, and its open transaction ended."""
 
 
 class Committed(EpochEvent, frozen=True):
@@ -51,23 +51,23 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class ProducerLost(EpochEvent, frozen=True):
-    """The producer must never be used again: fenced, fatal, or the outcome of what it last did is not sure.
+    """The producer must never be used again: fenced, fatal, or the outcome of its last call is uncertain.
 
-    Nothing but a commit leaves a producer usable: after a refusal librdkafka still has requests under way, whose
-    answers nobody waits for.
+    Only a commit leaves a producer usable: after a refusal librdkafka still has requests in flight that nothing waits
+    for.
     """
 
     fenced: bool
     reason: str
     refusals: tuple[Refusal, ...] = ()
     denied: bool = False
-    """The broker refuses the lane itself, and will until somebody fixes what `reason` names."""
+    """The broker refuses the lane itself, until what `reason` names is fixed."""
     learned: bool = False
-    """The next producer will send in smaller batches: there is no reason to wait before it is made."""
+    """The next producer will send smaller batches, so there is no reason to wait."""
 
 
 class PageRead(EpochEvent, frozen=True):
-    """A read gave a page. `ticket` is the read's: the answer to a read that was given up is ignored."""
+    """A read returned a page. `ticket` is the read's: the answer to a read that was given up is ignored."""
 
     ticket: int
     page: Page
@@ -79,7 +79,7 @@ class PageRead(EpochEvent, frozen=True):
 
 
 class ReadFailed(EpochEvent, frozen=True):
-    """A read gave none."""
+    """A read failed."""
 
     ticket: int
     shard: ShardRef
@@ -106,7 +106,7 @@ Event = (
 )
 """Something happened."""
 ProducerAnswer = ProducerOpened | Committed | ProducerLost
-"""What a call of the producer came to."""
+"""The outcome of a producer call."""
 
 
 class OpenProducer(msgspec.Struct, frozen=True):
@@ -116,7 +116,7 @@ class OpenProducer(msgspec.Struct, frozen=True):
 
 
 class Transaction(msgspec.Struct, frozen=True):
-    """What is published together: whole pages, and the checkpoint records that say so."""
+    """What one transaction publishes: whole pages, and the checkpoint records for them."""
 
     pages: tuple[Page, ...]
     writes: tuple[Write, ...]
@@ -147,17 +147,17 @@ class Read(msgspec.Struct, frozen=True):
     ticket: int
     shard: ShardRef
     table: str
-    """What brought the shard's stream in; each record of the answer names its own."""
+    """The entry that brought the shard's stream in; each record of the page names its own table."""
     position: Position
     iterator: str | None
 
 
 class Released(msgspec.Struct, frozen=True):
-    """The lane holds nothing any more: the group may give it away."""
+    """The lane holds nothing any more: the group may assign it to another worker."""
 
 
 class NoticeKind(StrEnum):
-    """What an operator should hear of."""
+    """What an operator should know."""
 
     TAKEN = "lane taken"
     LOST = "lane lost"
@@ -174,7 +174,7 @@ class NoticeKind(StrEnum):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Tell the operator (log, metric). No answer."""
+    """Inform the operator (log, metric). No answer."""
 
     kind: NoticeKind
     detail: str
@@ -183,6 +183,6 @@ class Notice(msgspec.Struct, frozen=True):
 
 
 ProducerCommand = OpenProducer | Commit | CloseProducer
-"""Something is to be done with the producer."""
+"""A command for the producer."""
 Command = ProducerCommand | Read | Released | Notice
 """Something is to be done."""

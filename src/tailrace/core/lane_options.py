@@ -9,7 +9,7 @@ from tailrace.core.source_policy import SourcePolicy
 
 
 class LaneOptions(msgspec.Struct, frozen=True):
-    """What a lane may hold, how long it waits, and what it does about bad records."""
+    """What a lane may hold, how long it waits, and how it treats bad records."""
 
     source: SourcePolicy
     batch_changes: int = 5_000
@@ -25,7 +25,7 @@ class LaneOptions(msgspec.Struct, frozen=True):
     read_backoff: Backoff = Backoff(base_ms=200, max_ms=20_000)
     reclaim_backoff: Backoff = Backoff(base_ms=200, max_ms=20_000)
     fenced_pause_ms: int = 5_000
-    """Pause before a fenced lane is taken back: long enough to hear from the group that it went to another worker."""
+    """Pause before a fenced lane is claimed again: long enough to learn from the group that another worker has it."""
     refused_backoff: Backoff = Backoff(base_ms=15_000, max_ms=300_000)
-    """Pause before a shard is read again whose topic the broker refuses: each try costs the lane a claim."""
+    """Pause before a shard is read again whose topic the broker refuses: each attempt costs the lane a claim."""
     catch_up_timeout_ms: int = 30_000

@@ -1,4 +1,4 @@
-"""What a lane has read and not committed, what is committed of its shards, and when it commits next."""
+"""What a lane has read but not committed, what is committed of its shards, and when it commits next."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import ShardState
 
 _LINGERS_BEHIND = 10
-"""For how many times the linger the changes of shards that are behind may wait to share a transaction."""
+"""How many times the linger the changes of shards that are behind may wait to share a transaction."""
 
 
 class LanePublishing:
-    """The way from a page that was read to its commit."""
+    """The path of a page from its read to its commit."""
 
     def __init__(self, lane: int, options: LaneOptions, jitter: Callable[[], float]) -> None:
         self.buffer = CommitBuffer(lane)
@@ -47,17 +47,17 @@ class LanePublishing:
         self.buffer.add_page(page, shard_state.checkpoint(page, at_ms, detail), turn.now_ms)
 
     def commit_if_due(self, epoch: int, turn: Turn, *, is_reading: bool) -> None:
-        """Ask for the next transaction if there is one, and none is under way."""
+        """Issue the next transaction if one is due and none is in flight."""
         if not self.buffer.is_under_way and self._is_due(turn.now_ms, is_reading=is_reading):
             transaction = self.buffer.cut(self._options.batch_changes, self._options.batch_bytes, turn.now_ms)
             turn.ask(Commit(epoch, transaction))
 
     def next_ms(self, *, is_reading: bool) -> int | None:
-        """Return when the next transaction is due; None while one is under way: its answer comes first."""
+        """Return when the next transaction is due; None while one is in flight: its answer comes first."""
         return None if self.buffer.is_under_way else self._due_ms(is_reading=is_reading)
 
     def note_committed(self) -> dict[ShardRef, Checkpoint]:
-        """Note that the transaction under way succeeded; return the checkpoints that hold now."""
+        """Record that the transaction in flight succeeded; return the checkpoints that hold now."""
         checkpoints = self.buffer.committed()
         for shard, checkpoint in checkpoints.items():
             self._refused.forget(shard, checkpoint.sequence)
@@ -65,7 +65,7 @@ class LanePublishing:
         return checkpoints
 
     def note_refusals(self, lost: ProducerLost, turn: Turn) -> bool:
-        """Remember what the broker refused; return whether the next try will be another one."""
+        """Remember what the broker refused; return whether the next attempt will differ."""
         has_learned = False
         for refusal in lost.refusals:
             page = self.buffer.page_under_way(refusal.page)

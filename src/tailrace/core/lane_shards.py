@@ -49,7 +49,7 @@ class LaneShards:
         """The versions of the checkpoint state that were followed; None: look at every shard again."""
 
     def published_until_ms(self, shard: ShardRef) -> int | None:
-        """Return until when all changes of `shard` are surely published; None when that is not known.
+        """Return until when all changes of `shard` are certainly published; None when unknown.
 
         It is the creation time of the last published change, or when the shard was last read to its present end.
         """

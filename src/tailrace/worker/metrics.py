@@ -97,15 +97,15 @@ class Metrics:
         return since
 
     def assigned(self, lanes: list[int]) -> None:
-        """The lanes of this worker are now these."""
+        """Take note that the worker now has these lanes."""
         logger.info("lanes assigned", extra={"lanes": lanes})
 
     def client_replaced(self, client: str) -> None:
-        """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
+        """Count a Kafka client (`follower` or `member`) that had stopped and was replaced."""
         self._clients_replaced.labels(client).inc()
 
     def page_read(self, read: Read, page: Page, seconds: float) -> None:
-        """A page was read and converted."""
+        """Record a page that was read and converted."""
         self._reads.labels(read.table, "changes" if page.changes else "empty").inc()
         for table, part in page.of_each_table().items():
             native_count = page.native_counts.get(table, 0)
@@ -116,12 +116,12 @@ class Metrics:
         self._read_seconds.observe(seconds)
 
     def read_failed(self, read: Read, failure: ReadFailure, seconds: float) -> None:
-        """A read failed."""
+        """Record a read that failed."""
         self._reads.labels(read.table, failure.value).inc()
         self._read_seconds.observe(seconds)
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
-        """A transaction was committed."""
+        """Record a committed transaction."""
         self._transactions.inc()
         self._commit_seconds.observe(seconds)
         for page in transaction.pages:
@@ -163,7 +163,7 @@ class Metrics:
         logger.warning("dead letters", extra=extra)
 
     def notice(self, lane: int, notice: Notice) -> None:
-        """A lane has something to tell."""
+        """Take a lane's notice to the operator."""
         if notice.kind in {NoticeKind.LOST, NoticeKind.DENIED}:
             self._lanes_lost.inc()
         if notice.kind is NoticeKind.GAP:

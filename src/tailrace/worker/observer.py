@@ -13,25 +13,25 @@ class Observer(Protocol):
     """Hears of what happens. Called from several threads; must neither block nor raise."""
 
     def assigned(self, lanes: list[int]) -> None:
-        """The lanes of this worker are now these."""
+        """Take note that the worker now has these lanes."""
         ...
 
     def client_replaced(self, client: str) -> None:
-        """A Kafka client (`follower` or `member`) had stopped, and a new one goes on in its place."""
+        """Count a Kafka client (`follower` or `member`) that had stopped and was replaced."""
         ...
 
     def page_read(self, read: Read, page: Page, seconds: float) -> None:
-        """A page was read and converted."""
+        """Record a page that was read and converted."""
         ...
 
     def read_failed(self, read: Read, failure: ReadFailure, seconds: float) -> None:
-        """A read failed."""
+        """Record a read that failed."""
         ...
 
     def committed(self, transaction: Transaction, seconds: float, now_ms: int) -> None:
-        """A transaction was committed."""
+        """Record a committed transaction."""
         ...
 
     def notice(self, lane: int, notice: Notice) -> None:
-        """A lane has something to tell."""
+        """Take a lane's notice to the operator."""
         ...

@@ -44,7 +44,7 @@ class Queue:
     """A queue of SQS. A message that is not taken away shows again after 15 minutes."""
 
     def __init__(self, url: str, *, region: str | None, profile: str | None) -> None:
-        """Raises WorldError. The address of the queue says where SQS is, and at AWS the region."""
+        """Open the queue. Raises WorldError. The address of the queue says where SQS is, and at AWS the region."""
         parts = urlsplit(url)
         host = parts.hostname or ""
         if parts.scheme not in {"http", "https"} or not host or not parts.path.strip("/"):
