@@ -42,6 +42,7 @@ class Worker:
         self._observer = observer
         self._inbox: SimpleQueue[Job] = SimpleQueue()
         self._engine = Engine(parts, observer, owner=self.owner, host=host, vitals=self.vitals, inbox=self._inbox)
+        self._running = threading.Event()
         self._joined = threading.Event()
         self._stopped = threading.Event()
 
@@ -51,6 +52,7 @@ class Worker:
         """Work until stopped. Raises what was fatal to the pipeline."""
         member = start_thread("member", self._keep_membership)
         follower = start_thread("follower", self._follow)
+        self._running.set()
         try:
             while not self._engine.has_ended:
                 self._engine.step(self._next_job())
@@ -72,7 +74,12 @@ class Worker:
         return self._engine.ask(question)
 
     def report(self) -> list[LaneReport]:
-        """Describe this worker's lanes. Raises TimeoutError when the engine does not answer: it is not healthy."""
+        """Describe this worker's lanes. Raises TimeoutError when the engine does not answer: it is not healthy.
+
+        Before `run` there are none: its topics are being prepared, which may take longer than an answer.
+        """
+        if not self._running.is_set():
+            return []
         return self.ask(lambda _: self._engine.reports()).result(timeout=REPORT_TIMEOUT_S)
 
     def unhealthy_why(self) -> str | None:
