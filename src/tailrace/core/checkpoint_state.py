@@ -105,8 +105,8 @@ class CheckpointState:
         self.version += concerned is None or bool(concerned)
 
     def versions_of(self, lane: int) -> tuple[int, int]:
-        """Return two numbers: one grows with every record that can stop or resume a table, in any lane; the other with
-        every further record that can change what this lane does."""
+        """Return two counters: of records that can stop or resume a table in any lane, and of others that concern this
+        lane."""
         return self._tables_version, self._lane_versions[lane]
 
     @property

@@ -59,8 +59,7 @@ class Claiming:
     """One attempt to claim what a transactional id stands for."""
 
     def __init__(self, epoch: int, claim: tuple[Write, ...], shows: Callable[[Write], bool]) -> None:
-        """`claim` is what is written: unique among all records under its keys, and read back only after it was
-        committed.
+        """`claim` is the record to write: unique under its keys, and read back only after it was committed.
 
         `shows(write)` returns whether the record is the last of its key, as far as the topic has been read.
         """

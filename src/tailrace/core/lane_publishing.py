@@ -85,7 +85,7 @@ class LanePublishing:
         return self._refused_topics.get(shard, (0, 0))[1]
 
     def forget(self) -> None:
-        """Drop what is not committed; the records that are too large, and the topics refused, are remembered."""
+        """Drop what is not committed, but remember records that are too large and topics that were refused."""
         self.buffer = CommitBuffer(self._lane)
         self.committed = {}
 
@@ -108,10 +108,10 @@ class LanePublishing:
         )
 
     def _due_ms(self, *, is_reading: bool) -> int | None:
-        """Return when what waits is committed at the latest.
+        """Return when the waiting pages are committed at the latest.
 
-        Full pages say that their shards are behind: their changes are late already, and gain more from sharing a
-        transaction with the page that is being read than from not waiting for it.
+        Full pages show that their shards are behind: their changes are late already, and gain more from sharing a
+        transaction with the page that is being read than from not waiting.
         """
         if self.buffer.oldest_ms is None:
             return None

@@ -14,14 +14,14 @@ from tailrace.core.shard_state import Phase, ShardState
 
 
 class LaneReads:
-    """The reads of a lane, under way and due."""
+    """The reads of a lane, in flight and due."""
 
     def __init__(
         self, lane: int, shard_states: Mapping[ShardRef, ShardState], options: LaneOptions, budget: MemoryBudget
     ) -> None:
-        """`shard_states` are the lane's present ones, followed as they change."""
+        """`shard_states` is the lane's current mapping, which may change."""
         self.waits_for_memory_since_ms: int | None = None
-        """Since when it would read but for what other lanes hold."""
+        """Since when other lanes' pages have kept it from reading."""
         self._lane = lane
         self._shard_states = shard_states
         self._options = options
@@ -29,14 +29,15 @@ class LaneReads:
         self._queue = ReadQueue(shard_states)
         self._tickets = 0
         self._under_way: set[int] = set()
-        """Tickets without an answer. Those that were given up count too: their pages may be on their way."""
+        """Unanswered tickets, including those of abandoned reads: their pages may still arrive."""
 
     def add(self, shard_state: ShardState) -> None:
         """Add a shard that has just become ready."""
         self._queue.add(shard_state)
 
     def answered(self, answer: PageRead | ReadFailed) -> ShardState | None:
-        """Note that a read has its answer; return the state of the shard that waits for it, None if it was given up."""
+        """Record that a read has its answer; return the state of the shard that waits for it, None if it was
+        abandoned."""
         self._under_way.discard(answer.ticket)
         shard_state = self._shard_states.get(answer.shard)
         if shard_state is None or shard_state.phase is not Phase.READING or shard_state.ticket != answer.ticket:
@@ -44,7 +45,7 @@ class LaneReads:
         return shard_state
 
     def ask(self, epoch: int, buffered_bytes: int, turn: Turn) -> None:
-        """Ask for what is due, as long as there is memory for another page."""
+        """Request what is due, as long as the memory budget allows another page."""
         waited_since_ms, self.waits_for_memory_since_ms = self.waits_for_memory_since_ms, None
         page_bytes, held_bytes = self._options.source.page_bytes, self.held_bytes(buffered_bytes)
         while (shard_state := self._queue.first()) is not None and shard_state.next_read_ms <= turn.now_ms:
@@ -74,20 +75,20 @@ class LaneReads:
 
     @property
     def are_under_way(self) -> bool:
-        """A page may be on its way."""
+        """Whether a page may still arrive."""
         return bool(self._under_way)
 
     def held_bytes(self, buffered_bytes: int) -> int:
-        """Count the pages held, and those being read for what they may turn out to be."""
+        """Count the pages held, and an estimate for those being read."""
         return buffered_bytes + len(self._under_way) * self._options.source.page_bytes
 
     def next_ms(self, now_ms: int) -> int | None:
-        """Return when the next read is due; None when there is none, or it waits for memory, which an answer frees."""
+        """Return when the next read is due; None if there is none, or it waits for memory that an answer frees."""
         first = self._queue.first()
         return first.next_read_ms if first is not None and first.next_read_ms > now_ms else None
 
     def forget(self) -> None:
-        """Give up all reads."""
+        """Abandon all reads."""
         self._queue.clear()
         self._under_way.clear()
         self.waits_for_memory_since_ms = None

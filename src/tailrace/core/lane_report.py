@@ -1,4 +1,4 @@
-"""What a lane says of itself: for health checks, metrics and the demo."""
+"""What a lane reports: for health checks, metrics and the demo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase
 
 NOT_TAKEN = "not taken"
-"""The phase of a shard whose lane the worker was given and has not claimed yet, or has lost."""
+"""The phase of a shard whose lane is assigned to the worker but not claimed yet, or lost."""
 LOST = "lost"
 """The state of a lane that Kafka took from the worker, which has not heard from its group since."""
 
@@ -22,10 +22,10 @@ class ShardReport(msgspec.Struct, frozen=True):
     table: str
     phase: str
     published_until_ms: int | None
-    """Until when all of its changes are surely published; None when that is not known, or the file leaves it out."""
+    """Until when all of its changes are certainly published; None when unknown, or when the file leaves it out."""
 
     def lag_ms(self, now_ms: int) -> int | None:
-        """Return how far what is published is behind the source; None when that is not known, and once it has ended."""
+        """Return the lag, the time behind the source, in seconds; None when unknown, and once the shard has ended."""
         if self.published_until_ms is None or self.phase == Phase.ENDED:
             return None
         return max(0, now_ms - self.published_until_ms)
@@ -42,13 +42,13 @@ class LaneReport(msgspec.Struct, frozen=True):
     """Why its producer was given up, until it is claimed again."""
 
     def lost(self) -> LaneReport:
-        """Return what is still true of the lane once Kafka has taken it from the worker."""
+        """Return what still holds for the lane after Kafka has taken it from the worker."""
         shards = (each if each.phase == Phase.ENDED else _not_taken(each) for each in self.shards)
         return LaneReport(self.lane, LOST, 0, tuple(shards))
 
 
 def report(lane: Lane, checkpoint_state: CheckpointState) -> LaneReport:
-    """Describe a lane. Without its producer it knows of its shards what the checkpoint state shows."""
+    """Describe a lane. Without its claim it knows of its shards what the checkpoint state shows."""
     if lane.state is LaneState.ACTIVE:
         phases = {shard: str(shard_state.phase) for shard, shard_state in lane.shard_states.items()}
     else:

@@ -1,4 +1,4 @@
-"""The shards of a lane that is held: which may be read, what an answer says of one, when one stops or has ended."""
+"""The shards of a claimed lane: which may be read, what a read says about one, when one stops or has ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WAITED_TOO_LONG = "it waited to be read longer than the stream keeps changes"
 
 
 class LaneShards:
-    """Follows the lane's shards, from what is committed of them; what they give goes to `publishing`."""
+    """Follows the lane's shards from their committed checkpoints; their pages go to `publishing`."""
 
     def __init__(
         self,
@@ -44,14 +44,14 @@ class LaneShards:
         self._publishing = publishing
         self._jitter = jitter
         self._known_until_ms = dict(known_until_ms)
-        """What `published_until_ms` returned before the lane was lost: it stays true, and lag grows from it."""
+        """What `published_until_ms` returned before the lane was lost: it still holds, and the lag grows from it."""
         self._synced: tuple[int, int] | None = None
-        """The versions of the checkpoint state that were followed; None: look at every shard again."""
+        """The versions of the checkpoint state that were followed; None: check every shard again."""
 
     def published_until_ms(self, shard: ShardRef) -> int | None:
         """Return until when all changes of `shard` are certainly published; None when unknown.
 
-        It is the creation time of the last published change, or when the shard was last read to its present end.
+        It is the creation time of the last published change, or when the shard was last read to its end.
         """
         known_ms = []
         if shard in self._known_until_ms:
@@ -111,7 +111,7 @@ class LaneShards:
                 self.reads.add(shard_state)
             case _:
                 if failure is ReadFailure.TRIMMED:
-                    shard_state.trimmed = True  # forgiven: read on at what the stream still has
+                    shard_state.trimmed = True  # excused: resume with what the stream still has
                 if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     shard_state.iterator = None
                 shard_state.failed(turn.now_ms, self._options.read_backoff, self._jitter())
@@ -131,7 +131,7 @@ class LaneShards:
         *,
         after: Page | None = None,
     ) -> None:
-        """Stop a shard (after a last page) and say so in its checkpoint; a committed gap stops the whole table."""
+        """Stop a shard (after a last page) and record it in its checkpoint; a committed gap stops the whole table."""
         shard_state.phase = phase
         self._publishing.add(after, shard_state, turn, at_ms=turn.now_ms, detail=why)
         turn.report(NoticeKind.GAP if phase is Phase.GAP else NoticeKind.SHARD_FAILED, shard_state, why)
@@ -143,7 +143,7 @@ class LaneShards:
         for shard, checkpoint in checkpoints.items():
             shard_state = self.states.get(shard)
             if shard_state is None:
-                continue  # its lineage was taken back meanwhile
+                continue  # its lineage was deleted meanwhile
             self._publishing.committed[shard] = checkpoint
             if checkpoint.state == "ended":
                 shard_state.phase = Phase.ENDED
@@ -189,7 +189,7 @@ class LaneShards:
             return
         if shard_state.phase in {Phase.GAP, Phase.PAUSED}:
             if self._publishing.buffer.holds(shard):
-                self._synced = None  # look again once the transaction under way has its outcome
+                self._synced = None  # check again once the transaction in flight has its outcome
                 return
             if shard_state.phase is Phase.PAUSED or self._checkpoint_state.is_accepted(
                 shard, self._publishing.committed.get(shard)

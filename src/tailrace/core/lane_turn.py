@@ -1,4 +1,4 @@
-"""One turn of a lane: what its parts ask for while it handles one event."""
+"""One turn of a lane: the commands that its parts issue while it handles one event."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""How much the lanes of one worker hold in memory together, and may hold."""
+"""How much all lanes of one worker hold in memory, and may hold."""
 
 from __future__ import annotations
 
 
 class MemoryBudget:
-    """Bytes of pages, counted by lane. A lane that holds nothing may take a page whether there is room or not."""
+    """Bytes of pages, counted by lane. A lane that holds nothing may always take a page."""
 
     def __init__(self, size_bytes: int) -> None:
         self._size_bytes = size_bytes
@@ -12,10 +12,10 @@ class MemoryBudget:
         self.held_bytes = 0
 
     def hold(self, lane: int, size_bytes: int) -> None:
-        """Note how much a lane holds now."""
+        """Record how much a lane holds now."""
         self.held_bytes += size_bytes - self._held.get(lane, 0)
         self._held[lane] = size_bytes
 
     def fits(self, size_bytes: int) -> bool:
-        """Return whether there is room for so much more."""
+        """Return whether the budget allows this much more."""
         return self.held_bytes + size_bytes <= self._size_bytes

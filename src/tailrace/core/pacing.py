@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 _EAGER_EMPTY_READS = 10
-"""Empty pages that a closed shard may give in a row before its reading is paced like an open one's."""
+"""How many empty pages in a row a closed shard may return before it is paced like an open one."""
 
 
 class Pacing(msgspec.Struct, frozen=True):
@@ -22,7 +22,7 @@ class Pacing(msgspec.Struct, frozen=True):
 
 
 class Backoff(msgspec.Struct, frozen=True):
-    """Exponential back-off with equal jitter: half of the pause is sure, half is drawn."""
+    """Exponential back-off with equal jitter: half of the pause is fixed, half is random."""
 
     base_ms: int
     max_ms: int

@@ -26,7 +26,7 @@ class Outgoing(msgspec.Struct, frozen=True, gc=False):
 
 
 class SetAside(msgspec.Struct, frozen=True):
-    """Why a record is too large for its topic; `bare` when even its dead letter is, and goes without a value."""
+    """Why a record is too large for its topic; `bare` if even its dead letter is, and is sent without a value."""
 
     reason: str
     bare: bool = False
@@ -39,23 +39,23 @@ class Page(msgspec.Struct, frozen=True):
     changes: list[Origin]
     """The changes read, in their order."""
     records: list[Outgoing]
-    """What is published of them, in their order: of each change none, one or several."""
+    """The records to publish, in their order: none, one or several for each change."""
     size_bytes: int
     last_sequence: str | None
-    """Up to here the shard is read: the last change, or where the shard stood already when all were repeats."""
+    """The shard is read up to here: the last change, or the earlier position if all were repeats."""
     last_created_ms: int | None
     next_iterator: str | None
     full: bool = False
     tables: frozenset[str] = frozenset()
     """The tables of the changes."""
     dropped: list[Origin] = []
-    """Those of the changes that a transformation dropped."""
+    """The changes that a transformation dropped."""
     native_counts: dict[str, int] = {}
     """How many changes of a table the native transcoder converted."""
     stop: str | None = None
-    """Why nothing behind these records may be published: `errors: fail` met a record that cannot be converted."""
+    """Why nothing after these records may be published: `errors: fail` met a record that cannot be converted."""
     set_aside: dict[int, SetAside] = {}
-    """Indices of `records` that a dead letter takes the place of, and why."""
+    """Indices of `records` to replace by a dead letter, and why."""
 
     @property
     def first_sequence(self) -> str | None:
@@ -63,10 +63,10 @@ class Page(msgspec.Struct, frozen=True):
         return self.changes[0].sequence if self.changes else None
 
     def cut_before(self, index: int, why: str) -> Page:
-        """Return the page up to, and without, the change that record `index` belongs to; `why` becomes its `stop`.
+        """Return the page up to, but without, the change of record `index`; `why` becomes its `stop`.
 
-        No record before it is to be set aside. A change of the same sequence number before it goes, too: no checkpoint
-        lies between the two.
+        No earlier record is to be set aside. An earlier change with the same sequence number is cut, too: there is no
+        checkpoint between the two.
         """
         sequence = self.records[index].origin.sequence
         page = self._where(lambda origin: is_after(sequence, origin.sequence))
@@ -92,7 +92,7 @@ class Page(msgspec.Struct, frozen=True):
         )
 
     def of_each_table(self) -> dict[str, Page]:
-        """Return each table's part of the page: the whole page when all of it is of one (the usual case)."""
+        """Return each table's part of the page: the whole page if it has one table (the usual case)."""
         if len(self.tables) == 1:
             return dict.fromkeys(self.tables, self)
         return {table: self._of(table) for table in sorted(self.tables)}
@@ -103,7 +103,7 @@ class Page(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self._where(lambda origin: origin.table == table), set_aside=marks)
 
     def _where(self, keeps: Callable[[Origin], bool]) -> Page:
-        """Return the page with some of its changes only, and what was made of them; `set_aside` is the caller's."""
+        """Return the page with only some of its changes and their records; the caller handles `set_aside`."""
         changes = [origin for origin in self.changes if keeps(origin)]
         return msgspec.structs.replace(
             self,

@@ -1,4 +1,4 @@
-"""What the protocol asks of a source: read a page of a shard, list tables and shards, look whether one exists."""
+"""What the protocol needs from a source: read a page of a shard, list tables and shards, check whether one exists."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ from tailrace.errors import RecordError, TailraceError
 
 
 class SourceRecord(msgspec.Struct, frozen=True, gc=False):
-    """One record of a page: the change that it holds, or the message made of it, or why it cannot be understood."""
+    """One record of a page: its change, or the message made of it, or why it cannot be parsed."""
 
     origin: Origin
     change: Change | None
     error: RecordError | None = None
     message: Message | None = None
-    """What the pipeline's format makes of the change, from a decoder that makes it at once; then `change` is None."""
+    """The change in the pipeline's format, from a decoder that converts at once; then `change` is None."""
     deletes: bool = False
-    """`message` tells of an item that was deleted."""
+    """`message` is a delete."""
 
 
 class SourcePage(msgspec.Struct, frozen=True):
-    """What one read gave. An empty page proves nothing about the shard's end."""
+    """The result of one read. An empty page proves nothing about the shard's end."""
 
     records: list[SourceRecord]
     next_iterator: str | None
-    """None at the shard's end: it is closed and was read whole."""
+    """None at the shard's end: it is closed and read completely."""
     size_bytes: int
-    """Size of the answer's body."""
+    """Size of the response body."""
     full: bool
     """The page met a limit of the source, so there is more to read at once."""
 
 
 class ReadFailure(StrEnum):
-    """Why a page could not be read, in the words that the lane decides by."""
+    """Why a page could not be read, as far as the lane's decisions depend on it."""
 
     EXPIRED = "expired"
-    """The iterator is too old, unknown or ended by the source: read on at the position."""
+    """The iterator is too old, unknown or ended by the source: resume at the position."""
     TRIMMED = "trimmed"
-    """The position lies before what the stream still keeps."""
+    """The position is older than what the stream still keeps."""
     GONE = "gone"
     """The shard, or its stream, no longer exists."""
     THROTTLED = "throttled"
     DENIED = "denied"
     """Missing or expired permissions."""
     UNAVAILABLE = "unavailable"
-    """No answer, a broken answer or a server error."""
+    """No response, a broken response or a server error."""
 
 
 class ReadError(TailraceError):
@@ -62,7 +62,7 @@ class ReadError(TailraceError):
 
 
 class TableStream(msgspec.Struct, frozen=True):
-    """A table and its present stream. `stream` is None when the stream is off."""
+    """A table and its current stream. `stream` is None when the stream is disabled."""
 
     table: str
     stream: str | None
@@ -72,7 +72,7 @@ class TableStream(msgspec.Struct, frozen=True):
 
 
 class StreamListing(msgspec.Struct, frozen=True):
-    """One whole listing of a stream's shards. Eventually consistent: may have holes."""
+    """A complete listing of a stream's shards. Eventually consistent: may have holes."""
 
     stream: str
     created_ms: int
@@ -83,11 +83,11 @@ class StreamListing(msgspec.Struct, frozen=True):
 class ShardReader(Protocol):
     """Reads shards. Safe to call from many threads at once.
 
-    An iterator names a place in the shard: reading with it again returns the same records again, or raises EXPIRED.
+    An iterator names a position in the shard: reading with it again returns the same records again, or raises EXPIRED.
 
     A source that pushes is read in the same way. The read without an iterator subscribes at the position, and each read
     takes what has arrived, which may be an empty page. Between two reads nothing is taken from the connection: its flow
-    control makes the source wait, and all pages in memory were asked for by a lane, which counts them. A subscription
+    control makes the source wait, and every page in memory was requested by a lane, which counts it. A subscription
     that has ended, was not read for long, or is not where the iterator says is EXPIRED: the lane then subscribes again
     behind what it has read.
     """
@@ -98,10 +98,10 @@ class ShardReader(Protocol):
 
 
 class Enumerator(Protocol):
-    """Lists what there is to read. Called by one worker at a time; every method raises `ReadError`."""
+    """Lists tables and shards. Called by one worker at a time; every method raises `ReadError`."""
 
     def table_names(self, patterns: list[str]) -> list[str]:
-        """Return the tables that match: names as they stand (listed or not), `*` and `?` patterns expanded."""
+        """Return the tables that match: names unchanged (listed or not), `*` and `?` patterns expanded."""
         ...
 
     def table_stream(self, table: str) -> TableStream:
@@ -113,19 +113,19 @@ class Enumerator(Protocol):
         ...
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
-        """Ask for the child shards of one shard."""
+        """Return the child shards of one shard."""
         ...
 
     def exists(self, shard: ShardRef) -> bool:
-        """Ask the source itself whether the shard can be read: no answer of a listing proves that it cannot."""
+        """Ask the source itself whether the shard can be read: no listing proves that it cannot."""
         ...
 
 
 class Source(ShardReader, Enumerator, Protocol):
-    """A kind of source, whole: what a pipeline needs of the place that its changes come from."""
+    """A complete source: everything that a pipeline needs to read its changes."""
 
     policy: SourcePolicy
 
     def close(self) -> None:
-        """Close what is open to it."""
+        """Close its connections."""
         ...

@@ -1,4 +1,4 @@
-"""What is published again, and what is not: choosing dead letters, and comparing them with what a topic holds. Pure."""
+"""Which dead letters to publish again: the selection, and the comparison with what a topic holds. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tailrace.core.shard import ShardRef
 
 
 class Place(NamedTuple):
-    """Where a dead letter stands in its topic."""
+    """The position of a dead letter in its topic."""
 
     partition: int
     offset: int
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """What the headers of a dead letter say; the source's record, its value, is fetched when it is needed."""
+    """The headers of a dead letter; its value, the source record, is fetched when needed."""
 
     place: Place
     table: str
@@ -38,12 +38,12 @@ class DeadLetter(msgspec.Struct, frozen=True):
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """Which dead letters are meant. What is empty or None asks for nothing."""
+    """A selection of dead letters. Empty or None means no restriction."""
 
     tables: tuple[str, ...] = ()
-    """Names; `*` and `?` stand for other characters."""
+    """Names; `*` and `?` are wildcards."""
     reason: str = ""
-    """Text within the message or the exception's class, whatever its case."""
+    """Text in the message or the exception's class, ignoring case."""
     stages: tuple[str, ...] = ()
     since_ms: int | None = None
     """Only changes created at this time or later."""
@@ -51,7 +51,7 @@ class Selection(msgspec.Struct, frozen=True):
     """Only changes created before this time."""
 
     def matches(self, letter: DeadLetter) -> bool:
-        """Return whether a dead letter is meant."""
+        """Return whether a dead letter is selected."""
         reason = self.reason.casefold()
         return (
             self.wants(letter.table)
@@ -62,30 +62,30 @@ class Selection(msgspec.Struct, frozen=True):
         )
 
     def wants(self, table: str) -> bool:
-        """Return whether a table is meant."""
+        """Return whether a table is selected."""
         return not self.tables or any(fnmatchcase(table, pattern) for pattern in self.tables)
 
 
 class Pending:
-    """The dead letters that are meant and not published again yet: the dead-letter topic, folded."""
+    """The selected dead letters that are not yet redriven: the dead-letter topic, folded."""
 
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self._letters: dict[Place, DeadLetter] = {}
 
     def add(self, found: DeadLetter | Place) -> None:
-        """Take in a dead letter, or the mark that the one at a place was published again."""
+        """Take in a dead letter, or the mark that a dead letter was redriven."""
         if isinstance(found, DeadLetter):
             if self._selection.matches(found):
                 self._letters[found.place] = found
-        else:  # the mark stands behind its dead letter, in the same partition
+        else:  # the mark follows its dead letter, in the same partition
             self._letters.pop(found, None)
 
     def __contains__(self, letter: DeadLetter) -> bool:
         return letter.place in self._letters
 
     def in_order(self) -> list[DeadLetter]:
-        """Return them in the order of their partition; the partitions woven by creation time, which may go back."""
+        """Return them in partition order, merged over partitions by creation time, which may go back."""
         partitions: defaultdict[int, list[DeadLetter]] = defaultdict(list)
         for place in sorted(self._letters):
             partitions[place.partition].append(self._letters[place])
@@ -93,7 +93,7 @@ class Pending:
 
 
 class SourcePosition(msgspec.Struct, frozen=True):
-    """Which change a record on a topic is of, as far as its format tells."""
+    """The change of a record in a topic, as far as its format carries it."""
 
     stream: str
     shard_id: str | None
@@ -105,7 +105,7 @@ class SourcePosition(msgspec.Struct, frozen=True):
 class _Newest(NamedTuple):
     sequence: int
     moment: tuple[int, int]
-    """Creation time, then sequence number: what decides between two shards."""
+    """Creation time, then sequence number: this decides between two shards."""
 
 
 _Key = tuple[str, bytes | None]
@@ -115,10 +115,10 @@ _Change = tuple[str, int]
 
 
 class Published:
-    """What topics hold of the keys of records that are to be published again.
+    """What topics hold for the keys of the records to redrive.
 
-    First all records are named with `want`; then everything in their topics is shown to `add`, from before the first
-    one's creation time on.
+    First add all records with `want`; then pass everything in their topics to `add`, starting before the creation time
+    of the first.
     """
 
     def __init__(self) -> None:
@@ -126,28 +126,31 @@ class Published:
         self._changes: set[_Change] = set()
         self._held: set[tuple[_Key, _Change]] = set()
         self._unplaced: defaultdict[_Key, list[tuple[int, bytes]]] = defaultdict(list)
-        """Records that do not tell their change: creation time and digest."""
+        """Records that do not carry their change: creation time and digest."""
         self._newest: defaultdict[_Key, dict[tuple[str, str | None], _Newest]] = defaultdict(dict)
 
     @property
     def topics(self) -> list[str]:
-        """The topics that are to be read."""
+        """The topics to read."""
         return sorted({topic for topic, _ in self._wanted})
 
     def want(self, shard: ShardRef, records: Iterable[Outgoing]) -> None:
-        """Name the records made of one change."""
+        """Add the records made of one change."""
         for record in records:
             self._wanted.add((record.topic, record.key))
             self._changes.add((shard.stream, int(record.origin.sequence)))
 
     def wants(self, topic: str, key: bytes | None) -> bool:
-        """Return whether a record is worth a look."""
+        """Return whether a record is relevant."""
         return (topic, key) in self._wanted
 
     def add(
         self, topic: str, key: bytes | None, value: bytes | None, position: SourcePosition | None, created_ms: int
     ) -> None:
-        """Take in a record of a topic; `position` None when its format does not tell. `created_ms` is its timestamp."""
+        """Take in a record of a topic;
+
+        `position` is None if its format does not carry it. `created_ms` is its timestamp.
+        """
         at = topic, key
         if at not in self._wanted:
             return
@@ -167,9 +170,9 @@ class Published:
         return ((record.topic, record.key), (shard.stream, int(record.origin.sequence))) in self._held
 
     def take_same(self, record: Outgoing) -> bool:
-        """Return whether the topic holds a record of the same bytes and time that does not tell its change.
+        """Return whether the topic holds a record with the same bytes and time that does not carry its change.
 
-        It is taken out: it stands for one change only, and is not newer than those behind it.
+        That record is removed: it stands for one change only, and is not newer than later ones.
         """
         unplaced = self._unplaced.get((record.topic, record.key), [])
         same = record.timestamp_ms, _digest(record.value)
@@ -182,8 +185,8 @@ class Published:
         """Return whether the topic holds a newer change of the record's key.
 
         Sequence numbers of one shard compare as integers. Between shards, and where the format does not name them, the
-        creation time decides, then, within a stream, the sequence number. A record that tells nothing but its time
-        counts as newer when it is of the same time: what is left out wrongly can still be published, not the reverse.
+        creation time decides, then, within a stream, the sequence number. A record that only carries its time counts as
+        newer if the time is equal: what is wrongly left out can still be published, but not the reverse.
         """
         at, sequence = (record.topic, record.key), int(record.origin.sequence)
         if any(created_ms >= record.timestamp_ms for created_ms, _ in self._unplaced.get(at, [])):

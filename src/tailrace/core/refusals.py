@@ -1,7 +1,7 @@
-"""Records that are too large for their topics: remembered over the takings of a lane until they are past.
+"""Records that are too large for their topics, remembered across claims of a lane until the lane is past them.
 
-Some are known to be before they are sent: the page that brings them is marked. The broker refuses the others, each in a
-batch of its own. A dead letter takes the record's place, first with the source's record in it, then bare.
+Some are known before they are sent: their page is marked. The broker refuses the others, each in a batch of its own. A
+dead letter replaces the record, first with the source's record in it, then bare.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from tailrace.core.page import Page, SetAside
 from tailrace.core.shard import ShardRef, is_after
 
 _Identity = tuple[str, int]
-"""Sequence number, and the record's place among those of that number: a tombstone, a transformation's further one, the
-dead letter of a record whose own number cannot be read."""
+"""Sequence number, and the record's index among those with that number: a tombstone, another record of a
+transformation, the dead letter of a record whose own number cannot be parsed."""
 
 
 class Learned(Enum):
-    """What a refusal tells of a record."""
+    """What a refusal says about a record."""
 
     TOO_LARGE = auto()
-    """It is too large: a dead letter takes its place."""
+    """It is too large: a dead letter replaces it."""
     LETTER_TOO_LARGE = auto()
-    """Even the dead letter is: it goes bare."""
+    """Even the dead letter is too large: it is sent bare."""
     NOTHING = auto()
-    """Even the bare one was refused: there is nothing left to try."""
+    """Even the bare one was refused: nothing is left to try."""
 
 
 class RefusedRecords:
-    """What is known of the records of one lane that are too large."""
+    """What is known about the records of one lane that are too large."""
 
     def __init__(self) -> None:
         self._set_aside: defaultdict[ShardRef, dict[_Identity, SetAside]] = defaultdict(dict)
 
     def note(self, page: Page, index: int, reason: str) -> Learned:
-        """Note that the broker refused a record for its size."""
+        """Record that the broker refused a record for its size."""
         known = self._set_aside[page.shard]
         identity = _identities(page)[index]
         before = known.get(identity)
@@ -47,7 +47,7 @@ class RefusedRecords:
         return Learned.NOTHING if before.bare else Learned.LETTER_TOO_LARGE
 
     def note_marks(self, page: Page) -> list[str]:
-        """Note what the page says of its records; give the reasons of those that were not known."""
+        """Take in what the page says about its records; return the reasons of those not known before."""
         if not page.set_aside:
             return []
         reasons = []
@@ -59,7 +59,7 @@ class RefusedRecords:
         return reasons
 
     def apply(self, page: Page, *, stop: bool) -> Page:
-        """Mark the page's known records; with `stop` cut the page before the first one that is to be set aside."""
+        """Mark the page's known records; with `stop`, cut the page before the first one to set aside."""
         known = self._set_aside.get(page.shard)
         if not known:
             return page
@@ -70,7 +70,7 @@ class RefusedRecords:
         return msgspec.structs.replace(page, set_aside=marks)
 
     def forget(self, shard: ShardRef, sequence: str | None) -> None:
-        """Forget what is published: all records of `shard` up to `sequence`."""
+        """Forget published records: those of `shard` up to `sequence`."""
         if sequence is None or shard not in self._set_aside:
             return
         known = self._set_aside.pop(shard)
@@ -79,7 +79,7 @@ class RefusedRecords:
 
 
 def _identities(page: Page) -> list[_Identity]:
-    """Return what each record of a page is known by; a page that is read again, or cut, has the same."""
+    """Return the identity of each record of a page; a page that is read again, or cut, has the same."""
     identities: list[_Identity] = []
     previous, place = "", 0
     for record in page.records:

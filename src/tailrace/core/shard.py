@@ -15,14 +15,14 @@ PositionKind = Literal["TRIM_HORIZON", "LATEST", "AT_SEQUENCE_NUMBER", "AFTER_SE
 
 
 SEQUENCE_DIGITS_MAX: Final = 129
-"""The most digits of a sequence number: what the API of Kinesis allows, the most of the sources that there are."""
+"""The maximum digits of a sequence number: what the Kinesis API allows, the largest of all sources."""
 _SEQUENCE: Final = re.compile(rf"[0-9]{{1,{SEQUENCE_DIGITS_MAX}}}")
 SequenceNumber = Annotated[str, Meta(pattern=rf"\A{_SEQUENCE.pattern}\Z")]
 """A position in a shard of any source, to be compared as an integer (`is_after`)."""
 
 
 class ShardRef(NamedTuple):
-    """A shard's whole name. Shard ids alone are unique only within a stream."""
+    """A shard's full name. Shard ids alone are unique only within a stream."""
 
     stream: str
     shard_id: str
@@ -31,8 +31,8 @@ class ShardRef(NamedTuple):
 class Position(msgspec.Struct, frozen=True):
     """Where to start reading a shard, in AWS's words for it, and, at or after a sequence number, the number.
 
-    `since_ms` passes over changes created before it, whether the source seeks or drops them: how `start: latest` stays
-    true after a restart that found no sequence number to resume from.
+    `since_ms` skips changes created before it, whether the source seeks or drops them: this keeps `start: latest`
+    correct after a restart without a sequence number to resume from.
     """
 
     kind: PositionKind
@@ -54,12 +54,13 @@ def is_sequence_number(text: str) -> bool:
 
 
 def is_after(sequence: str, other: str | None) -> bool:
-    """Return whether `sequence` lies after `other` in a shard: as integers, since they grow in digits."""
+    """Return whether `sequence` is after `other` in a shard: as integers, since they grow in digits."""
     return other is None or int(sequence) > int(other)
 
 
 def lane_of(home: tuple[str, ...], lane_count: int) -> int:
-    """Return the lane of a shard, or of what else `home` names: the same for every worker and version, spread evenly.
+    """Return the lane of a shard, or of whatever else `home` names: the same in every worker and version, spread
+    evenly.
 
     The hash is murmur2 of the whole name, joined by `/`, as Kafka's default partitioner computes it for a key, so that
     any Kafka client can repeat it.

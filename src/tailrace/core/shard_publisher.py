@@ -1,8 +1,8 @@
-"""Publishes the batches of one shard that AWS Lambda brings, exactly once. Pure, as the lane is.
+"""Publishes the batches of one shard that AWS Lambda delivers, exactly once. Pure, like the lane.
 
-Lambda may bring a batch again (after a time-out, a failure, or to two sandboxes at once), cut in two, or minutes late
-to a sandbox that was frozen. So a shard is claimed as a lane is (`claiming`); then the shard's checkpoint says what is
-published already. Whoever is fenced gives its batch back.
+Lambda may deliver a batch again (after a timeout, a failure, or to two sandboxes at once), cut in two, or minutes late
+to a frozen sandbox. So a shard is claimed as a lane is (`claiming`); then the shard's checkpoint says what is already
+published. A fenced sandbox returns its batch.
 
 The protocol is a generator: it yields a `ClaimCommand`, is sent what the producer answers (None where nothing does),
 and can be given up between the two when time runs out. `ShardPublisher.sequence` says up to where all is published.
@@ -26,14 +26,14 @@ from tailrace.core.shard import ShardRef, is_after, lane_of
 from tailrace.core.source_policy import SourcePolicy
 
 LOSSES_MAX = 3
-"""How often a batch is tried again after its producer was lost and nothing was learned by it."""
+"""How often a batch is retried after its producer was lost without progress."""
 
 _T = TypeVar("_T")
 _Steps = Generator[ClaimCommand, ProducerAnswer | None, _T]
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Why a batch was not published whole.
+    """Why a batch was not published completely.
 
     `fenced`: another sandbox serves the shard now. `inactive`: the pipeline is served by another method.
     """
@@ -44,10 +44,10 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class ShardPublisher:
-    """What one sandbox knows of one shard, over all the batches that it serves.
+    """What one sandbox knows about one shard, over all the batches that it serves.
 
-    `exact` false is for batches that do not name their shard: `shard` is then a name of the sandbox's own, which fences
-    nobody else, and what comes again is published again.
+    `exact` is false for batches that do not name their shard: `shard` is then a name private to the sandbox, which
+    fences no one else, and what is delivered again is published again.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ShardPublisher:
         self.sequence: str | None = None
         """Everything up to here is published, as far as this sandbox knows."""
         self.has_ended = False
-        """A worker published it to its end, or was to leave it out (`start: latest`): nothing of it is missing."""
+        """A worker published it to its end, or had to skip it (`start: latest`): nothing of it is missing."""
         self._owner = owner
         self._table = table
         self._checkpoint_state = checkpoint_state
@@ -83,9 +83,9 @@ class ShardPublisher:
         self._is_held = False
 
     def publish(self, pages: Iterable[Page], now_ms: int) -> _Steps[Failure | None]:
-        """Publish `pages` in their order, each in a transaction of its own; return why it could not, None when it did.
+        """Publish `pages` in order, each in its own transaction; return why that failed, None if it succeeded.
 
-        Whoever gives up between a command and its answer carries out `abandon`.
+        A caller that gives up between a command and its answer must carry out `abandon`.
         """
         if not self._exact:
             self.sequence = None
@@ -104,7 +104,7 @@ class ShardPublisher:
         return None
 
     def abandon(self) -> CloseProducer:
-        """Give the producer up, its last outcome unknown: the next batch claims the shard again."""
+        """Abandon the producer, its last outcome unknown: the next batch claims the shard again."""
         self._is_held = False
         return CloseProducer(self._epoch)
 
@@ -124,7 +124,7 @@ class ShardPublisher:
         return None if page.stop is None else Failure(page.stop)
 
     def _marked(self, page: Page) -> Page:
-        """Return what of a page is still to be published, with what is known of its records."""
+        """Return the unpublished part of a page, with what is known about its records."""
         page = page.without_repeats(self.sequence)
         self._refused.note_marks(page)
         return self._refused.apply(page, stop=self._errors_fail)
@@ -169,7 +169,7 @@ class ShardPublisher:
         return answer
 
     def _learned(self, lost: ProducerLost, page: Page) -> bool:
-        """Remember which records the broker refused for their size: the next try is another one."""
+        """Remember which records the broker refused for their size: the next attempt will differ."""
         sent = self._marked(page)
         learned = [
             self._refused.note(sent, refusal.record, refusal.reason) for refusal in lost.refusals if refusal.too_large

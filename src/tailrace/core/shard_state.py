@@ -1,4 +1,4 @@
-"""How one shard of a lane is being read: its phase, its position, when to read next."""
+"""The state of one shard of a lane: its phase, its position, when to read next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tailrace.core.source_policy import SourcePolicy
 
 
 class Phase(StrEnum):
-    """Where a shard stands in its lane."""
+    """The phase of a shard in its lane."""
 
     WAITING = "waiting"
     """Its parents' ends are not committed yet."""
@@ -26,9 +26,9 @@ class Phase(StrEnum):
     PAUSED = "paused"
     """A gap elsewhere stops its table."""
     GAP = "gap"
-    """Changes are lost at its position; nobody has accepted that."""
+    """Changes are lost at its position, and the loss is not accepted."""
     FAILED = "failed"
-    """A record that `errors: fail` does not let pass, until the lane is taken again."""
+    """It stopped at a record with `errors: fail`, until the lane is claimed again."""
 
 
 _CONDITIONS: dict[Phase, ShardCondition] = {
@@ -40,7 +40,7 @@ _CONDITIONS: dict[Phase, ShardCondition] = {
 
 @dataclass
 class ShardState:
-    """One shard of a lane that is taken."""
+    """One shard of a claimed lane."""
 
     shard: ShardRef
     record: ShardRecord
@@ -49,31 +49,31 @@ class ShardState:
     begun: bool = False
     """A read succeeded, now or (by its checkpoint) in an earlier epoch."""
     read_ms: int = 0
-    """When a read last showed what there was, as far as known: until then nothing was trimmed unread."""
+    """When a read last showed all that there was, as far as known: until then nothing was trimmed unread."""
     open_ms: int = 0
-    """When it was last known to be open: the changes of its children are younger."""
+    """When it was last known to be open: the changes of its children are newer."""
     checkpointed_ms: int | None = None
-    """Of the last checkpoint that says that the shard is being read, the `read_ms`; None: there is none."""
+    """The `read_ms` of the last checkpoint that says that the shard is being read; None if there is none."""
     sequence: str | None = None
     """The last sequence number read."""
     trimmed: bool = False
-    """Nothing up to `sequence` is left in the stream, so it is no position any more."""
+    """Nothing up to `sequence` is left in the stream, so it is no longer a valid position."""
     created_ms: int | None = None
     """Creation time of the last change read."""
     iterator: str | None = None
     ticket: int = 0
-    """The read under way; an answer with another ticket is an old one."""
+    """The read in flight; an answer with another ticket is outdated."""
     asked_ms: int = 0
-    """When the read under way was asked for."""
+    """When the read in flight was requested."""
     next_read_ms: int = 0
     empty_reads: int = 0
     caught_up_ms: int | None = None
-    """When an empty page last said that there is nothing more to read for now."""
+    """When an empty page last showed that there is nothing more to read for now."""
     failures: int = 0
     denied_since_ms: int | None = None
-    """Since when every answer has been that there is no such shard; None when the last one was another."""
+    """Since when every answer has denied the shard; None if the last one did not."""
     accepted: bool = False
-    """The operator accepted that changes behind `sequence` are lost, and nothing was found of what is left."""
+    """The operator accepted the loss of changes after `sequence`, and what is left has not been read yet."""
 
     @classmethod
     def resume(
@@ -85,7 +85,7 @@ class ShardState:
         source: SourcePolicy,
         accepted: bool,
     ) -> ShardState:
-        """Start from what is committed; `accepted` when the operator accepted the gap that `checkpoint` tells of."""
+        """Start from what is committed; `accepted` if the operator accepted the gap in `checkpoint`."""
         shard_state = cls(shard, record, source, read_ms=record.seen_ms, open_ms=record.seen_ms, accepted=accepted)
         if checkpoint is None:
             return shard_state
@@ -102,9 +102,9 @@ class ShardState:
         return shard_state
 
     def position(self) -> Position:
-        """Return where to read on when there is no iterator.
+        """Return where to resume without an iterator.
 
-        LATEST is asked for only until the first read succeeds; from then on it would skip what was written since.
+        LATEST is used only until the first read succeeds; after that it would skip what was written since.
         """
         if self.sequence is not None:
             return Position("TRIM_HORIZON") if self.trimmed else Position("AFTER_SEQUENCE_NUMBER", self.sequence)
@@ -115,7 +115,7 @@ class ShardState:
         return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - self.source.clock_skew_ms)
 
     def forgives(self, now_ms: int) -> bool:
-        """Return whether what is trimmed or gone counts as read: it was never promised, or its loss was accepted.
+        """Return whether a trimmed or missing part counts as read: it was never promised, or its loss was accepted.
 
         What a stream loses within its retention after its first listing was there before it.
         """
@@ -125,7 +125,7 @@ class ShardState:
     def may_have_lost_its_head(self, now_ms: int) -> bool:
         """Return whether a shard that is read from its head has waited so long that more of it may be trimmed.
 
-        Reading at TRIM_HORIZON would pass over them without a word.
+        Reading at TRIM_HORIZON would skip them silently.
         """
         at_its_head = self.position().kind == "TRIM_HORIZON"
         return at_its_head and not self.accepted and now_ms - self.read_ms > self.source.retention_ms
@@ -133,8 +133,8 @@ class ShardState:
     def needs_checkpoint(self) -> bool:
         """Return whether an empty page is worth a checkpoint.
 
-        The first is. Later ones say, rarely, that a quiet shard is still read and open: after a restart nothing else
-        would prove that neither it nor its children have lost changes meanwhile. An accepted gap stands until then.
+        The first is. Later ones record, rarely, that a quiet shard is still read and open: after a restart nothing else
+        would prove that neither it nor its children have lost changes meanwhile. Until then an accepted gap remains.
         """
         if self.accepted:
             return False
@@ -155,7 +155,7 @@ class ShardState:
         )
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
-        """Note a page that was read."""
+        """Take in a page that was read."""
         self.begun = True
         self.failures = 0
         self.denied_since_ms = None
@@ -180,16 +180,16 @@ class ShardState:
         """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `gone_after_ms`."""
         if failure is not ReadFailure.GONE:
             if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
-                self.denied_since_ms = None  # such an answer knows the shard
+                self.denied_since_ms = None  # such an answer shows that the shard exists
             return failure
         self.iterator = None  # the source must deny the shard from its position, too
         if self.denied_since_ms is None:
             self.denied_since_ms = now_ms
-        # An answer says how it stood at the latest when it came, and at the earliest when it was asked for.
+        # An answer describes a moment between its request and its arrival.
         return failure if self.asked_ms - self.denied_since_ms >= self.source.gone_after_ms else ReadFailure.UNAVAILABLE
 
     def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
-        """Note a read that failed in a way that may pass."""
+        """Take in a read that failed in a way that may be temporary."""
         self.failures += 1
         self.phase = Phase.READY
         self.next_read_ms = now_ms + backoff.pause_ms(self.failures, jitter)

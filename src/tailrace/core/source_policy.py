@@ -1,4 +1,4 @@
-"""What the protocol must know of a kind of source; each kind states its own beside its reader (`sources/`)."""
+"""What the protocol must know about a kind of source; each kind defines its own beside its reader (`sources/`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     retention_ms: int
     """How long a change can be read: the source may trim what is older, read or not."""
     page_bytes: int
-    """Estimate of the memory that a page takes while it is being read, as Kafka records."""
+    """Estimated memory of a page while it is being read, as Kafka records."""
     caught_up_reads: int
-    """Number of empty pages in a row that prove that a shard is read to its present end. For a source that pushes, the
-    pauses between them must be longer than a change is on its way."""
+    """Number of empty pages in a row that prove that a shard is read to its end.
+
+    For a source that pushes, the pauses between them must be longer than a change's delivery takes.
+    """
     gone_after_ms: int
     """How long the source must deny a shard, each time it is asked, before the shard counts as gone."""
     clock_skew_ms: int

@@ -1,6 +1,6 @@
-"""Decides whether a consumer has stopped while what it reads goes on, and what is to be done about it. Pure.
+"""Decides whether a consumer has stopped while its topics move on, and what to do about it. Pure.
 
-A Kafka client may stop for good after a broker was away, without an error, although a new one would work at once.
+A Kafka client may stop for good after a broker was down, without an error, although a new one would work at once.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from enum import Enum
 from typing import Final, Generic, TypeVar
 
 PATIENCE_MS: Final = (20_000, 40_000, 80_000)
-"""How long a consumer may stand still: at first, and as the first and the second that took its place.
+"""How long a consumer may make no progress: the original one, and its first and second replacement.
 
 A client that lost its connection waits for up to 10 s (`reconnect.backoff.max.ms`); one on a slow link, for up to a
 minute (`socket.timeout.ms`) for its first answer.
 """
 GLANCE_MS: Final = 5_000
-"""So much time at the most counts between two looks: a process that was frozen has not waited."""
+"""The maximum time that counts between two checks: a process that was frozen has not waited."""
 
 _K = TypeVar("_K", bound=Hashable)
 
 
 class Verdict(Enum):
-    """What is to be done with the consumer."""
+    """What to do with the consumer."""
 
     KEEP = "keep it"
     REPLACE = "replace it by a new one"
@@ -30,15 +30,15 @@ class Verdict(Enum):
 
 
 def behind(positions: Mapping[_K, int], ends: Mapping[_K, int]) -> dict[_K, int]:
-    """Return the position of each partition that is not at its end; -1 where nothing is known of it yet.
+    """Return the position of each partition that is not at its end; -1 if it has no position yet.
 
-    Partitions whose end is not known are left out: nothing is known of them.
+    Partitions with an unknown end are left out.
     """
     return {each: positions.get(each, -1) for each, end in ends.items() if positions.get(each, -1) < end}
 
 
 class Stall(Generic[_K]):
-    """Remembers where a consumer stands, over its replacements."""
+    """Remembers a consumer's position, across replacements."""
 
     def __init__(self) -> None:
         self._positions: dict[_K, int] = {}
@@ -49,7 +49,8 @@ class Stall(Generic[_K]):
         self._looked_ms: int | None = None
 
     def look(self, behind: Mapping[_K, int], now_ms: int) -> Verdict:
-        """Judge by what is surely behind and where it stands: leave out what did not answer, or is at its end."""
+        """Judge by the partitions that are certainly behind: leave out those that did not answer, or are at their
+        end."""
         passed_ms = 0 if self._looked_ms is None else max(0, min(now_ms - self._looked_ms, GLANCE_MS))
         self._looked_ms = now_ms
         self._stood_ms = {
@@ -69,5 +70,5 @@ class Stall(Generic[_K]):
 
     @property
     def stopped(self) -> list[_K]:
-        """What stood still when the last verdict was not to keep the consumer."""
+        """The partitions without progress at the last verdict against the consumer."""
         return list(self._stopped)
