@@ -337,7 +337,7 @@ def exports(shop: Shop, line: str) -> None:
     """It writes what was published to files, until it is stopped."""
     with shop.start(line) as running:
         running.wait_shows(
-            "a batch under way", lambda: shop.has_files(f"backup/{shop.name}.{shop.orders}/*/.*.partial")
+            "a batch under way", lambda: shop.has_files(f"backup/{shop.name}.{shop.orders}/*/.*.*.partial")
         )
         running.stop(signal.SIGINT)
         assert running.err == ""

@@ -29,8 +29,8 @@ def files(folder: Path, topic: str) -> list[Path]:
 
 
 def under_way(folder: Path, topic: str) -> list[Path]:
-    """The partial files that hold something."""
-    found = (folder / topic).glob("*/.*.partial")
+    """The batches under way that hold something; a position that is being replaced is in such a file, too."""
+    found = (folder / topic).glob("*/.*.*.partial")
     return [each for each in found if each.exists() and each.stat().st_size]
 
 

@@ -277,12 +277,14 @@ class Runner:
 
     def _write(self, messages: list[Message]) -> None:
         records: defaultdict[Place, list[Message]] = defaultdict(list)
+        ended: list[Place] = []
+        """Partitions whose next offset is not there any more."""
         for message in messages:
             place, error = Place(message.topic() or "", message.partition() or 0), message.error()
             if error is None:
                 records[place].append(message)
-            elif error.code() == KafkaError._AUTO_OFFSET_RESET:  # its next offset is not there any more
-                self._reclaim(place)
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                ended.append(place)
             elif not passes(error):
                 raise clients.world_error(error, f"reading {place}", self._user)
         for place, read in records.items():
@@ -293,6 +295,9 @@ class Runner:
                     self._lose(place)
                 else:
                     held.batch.add(len(read), sum(len(each.key() or b"") + len(each.value() or b"") for each in read))
+        self._commit([place for place in ended if place in self._open])
+        for place in ended:
+            self._reclaim(place)
 
     def _is_due(self, place: Place) -> bool:
         """Return whether to commit a partition: also as soon as it has been read to the end that was asked for."""
