@@ -18,7 +18,10 @@ _TIMESTAMP_LIMITS = ("message.timestamp.before.max.ms", "message.timestamp.diffe
 
 
 def transactions_too_long(asked_ms: int, config: Mapping[str, str]) -> str | None:
-    """Say that a broker does not allow a transaction to take `asked_ms`; None when it does, or is not known to."""
+    """Return, as a sentence, that a broker does not allow transactions of `asked_ms`;
+
+    None if it does, or if unknown.
+    """
     most_ms = config.get("transaction.max.timeout.ms")
     if most_ms is None or asked_ms <= int(most_ms):
         return None
@@ -29,7 +32,7 @@ def transactions_too_long(asked_ms: int, config: Mapping[str, str]) -> str | Non
 
 
 def internal_topics(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
-    """Say in sentences which of its own topics Kafka cannot make, as it wants more replicas than there are brokers."""
+    """Return, as sentences, which internal topics Kafka cannot create because there are too few brokers."""
     return tuple(
         f"the brokers have {setting}={config[setting]}, and the cluster has {cluster.brokers} broker"
         f"{'s' * (cluster.brokers > 1)}: Kafka cannot make {topic}, so {without}; set it to {cluster.brokers} in the "
@@ -40,7 +43,7 @@ def internal_topics(config: Mapping[str, str], cluster: Cluster) -> tuple[str, .
 
 
 def broker_risks(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]:
-    """Say in sentences what a broker's properties put at risk. Those that are not known are passed over."""
+    """Return, as sentences, what a broker's properties put at risk. Unknown properties are skipped."""
     found = []
     if config.get("transaction.partition.verification.enable") == "false":
         found.append(
@@ -67,7 +70,7 @@ def broker_risks(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]
 
 
 def topic_risks(state: TopicState, config: Mapping[str, str], source: SourcePolicy, *, brokers: int) -> tuple[str, ...]:
-    """Say in sentences what the properties of a topic that exists put at risk. Those not known are passed over."""
+    """Return, as sentences, what an existing topic's properties put at risk. Unknown properties are skipped."""
     found = []
     if state.replication < min(MAX_REPLICATION, brokers):
         found.append(

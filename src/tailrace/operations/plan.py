@@ -286,7 +286,7 @@ class _Planner:
         return (f"{place}: {wanted} replicas need as many brokers, and the cluster has {self._cluster.brokers}",)
 
     def look_at_names(self, topics_to_make: tuple[TopicPlan, ...]) -> tuple[str, ...]:
-        """Tell of topics that Kafka refuses to make, as another one has nearly the same name."""
+        """Report topics that Kafka refuses to create because another one has nearly the same name."""
         names = [topic.name for topic in topics_to_make if not topic.exists]
         self._made.update(topic.name for topic in topics_to_make)
         clashes = [(name, topics.colliding(name, (*self._cluster.topics, *sorted(self._made)))) for name in names]
@@ -374,7 +374,7 @@ class _Planner:
 def topic_differences(
     loaded: LoadedPipeline, spec: TopicSpec, state: topics.TopicState, config: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Say in sentences how a topic that exists differs from what the file asks for."""
+    """Return, as sentences, how an existing topic differs from what the file asks for."""
     asked = loaded.pipeline.topics
     found = []
     is_of_table = spec.name not in {loaded.pipeline.checkpoints_topic, loaded.pipeline.dead_letters_topic}

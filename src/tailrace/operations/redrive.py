@@ -257,5 +257,5 @@ class _Redrive:
 
 
 def _as_it_was(letter: DeadLetter, outcome: Outcome) -> _Verdict:
-    """Tell of a dead letter that did not fail anew: why it had failed."""
+    """Report why a dead letter had failed that did not fail again."""
     return _Verdict(outcome, letter.message, letter.stage, letter.exception)

@@ -1,4 +1,4 @@
-"""What every redrive does: converts the source's records anew, compares them with the topics, publishes what lacks.
+"""What every redrive does: converts source records again, compares them with the topics, publishes what is missing.
 
 All redrives of a pipeline share the transactional id `<name>.redrive`: one that begins to publish fences any other and
 ends what that left open. Only then does it read what was published: nothing can be committed behind its back.
@@ -42,7 +42,7 @@ from tailrace.wiring.transformations import Transformations
 SUFFIX: Final = "redrive"
 OPEN_TIMEOUT_S: Final = 30.0
 LOSSES_MAX: Final = 3
-"""So often in a row a redrive goes on after its producer was lost and nothing was learned by it."""
+"""How often in a row a redrive continues after its producer was lost without progress."""
 AGAIN: Final = RedriveAgain()
 CREATED_MARGIN_MS: Final = 60_000
 """Creation times are rounded, and may go back within an item: topics are read from so much earlier."""
@@ -143,7 +143,7 @@ class Republisher:
         return decode_page(body, shard=shard, table=table, region=region)
 
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
-        """Convert the one record of a page anew, with the headers of a redrive. Raises WorldError for a bad topic."""
+        """Convert the one record of a page again, with the headers of a redrive. Raises WorldError for a bad topic."""
         table = source.records[0].origin.table
         if not self.pipeline.source.reads(table):
             raise WorldError(f"the file leaves table {table} out", hint=f"see {self.pipeline.source.tables_key}")

@@ -57,7 +57,7 @@ def replication(pipeline: Pipeline) -> int | None:
 
 
 def faults(pipeline: Pipeline, transformations: Transformations, stream: TableStream) -> list[str]:
-    """Say in sentences why the format or the transformation cannot serve a table. Raises TopicError."""
+    """Return, as sentences, why the format or the transformation cannot serve a table. Raises TopicError."""
     why = formats.FORMATS[pipeline.format.type].why_not(stream.view_type) if stream.view_type else None
     transformation = transformations.of(stream.table)
     found = [why] if why else []

@@ -15,7 +15,7 @@ class Clock:
         self._last_monotonic_ns = 0
 
     def __call__(self) -> int:
-        """Give the time."""
+        """Return the time."""
         with self._lock:
             monotonic_ns = time.monotonic_ns()
             went_on_ns = self._last_ns + monotonic_ns - self._last_monotonic_ns

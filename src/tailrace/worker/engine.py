@@ -59,7 +59,7 @@ logger = logging.getLogger("tailrace.worker")
 _T = TypeVar("_T")
 
 RELEASE_TIMEOUT_S = 5.0
-"""How long a rebalance, or the end, waits for transactions under way. Fencing keeps exactly-once without waiting."""
+"""How long a rebalance, or the end, waits for transactions in flight. Fencing keeps exactly-once without waiting."""
 
 
 class Parts(Protocol):
@@ -69,7 +69,7 @@ class Parts(Protocol):
     lane_count: int
     lane_options: LaneOptions
     definition: DefinitionRecord
-    """What this worker takes the pipeline for, as it was recorded at its start."""
+    """The pipeline's definition as recorded when this worker started."""
     reader_count: int
     reader: ShardReader
     converter: Converter
@@ -99,7 +99,7 @@ class Parts(Protocol):
 
 
 class Engine:
-    """Holds the lanes of one worker. Whoever drives it passes the jobs of its inbox to `step`."""
+    """Holds the lanes of one worker. Its driver passes the jobs of its inbox to `step`."""
 
     def __init__(
         self, parts: Parts, observer: Observer, *, owner: str, host: Host, vitals: Vitals, inbox: Inbox
@@ -129,7 +129,7 @@ class Engine:
         self._assigned_again: set[int] = set()
         """Lanes that came back while their last transaction before was still under way."""
         self._lost: dict[int, LaneReport] = {}
-        """What is known of the lanes that Kafka took from this worker, until it hears from the group again."""
+        """What is known about lanes that Kafka took from this worker, until it hears from the group again."""
         self._commit_started_s: dict[int, tuple[float, Transaction]] = {}
         self._is_stopping = False
         self._release_deadline_s: float | None = None
@@ -180,11 +180,11 @@ class Engine:
 
     @property
     def is_stopping(self) -> bool:
-        """It was stopped, and begins with no lane any more."""
+        """Whether it was stopped and starts no more lanes."""
         return self._is_stopping
 
     def step(self, job: Callable[[], None] | None) -> None:
-        """Carry out a job, if there is one, and what has become due."""
+        """Carry out a job, if any, and what is due."""
         if job is not None:
             job()
         self._wake_lanes()
@@ -205,11 +205,11 @@ class Engine:
 
     @property
     def wake_at_ms(self) -> int | None:
-        """When the first lane wants a step; None when only a job can change anything."""
+        """When the first lane needs a step; None if only a job can change anything."""
         return min((lane.wake_at_ms for lane in self.lanes.values() if lane.wake_at_ms is not None), default=None)
 
     def reports(self) -> list[LaneReport]:
-        """Return how the lanes stand, the lost ones too."""
+        """Return the state of the lanes, including lost ones."""
         mine = {number: report(lane, self.checkpoint_state) for number, lane in self.lanes.items()}
         return list((self._lost | mine).values())
 
@@ -224,7 +224,7 @@ class Engine:
                 self.handle(lane, Tick())
 
     def handle(self, lane: Lane, event: Event) -> None:
-        """Pass an event to a lane, and carry out what it asks for."""
+        """Pass an event to a lane, and carry out its commands."""
         if isinstance(event, Committed) and lane.number in self._commit_started_s:
             started_s, transaction = self._commit_started_s.pop(lane.number)
             self._vitals.committed()
@@ -235,7 +235,7 @@ class Engine:
             self._follow_enumerator(lane)
 
     def carry_out(self, lane: Lane, command: Command) -> None:
-        """Carry out what a lane asks for."""
+        """Carry out a lane's commands."""
         match command:
             case Read():
                 self._readers.submit(partial(self._pages.read, lane.number, command))
@@ -263,7 +263,7 @@ class Engine:
             self.host.start("enumerator", self._enumerator.run)
 
     def assigned(self, lanes: list[int]) -> None:
-        """Begin with lanes that the group gives to this worker."""
+        """Start the lanes that the group assigns to this worker."""
         lost, self._lost = self._lost, {}
         for number in lanes:
             if self._is_stopping:

@@ -16,7 +16,7 @@ CLIENT_TIMEOUT_S = 10.0
 """How long a client may take to send its request: each holds a thread."""
 
 Check = Callable[[], str | None]
-"""Gives None when all is well, else what is not. Raises TimeoutError when the worker does not answer."""
+"""Returns None when all is well, else what is wrong. Raises TimeoutError when the worker does not answer."""
 
 
 class HealthServer:

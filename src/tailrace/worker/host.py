@@ -1,4 +1,4 @@
-"""What a worker needs of the process that it runs in: time, chance, threads, and what threads wait for."""
+"""What a worker needs from its process: time, randomness, threads, and what threads wait for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Host(Protocol):
         ...
 
     def monotonic_s(self) -> float:
-        """Return a time that only differences of mean something, in seconds."""
+        """Return a monotonic time in seconds; only differences are meaningful."""
         ...
 
     def random(self) -> float:
@@ -60,7 +60,7 @@ class Host(Protocol):
         ...
 
     def pool(self, name: str, size: int) -> Jobs:
-        """Start so many threads that carry out jobs."""
+        """Start this many threads that carry out jobs."""
         ...
 
     def event(self) -> threading.Event:

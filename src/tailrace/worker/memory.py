@@ -11,7 +11,7 @@ _ARENAS = 2
 
 
 def share_arenas() -> None:
-    """Let all threads allocate from two arenas; to be called before there are threads.
+    """Make all threads allocate from two arenas; call it before there are threads.
 
     glibc gives nearly each thread one of its own, and what a page leaves free in one is of no use to the others: a
     worker under full load took a fifth more memory. Other C libraries have no such arenas, and no such call.

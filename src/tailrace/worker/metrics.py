@@ -25,7 +25,7 @@ from tailrace.worker.vitals import Vitals
 logger = logging.getLogger("tailrace.worker")
 
 REPEAT_S = 30.0
-"""A table's dead letters are logged no more often."""
+"""The minimum interval between log lines about a table's dead letters."""
 
 _LEVELS = {
     NoticeKind.GAP: logging.ERROR,
@@ -40,7 +40,7 @@ _LEVELS = {
 
 
 class Metrics:
-    """Counts and logs what the worker tells (`runtime.observer.Observer`)."""
+    """Counts and logs what the worker reports (`worker.observer.Observer`)."""
 
     def __init__(self, pipeline: str, dead_letters_topic: str, *, transcoder: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
@@ -87,7 +87,7 @@ class Metrics:
         return Counter(name, text, labels, registry=self.registry)
 
     def watch(self, reports: Callable[[], list[LaneReport]], now_ms: Callable[[], int], vitals: Vitals) -> None:
-        """Let the gauges show what `reports` and `vitals` say at each scrape."""
+        """Set the sources of the gauges: each scrape asks `reports` and `vitals`."""
         self.registry.register(_Gauges(self._info, reports, now_ms, vitals))
 
     def counts_since_last(self) -> Counts[str]:
@@ -242,7 +242,7 @@ class _Gauges(Collector):
 
 
 def lags_ms(reports: Iterable[LaneReport], now_ms: int) -> dict[str, int]:
-    """Return how far the slowest shard of each table is behind the source."""
+    """Return the lag of each table's slowest shard: its time behind the source."""
     lags: dict[str, int] = {}
     for report in reports:
         for shard in report.shards:

@@ -34,7 +34,7 @@ class Pool:
         self._jobs.put(job)
 
     def stop(self) -> None:
-        """Let the threads end once the queue is empty."""
+        """End the threads once the queue is empty."""
         for _ in range(self._size):
             self._jobs.put(None)
 

@@ -66,7 +66,7 @@ class Worker:
             raise self._engine.fatal
 
     def stop(self) -> None:
-        """Give the lanes back and end `run`; does not wait. Safe in a signal handler."""
+        """Release the lanes and end `run`; does not wait. Safe in a signal handler."""
         self._engine.stop()
 
     def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:

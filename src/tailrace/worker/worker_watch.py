@@ -1,4 +1,4 @@
-"""Watches a worker from a thread of its own: asks Kafka whether it answers, and logs what an operator should know."""
+"""Watches a worker from its own thread: checks that Kafka answers, and logs what an operator should know."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class WorkerWatch:
                 logger.exception("watching the worker failed; this is a defect of Tailrace")
 
     def ping_kafka(self) -> None:
-        """Ask Kafka whether it is there, and log when that changes."""
+        """Check whether Kafka answers, and log when that changes."""
         before, fault = self._vitals.kafka_fault, None
         try:
             self._parts.ping_kafka(PING_TIMEOUT_S)
@@ -132,7 +132,7 @@ class WorkerWatch:
 
 
 def sentence_of(read: OverdueRead) -> str:
-    """Say that a read is overdue, and whose code it is in."""
+    """Log that a read is overdue, and whose code it is in."""
     what = (
         "converting a page of it has taken {:.0f} s so far, now at {}: a function of the transformation that does not "
         "return holds its shard up, and one that is too slow every shard that waits for a reader"
