@@ -26,8 +26,8 @@ class Rates:
     per_wall_s: list[float] = field(default_factory=list)
 
     def add(self, changes: float, cpu_s: float, wall_s: float) -> None:
-        """Note a round."""
-        self.per_cpu_s.append(changes / cpu_s)
+        """Note a round; one that used less CPU than a process's clock shows counts as one tick of it."""
+        self.per_cpu_s.append(changes / max(cpu_s, 1 / _TICKS_PER_S))
         self.per_wall_s.append(changes / wall_s)
 
     def extend(self, other: Rates) -> None:
