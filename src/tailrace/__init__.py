@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         WorldError,
     )
     from tailrace.operations.accept_gap import Gaps
+    from tailrace.operations.export import ExportReport
     from tailrace.operations.plan import Plan
     from tailrace.operations.progress import Progress
     from tailrace.operations.republisher import Report
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from tailrace.remedy import Remedy
 
 __all__ = [
+    "ExportReport",
     "FileError",
     "FileErrors",
     "FormatVersionError",
@@ -75,6 +77,7 @@ _HOMES = {
         "WorldError",
     ),
     "tailrace.operations.accept_gap": ("Gaps",),
+    "tailrace.operations.export": ("ExportReport",),
     "tailrace.operations.plan": ("Plan",),
     "tailrace.operations.progress": ("Progress",),
     "tailrace.operations.republisher": ("Report",),

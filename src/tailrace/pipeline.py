@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from tailrace.core.checkpoint import ActiveMethod, Method
 from tailrace.core.redrive import Selection
 from tailrace.kafka.owner import new_owner
 from tailrace.operations import accept_gap, definition, plan, redrive, redrive_batches, rescale, sample, status, switch
+from tailrace.operations import export as exporting
 from tailrace.operations import tail as tailing
 from tailrace.operations.accept_gap import Gaps
+from tailrace.operations.export import ExportReport
 from tailrace.operations.plan import Plan
 from tailrace.operations.progress import OnProgress, unheard
 from tailrace.operations.republisher import Report
@@ -22,6 +24,7 @@ from tailrace.operations.sample import Tried
 from tailrace.operations.status import Status
 from tailrace.operations.switch import Switched
 from tailrace.operations.tail import Start, Tailed, Wanted
+from tailrace.sinks.progress import Limits
 from tailrace.sources.aws_lambda.failure_messages import FailureMessages
 from tailrace.wiring.sources import make_source
 
@@ -136,3 +139,23 @@ class Pipeline:
     ) -> Iterator[Tailed]:
         """Return committed records as they come, until `stopped`, which is asked a few times a second."""
         return tailing.tail(self._loaded, wanted, start=start, stopped=stopped)
+
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        tables: Sequence[str] = (),
+        limits: Limits | None = None,
+        until_end: bool = True,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: OnProgress = unheard,
+    ) -> ExportReport:
+        """Write committed records to JSON Lines files in a folder, each exactly once; resume where the folder ends.
+
+        It ends when the folder has all that the topics hold now; without `until_end` when `stopped`, asked a few
+        times a second. `tables` are names and patterns, none for all; `limits` say when a file is finished.
+        """
+        exported = exporting.of_pipeline(self._loaded, tables)
+        return exporting.export(
+            exported, Path(folder), limits or Limits(), until_end=until_end, stopped=stopped, progress=progress
+        )

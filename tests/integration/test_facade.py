@@ -23,7 +23,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(capsys)
 
 
-def test_a_program_does_what_the_commands_do(bench: Callable[..., Bench], run: CommandLine) -> None:
+def test_a_program_does_what_the_commands_do(bench: Callable[..., Bench], run: CommandLine, tmp_path: Path) -> None:
     made = bench(tables=1, rate=20)
     made.worker()
     with made.workload:
@@ -40,6 +40,9 @@ def test_a_program_does_what_the_commands_do(bench: Callable[..., Bench], run: C
     assert set(msgspec.to_builtins(status)) == set(run("status", made.file, "--json").json())
     records = list(islice(pipeline.tail(start="beginning"), 20))
     assert {record.table for record in records} == {plan.tables[0].table}
+    exported = pipeline.export(tmp_path / "backup", tables=made.tables)
+    assert exported.at_end
+    assert exported.topics[made.topic(made.tables[0])].records >= len(records)
     assert (pipeline.method(), pipeline.switch("worker").fenced) == ("worker", 0)
     assert pipeline.redrive(dry_run=True).changes == []
     with pytest.raises(tailrace.WorldError, match="has no gap"):

@@ -56,9 +56,9 @@ def has_all(position: Position | None, extent: Extent) -> bool:
 class Limits:
     """When a batch is committed."""
 
-    size_bytes: int
+    size_bytes: int = 64_000_000
     """As soon as its keys and values are so large; what was read together with the last of them is in it too."""
-    age_ms: int
+    age_ms: int = 60_000
     """At the latest so long after its first record was read."""
 
 
