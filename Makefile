@@ -63,7 +63,7 @@ soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGE
 		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
-# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* anew.
+# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* again.
 bench: $(READY)  ## Measure how fast it is beside the usual code (QUICK=1, ONLY=page,worker, WRITE=1)
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
 
@@ -83,7 +83,7 @@ fmt: $(READY)  ## Format the code and fix what can be fixed
 	@if command -v cargo >/dev/null; then cargo fmt $(CRATE) --all; fi
 
 # uv is not among the requirements that it writes: it lives in an environment of its own for this one command.
-lock: $(READY)  ## Write the pinned requirements anew from pyproject.toml
+lock: $(READY)  ## Write the pinned requirements again from pyproject.toml
 	@set -e; tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
 	$(BIN)/python -m venv "$$tools"; \
 	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check uv; \

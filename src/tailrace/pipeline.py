@@ -46,7 +46,7 @@ def open_running(name: str, bootstrap_servers: str) -> Pipeline:
 
 
 class Pipeline:
-    """One pipeline. Each method connects anew, and raises a `TailraceError` for what fails.
+    """One pipeline. Each method opens its own connections, and raises a `TailraceError` for what fails.
 
     `progress` hears how far an operation is.
     """

@@ -60,7 +60,7 @@ class Redriven(msgspec.Struct, frozen=True):
     sequence: str
     outcome: Outcome
     stage: str = ""
-    """Of a dead letter, where it had failed; of one that fails anew, where it does now. Connect's name; empty when its
+    """Of a dead letter, where it had failed; of one that fails again, where it does now. Connect's name; empty when its
     record cannot be read again."""
     exception: str = ""
     reason: str = ""

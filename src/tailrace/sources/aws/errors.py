@@ -108,7 +108,7 @@ def refused_by_proxy(operation: str, subject: Subject, proxy: str) -> ReadError:
 
 
 def unanswered(operation: str, subject: Subject, host: str, error: Exception, proxy: str | None = None) -> ReadError:
-    """Tell a call that got no whole answer: refused, reset, timed out, cut short, no such host, bad TLS.
+    """Return the error of a call that got no whole answer: refused, reset, timed out, cut short, no such host, bad TLS.
 
     `proxy` is the address, without user and password, of what lies between.
     """
@@ -141,7 +141,7 @@ def unanswered(operation: str, subject: Subject, host: str, error: Exception, pr
 
 
 def broken(operation: str, subject: Subject, cause: str) -> ReadError:
-    """Tell an answer that arrived but cannot be what the service sent."""
+    """Return the error of an answer that arrived but cannot be what the service sent."""
     return ReadError(
         f"the answer of {operation} for {subject.words} is broken: {_plain(cause)}",
         ReadFailure.UNAVAILABLE,
@@ -184,7 +184,7 @@ def no_credentials(error: Exception) -> ReadError:
 
 
 def unusable_credentials() -> ReadError:
-    """Tell that a key, secret or token is no word, without a word of it."""
+    """Return the error of a key, secret or token that is malformed, without showing any of it."""
     return ReadError(
         "the AWS credentials cannot be used: a key, secret or token is empty, or holds a space, a line end or another "
         "character that cannot be sent",
