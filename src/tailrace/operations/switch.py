@@ -104,7 +104,7 @@ class _Switch:
         self._follower.close()
 
     def _lineage(self) -> tuple[Write, ...]:
-        """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it begins anew."""
+        """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it starts over."""
         return tuple(ShardKey(*shard).write(None, len(self._lanes)) for shard in sorted(self.checkpoint_state.shards))
 
     def _marks(self, method: Method) -> tuple[Write, ...]:
