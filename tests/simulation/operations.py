@@ -11,17 +11,21 @@ import contextlib
 import random
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import closing
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
-from unittest.mock import Mock, patch
+from typing import Any, TypeVar, cast
 
 import msgspec
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import NewPartitions
 
 from simulation.broker import Broker, Message, Partition
 from simulation.clients import Fetched, ModelAdmin, ModelConsumer, ModelProducer, Network
+from simulation.defects import defects_raised
 from simulation.faults import Faults
 from simulation.simulated_time import Host, Process, Schedule, sleep
 from support.checkpoints import birth, lineage, shard
@@ -43,18 +47,22 @@ from tailrace.core.checkpoint import (
 )
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import CatchUp, ClaimCommand, lane_claim
-from tailrace.core.lane_messages import Commit, ProducerAnswer, ProducerLost, Transaction
+from tailrace.core.lane_messages import ProducerAnswer, Transaction
 from tailrace.core.page import Page
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.shard_publisher import Failure, ShardPublisher
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic, client_watch, clients, membership, topics
+from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.clients import Admin
 from tailrace.kafka.producer_runner import ProducerRunner
-from tailrace.operations import claims, definition, preconditions, rescale, switch
+from tailrace.operations import claims, definition, rescale, switch
 from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 NAME = "shop"
 CHECKPOINTS = f"{NAME}.checkpoints"
@@ -84,7 +92,7 @@ class OperationHost(Host):
         self.is_operator = is_operator
         self.history = history
 
-    def make_producer(self, own: dict[str, str]) -> ModelProducer:
+    def make_producer(self, own: Mapping[str, Any]) -> ModelProducer:
         history = self.history
         beside = f" of {self.name}" if self.is_operator and not history.fences else ""
         return ModelProducer(
@@ -121,6 +129,7 @@ class History:
         self.schedule = Schedule(NOW_MS)
         self.broker = Broker(lambda: self.schedule.now_ms, lambda _topic, _message: False)
         self.broker.on_commit = self._check
+        self.clients = Clients(self)
         self.published: dict[str, int] = defaultdict(int)
         """By shard, the last change that is published."""
         self.definitions: list[DefinitionRecord] = []
@@ -176,7 +185,7 @@ class History:
 
     def play(self, is_over: Callable[[], bool]) -> None:
         """Let time pass until `is_over`, and for a while after. Raises BrokenPromiseError."""
-        with simulated_clients(self.schedule):
+        with defects_raised():
             while not is_over():
                 assert self.schedule.now_ms < NOW_MS + ENDS_AFTER_MS, "the history does not end"
                 self.schedule.run_until(self.schedule.now_ms + 1_000)
@@ -244,13 +253,14 @@ def _hold_lane(lane: int, lanes: int, history: History) -> Iterator[tuple[HeldCl
     nonce = f"worker/{history.rng.random()}"
     writes = lane_claim(lane, lanes, Claim(owner="worker", nonce=nonce, at_ms=NOW_MS))
     with (
-        closing(Follower({}, NAME, range(lanes))) as follower,
+        closing(Follower({}, NAME, range(lanes), factory=history.clients)) as follower,
         claims.claim(
             loaded(lanes).pipeline,
             lane_suffix(lane),
             writes,
             shows=checkpoint_state.shows,
             follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, 30),
+            factory=history.clients,
         ) as held,
     ):
         checkpoint_topic.check_rescaled(NAME, checkpoint_state)
@@ -268,10 +278,7 @@ def _publish_lane(history: History, held: HeldClaim, checkpoint_state: Checkpoin
         checkpoint = Checkpoint(
             table="orders", state="open", sequence=changes.last_sequence, created_ms=NOW_MS, at_ms=NOW_MS
         )
-        transaction = Transaction((changes,), (Write(lane, CheckpointKey(*each), checkpoint),))
-        answer = held._producer.carry_out(Commit(1, transaction), open_timeout_s=0)
-        if isinstance(answer, ProducerLost):
-            raise ClaimLostError(answer)
+        held.commit(Transaction((changes,), (Write(lane, CheckpointKey(*each), checkpoint),)))
         sleep(history.rng.randint(100, 3_000), "Read")
 
 
@@ -280,8 +287,11 @@ def serve(history: History, each: ShardRef, lanes: int) -> None:
     checkpoint_state = CheckpointState(lanes)
     owner = f"sandbox-{history.rng.random()}"
     publisher = ShardPublisher(each, owner, checkpoint_state, table=TABLE, source=POLICY, errors_fail=False)
-    make = partial(make_producer, loaded(lanes).pipeline, shard_suffix(each))
-    with closing(Follower({}, NAME, [])) as follower, closing(ProducerRunner(make)) as producer:
+    make = partial(make_producer, loaded(lanes).pipeline, shard_suffix(each), factory=history.clients)
+    with (
+        closing(Follower({}, NAME, [], factory=history.clients)) as follower,
+        closing(ProducerRunner(make)) as producer,
+    ):
         answered = 0
         while answered < CHANGES:
             batch = _next_changes(history, each, answered)
@@ -338,7 +348,7 @@ def play_rescale(seed: int, *, fences: bool = True) -> None:
     history.write([birth(OLD_LANES), *(lineage(each, OLD_LANES) for each in SHARDS)])
 
     def rescale_and_start() -> None:
-        rescale.rescale(loaded(NEW_LANES))
+        rescale.rescale(loaded(NEW_LANES), around=SimulatedProcess(history))
         history.calm_down()
         for lane in range(NEW_LANES):
             history.start(partial(work, history, lane, NEW_LANES))
@@ -367,7 +377,7 @@ def play_switch(seed: int, *, fences: bool = True) -> None:
                 _start_later(history, partial(serve, history, each, OLD_LANES), within_ms)
 
     def switch_and_start() -> None:
-        switch.switch(loaded(OLD_LANES), after)
+        switch.switch(loaded(OLD_LANES), after, around=SimulatedProcess(history))
         history.calm_down()
         start(after, 1)
 
@@ -385,7 +395,8 @@ def play_definers(seed: int, *, fences: bool = True) -> None:
 
     def define(tables: list[str]) -> None:
         try:
-            ended.append(definition.define(loaded(OLD_LANES, tuple(tables)), "starter", accept_changes=False))
+            mine, around = loaded(OLD_LANES, tuple(tables)), SimulatedProcess(history)
+            ended.append(definition.define(mine, "starter", accept_changes=False, around=around))
         except WorldError as error:
             ended.append(error)
 
@@ -415,65 +426,75 @@ def loaded(lanes: int, tables: tuple[str, ...] = ("orders",)) -> LoadedPipeline:
         return load(file)
 
 
-@contextlib.contextmanager
-def simulated_clients(schedule: Schedule) -> Iterator[None]:
-    """Let the operations use the models."""
+class OperationAdmin(ModelAdmin):
+    """What `AdminClient` answers of the checkpoint topic and of the group, which has no members."""
 
-    def host() -> OperationHost:
+    def __init__(self, history: History) -> None:
+        super().__init__(history.broker, history.rng, history.faults)
+        self._history = history
+
+    def list_topics(self, timeout: float) -> SimpleNamespace:
+        partitions = dict.fromkeys(range(self._history.partitions), SimpleNamespace(replicas=[1]))
+        topic = SimpleNamespace(partitions=partitions)
+        return SimpleNamespace(cluster_id="simulated", brokers={1: "simulated"}, topics={CHECKPOINTS: topic})
+
+    def describe_consumer_groups(self, groups: list[str], **_: object) -> dict[str, Future[object]]:
+        return {group: _answered(SimpleNamespace(members=[])) for group in groups}
+
+    def create_partitions(self, asked: list[NewPartitions], **_: object) -> dict[str, Future[object]]:
+        self._history.partitions = NEW_LANES
+        return {each.topic: _answered(None) for each in asked}
+
+
+def _answered(value: object) -> Future[object]:
+    answer: Future[object] = Future()
+    answer.set_result(value)
+    return answer
+
+
+class Clients:
+    """Kafka's clients of all hosts of a history (`ClientFactory`): models of what they are declared to be."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def producer(self, _user: object, own: Mapping[str, Any]) -> Producer:
         assert isinstance(Host.current, OperationHost)
-        return Host.current
+        return cast(Producer, Host.current.make_producer(own))
 
-    def make_consumer() -> BlockingConsumer:
-        history = host().history
-        return BlockingConsumer(
-            history.broker, history.rng, history.faults, lambda: schedule.now_ms, lambda value: value
+    def consumer(self, _user: object, _own: object) -> Consumer:
+        history = self._history
+        model = BlockingConsumer(
+            history.broker, history.rng, history.faults, lambda: history.schedule.now_ms, lambda value: value
         )
+        return cast(Consumer, model)
 
-    def add_partitions(*_: object) -> None:
-        host().history.partitions = NEW_LANES
+    def admin(self, _user: object, _timeout_s: float = 0) -> Admin:
+        return cast(Admin, OperationAdmin(self._history))
 
-    def make_admin() -> ModelAdmin:
-        history = host().history
-        return ModelAdmin(history.broker, history.rng, history.faults)
+    def drop(self, client: Consumer) -> None:
+        client.close()
 
-    def monotonic_s() -> float:
-        return schedule.now_ms / 1000
-
-    time = SimpleNamespace(
-        monotonic=monotonic_s,
-        time_ns=lambda: schedule.now_ms * 1_000_000,
-        sleep=lambda seconds: sleep(seconds * 1000, "Wait"),
-    )
-    modules = (rescale, switch, definition)
-    with contextlib.ExitStack() as stack:
-        for module in modules:
-            stack.enter_context(patch.object(module, "time", time))
-        for owner, name, model in (
-            (clients, "producer", lambda _, own: host().make_producer(own)),
-            (clients, "consumer", lambda *_: make_consumer()),
-            (clients, "admin", lambda *_: make_admin()),
-            (clients, "drop", lambda client: client.close()),
-            (clients, "monotonic_s", monotonic_s),
-            (preconditions, "count_lanes", lambda _: host().history.partitions),
-            (membership, "describe", lambda *_: SimpleNamespace(members={})),
-            (topics, "add_partitions", add_partitions),
-            (switch, "ThreadPoolExecutor", _Sequentially),
-            (definition, "logger", Mock()),
-            (client_watch, "logger", Mock()),
-            (rescale, "new_owner", lambda: f"{host().name}:{schedule.now_ms}"),
-        ):
-            stack.enter_context(patch.object(owner, name, model))
-        yield
+    def monotonic_s(self) -> float:
+        return self._history.schedule.now_ms / 1000
 
 
-class _Sequentially:
-    """A pool of threads that has none."""
+class SimulatedProcess:
+    """What operations need of their process (`operations.surroundings.Surroundings`)."""
 
-    def __init__(self, _size: int) -> None:
-        self.map = map
+    def __init__(self, history: History) -> None:
+        self.clients = history.clients
+        self._schedule = history.schedule
 
-    def __enter__(self) -> _Sequentially:
-        return self
+    def now_ms(self) -> int:
+        return self._schedule.now_ms
 
-    def __exit__(self, *_failure: object) -> None:
-        pass
+    def sleep(self, seconds: float) -> None:
+        sleep(seconds * 1000, "Wait")
+
+    def new_owner(self) -> str:
+        assert Host.current is not None
+        return f"{Host.current.name}:{self._schedule.now_ms}"
+
+    def map(self, call: Callable[[_In], _Out], items: Iterable[_In], at_once: int) -> Iterator[_Out]:
+        return map(call, items)

@@ -39,6 +39,7 @@ from tailrace.core.page import empty_page
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
 from tailrace.sources.aws.errors import Subject, refused
+from tailrace.sources.aws.http import AwsClient
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.policy import POLICY
@@ -272,15 +273,13 @@ class Scale:
         session = SimpleNamespace(
             endpoint=lambda _service: "http://simulated", certificates=lambda: None, region="us-east-1"
         )
-        source = DynamoDBStreams(
+        return DynamoDBStreams(
             cast(AwsSession, session),
             describe_stream_per_second=DESCRIBE_STREAM_PER_SECOND,
             clock=lambda: self.now_ms() / 1000,
             sleep=lambda seconds: sleep(seconds * 1000, "Wait"),
+            make_client=lambda *made_of: cast(AwsClient, SimpleNamespace(call=partial(self._call, made_of[3]))),
         )
-        for client in (source._streams, source._tables):
-            client.call = partial(self._call, client._service)  # type: ignore[method-assign]
-        return source
 
     def _call(self, service: Service, operation: str, payload: bytes, subject: Subject) -> bytes:
         if operation == "DescribeStream":

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -85,31 +83,6 @@ class Inbox:
     def put(self, item: Action) -> None:
         name, self.name = self.name, "message"
         self._host.later(self.delay_ms, name, partial(self._step, item))
-
-
-class DefectError(AssertionError):
-    """The product has logged an exception that it did not expect."""
-
-
-class Defects(logging.Handler):
-    """Lets no defect pass that the product only logs; what else it logs is expected here."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info is not None:
-            raise DefectError(record.getMessage()) from record.exc_info[1]
-
-
-@contextlib.contextmanager
-def defects_raised() -> Iterator[None]:
-    """Raise what the product logs as a defect, and keep quiet about the rest."""
-    logger, handler = logging.getLogger("tailrace"), Defects()
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
 
 
 # The worker

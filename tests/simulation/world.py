@@ -10,6 +10,7 @@ from functools import partial
 from simulation.broker import Broker, Message, Partition, State
 from simulation.checkers import BrokenPromiseError, Checker, check_the_topics, require
 from simulation.coverage import Coverage
+from simulation.defects import defects_raised
 from simulation.faults import Faults
 from simulation.group import SESSION_TIMEOUT_MS, Group
 from simulation.simulated_time import Host, Schedule
@@ -20,7 +21,6 @@ from simulation.workers import (
     SimulatedWorker,
     Surroundings,
     WorkerHost,
-    defects_raised,
     definition,
 )
 from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record

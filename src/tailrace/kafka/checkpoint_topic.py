@@ -252,13 +252,15 @@ def read_checkpoint_state(
     pipeline: str,
     lane_count: int,
     timeout_s: float = 30.0,
+    *,
     lanes: Iterable[int] | None = None,
+    factory: ClientFactory = clients,
 ) -> CheckpointState:
     """Read the topic once, up to its present end; all of it, or only some lanes.
 
     Raises WorldError when that takes longer than `timeout_s`, or a rescale is unfinished.
     """
-    follower = Follower(user, pipeline, range(lane_count) if lanes is None else lanes, to_end=True)
+    follower = Follower(user, pipeline, range(lane_count) if lanes is None else lanes, to_end=True, factory=factory)
     checkpoint_state = CheckpointState(lane_count)
     try:
         if not follower.read_until(lambda: follower.has_reached_end, checkpoint_state.apply, timeout_s):

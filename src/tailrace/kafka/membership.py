@@ -11,6 +11,7 @@ from confluent_kafka.admin import ConsumerGroupDescription
 
 from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import topic_name
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.group_member import GroupMember
 from tailrace.kafka.watched_consumer import Place
 
@@ -66,9 +67,9 @@ class Group(msgspec.Struct, frozen=True):
     """Each lane's owner; a lane that nobody owns is left out."""
 
 
-def describe(user: Mapping[str, str], pipeline: str) -> Group:
+def describe(user: Mapping[str, str], pipeline: str, factory: ClientFactory = clients) -> Group:
     """Describe the group. Raises WorldError."""
-    admin = clients.admin(user)  # kept until the answer is there: without its client a future never ends
+    admin = factory.admin(user)  # kept until the answer is there: without its client a future never ends
 
     def ask() -> Future[ConsumerGroupDescription]:
         return admin.describe_consumer_groups([pipeline], request_timeout=admin.timeout_s)[pipeline]

@@ -9,6 +9,7 @@ from tailrace.config import Pipeline
 from tailrace.core.checkpoint import Write
 from tailrace.core.claiming import CatchUp, Claiming
 from tailrace.core.lane_messages import Commit, ProducerAnswer, ProducerLost, Transaction
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.producer_runner import ProducerRunner
 from tailrace.wiring.pipeline import make_producer
 
@@ -30,9 +31,9 @@ class HeldClaim:
     def __init__(self, producer: ProducerRunner) -> None:
         self._producer = producer
 
-    def commit(self, *writes: Write) -> None:
-        """Commit records in one transaction. Raises ClaimLostError."""
-        answer = self._producer.carry_out(Commit(_EPOCH, Transaction((), writes)), open_timeout_s=OPEN_TIMEOUT_S)
+    def commit(self, transaction: Transaction) -> None:
+        """Commit a transaction. Raises ClaimLostError."""
+        answer = self._producer.carry_out(Commit(_EPOCH, transaction), open_timeout_s=OPEN_TIMEOUT_S)
         if isinstance(answer, ProducerLost):
             raise ClaimLostError(answer)
 
@@ -45,13 +46,14 @@ def claim(
     *,
     shows: Callable[[Write], bool],
     follow: Callable[[Callable[[], bool]], object],
+    factory: ClientFactory,
 ) -> Iterator[HeldClaim]:
     """Claim what `<pipeline>.<suffix>` stands for, and hold it for the length of the block.
 
     `writes` is the claim; `shows` as `Claiming` has it. `follow(is_over)` reads the partitions on that the claim is in,
     until `is_over()`, or for long enough. Raises ClaimLostError, and whatever `follow` raises.
     """
-    with closing(ProducerRunner(lambda epoch: make_producer(pipeline, suffix, epoch))) as producer:
+    with closing(ProducerRunner(lambda epoch: make_producer(pipeline, suffix, epoch, factory=factory))) as producer:
         lost = _run(Claiming(_EPOCH, writes, shows), producer, follow)
         if lost is not None:
             raise ClaimLostError(lost)

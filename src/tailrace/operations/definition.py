@@ -8,7 +8,6 @@ would stop or redirect a table that runs is refused unless it is accepted.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -20,12 +19,14 @@ from tailrace.config.definition import definition_of
 from tailrace.core.checkpoint import ActiveMethod, Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences
+from tailrace.core.lane_messages import Transaction
 from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.operations import claims
 from tailrace.operations.claims import ClaimLostError, HeldClaim
+from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.remedy import AcceptChanges
 
 logger = logging.getLogger("tailrace")
@@ -49,7 +50,12 @@ def check(pipeline: Pipeline, checkpoint_state: CheckpointState, mine: Definitio
 
 
 def define(
-    loaded: LoadedPipeline, owner: str, *, accept_changes: bool, method: ActiveMethod = "worker"
+    loaded: LoadedPipeline,
+    owner: str,
+    *,
+    accept_changes: bool,
+    method: ActiveMethod = "worker",
+    around: Surroundings = THIS_PROCESS,
 ) -> DefinitionRecord:
     """Record the pipeline's definition unless it is recorded already, and log what differs; return what is recorded.
 
@@ -60,14 +66,14 @@ def define(
     reason = ""
     for _ in range(TRIES_MAX):
         checkpoint_state = checkpoint_topic.read_checkpoint_state(
-            pipeline.kafka, pipeline.name, pipeline.lanes, lanes=[ENUMERATOR_LANE]
+            pipeline.kafka, pipeline.name, pipeline.lanes, lanes=[ENUMERATOR_LANE], factory=around.clients
         )
         if checkpoint_state.definition is not None and not differences(checkpoint_state.definition, mine):
             return checkpoint_state.definition
         if not accept_changes:
             check(pipeline, checkpoint_state, mine, method)
         try:
-            with _claim(pipeline, owner) as (held, checkpoint_state):
+            with _claim(pipeline, owner, around) as (held, checkpoint_state):
                 if not accept_changes:
                     check(pipeline, checkpoint_state, mine, method)
                 return _record(held, checkpoint_state, mine)
@@ -83,18 +89,19 @@ def define(
 
 
 @contextmanager
-def _claim(pipeline: Pipeline, owner: str) -> Iterator[tuple[HeldClaim, CheckpointState]]:
+def _claim(pipeline: Pipeline, owner: str, around: Surroundings) -> Iterator[tuple[HeldClaim, CheckpointState]]:
     """Claim the definition, and yield a checkpoint state of all that other definers recorded."""
-    record = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=time.time_ns() // 1_000_000)
+    record = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=around.now_ms())
     checkpoint_state = CheckpointState(pipeline.lanes)
     with (
-        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE])) as follower,
+        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE], factory=around.clients)) as follower,
         claims.claim(
             pipeline,
             _SUFFIX,
             (Write(ENUMERATOR_LANE, DefinerKey(), record),),
             shows=checkpoint_state.shows,
             follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, TIMEOUT_S),
+            factory=around.clients,
         ) as held,
     ):
         yield held, checkpoint_state
@@ -107,7 +114,7 @@ def _record(held: HeldClaim, checkpoint_state: CheckpointState, mine: Definition
         return recorded
     generation = recorded.generation + 1 if recorded is not None else 1
     mine = msgspec.structs.replace(mine, generation=generation)
-    held.commit(Write(ENUMERATOR_LANE, DefinitionKey(), mine))
+    held.commit(Transaction((), (Write(ENUMERATOR_LANE, DefinitionKey(), mine),)))
     if changes := (*found, *map(str, conflicts(checkpoint_state, mine))):
         logger.warning("the pipeline's definition is changed: %s", "; ".join(changes))
     return mine

@@ -9,11 +9,12 @@ from tailrace.config import Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka.client_factory import ClientFactory
 
 
-def count_lanes(pipeline: Pipeline) -> int:
+def count_lanes(pipeline: Pipeline, factory: ClientFactory = clients) -> int:
     """Return the number of lanes of a pipeline that exists. Raises WorldError when it does not."""
-    return checkpoint_topic.existing_lanes(clients.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
+    return checkpoint_topic.existing_lanes(factory.admin(pipeline.kafka), pipeline.kafka, pipeline.name)
 
 
 def require_pipeline(pipeline: Pipeline, tables: Collection[str] = ()) -> None:

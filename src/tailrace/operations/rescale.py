@@ -10,7 +10,6 @@ partitions, and no worker starts. Broken off at any point, it is finished by run
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
@@ -27,14 +26,16 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.claiming import lane_claim
+from tailrace.core.lane_messages import Transaction
 from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.errors import WorldError
-from tailrace.kafka import clients, membership, topics
+from tailrace.kafka import membership, topics
 from tailrace.kafka.checkpoint_topic import Follower
-from tailrace.kafka.owner import new_owner
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.operations import claims, preconditions
 from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.remedy import RescaleAgain
 from tailrace.wiring.pipeline import lane_suffix
 
@@ -52,36 +53,36 @@ class Rescaled(msgspec.Struct, frozen=True):
     moved_shards: int
 
 
-def rescale(loaded: LoadedPipeline, *, progress: OnProgress = unheard) -> Rescaled:
+def rescale(loaded: LoadedPipeline, *, progress: OnProgress = unheard, around: Surroundings = THIS_PROCESS) -> Rescaled:
     """Bring a pipeline to `pipeline.lanes` lanes, or finish a rescale that broke off.
 
     `progress` hears of each lane before it is moved. Raises WorldError when the
     pipeline does not exist, has workers, or has more lanes already, and for whatever fails on the way.
     """
     pipeline = loaded.pipeline
-    partitions = preconditions.count_lanes(pipeline)
+    partitions = preconditions.count_lanes(pipeline, around.clients)
     if pipeline.lanes < partitions:
         raise WorldError(
             f"the file asks for {pipeline.lanes} lanes, but {pipeline.checkpoints_topic} has {partitions}, "
             "and Kafka can only add partitions",
             hint=f"set `lanes: {partitions}` or more",
         )
-    workers = membership.describe(pipeline.kafka, pipeline.name).members
+    workers = membership.describe(pipeline.kafka, pipeline.name, around.clients).members
     if workers:
         raise WorldError(
             f"the pipeline {pipeline.name} has running workers: {', '.join(workers)}",
             hint="stop them all; one that was killed is gone after its session.timeout.ms (10 s)",
         )
-    with closing(_Records(pipeline, partitions)) as records:
+    with closing(_Records(pipeline, partitions, around.clients)) as records:
         before = records.pipeline.lanes if records.pipeline else partitions
         if before == pipeline.lanes:
             return Rescaled(pipeline.name, before, before, 0)
         if pipeline.lanes > partitions:
             topics.add_partitions(
-                clients.admin(pipeline.kafka), pipeline.kafka, pipeline.checkpoints_topic, pipeline.lanes
+                around.clients.admin(pipeline.kafka), pipeline.kafka, pipeline.checkpoints_topic, pipeline.lanes
             )
-            _wait_for_partitions(pipeline)
-        return Rescaled(pipeline.name, before, pipeline.lanes, _Move(pipeline, records).run(progress))
+            _wait_for_partitions(pipeline, around)
+        return Rescaled(pipeline.name, before, pipeline.lanes, _Move(pipeline, records, around).run(progress))
 
 
 def moves(lane: int, records: Mapping[TopicKey, TopicRecord], lanes: int) -> tuple[Write, ...]:
@@ -100,11 +101,11 @@ def moves(lane: int, records: Mapping[TopicKey, TopicRecord], lanes: int) -> tup
 class _Records:
     """What stands in each partition of the checkpoint topic, up to where it was read."""
 
-    def __init__(self, pipeline: Pipeline, partitions: int) -> None:
+    def __init__(self, pipeline: Pipeline, partitions: int, factory: ClientFactory) -> None:
         """Read to the present end."""
         self.of = [dict[TopicKey, TopicRecord]() for _ in range(partitions)]
         self._topic = pipeline.checkpoints_topic
-        self._follower = Follower(pipeline.kafka, pipeline.name, range(partitions), to_end=True)
+        self._follower = Follower(pipeline.kafka, pipeline.name, range(partitions), to_end=True, factory=factory)
         self.read_until(lambda: self._follower.has_reached_end)
 
     @property
@@ -135,12 +136,13 @@ class _Records:
 class _Move:
     """Claims and moves lane after lane."""
 
-    def __init__(self, pipeline: Pipeline, records: _Records) -> None:
+    def __init__(self, pipeline: Pipeline, records: _Records, around: Surroundings) -> None:
         self._pipeline = pipeline
         self._records = records
-        self._owner = f"rescale:{new_owner()}"
+        self._around = around
+        self._owner = f"rescale:{around.new_owner()}"
         self._old_lanes = range(len(records.of))
-        born_ms = records.pipeline.created_ms if records.pipeline else _now_ms()
+        born_ms = records.pipeline.created_ms if records.pipeline else around.now_ms()
         self._mark = PipelineRecord(lanes=pipeline.lanes, created_ms=born_ms)
 
     def run(self, progress: OnProgress) -> int:
@@ -159,7 +161,7 @@ class _Move:
     @contextmanager
     def _claim(self, lane: int) -> Iterator[HeldClaim]:
         """Claim a lane as a worker does. Raises WorldError when that, or a commit under it, does not succeed."""
-        record = Claim(owner=self._owner, nonce=f"{self._owner}/{lane}", at_ms=_now_ms())
+        record = Claim(owner=self._owner, nonce=f"{self._owner}/{lane}", at_ms=self._around.now_ms())
         writes = lane_claim(lane, len(self._old_lanes), record)
         try:
             with claims.claim(
@@ -168,6 +170,7 @@ class _Move:
                 writes,
                 shows=self._records.shows,
                 follow=self._records.read_until,
+                factory=self._around.clients,
             ) as held:
                 yield held
         except ClaimLostError as error:
@@ -176,20 +179,16 @@ class _Move:
     def _move(self, lane: int, held: HeldClaim) -> int:
         """Move what does not belong here any more, and leave the mark; return the number of shards moved."""
         writes = moves(lane, self._records.of[lane], self._mark.lanes)
-        held.commit(*writes, Write(lane, PipelineKey(), self._mark))
+        held.commit(Transaction((), (*writes, Write(lane, PipelineKey(), self._mark))))
         return sum(isinstance(write.key, ShardKey) and write.record is None for write in writes)
 
 
-def _wait_for_partitions(pipeline: Pipeline) -> None:
+def _wait_for_partitions(pipeline: Pipeline, around: Surroundings) -> None:
     """Wait until the brokers tell of the new partitions; a new client each time, so that nothing is remembered."""
-    deadline_s = time.monotonic() + METADATA_TIMEOUT_S
+    deadline_s = around.clients.monotonic_s() + METADATA_TIMEOUT_S
     while True:
-        if preconditions.count_lanes(pipeline) >= pipeline.lanes:
+        if preconditions.count_lanes(pipeline, around.clients) >= pipeline.lanes:
             return
-        if time.monotonic() > deadline_s:
+        if around.clients.monotonic_s() > deadline_s:
             raise WorldError(f"the new partitions of {pipeline.checkpoints_topic} do not show", remedy=_AGAIN)
-        time.sleep(0.2)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+        around.sleep(0.2)

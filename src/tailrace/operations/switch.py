@@ -9,10 +9,8 @@ off, nobody publishes until it has been run again.
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import msgspec
@@ -20,13 +18,14 @@ import msgspec
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint import ActiveMethod, Method, MethodKey, MethodRecord, ShardKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import ProducerLost, ProducerOpened
+from tailrace.core.lane_messages import ProducerLost, ProducerOpened, Transaction
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.operations import claims, preconditions
 from tailrace.operations.claims import ClaimLostError
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.remedy import SwitchAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
 
@@ -46,21 +45,23 @@ class Switched(msgspec.Struct, frozen=True):
     """Lanes and shards whose producers were fenced."""
 
 
-def method_of(loaded: LoadedPipeline) -> Method:
+def method_of(loaded: LoadedPipeline, *, around: Surroundings = THIS_PROCESS) -> Method:
     """Return the method that publishes a pipeline; `none` in the midst of a switch. Raises WorldError as `switch`."""
     pipeline = loaded.pipeline
-    with closing(_Switch(pipeline, preconditions.count_lanes(pipeline))) as looked_at:
+    with closing(_Switch(pipeline, preconditions.count_lanes(pipeline, around.clients), around)) as looked_at:
         return looked_at.method
 
 
-def switch(loaded: LoadedPipeline, to: ActiveMethod, *, progress: OnProgress = unheard) -> Switched:
+def switch(
+    loaded: LoadedPipeline, to: ActiveMethod, *, progress: OnProgress = unheard, around: Surroundings = THIS_PROCESS
+) -> Switched:
     """Make `to` the method that publishes. `progress` hears of each producer that is fenced.
 
     Raises WorldError when the pipeline does not exist, when another switch is under way, and for whatever fails.
     """
     pipeline = loaded.pipeline
-    lanes = preconditions.count_lanes(pipeline)
-    with closing(_Switch(pipeline, lanes)) as under_way:
+    lanes = preconditions.count_lanes(pipeline, around.clients)
+    with closing(_Switch(pipeline, lanes, around)) as under_way:
         before = under_way.method
         if before == to and not under_way.checkpoint_state.is_new:
             return Switched(pipeline.name, before, to, 0)
@@ -70,12 +71,13 @@ def switch(loaded: LoadedPipeline, to: ActiveMethod, *, progress: OnProgress = u
 class _Switch:
     """One switch, its checkpoint state and its producer: another switch of the pipeline fences it."""
 
-    def __init__(self, pipeline: Pipeline, lanes: int) -> None:
+    def __init__(self, pipeline: Pipeline, lanes: int, around: Surroundings) -> None:
         self._pipeline = pipeline
+        self._around = around
         self._lanes = range(lanes)
         self._nonce = uuid.uuid4().hex
         self.checkpoint_state = CheckpointState(lanes)
-        self._follower = Follower(pipeline.kafka, pipeline.name, self._lanes, to_end=True)
+        self._follower = Follower(pipeline.kafka, pipeline.name, self._lanes, to_end=True, factory=around.clients)
         self._follow_until(lambda: self._follower.has_reached_end)
         checkpoint_topic.check_rescaled(pipeline.name, self.checkpoint_state)
 
@@ -90,11 +92,16 @@ class _Switch:
         nobody = self._marks("none")
         try:
             with claims.claim(
-                self._pipeline, _SUFFIX, nobody, shows=self.checkpoint_state.shows, follow=self._follow_until
+                self._pipeline,
+                _SUFFIX,
+                nobody,
+                shows=self.checkpoint_state.shows,
+                follow=self._follow_until,
+                factory=self._around.clients,
             ) as held:
                 fenced = self._fence(progress)
                 marks = self._marks(to)
-                held.commit(*(self._lineage() if to == "lambda" else ()), *marks)
+                held.commit(Transaction((), (*(self._lineage() if to == "lambda" else ()), *marks)))
         except ClaimLostError as error:
             raise self._broke_off(str(error)) from error
         self._follow_until(lambda: all(map(self.checkpoint_state.shows, marks)))
@@ -108,21 +115,20 @@ class _Switch:
         return tuple(ShardKey(*shard).write(None, len(self._lanes)) for shard in sorted(self.checkpoint_state.shards))
 
     def _marks(self, method: Method) -> tuple[Write, ...]:
-        record = MethodRecord(method=method, nonce=self._nonce, at_ms=time.time_ns() // 1_000_000)
+        record = MethodRecord(method=method, nonce=self._nonce, at_ms=self._around.now_ms())
         return tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
 
     def _fence(self, progress: OnProgress) -> int:
         """Fence whoever claimed a lane or a shard before the mark: these claims lie before it, so they were read."""
         suffixes = [*map(lane_suffix, self._lanes), *map(shard_suffix, sorted(self.checkpoint_state.shard_claims))]
-        with ThreadPoolExecutor(_FENCES_AT_ONCE) as pool:
-            for fenced, answer in enumerate(pool.map(self._fence_one, suffixes), 1):
-                if isinstance(answer, ProducerLost):
-                    raise self._broke_off(answer.reason)
-                progress(Progress("producers", fenced, len(suffixes)))
+        for fenced, answer in enumerate(self._around.map(self._fence_one, suffixes, _FENCES_AT_ONCE), 1):
+            if isinstance(answer, ProducerLost):
+                raise self._broke_off(answer.reason)
+            progress(Progress("producers", fenced, len(suffixes)))
         return len(suffixes)
 
     def _fence_one(self, suffix: str) -> ProducerOpened | ProducerLost:
-        with closing(make_producer(self._pipeline, suffix)) as producer:
+        with closing(make_producer(self._pipeline, suffix, factory=self._around.clients)) as producer:
             return producer.open(claims.OPEN_TIMEOUT_S)
 
     def _broke_off(self, why: str) -> WorldError:

@@ -10,7 +10,8 @@ from tailrace.convert.converter import Converter
 from tailrace.core.ports import Enumerator, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic, topics
+from tailrace.kafka import checkpoint_topic, clients, topics
+from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
@@ -108,7 +109,12 @@ def make_converter(
 
 
 def make_producer(
-    pipeline: Pipeline, suffix: str, epoch: int = 0, *, limits: TopicLimits | None = None
+    pipeline: Pipeline,
+    suffix: str,
+    epoch: int = 0,
+    *,
+    limits: TopicLimits | None = None,
+    factory: ClientFactory = clients,
 ) -> LaneProducer:
     """Make the producer that fences all others of the transactional id `<name>.<suffix>`."""
     return LaneProducer(
@@ -119,6 +125,7 @@ def make_producer(
         dead_letters_topic=pipeline.dead_letters_topic,
         properties=pipeline.kafka,
         limits=limits,
+        factory=factory,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
+from urllib3 import PoolManager
 
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
@@ -31,6 +32,7 @@ from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
 from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
 from tailrace.sources.aws.pace import Pace
+from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.policy import POLICY
@@ -159,6 +161,7 @@ class DynamoDBStreams(Source):
         describe_stream_per_second: float = 5,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        make_client: Callable[[AwsSession, PoolManager, str, Service, Crc32], AwsClient] = AwsClient,
     ) -> None:
         """Open no connection yet. `readers` bounds the connections; AWS allows an account 10 DescribeStream a second.
 
@@ -172,8 +175,8 @@ class DynamoDBStreams(Source):
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )
-        self._streams = AwsClient(session, self._pool, streams_endpoint, STREAMS, crc32)
-        self._tables = AwsClient(session, self._pool, tables_endpoint, TABLES)
+        self._streams = make_client(session, self._pool, streams_endpoint, STREAMS, crc32)
+        self._tables = make_client(session, self._pool, tables_endpoint, TABLES, zlib.crc32)
         self._limits: dict[ShardRef, int] = {}
         """How many records to ask for at most, of shards where the usual number made too large a page."""
         self._decode = decode
