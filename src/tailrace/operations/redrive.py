@@ -190,7 +190,7 @@ class _Redrive:
                     batches.appendleft(left)
 
     def _decide(self, batch: list[DeadLetter]) -> tuple[Page, ...]:
-        """Note what becomes of each dead letter of a batch; give what there is to publish for it, marks included."""
+        """Note what becomes of each dead letter of a batch; return what to publish for it, marks included."""
         pages: list[Page] = []
         for letter, made in zip(batch, self._convert(batch), strict=True):
             if isinstance(made, _Verdict):

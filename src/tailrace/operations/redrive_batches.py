@@ -235,7 +235,7 @@ class _Run:
     def _missing(
         self, batch: _Batch, page: Page, is_letter: bool, published: Published, refused: RefusedRecords
     ) -> Page | None:
-        """Note what becomes of a change; give what of it is to be published."""
+        """Note what becomes of a change; return what to publish of it."""
         shard = batch.batch.shard
         records = [each for each in page.records if not (published.holds(shard, each) or published.take_same(each))]
         if not records:

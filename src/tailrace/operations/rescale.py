@@ -146,7 +146,7 @@ class _Move:
         self._mark = PipelineRecord(lanes=pipeline.lanes, created_ms=born_ms)
 
     def run(self, progress: OnProgress) -> int:
-        """Move all; gives the number of shards moved."""
+        """Move all lanes; return the number of shards moved."""
         count = len(self._old_lanes)
         with self._claim(ENUMERATOR_LANE) as enumerator:
             moved = 0

@@ -91,7 +91,7 @@ class Status(msgspec.Struct, frozen=True):
     workers: tuple[str, ...]
     tables: tuple[TableStatus, ...]
     untaken: tuple[int, ...] = ()
-    """Lanes with work whose owner in the group has not taken them: so for seconds after a rebalance, no longer."""
+    """Lanes with work that their owner in the group has not claimed: normal for seconds after a rebalance only."""
     dead_letters_at_most: int = 0
     """Records and transaction markers in the dead-letter topic: what was redriven is among them until it expires."""
     method: Method = "worker"

@@ -88,7 +88,7 @@ class _Switch:
         return methods.pop() if len(methods) == 1 else "none"
 
     def run(self, to: ActiveMethod, progress: OnProgress) -> int:
-        """Switch; gives how many producers were fenced."""
+        """Switch; return how many producers were fenced."""
         nobody = self._marks("none")
         try:
             with claims.claim(

@@ -35,7 +35,7 @@ logger = logging.getLogger("tailrace.enumerator")
 _T = TypeVar("_T")
 
 CHILDREN_SHARE = 4
-"""For so many streams children are looked for between two other steps, when many shards have ended."""
+"""How many streams are searched for children between two other steps, when many shards have ended."""
 ASK_POLL_S = 0.2
 WAIT_S = 0.5
 PUBLISH_POLL_S = 0.02
@@ -48,7 +48,7 @@ class _Search(msgspec.Struct):
     due_ms: int = 0
     tries: int = 0
     has_found: bool = False
-    """One is known; it is looked once more for a second."""
+    """One child is known; the search continues once more for a second one."""
 
 
 class Engine(Protocol):
@@ -132,7 +132,7 @@ class EnumeratorLoop:
                     self._try(self._look_for_children)
 
     def _try(self, part: Callable[[], None]) -> None:
-        """Do a part of the loop: whatever fails in it, the loop goes on, for nobody else lists."""
+        """Do a part of the loop. Whatever fails in it, the loop continues: no other worker lists."""
         try:
             part()
         except _StoppedError:
@@ -143,7 +143,7 @@ class EnumeratorLoop:
             logger.exception("listing failed; this is a defect of Tailrace")
 
     def _resume(self) -> None:
-        """Look for the children that the enumerator before was looking for."""
+        """Resume the searches of the previous enumerator."""
         for shard in self._ask(_childless):
             self._ended.put(shard)
 
@@ -205,7 +205,7 @@ class EnumeratorLoop:
         self._reconcile(table, self._listing(stream), whole=True)
 
     def _listed_names(self) -> list[str]:
-        """List the tables; when that fails the known ones are listed nevertheless."""
+        """List the tables; none when that fails: the known ones are looked at anyway."""
         try:
             return self._table_names()
         except ReadError as error:
@@ -377,7 +377,7 @@ class EnumeratorLoop:
 
 
 class _StoppedError(Exception):
-    """The lane is lost or the worker stops: nobody answers any more."""
+    """The lane is lost or the worker stops, so the engine no longer answers."""
 
 
 def _childless(checkpoint_state: CheckpointState) -> list[ShardRef]:
