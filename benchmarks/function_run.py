@@ -129,7 +129,7 @@ def batch(first: int, count: int) -> bytes:
 
 
 def _installed_wheel(folder: Path) -> Path:
-    """Make a wheel of the native transcoder that is installed here; gives its folder."""
+    """Make a wheel of the native transcoder that is installed here; return its folder."""
     distribution = metadata.distribution("tailrace-native")
     kept = [file for file in distribution.files or () if "__pycache__" not in file.parts]
     folder.mkdir()

@@ -118,7 +118,7 @@ class WorkerRun:
 
 
 def steady_rate(workers: list[WorkerRun], changes: int, timeout_s: float) -> tuple[float, float, float]:
-    """Wait until `changes` are published; gives changes, CPU and wall seconds from the first tenth to the end.
+    """Wait until `changes` are published; return changes, CPU and wall seconds from the first tenth to the end.
 
     Starting and joining the group are left out so.
     """

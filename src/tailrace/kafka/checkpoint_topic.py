@@ -204,7 +204,7 @@ class Follower:
         take: Callable[[int, TopicKey, TopicRecord | None], None],
         timeout_s: float,
     ) -> bool:
-        """Hand every record to `take` until `condition` holds; tells whether it did in time. Raises as `poll` does."""
+        """Hand every record to `take` until `condition` holds; return whether it did in time. Raises as `poll` does."""
         deadline_s = self._factory.monotonic_s() + timeout_s
         while not condition():
             left_s = deadline_s - self._factory.monotonic_s()
