@@ -46,7 +46,7 @@ from tailrace.core.checkpoint import (
     encode_record,
 )
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.claiming import CatchUp, ClaimCommand, lane_claim
+from tailrace.core.claiming import CatchUp, ClaimCommand, drive, lane_claim
 from tailrace.core.lane_messages import ProducerAnswer, Transaction
 from tailrace.core.page import Page
 from tailrace.core.shard import ShardRef, lane_of
@@ -309,19 +309,14 @@ def _publish_batch(
     follower: Follower,
     checkpoint_state: CheckpointState,
 ) -> Failure | None:
-    try:
-        command = next(steps)
-        while True:
-            answer: ProducerAnswer | None = None
-            if isinstance(command, CatchUp):
-                follower.follow(command.partitions)
-                follower.read_until(command.is_over, checkpoint_state.apply, 10)
-            else:
-                answer = producer.carry_out(command, open_timeout_s=10, commit_timeout_s=20)
-            command = steps.send(answer)
-    except StopIteration as end:
-        failure: Failure | None = end.value
-        return failure
+    def carry_out(command: ClaimCommand) -> ProducerAnswer | None:
+        if not isinstance(command, CatchUp):
+            return producer.carry_out(command, open_timeout_s=10, commit_timeout_s=20)
+        follower.follow(command.partitions)
+        follower.read_until(command.is_over, checkpoint_state.apply, 10)
+        return None
+
+    return drive(steps, carry_out)
 
 
 def _sequence(checkpoint_state: CheckpointState, each: ShardRef) -> int:

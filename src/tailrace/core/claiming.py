@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
@@ -53,6 +54,7 @@ class CatchUp(msgspec.Struct, frozen=True):
 
 
 ClaimCommand = ProducerCommand | CatchUp
+_Result = TypeVar("_Result")
 
 
 class Claiming:
@@ -105,6 +107,20 @@ class Claiming:
             return None
         yield CloseProducer(self.epoch)
         return ProducerLost(self.epoch, fenced=True, reason="the claim does not show: another one came after it")
+
+
+def drive(
+    steps: Generator[ClaimCommand, ProducerAnswer | None, _Result],
+    carry_out: Callable[[ClaimCommand], ProducerAnswer | None],
+) -> _Result:
+    """Carry out one command after the other until the steps end; return what they return."""
+    try:
+        command = next(steps)
+        while True:
+            command = steps.send(carry_out(command))
+    except StopIteration as end:
+        result: _Result = end.value
+        return result
 
 
 def lane_claim(lane: int, lane_count: int, claim: Claim) -> tuple[Write, ...]:

@@ -17,7 +17,7 @@ import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.claiming import CatchUp, ClaimCommand
+from tailrace.core.claiming import CatchUp, ClaimCommand, drive
 from tailrace.core.lane_messages import ProducerAnswer
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage, SourceRecord
@@ -189,6 +189,10 @@ class Function:
         checkpoint_topic.check_rescaled(self._pipeline.name, self._checkpoint_state)
 
 
+class _TimeIsUpError(Exception):
+    """What is left of the invocation is kept for its answer."""
+
+
 class _Shard:
     """Carries out what a shard's publisher asks for, as long as there is time."""
 
@@ -206,18 +210,18 @@ class _Shard:
 
     def publish(self, pages: Iterator[Page], remaining_s: Callable[[], float]) -> Failure | None:
         """Publish pages until one fails, or the time is up."""
-        steps = self.publisher.publish(pages, time.time_ns() // 1_000_000)
+
+        def carry_out(command: ClaimCommand) -> ProducerAnswer | None:
+            left_s = remaining_s() - RESERVE_S
+            if left_s <= 0:
+                raise _TimeIsUpError
+            return self._carry_out(command, left_s)
+
         try:
-            command = next(steps)
-            while True:
-                left_s = remaining_s() - RESERVE_S
-                if left_s <= 0:
-                    self.close()
-                    return Failure("the invocation's time is up")
-                command = steps.send(self._carry_out(command, left_s))
-        except StopIteration as end:
-            failure: Failure | None = end.value
-            return failure
+            return drive(self.publisher.publish(pages, time.time_ns() // 1_000_000), carry_out)
+        except _TimeIsUpError:
+            self.close()
+            return Failure("the invocation's time is up")
         except BaseException:
             self.close()
             raise

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from tailrace.config import Pipeline
 from tailrace.core.checkpoint import Write
-from tailrace.core.claiming import CatchUp, Claiming
+from tailrace.core.claiming import CatchUp, ClaimCommand, Claiming, drive
 from tailrace.core.lane_messages import Commit, ProducerAnswer, ProducerLost, Transaction
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.producer_runner import ProducerRunner
@@ -63,16 +63,10 @@ def claim(
 def _run(
     claiming: Claiming, producer: ProducerRunner, follow: Callable[[Callable[[], bool]], object]
 ) -> ProducerLost | None:
-    steps = claiming.steps()
-    try:
-        command = next(steps)
-        while True:
-            answer: ProducerAnswer | None = None
-            if isinstance(command, CatchUp):
-                follow(command.is_over)
-            else:
-                answer = producer.carry_out(command, open_timeout_s=OPEN_TIMEOUT_S)
-            command = steps.send(answer)
-    except StopIteration as end:
-        lost: ProducerLost | None = end.value
-        return lost
+    def carry_out(command: ClaimCommand) -> ProducerAnswer | None:
+        if isinstance(command, CatchUp):
+            follow(command.is_over)
+            return None
+        return producer.carry_out(command, open_timeout_s=OPEN_TIMEOUT_S)
+
+    return drive(claiming.steps(), carry_out)
