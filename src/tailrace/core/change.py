@@ -12,6 +12,9 @@ Op = Literal["c", "u", "d", "r"]
 ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]
 """StreamViewType of a DynamoDB stream: which images its records carry."""
 
+SnapshotMark = Literal["true", "incremental"]
+"""`source.snapshot` of a row, in Debezium's words: of an initial snapshot, or of one that was started later."""
+
 Headers = list[tuple[str, bytes]]
 
 
@@ -41,6 +44,9 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """The maximum digits of the source's sequence numbers: padded to this length, they compare as text."""
     expired: bool = False
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
+    snapshot: SnapshotMark | None = None
+    """Of a row that a snapshot read (`op` r): then `event_id`, `sequence` and `shard_id` are empty, and `stream_arn` is
+    the table's ARN."""
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):

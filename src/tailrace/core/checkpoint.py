@@ -17,6 +17,11 @@ lane n must know of its own shards:
 | `["definition"]` in partition 0 | `DefinitionRecord`: what the pipeline is | a worker or function that starts |
 | `["definer"]` in partition 0 | `Claim`: who fenced the other definers last | the same |
 | `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
+| `["?snapshot", table]` in partition 0 | `SnapshotRecord`: the table's last snapshot | whoever starts one |
+| `["?snapshot-control", table]` in partition 0 | `SnapshotControl`: pause, resume, cancel | `tailrace snapshot` |
+| `["?snapshot-result", table]` in partition 0 | `SnapshotResult`: how it ended | the owner of snapshot lane 0 |
+| `["?segment", [table, id, name]]` | `SegmentRecord`: how far it is published | its starter, the lane's owner |
+| `["?snapshot-taken"]` | `Claim`: who fenced the snapshot lane last | that lane's owner |
 
 Every value carries two format versions: `v`, the one in which it is written, and `r`, the oldest reader that
 understands it. Each kind states its own, and a single value states a newer one if it needs that: a new kind or field
@@ -34,7 +39,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -191,6 +196,80 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
     """Digest of the transformation, without its secrets; empty when there is none."""
 
 
+SnapshotSource = Literal["scan", "keys", "export"]
+"""What a snapshot reads: the whole table, some items by their keys, or an export to S3."""
+SnapshotReason = Literal["initial", "manual", "gap", "repair"]
+SegmentState = Literal["running", "done", "failed"]
+
+
+class SnapshotRecord(Record, frozen=True, kw_only=True):
+    """A snapshot of a table. Its segments are `SegmentRecord`s, all written before it."""
+
+    id: str
+    """Unique to this snapshot, and in a header of its rows."""
+    source: SnapshotSource
+    reason: SnapshotReason
+    segments: Annotated[int, Meta(ge=1)]
+    """How many segments it has: of a scan, DynamoDB's `TotalSegments`."""
+    at_ms: Milliseconds
+    """When it was started."""
+    filter: str | None = None
+    """An expression: only rows for which it is true are published."""
+    finds_deletes: bool = False
+    """When all segments are done, what is in the topics and was not in the table is published as deleted."""
+    item_count: int = 0
+    """What the table held when it was started, as DynamoDB estimated it; of keys and exports, the exact number."""
+    size_bytes: int = 0
+    offsets: dict[str, tuple[int, ...]] = {}
+    """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was read."""
+    location: str | None = None
+    """Of an export: where it lies."""
+    exported_ms: Milliseconds | None = None
+    """Of an export: the time as of which it holds the items."""
+
+
+class SnapshotControl(Record, frozen=True, kw_only=True):
+    """What the operator last ordered; it holds for the snapshot `id` alone."""
+
+    id: str
+    order: Literal["run", "pause", "cancel"]
+    at_ms: Milliseconds
+
+
+class SnapshotResult(Record, frozen=True, kw_only=True):
+    """A snapshot that has ended: its segments' records may be deleted."""
+
+    id: str
+    outcome: Literal["done", "cancelled"]
+    at_ms: Milliseconds
+    rows: int
+    stale: int
+    """Rows that were not published because the topic already held a newer change."""
+    deletes: int
+    size_bytes: int
+    read_units: float
+
+
+class SegmentRecord(Record, frozen=True, kw_only=True):
+    """How far one segment of a snapshot is published: all rows before `cursor`."""
+
+    table: str
+    state: SegmentState
+    at_ms: Milliseconds
+    cursor: str | None = None
+    """Where to read on; None at the beginning."""
+    keys: tuple[str, ...] = ()
+    """Of a snapshot by keys: the keys that are still to be read, as DynamoDB JSON objects."""
+    rows: int = 0
+    """Rows published."""
+    stale: int = 0
+    deletes: int = 0
+    size_bytes: int = 0
+    read_units: float = 0.0
+    detail: str | None = None
+    """Why it failed."""
+
+
 class TopicKey(msgspec.Struct, frozen=True, array_like=True):
     """A key of the topic: the name of its kind (the tag), and what the record is about."""
 
@@ -268,6 +347,48 @@ class DefinerKey(TopicKey, frozen=True, array_like=True, tag="definer"):
     """Key of the `Claim` of whoever records a definition."""
 
 
+class SnapshotKey(TopicKey, frozen=True, array_like=True, tag="?snapshot"):
+    """Key of a `SnapshotRecord`."""
+
+    table: str
+
+
+class SnapshotControlKey(TopicKey, frozen=True, array_like=True, tag="?snapshot-control"):
+    """Key of a `SnapshotControl`."""
+
+    table: str
+
+
+class SnapshotResultKey(TopicKey, frozen=True, array_like=True, tag="?snapshot-result"):
+    """Key of a `SnapshotResult`."""
+
+    table: str
+
+
+class SnapshotClaimKey(TopicKey, frozen=True, array_like=True, tag="?snapshot-taken"):
+    """Key of a snapshot lane's `Claim`."""
+
+
+class SegmentRef(NamedTuple):
+    """A segment's full name: its lane follows from it."""
+
+    table: str
+    snapshot_id: str
+    name: str
+    """Of a scan or a list of keys: its number. Of an export: the data file. `topic/partition`: deletes are looked for
+    in that partition."""
+
+
+class SegmentKey(TopicKey, frozen=True, array_like=True, tag="?segment"):
+    """Key of a `SegmentRecord`."""
+
+    segment: SegmentRef
+
+    def home_lane(self, lane_count: int) -> int:
+        """Return the segment's lane."""
+        return lane_of(self.segment, lane_count)
+
+
 class IgnoredKey(TopicKey, frozen=True, array_like=True):
     """Key of a record that this version does not understand and may ignore: its bytes."""
 
@@ -292,6 +413,11 @@ KINDS: Final[dict[type[TopicKey], type[Record]]] = {
     MethodKey: MethodRecord,
     DefinitionKey: DefinitionRecord,
     DefinerKey: Claim,
+    SnapshotKey: SnapshotRecord,
+    SnapshotControlKey: SnapshotControl,
+    SnapshotResultKey: SnapshotResult,
+    SnapshotClaimKey: Claim,
+    SegmentKey: SegmentRecord,
 }
 """Every kind of record that this version reads.
 

@@ -34,6 +34,7 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.shard import ShardRef, lane_of
+from tailrace.core.snapshot_state import SNAPSHOT_KEYS, SnapshotState
 
 
 class CheckpointState:
@@ -54,6 +55,7 @@ class CheckpointState:
         self.enumerators: dict[int, Claim] = {}
         self.shard_claims: dict[ShardRef, Claim] = {}
         self.methods: dict[int, MethodRecord] = {}
+        self.snapshots = SnapshotState(lane_count)
         self._definitions: dict[int, DefinitionRecord] = {}
         self._definers: dict[int, Claim] = {}
         self._others: dict[type[TopicKey], dict[Any, Any]] = {
@@ -85,6 +87,9 @@ class CheckpointState:
         concerned: Iterable[int] | None = ()
         match key, record:
             case IgnoredKey(), _:
+                return
+            case _ if isinstance(key, SNAPSHOT_KEYS):
+                self.version += self.snapshots.apply(partition, key, record)
                 return
             case KeyOfShard(), _ if key.home_lane(self.lane_count) != partition:
                 return
@@ -158,6 +163,8 @@ class CheckpointState:
                 return self.tables.get(write.key.table) == write.record
             case CheckpointKey():
                 return self.checkpoints.get(write.key.shard) == write.record
+            case _ if isinstance(write.key, SNAPSHOT_KEYS):
+                return self.snapshots.shows(write)
             case _:
                 return self._others[type(write.key)].get(_name(write.partition, write.key)) == write.record
 

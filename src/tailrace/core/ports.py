@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
-from tailrace.core.change import Change, Message, Origin, ViewType
+from tailrace.core.change import Change, Message, Origin, SnapshotMark, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import RecordError, TailraceError
@@ -128,4 +129,61 @@ class Source(ShardReader, Enumerator, Protocol):
 
     def close(self) -> None:
         """Close its connections."""
+        ...
+
+
+KeyType = Literal["S", "N", "B"]
+"""The type of a key attribute, as DynamoDB names it."""
+
+
+class TableFacts(msgspec.Struct, frozen=True):
+    """What a table is like for whoever reads all of it."""
+
+    table: str
+    arn: str
+    key_types: Mapping[str, KeyType]
+    """Its key attributes, the partition key first."""
+    item_count: int
+    """An estimate: DynamoDB updates it about every six hours."""
+    size_bytes: int
+    """An estimate, as `item_count`."""
+    read_capacity: int | None
+    """Provisioned read capacity units a second; None: the table is on-demand."""
+    warm_read_capacity: int | None = None
+    """Read capacity units a second that the table is ready for at once (its warm throughput); None when unknown."""
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """Items of a table as they were while they were read: changes with `op` r, without position."""
+
+    records: list[SourceRecord]
+    next_cursor: str | None
+    """Where to read on; None at the end. Opaque JSON text, valid only for the same table, segment and total."""
+    size_bytes: int
+    """Size of the response body."""
+    read_units: float
+    """Read capacity units that it used."""
+
+
+class TableReader(Protocol):
+    """Reads tables themselves, not their streams. Safe to call from many threads; every method raises `ReadError`."""
+
+    def facts(self, table: str) -> TableFacts:
+        """Describe a table. Raises `ReadError` GONE when there is none."""
+        ...
+
+    def scan(
+        self, facts: TableFacts, segment: int, total: int, cursor: str | None, *, mark: SnapshotMark, limit: int | None
+    ) -> Rows:
+        """Read the next page of a segment, strongly consistent: at most 1 MB, and `limit` items if given.
+
+        `cursor` None begins the segment. Raises `ReadError` THROTTLED when the table has no capacity left.
+        """
+        ...
+
+    def get(self, facts: TableFacts, keys: Sequence[bytes], *, mark: SnapshotMark) -> Rows:
+        """Read items by their keys (DynamoDB JSON objects), strongly consistent; those that do not exist are left out.
+
+        Any number of keys; nothing is left for a `next_cursor`.
+        """
         ...

@@ -17,6 +17,9 @@ STREAM: Final = "tailrace.stream"
 SHARD: Final = "tailrace.shard"
 SEQUENCE: Final = "tailrace.sequence"
 
+SNAPSHOT: Final = "tailrace.snapshot"
+"""On a row, or a delete, that a snapshot published: the snapshot's id."""
+
 REDRIVEN: Final = "tailrace.redriven"
 """On a record that was published by a redrive, maybe behind newer changes."""
 REDRIVEN_OFFSET: Final = "tailrace.redriven.offset"

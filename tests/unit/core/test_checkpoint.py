@@ -28,8 +28,18 @@ from tailrace.core.checkpoint import (
     PipelineRecord,
     Record,
     Route,
+    SegmentKey,
+    SegmentRecord,
+    SegmentRef,
     ShardClaimKey,
     ShardKey,
+    SnapshotClaimKey,
+    SnapshotControl,
+    SnapshotControlKey,
+    SnapshotKey,
+    SnapshotRecord,
+    SnapshotResult,
+    SnapshotResultKey,
     TableKey,
     TableRecord,
     TopicKey,
@@ -68,6 +78,28 @@ RECORDS: list[tuple[TopicKey, TopicRecord]] = [
         ),
     ),
     (DefinerKey(), TAKEN),
+    (
+        SnapshotKey("orders"),
+        SnapshotRecord(
+            id="s1",
+            source="scan",
+            reason="gap",
+            segments=4,
+            at_ms=3,
+            finds_deletes=True,
+            offsets={"shop.orders": (0, 7)},
+        ),
+    ),
+    (SnapshotControlKey("orders"), SnapshotControl(id="s1", order="pause", at_ms=4)),
+    (
+        SnapshotResultKey("orders"),
+        SnapshotResult(id="s1", outcome="done", at_ms=9, rows=5, stale=1, deletes=2, size_bytes=99, read_units=2.5),
+    ),
+    (SnapshotClaimKey(), TAKEN),
+    (
+        SegmentKey(SegmentRef("orders", "s1", "3")),
+        SegmentRecord(table="orders", state="running", at_ms=5, cursor='{"id":{"S":"a"}}', rows=3, read_units=0.5),
+    ),
 ]
 
 

@@ -1,0 +1,148 @@
+"""The snapshots of a pipeline's tables, folded from the checkpoint topic."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from tailrace.core.checkpoint import (
+    Claim,
+    SegmentKey,
+    SegmentRecord,
+    SegmentRef,
+    SnapshotClaimKey,
+    SnapshotControl,
+    SnapshotControlKey,
+    SnapshotKey,
+    SnapshotRecord,
+    SnapshotResult,
+    SnapshotResultKey,
+    TopicKey,
+    TopicRecord,
+    Write,
+)
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+SNAPSHOT_KEYS: Final = (SnapshotKey, SnapshotControlKey, SnapshotResultKey, SnapshotClaimKey, SegmentKey)
+
+
+class SnapshotProgress(msgspec.Struct, frozen=True):
+    """How far a snapshot is, over all of its segments."""
+
+    done: int
+    failed: int
+    rows: int
+    stale: int
+    deletes: int
+    size_bytes: int
+    read_units: float
+    at_ms: int
+    """When it last progressed, or began."""
+
+
+class SnapshotState:
+    """The last snapshot of each table, and its segments."""
+
+    def __init__(self, lane_count: int) -> None:
+        self._lane_count = lane_count
+        self.snapshots: dict[str, SnapshotRecord] = {}
+        """By table; ended ones too."""
+        self.controls: dict[str, SnapshotControl] = {}
+        self.results: dict[str, SnapshotResult] = {}
+        self.claims: dict[int, Claim] = {}
+        self._segments: dict[tuple[str, str], dict[SegmentRef, SegmentRecord]] = defaultdict(dict)
+
+    def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> bool:
+        """Fold in one committed record of these kinds; return whether it can change what is to be done."""
+        match key, record:
+            case SnapshotClaimKey(), Claim() | None:
+                _put(self.claims, partition, record)
+            case SegmentKey(), SegmentRecord() | None:
+                if key.home_lane(self._lane_count) == partition:
+                    _put(self._segments[key.segment[:2]], key.segment, record)
+            case _ if partition != 0:
+                return False
+            case SnapshotKey(), SnapshotRecord() | None:
+                _put(self.snapshots, key.table, record)
+                return True
+            case SnapshotControlKey(), SnapshotControl() | None:
+                _put(self.controls, key.table, record)
+                return True
+            case SnapshotResultKey(), SnapshotResult() | None:
+                _put(self.results, key.table, record)
+                return True
+        return False
+
+    def shows(self, write: Write) -> bool:
+        """Return whether `write` is the last record that was seen of its key."""
+        match write.key:
+            case SnapshotClaimKey():
+                return self.claims.get(write.partition) == write.record
+            case SegmentKey():
+                return self._segments[write.key.segment[:2]].get(write.key.segment) == write.record
+            case SnapshotKey():
+                return self.snapshots.get(write.key.table) == write.record
+            case SnapshotControlKey():
+                return self.controls.get(write.key.table) == write.record
+            case SnapshotResultKey():
+                return self.results.get(write.key.table) == write.record
+        return False
+
+    def result_of(self, table: str) -> SnapshotResult | None:
+        """Return how the table's last snapshot ended; None while it has not, or when there is none."""
+        snapshot, result = self.snapshots.get(table), self.results.get(table)
+        return result if snapshot is not None and result is not None and result.id == snapshot.id else None
+
+    def order_of(self, table: str) -> str:
+        """Return what the operator last ordered of the table's last snapshot: `run`, `pause` or `cancel`."""
+        snapshot, control = self.snapshots.get(table), self.controls.get(table)
+        return control.order if snapshot is not None and control is not None and control.id == snapshot.id else "run"
+
+    def is_unfinished(self, table: str) -> bool:
+        """Return whether the table has a snapshot that has not ended, a paused one too."""
+        return table in self.snapshots and self.result_of(table) is None
+
+    def is_running(self, table: str) -> bool:
+        """Return whether rows of the table are being published."""
+        return self.is_unfinished(table) and self.order_of(table) == "run"
+
+    @property
+    def running(self) -> list[str]:
+        """The tables whose rows are being published."""
+        return [table for table in self.snapshots if self.is_running(table)]
+
+    @property
+    def unfinished(self) -> list[str]:
+        """The tables with a snapshot that has not ended."""
+        return [table for table in self.snapshots if self.is_unfinished(table)]
+
+    def segments_of(self, table: str) -> Mapping[SegmentRef, SegmentRecord]:
+        """Return the segments of the table's last snapshot."""
+        snapshot = self.snapshots.get(table)
+        return {} if snapshot is None else self._segments.get((table, snapshot.id), {})
+
+    def progress_of(self, table: str) -> SnapshotProgress:
+        """Return how far the table's last snapshot is. Raises KeyError when there is none."""
+        records = self.segments_of(table).values()
+        return SnapshotProgress(
+            done=sum(each.state == "done" for each in records),
+            failed=sum(each.state == "failed" for each in records),
+            rows=sum(each.rows for each in records),
+            stale=sum(each.stale for each in records),
+            deletes=sum(each.deletes for each in records),
+            size_bytes=sum(each.size_bytes for each in records),
+            read_units=sum(each.read_units for each in records),
+            at_ms=max((each.at_ms for each in records), default=self.snapshots[table].at_ms),
+        )
+
+
+def _put(records: dict[_K, _V], name: _K, record: _V | None) -> None:
+    if record is None:
+        records.pop(name, None)
+    else:
+        records[name] = record
