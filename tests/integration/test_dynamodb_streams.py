@@ -217,7 +217,7 @@ def test_a_stream_that_was_switched_off_is_read_to_its_end(
     open_page = source.read(shard, TRIM_HORIZON, None)
     assert open_page.next_iterator
     switch_off(client, ORDERS)
-    assert source.table_stream(ORDERS) == TableStream(ORDERS, None, None)
+    assert source.table_stream(ORDERS) == TableStream(ORDERS, None, None, ("id",))
     (listed,) = source.shards(shard.stream).shards
     assert (listed.shard_id, listed.closed) == (shard.shard_id, True)
     assert source.read(shard, TRIM_HORIZON, open_page.next_iterator).next_iterator is None

@@ -153,7 +153,7 @@ def test_a_new_pipeline_is_refused_for_each_named_table_that_it_cannot_stream(
         [
             f"{place(1, off)}table {off} has no stream; switch it on: aws dynamodb update-table --table-name {off} "
             "--stream-specification StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES "
-            f"--endpoint-url {dynamodb.endpoint_url}",
+            f"--endpoint-url {dynamodb.endpoint_url}; or set source.enable_streams, and workers do it",
             f"{place(2, keys_only)}table {keys_only}: the format item needs the new image, which a stream of view type "
             "KEYS_ONLY does not carry; switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose another format",
             f"{place(3, missing)}there is no table {missing}; "

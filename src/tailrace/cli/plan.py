@@ -64,6 +64,8 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
     if table.stream_arn is not None:
         shards = f"{table.open_shards} open and {table.closed_shards} closed shards"
         yield _line("stream", f"{table.stream_arn}, {table.view_type}, {shards}")
+    elif table.enables_stream:
+        yield _line("stream", f"off, to be switched on with {table.view_type}")
     for topic in table.topics:
         yield _line("topic", _topic(topic))
         yield from (_line("warning", warning) for warning in topic.warnings)

@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import Iterator, Mapping
 
+from tailrace import formats
 from tailrace.config.interpolate import UNREAD_SECRET
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import Path, kind_of, nearest, quoted
@@ -80,6 +81,9 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.function.parallelization_factor > 1 and pipeline.function.window_ms:
         remedy = "set `window: 0s` to publish at least once, or leave `parallelization_factor` at 1 for exactly once"
         yield ("lambda", "parallelization_factor"), "is above 1 together with a window, which AWS refuses", remedy
+    view_type = pipeline.source.stream_to_enable
+    if view_type and (why := formats.FORMATS[pipeline.format.type].why_not(view_type)):
+        yield ("source", "enable_streams"), f"is {view_type}", why
     yield from _tables(pipeline)
     yield from _topics(pipeline)
     yield from _steps(pipeline)

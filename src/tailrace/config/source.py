@@ -11,6 +11,7 @@ from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator
 
 from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
+from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Start
 from tailrace.errors import WorldError
 
@@ -94,6 +95,11 @@ class Source(Part):
     def tables_left_out(self) -> tuple[str, ...]:
         """Names and patterns of tables that are not read although an entry matches them."""
         return ()
+
+    @property
+    def stream_to_enable(self) -> ViewType | None:
+        """The view type with which a stream that is off is switched on; None: it stays off."""
+        return None
 
     @property
     @abstractmethod

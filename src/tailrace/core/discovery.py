@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection
+from typing import Final
 
 import msgspec
 
@@ -28,6 +29,8 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.core.source_policy import SourcePolicy
+
+STREAM_OFF: Final = "its stream is switched off"
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -217,9 +220,16 @@ def forget_outdated(checkpoint_state: CheckpointState, source: SourcePolicy, now
 
 
 def reconcile_table(
-    checkpoint_state: CheckpointState, found: TableStream | None, table: str, now_ms: int
+    checkpoint_state: CheckpointState,
+    found: TableStream | None,
+    table: str,
+    now_ms: int,
+    *,
+    off_why: str | None = None,
 ) -> TableRecord:
     """Return how a table stands, given its description (None: there is no such table).
+
+    `off_why` says why it cannot be read yet, when there is more to say than that its stream is off.
 
     Another stream than before means that changes between the two may be lost: a gap, until the operator accepts it.
     The old stream is read to its end meanwhile.
@@ -228,8 +238,8 @@ def reconcile_table(
     streamed = before.stream_arn if before is not None else None
     if found is None:
         return _table("missing", streamed, None, now_ms, detail="there is no such table")
-    if found.stream is None:
-        return _table("off", streamed, None, now_ms, detail="its stream is switched off")
+    if found.stream is None or off_why is not None:
+        return _table("off", streamed, None, now_ms, detail=off_why or STREAM_OFF)
     if streamed is None or streamed == found.stream:
         return _table("streaming", found.stream, found, now_ms)
     accepted = checkpoint_state.accepted.get(table)

@@ -70,6 +70,8 @@ class TableStream(msgspec.Struct, frozen=True):
     view_type: ViewType | None
     key_names: tuple[str, ...] = ()
     """The key attributes of the table."""
+    is_active: bool = True
+    """Neither the table nor its stream is being made or changed."""
 
 
 class StreamListing(msgspec.Struct, frozen=True):
@@ -126,6 +128,10 @@ class Source(ShardReader, Enumerator, Protocol):
     """A complete source: everything that a pipeline needs to read its changes."""
 
     policy: SourcePolicy
+
+    def enable_stream(self, table: str, view_type: ViewType) -> None:
+        """Switch a table's stream on; it may take a while to become active. Raises `ReadError`."""
+        ...
 
     def close(self) -> None:
         """Close its connections."""

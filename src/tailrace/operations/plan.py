@@ -45,6 +45,9 @@ class TablePlan(msgspec.Struct, frozen=True):
     """The file names it as it is, without a wildcard."""
     stream_arn: str | None = None
     view_type: ViewType | None = None
+    """Of its stream, or of the one to be switched on."""
+    enables_stream: bool = False
+    """Its stream is off, and a worker would switch it on."""
     open_shards: int | None = None
     closed_shards: int | None = None
     topic: TopicPlan | None = None
@@ -320,10 +323,13 @@ class _Planner:
         place = self._loaded.place(*entry.path)
         try:
             stream = self._describe(name)
-            if stream is None or stream.stream is None:
-                missing = source.missing_table(name) if stream is None else source.missing_stream(name)
-                return msgspec.structs.replace(table, problems=(f"{place}: {missing}",))
-            listing = self._list(stream.stream)
+            if stream is None:
+                return msgspec.structs.replace(table, problems=(f"{place}: {source.missing_table(name)}",))
+            if stream.stream is None:
+                if source.stream_to_enable is None:
+                    return msgspec.structs.replace(table, problems=(f"{place}: {source.missing_stream(name)}",))
+                stream = msgspec.structs.replace(stream, view_type=source.stream_to_enable)
+            listing = self._list(stream.stream) if stream.stream is not None else None
         except ReadError as error:
             return self._without_answer(table, f"{place}: {error}", error)
         self._is_answered = True
@@ -341,6 +347,7 @@ class _Planner:
             table,
             stream_arn=stream.stream,
             view_type=stream.view_type,
+            enables_stream=stream.stream is None,
             open_shards=len(listing.shards) - (closed or 0) if listing else None,
             closed_shards=closed,
             topic=found[0] if found and not is_routed else None,

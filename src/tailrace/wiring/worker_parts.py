@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from tailrace.config import Pipeline
 from tailrace.config.definition import definition_of
@@ -116,6 +117,7 @@ class PipelineParts:
 
     def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
         """Make the enumerator's loop for one taking of lane 0."""
+        view_type = self.pipeline.source.stream_to_enable
         return EnumeratorLoop(
             engine,
             self.source,
@@ -126,6 +128,7 @@ class PipelineParts:
             start=self._reading.start,
             interval_s=self._reading.listing_interval_ms / 1000,
             prepare_table=self.prepare_table,
+            enable_stream=partial(self.source.enable_stream, view_type=view_type) if view_type else None,
         )
 
     def close(self) -> None:

@@ -23,7 +23,14 @@ import msgspec
 
 from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.discovery import forget_outdated, leave_out, reconcile, reconcile_table, table_write
+from tailrace.core.discovery import (
+    STREAM_OFF,
+    forget_outdated,
+    leave_out,
+    reconcile,
+    reconcile_table,
+    table_write,
+)
 from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
@@ -39,6 +46,9 @@ CHILDREN_SHARE = 4
 ASK_POLL_S = 0.2
 WAIT_S = 0.5
 PUBLISH_POLL_S = 0.02
+STREAM_STARTS_POLL_MS = 1000
+"""Pause between two looks at a table whose stream was switched on."""
+STREAM_STARTS_MS = 60_000
 PUBLISH_WARNING_S = 30.0
 
 
@@ -49,6 +59,14 @@ class _Search(msgspec.Struct):
     tries: int = 0
     has_found: bool = False
     """One child is known; the search continues once more for a second one."""
+
+
+class _StreamStart(msgspec.Struct):
+    """Waiting for a stream that was switched on to become active."""
+
+    due_ms: int
+    until_ms: int
+    """From then on it is read whatever the table's status: an index that is being built keeps that for hours."""
 
 
 class Engine(Protocol):
@@ -83,13 +101,15 @@ class EnumeratorLoop:
         start: Start,
         interval_s: float,
         prepare_table: Callable[[TableStream], None],
+        enable_stream: Callable[[str], None] | None = None,
         publish_poll_s: float = PUBLISH_POLL_S,
     ) -> None:
         """Make it.
 
         `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
         `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
-        when it could not find out. `publish_poll_s` is the pause between two looks whether what was published shows.
+        when it could not find out. `enable_stream` switches a table's stream on, or raises ReadError; without it,
+        streams that are off stay off. `publish_poll_s` is the pause between two looks whether what was published shows.
         """
         self._engine = engine
         self._enumerator = enumerator
@@ -100,6 +120,7 @@ class EnumeratorLoop:
         self._start = start
         self._interval_s = interval_s
         self._prepare_table = prepare_table
+        self._enable_stream = enable_stream
         self._publish_poll_s = publish_poll_s
         self._stopped = engine.host.event()
         self._ended: SimpleQueue[ShardRef] = engine.host.queue()
@@ -111,6 +132,8 @@ class EnumeratorLoop:
         self._unshown: list[Write] = []
         """What was handed to lane 0 and the checkpoint state does not show yet."""
         self._gone: set[ShardRef] = set()
+        self._starting: dict[str, _StreamStart] = {}
+        """Tables whose streams were switched on and are not active yet."""
         self._told: dict[str, str | None] = {}
         """What was last logged about each table."""
 
@@ -156,8 +179,16 @@ class EnumeratorLoop:
                 self._tables_due_ms = self._engine.host.now_ms() + int(self._interval_s * 1000)
         elif self._streams:
             self._list_stream(*self._streams.popleft())
+        elif table := self._started_stream():
+            self._look_at_table(table)
         else:
             self._wait()
+
+    def _started_stream(self) -> str | None:
+        """Return the table whose stream was switched on and is to be looked at now, if there is one."""
+        table = min(self._starting, key=lambda each: self._starting[each].due_ms, default=None)
+        is_due = table is not None and self._starting[table].due_ms <= self._engine.host.now_ms()
+        return table if is_due else None
 
     def _look_at_tables(self) -> None:
         """Describe every table, list the streams that are new, and say which others to list in this round."""
@@ -187,6 +218,8 @@ class EnumeratorLoop:
 
     def _look_at_table(self, table: str) -> None:
         """Describe a table, and list its stream if that is new."""
+        if table in self._starting:
+            self._starting[table].due_ms = self._engine.host.now_ms() + STREAM_STARTS_POLL_MS
         try:
             record = self._describe(table)
             self._hand_over(self._ask(lambda checkpoint_state: table_write(checkpoint_state, table, record)))
@@ -219,8 +252,11 @@ class EnumeratorLoop:
             if error.failure is not ReadFailure.GONE:
                 raise
             found = None
+        off_why = self._start_stream(found) if found is not None else None
         record = self._ask(
-            lambda checkpoint_state: reconcile_table(checkpoint_state, found, table, self._engine.host.now_ms())
+            lambda checkpoint_state: reconcile_table(
+                checkpoint_state, found, table, self._engine.host.now_ms(), off_why=off_why
+            )
         )
         if record.state == "streaming" and found is not None:
             try:
@@ -229,8 +265,28 @@ class EnumeratorLoop:
                 raise
             except WorldError as error:
                 record = msgspec.structs.replace(record, state="failed", detail=str(error))
-        self._tell(table, record)
+        if table not in self._starting:
+            self._tell(table, record)
         return record
+
+    def _start_stream(self, found: TableStream) -> str | None:
+        """Switch a table's stream on if it is off and the file wants it on; return why the table is not read yet."""
+        table, now_ms = found.table, self._engine.host.now_ms()
+        if self._enable_stream is None:
+            return None
+        if found.stream is None:
+            if not found.is_active:
+                return f"{STREAM_OFF}; it is switched on once the table is active"
+            try:
+                self._enable_stream(table)
+            except ReadError as error:
+                return f"{STREAM_OFF}, and switching it on failed; it is tried again: {error}"
+            self._starting[table] = _StreamStart(now_ms + STREAM_STARTS_POLL_MS, now_ms + STREAM_STARTS_MS)
+            logger.info("stream switched on", extra={"table": table})
+        elif table not in self._starting or found.is_active or now_ms >= self._starting[table].until_ms:
+            self._starting.pop(table, None)
+            return None
+        return "its stream is being switched on"
 
     def _tell(self, table: str, record: TableRecord) -> None:
         """Log why a table is not streamed, once for each reason."""
@@ -327,7 +383,9 @@ class EnumeratorLoop:
 
     def _wait(self) -> None:
         """Wait for a shard that ends, for the next look for children, or for the next round."""
-        next_ms = min([self._tables_due_ms, *(search.due_ms for search in self._searches.values())])
+        searches_ms = [search.due_ms for search in self._searches.values()]
+        starts_ms = [start.due_ms for start in self._starting.values()]
+        next_ms = min([self._tables_due_ms, *searches_ms, *starts_ms])
         left_s = (next_ms - self._engine.host.now_ms()) / 1000
         with contextlib.suppress(Empty):
             self._note_ended(self._ended.get(timeout=min(max(left_s, 0.001), WAIT_S)))

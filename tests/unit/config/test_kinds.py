@@ -22,7 +22,8 @@ TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n"
 STREAMS = TOP + "  type: dynamodb-streams\n  tables: [orders]\n"
 LOG = TOP + "  type: log\n  table: orders\n"
 STREAMS_KEYS = (
-    "its keys are type, region, endpoint_url, profile, role_arn, external_id, tables, exclude, start, poll, readers, "
+    "its keys are type, region, endpoint_url, profile, role_arn, external_id, tables, exclude, "
+    "enable_streams, start, poll, readers, "
     "discovery"
 )
 LOG_KEYS = "its keys are type, region, endpoint_url, profile, role_arn, external_id, table, readers, window"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from tailrace.config import LoadedPipeline, load
+from tailrace.core.change import ViewType
 from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.errors import WorldError
@@ -147,6 +149,8 @@ class Tables(Source):
 
     def __init__(self, **failures: ReadFailure) -> None:
         self._failures = failures
+        self.off: set[str] = set()
+        """Tables whose stream is off."""
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         raise NotImplementedError
@@ -154,12 +158,17 @@ class Tables(Source):
     def close(self) -> None:
         """There is nothing to close."""
 
+    def enable_stream(self, table: str, view_type: ViewType) -> None:
+        raise NotImplementedError
+
     def table_names(self, patterns: list[str]) -> list[str]:
         return patterns
 
     def table_stream(self, table: str) -> TableStream:
         if table in self._failures:
             raise ReadError(f"DescribeTable of table {table} failed", self._failures[table])
+        if table in self.off:
+            return TableStream(table, None, None, ("id",))
         return TableStream(table, f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}/stream/1", "NEW_IMAGE")
 
     def shards(self, stream_arn: str) -> StreamListing:
@@ -247,3 +256,16 @@ def test_a_plan_says_how_far_it_is(three_tables: LoadedPipeline) -> None:
     told: list[Progress] = []
     make_plan(three_tables, Tables(), details=False, progress=told.append)
     assert told == [Progress("tables", done, 3) for done in range(3)]
+
+
+def test_a_plan_says_which_streams_would_be_switched_on(three_tables: LoadedPipeline) -> None:
+    source = Tables()
+    source.off = {"orders"}
+    (orders,) = (table for table in make_plan(three_tables, source, details=False).tables if table.problems)
+    assert "table orders has no stream; switch it on: aws dynamodb update-table" in orders.problems[0]
+    enabling = three_tables.pipeline.source.model_copy(update={"enable_streams": "NEW_IMAGE"})
+    pipeline = three_tables.pipeline.model_copy(update={"source": enabling})
+    plan = make_plan(dataclasses.replace(three_tables, pipeline=pipeline), source, details=False)
+    (orders,) = (table for table in plan.tables if table.enables_stream)
+    assert (orders.table, orders.view_type, orders.stream_arn, orders.problems) == ("orders", "NEW_IMAGE", None, ())
+    assert orders.topic is not None

@@ -120,6 +120,7 @@ def make_loop(
     interval_s: float = 3600,
     tables: Sequence[str] = (TABLE,),
     prepare_table: Callable[[TableStream], None] = lambda _stream: None,
+    enable_stream: Callable[[str], None] | None = None,
 ) -> EnumeratorLoop:
     return EnumeratorLoop(
         engine,
@@ -131,6 +132,7 @@ def make_loop(
         start="TRIM_HORIZON",
         interval_s=interval_s,
         prepare_table=prepare_table,
+        enable_stream=enable_stream,
     )
 
 
@@ -283,3 +285,57 @@ def test_a_table_is_not_called_failed_because_kafka_did_not_answer(engine: Engin
     wait_for("it fails for good", lambda: TABLE in engine.checkpoint_state.tables)
     loop.stop()
     assert engine.checkpoint_state.tables[TABLE].state == "failed"
+
+
+def test_a_stream_that_is_off_is_switched_on_and_read_once_it_is_active(
+    engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enumerator, "STREAM_STARTS_POLL_MS", 10)
+    found = TableStream(TABLE, None, None, is_active=False)
+    source.table_stream = lambda table: found  # type: ignore[method-assign]
+    source.shards_listed = [ListedShard("a")]
+    enabled: list[str] = []
+    answers: list[ReadError | None] = [ReadError("UpdateTable was refused", ReadFailure.DENIED), None]
+
+    def enable(table: str) -> None:
+        enabled.append(table)
+        if (error := answers.pop(0)) is not None:
+            raise error
+
+    def detail() -> str:
+        record = engine.checkpoint_state.tables.get(TABLE)
+        return record.detail or "" if record is not None and record.state == "off" else ""
+
+    loop = make_loop(engine, source, interval_s=0.05, enable_stream=enable)
+    run(loop)
+    wait_for("the table is waited for", lambda: "once the table is active" in detail())
+    assert not enabled
+    found = replace(found, is_active=True)
+    wait_for("it is refused", lambda: "switching it on failed; it is tried again: UpdateTable was refused" in detail())
+    wait_for("it is tried again", lambda: enabled == [TABLE, TABLE])
+    found = TableStream(TABLE, STREAM, "NEW_IMAGE", is_active=False)
+    loop._interval_s = 3600
+    wait_for("it starts", lambda: detail() == "its stream is being switched on")
+    assert not source.streams_asked
+    found = replace(found, is_active=True)
+    wait_for("it is listed", lambda: known(engine) == {"a"})
+    assert engine.checkpoint_state.tables[TABLE].state == "streaming"
+    loop.stop()
+    assert len(enabled) == 2
+
+
+def test_a_stream_that_was_switched_on_is_not_waited_for_forever(
+    engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table is not active for hours while an index is built."""
+    monkeypatch.setattr(enumerator, "STREAM_STARTS_POLL_MS", 10)
+    monkeypatch.setattr(enumerator, "STREAM_STARTS_MS", 50)
+    streams: dict[str, str | None] = {TABLE: None}
+    source.table_stream = lambda table: TableStream(  # type: ignore[method-assign]
+        table, streams[table], None, is_active=streams[table] is None
+    )
+    source.shards_listed = [ListedShard("a")]
+    loop = make_loop(engine, source, enable_stream=lambda table: streams.update({table: STREAM}))
+    run(loop)
+    wait_for("it is listed", lambda: known(engine) == {"a"})
+    loop.stop()

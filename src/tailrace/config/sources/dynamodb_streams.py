@@ -10,6 +10,7 @@ from tailrace.config.fields import Part, TablePattern, Whole, as_tuple, as_writt
 from tailrace.config.problem import InvalidError
 from tailrace.config.source import EventSource, Source, TableEntry
 from tailrace.config.units import duration
+from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Start
 from tailrace.errors import WorldError
 
@@ -63,6 +64,12 @@ class DynamoDBStreamsSource(Source):
     exclude: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Tables to leave out although `tables` matches them: names and patterns."
     )
+    enable_streams: ViewType | None = Field(
+        default=None,
+        description="View type with which workers switch on the streams of tables that have none. Without it such "
+        "tables are not streamed.",
+        examples=["NEW_AND_OLD_IMAGES"],
+    )
     start: Literal["trim_horizon", "latest"] = Field(
         default="trim_horizon",
         description="Where a shard without a checkpoint begins: at the oldest change that the stream still holds "
@@ -93,6 +100,11 @@ class DynamoDBStreamsSource(Source):
         return self.exclude
 
     @property
+    def stream_to_enable(self) -> ViewType | None:
+        """`enable_streams`."""
+        return self.enable_streams
+
+    @property
     def summary(self) -> str:
         """How many tables or patterns are named."""
         return f"{len(self.tables)} table pattern{'s' if len(self.tables) > 1 else ''}"
@@ -121,7 +133,8 @@ class DynamoDBStreamsSource(Source):
             f"table {table} has no stream",
             hint=f"switch it on: aws dynamodb update-table --table-name {table} --stream-specification "
             "StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
-            + (f" --endpoint-url {self.endpoint_url}" if self.endpoint_url else ""),
+            + (f" --endpoint-url {self.endpoint_url}" if self.endpoint_url else "")
+            + "; or set source.enable_streams, and workers do it",
         )
 
     def sample_stream(self, table: str) -> str:

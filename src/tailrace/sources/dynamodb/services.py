@@ -30,6 +30,7 @@ TABLES: Final = Service(
     json_version="1.0",
     hints={
         **STREAMS.hints,
+        ReadFailure.THROTTLED: "AWS limits such calls for the whole account: wait, or ask for a higher quota",
         ReadFailure.GONE: "create the table, or correct source.tables, source.region or source.endpoint_url",
     },
 )

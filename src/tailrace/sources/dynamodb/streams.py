@@ -45,6 +45,7 @@ _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
 _TABLES_MAX: Final = 100
+_ACTIVE: Final = "ACTIVE"
 _ATTEMPTS_MAX: Final = 3
 _BACKOFF_MAX_S: Final = 0.5
 """Longest pause before the second attempt of a listing's page; it doubles for the next."""
@@ -85,6 +86,7 @@ class _Key(msgspec.Struct, rename="pascal"):
 
 class _Table(msgspec.Struct, rename="pascal"):
     table_name: str
+    table_status: str = _ACTIVE
     key_schema: list[_Key] = []
     latest_stream_arn: str | None = None
     stream_specification: _StreamSpecification | None = None
@@ -92,6 +94,10 @@ class _Table(msgspec.Struct, rename="pascal"):
 
 class _TableDescription(msgspec.Struct, rename="pascal"):
     table: _Table
+
+
+class _UpdatedTable(msgspec.Struct, rename="pascal"):
+    table_description: _Table
 
 
 class _SequenceNumberRange(msgspec.Struct, rename="pascal"):
@@ -230,19 +236,30 @@ class DynamoDBStreams(Source):
 
     def table_stream(self, table: str) -> TableStream:
         """Describe one table. Raises `ReadError` GONE when there is none."""
-        subject = Subject(f"table {table}", f"arn:aws:dynamodb:{self._region}:*:table/{table}")
+        subject = self._table_subject(table)
         call = _Call(self._tables, "DescribeTable", subject)
         found = self._ask(call, {"TableName": table}, _TableDescription).table
         if found.table_name != table:
             raise broken(call.operation, subject, f"it describes the table {found.table_name}")
+        key_names = tuple(key.attribute_name for key in found.key_schema)
+        is_active = found.table_status == _ACTIVE
         specification = found.stream_specification
         if specification is None or not specification.stream_enabled:
-            return TableStream(table, None, None)
+            return TableStream(table, None, None, key_names, is_active)
         arn = found.latest_stream_arn
         if arn is None or not is_stream_of(arn, table):
             raise broken(call.operation, subject, f"{arn} is not the ARN of a stream of this table")
-        key_names = tuple(key.attribute_name for key in found.key_schema)
-        return TableStream(table, arn, specification.stream_view_type, key_names)
+        return TableStream(table, arn, specification.stream_view_type, key_names, is_active)
+
+    def enable_stream(self, table: str, view_type: ViewType) -> None:
+        """Switch a table's stream on, unless it is on already."""
+        specification = {"StreamEnabled": True, "StreamViewType": view_type}
+        try:
+            call = _Call(self._tables, "UpdateTable", self._table_subject(table))
+            self._ask(call, {"TableName": table, "StreamSpecification": specification}, _UpdatedTable)
+        except RefusedRequestError:
+            if self.table_stream(table).stream is None:  # else an earlier request, whose answer was lost, did it
+                raise
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""
@@ -280,6 +297,9 @@ class DynamoDBStreams(Source):
     def close(self) -> None:
         """Close the connections that are kept alive."""
         self._pool.clear()
+
+    def _table_subject(self, table: str) -> Subject:
+        return Subject(f"table {table}", f"arn:aws:dynamodb:{self._region}:*:table/{table}")
 
     def _iterator(self, shard: ShardRef, position: Position) -> str:
         call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))

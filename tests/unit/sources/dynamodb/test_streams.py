@@ -231,7 +231,7 @@ def test_a_missing_permission_to_list_is_told(fake: FakeAws, streams: DynamoDBSt
             },
             TableStream("orders", STREAM, "NEW_IMAGE", ("id", "at")),
         ),
-        ({"LatestStreamArn": STREAM}, TableStream("orders", None, None)),
+        ({"LatestStreamArn": STREAM, "TableStatus": "UPDATING"}, TableStream("orders", None, None, is_active=False)),
         (
             {"LatestStreamArn": STREAM, "StreamSpecification": {"StreamEnabled": False}},
             TableStream("orders", None, None),
@@ -290,6 +290,39 @@ def test_a_table_that_does_not_exist_is_gone(fake: FakeAws, streams: DynamoDBStr
     error = failed(lambda: streams.table_stream("orders"))
     assert error.failure is ReadFailure.GONE
     assert "source.tables" in error.hint
+
+
+def test_switching_a_stream_on_asks_for_its_view_type(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    fake.answers("UpdateTable", ok(TableDescription={"TableName": "orders", "TableStatus": "UPDATING"}))
+    streams.enable_stream("orders", "NEW_IMAGE")
+    assert fake.asked[0].fields == {
+        "TableName": "orders",
+        "StreamSpecification": {"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    }
+
+
+def test_a_stream_that_an_unanswered_request_has_switched_on_is_on(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    fake.answers("UpdateTable", fault("reset"), failure("ResourceInUseException", "Table is being updated: orders"))
+    on = {"TableName": "orders", "LatestStreamArn": STREAM, "StreamSpecification": {"StreamEnabled": True}}
+    fake.answers("DescribeTable", ok(Table=on))
+    streams.enable_stream("orders", "NEW_IMAGE")
+    assert fake.operations() == ["UpdateTable", "UpdateTable", "DescribeTable"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("ResourceInUseException", "UpdateTable of table orders was refused: ResourceInUseException: no"),
+        ("AccessDeniedException", "allow dynamodb:UpdateTable on arn:aws:dynamodb:eu-west-1:*:table/orders"),
+        ("LimitExceededException", "AWS limits such calls for the whole account"),
+    ],
+)
+def test_a_stream_that_cannot_be_switched_on_says_why(
+    fake: FakeAws, streams: DynamoDBStreams, code: str, told: str
+) -> None:
+    fake.answers("UpdateTable", *[failure(code, "no")] * 3)
+    fake.answers("DescribeTable", ok(Table={"TableName": "orders"}))
+    assert told in str(failed(lambda: streams.enable_stream("orders", "NEW_IMAGE")))
 
 
 # Listing shards
