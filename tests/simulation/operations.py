@@ -428,7 +428,7 @@ class OperationAdmin(ModelAdmin):
         super().__init__(history.broker, history.rng, history.faults)
         self._history = history
 
-    def list_topics(self, timeout: float) -> SimpleNamespace:
+    def list_topics(self, _topic: str | None, timeout: float) -> SimpleNamespace:
         partitions = dict.fromkeys(range(self._history.partitions), SimpleNamespace(replicas=[1]))
         topic = SimpleNamespace(partitions=partitions)
         return SimpleNamespace(cluster_id="simulated", brokers={1: "simulated"}, topics={CHECKPOINTS: topic})

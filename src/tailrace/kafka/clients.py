@@ -73,7 +73,8 @@ def drop(client: Consumer) -> None:
 
 def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admin:
     """Make an admin client, whose calls take no longer than `timeout_s`, nor than `REQUEST_TIMEOUT_S`."""
-    return Admin({**_OBSERVED, **properties.for_admin(user)}, min(timeout_s, REQUEST_TIMEOUT_S))
+    own = {"allow.auto.create.topics": False}  # to ask for a topic must not make it
+    return Admin({**_OBSERVED, **properties.for_admin(user), **own}, min(timeout_s, REQUEST_TIMEOUT_S))
 
 
 class LastingAdmin:
@@ -112,22 +113,32 @@ class LastingAdmin:
 
 
 def metadata(client: Admin, user: Mapping[str, str]) -> ClusterMetadata:
-    """Ask for the cluster's brokers and topics. Raises WorldError that says why Kafka cannot be reached."""
-    try:
-        return client.list_topics(timeout=client.timeout_s)
-    except KafkaException as error:
-        client.poll(0)
-        raise world_error(error, "asking Kafka for its topics", user, client.last_error) from error
+    """Ask for the cluster's brokers, at least one, and topics. Raises WorldError that says why it failed."""
+    return _metadata(client, user, "asking Kafka for its topics", None, client.timeout_s)
 
 
-def ping(client: Admin, user: Mapping[str, str], timeout_s: float) -> None:
-    """Ask the cluster for its description, which needs no right. Raises WorldError that says why it did not answer."""
-    try:
-        client.describe_cluster(request_timeout=timeout_s).result()
-    except KafkaException as error:
-        client.poll(0)
-        raise world_error(error, "asking Kafka whether it is there", user, client.last_error) from error
+def ping(client: Admin, user: Mapping[str, str], topic: str, timeout_s: float) -> None:
+    """Ask the cluster for the metadata of `topic`, which needs no right. Raises WorldError that says why it failed.
+
+    `describe_cluster` would not need a topic, but it aborts the process when a broker that has just started, or was
+    frozen, names no broker: `rd_kafka_DescribeClusterResponse_parse` of librdkafka 2.16 fails on an answer without
+    brokers and topics (`_PARTIAL`), but returns no error, and its caller asserts that there is a result then.
+    """
+    _metadata(client, user, "asking Kafka whether it is there", topic, timeout_s)
     client.last_error = None
+
+
+def _metadata(
+    client: Admin, user: Mapping[str, str], attempted: str, topic: str | None, timeout_s: float
+) -> ClusterMetadata:
+    try:
+        found = client.list_topics(topic, timeout=timeout_s)
+    except KafkaException as error:
+        client.poll(0)
+        raise world_error(error, attempted, user, client.last_error) from error
+    if not found.brokers:
+        raise UnreachableError(f"{attempted} failed: no broker takes part in the cluster yet", hint=STARTING)
+    return found
 
 
 def learn_leaders(client: Producer | Consumer, topic: str) -> None:
@@ -184,6 +195,7 @@ _PASSING = {
     KafkaError.THROTTLING_QUOTA_EXCEEDED,
 }
 _SETTLING = {
+    KafkaError._PARTIAL,  # Metadata without brokers and topics
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -194,9 +206,10 @@ _SETTLING = {
 """Answers of brokers that have just started, or elect: they pass within seconds."""
 _SETTLING_POLL_S = 0.2
 _PASSING |= _SETTLING
+STARTING = "the brokers are starting or electing: try again; if it lasts, see their logs"
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
-    **dict.fromkeys(_SETTLING, "the brokers are starting or electing: try again; if it lasts, see their logs"),
+    **dict.fromkeys(_SETTLING, STARTING),
     KafkaError._TRANSPORT: _UNREACHABLE,
     KafkaError._ALL_BROKERS_DOWN: _UNREACHABLE,
     KafkaError._TIMED_OUT: _UNREACHABLE,

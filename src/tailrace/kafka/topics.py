@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation, ConfigResource, NewPartitions, NewTopic, OffsetSpec
 
-from tailrace.errors import WorldError
+from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.clients import Admin, LastingAdmin
 
@@ -217,8 +217,8 @@ def _may_write(future: Future[Any]) -> bool:
 
 def _make(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec], brokers: int) -> None:
     futures = admin.create_topics([_new_topic(spec, brokers) for spec in specs], request_timeout=admin.timeout_s)
-    for name, future in futures.items():
-        _await_made(name, future, user)
+    for spec in specs:
+        _await_made(spec, brokers, futures[spec.name], user)
 
 
 def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
@@ -230,17 +230,19 @@ def _new_topic(spec: TopicSpec, brokers: int) -> NewTopic:
     )
 
 
-def _await_made(name: str, future: Future[Any], user: Mapping[str, str]) -> None:
+def _await_made(spec: TopicSpec, brokers: int, future: Future[Any], user: Mapping[str, str]) -> None:
     try:
         future.result()
     except KafkaException as error:
         cause = error.args[0]
         if cause.code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return
+        refusal = f"Kafka refuses to make topic {spec.name}: {cause.str()}"
+        if cause.code() == KafkaError.INVALID_REPLICATION_FACTOR and replication_of(spec, brokers) <= brokers:
+            # There are enough brokers, but those that have just started, or were frozen, take no replicas yet.
+            raise UnreachableError(refusal, hint=clients.STARTING) from error
         if cause.code() in {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR}:
-            raise WorldError(
-                f"Kafka refuses to make topic {name}: {cause.str()}", hint="fix `topics` in the pipeline file"
-            ) from error
+            raise WorldError(refusal, hint="fix `topics` in the pipeline file") from error
         if cause.code() == KafkaError.TOPIC_EXCEPTION:
-            raise WorldError(f"Kafka refuses to make topic {name}: {cause.str()}", hint=OTHER_TOPIC) from error
-        raise clients.world_error(error, f"making topic {name}", user) from error
+            raise WorldError(refusal, hint=OTHER_TOPIC) from error
+        raise clients.world_error(error, f"making topic {spec.name}", user) from error

@@ -10,7 +10,7 @@ from tailrace.config.definition import definition_of
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.ports import ShardReader, TableStream
 from tailrace.errors import TopicError
-from tailrace.kafka import clients
+from tailrace.kafka import checkpoint_topic, clients
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
@@ -70,7 +70,7 @@ class PipelineParts:
     def ping_kafka(self, timeout_s: float) -> None:
         """Ask Kafka whether it is there. Raises WorldError that says why it is not."""
         with self._admin.use() as admin:
-            clients.ping(admin, self.pipeline.kafka, timeout_s)
+            clients.ping(admin, self.pipeline.kafka, checkpoint_topic.topic_name(self.name), timeout_s)
 
     def topics_of(self, table: str) -> list[str]:
         """Return the topics that a table's changes may go to; none when the table can have none."""

@@ -17,17 +17,21 @@ from tailrace.remedy_sentences import sentence
 
 
 class FakeAdmin:
-    """Makes every topic."""
+    """Makes every topic, or none."""
 
     timeout_s = 1.0
 
-    def __init__(self) -> None:
+    def __init__(self, refusal: KafkaError | None = None) -> None:
         self.made: list[str] = []
+        self.refusal = refusal
 
     def create_topics(self, new: list[NewTopic], **_: object) -> dict[str, Future[None]]:
-        self.made += [topic.topic for topic in new]
         done: Future[None] = Future()
-        done.set_result(None)
+        if self.refusal is not None:
+            done.set_exception(KafkaException(self.refusal))
+        else:
+            self.made += [topic.topic for topic in new]
+            done.set_result(None)
         return {topic.topic: done for topic in new}
 
 
@@ -75,12 +79,31 @@ def test_an_admin_client_that_did_not_reach_kafka_is_not_used_again(monkeypatch:
     assert [admin.made for admin in made] == [[], ["shop.orders", "shop.users"]]
 
 
+@pytest.mark.parametrize(("replication", "passes"), [(None, True), (1, True), (2, False)])
+def test_brokers_that_take_no_replicas_yet_are_told_from_brokers_that_are_missing(
+    monkeypatch: pytest.MonkeyPatch, replication: int | None, passes: bool
+) -> None:
+    monkeypatch.setattr(topics, "describe", lambda *_: Cluster("abc", 1, 1, {}))
+    refusal = KafkaError(KafkaError.INVALID_REPLICATION_FACTOR, "All brokers are currently fenced.")
+    admin = FakeAdmin(refusal)
+    keeper = TopicKeeper(LastingAdmin({}, make=lambda *_: cast(Admin, admin)), {})
+    spec = TopicSpec("shop.orders", 6, replication)
+    with pytest.raises(WorldError, match=r"refuses to make topic shop\.orders: All brokers") as error:
+        keeper.ensure(spec)
+    assert isinstance(error.value, UnreachableError) is passes
+    assert error.value.hint == (clients.STARTING if passes else "fix `topics` in the pipeline file")
+    admin.refusal = None
+    keeper.ensure(spec)
+    assert admin.made == ["shop.orders"]
+
+
 @pytest.mark.parametrize(
     ("code", "passes"),
     [
         (KafkaError._TRANSPORT, True),
         (KafkaError._TIMED_OUT, True),
         (KafkaError.NOT_CONTROLLER, True),
+        (KafkaError._PARTIAL, True),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
         (KafkaError.POLICY_VIOLATION, False),
     ],

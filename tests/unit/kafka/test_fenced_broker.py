@@ -1,0 +1,40 @@
+"""A broker that has just started, or was frozen, answers without naming any broker: that stops no process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from support.metadata_broker import MetadataBroker
+from tailrace.errors import UnreachableError
+from tailrace.kafka import clients, topics
+from tailrace.kafka.clients import Admin
+
+TIMEOUT_S = 10.0
+
+
+@pytest.fixture
+def broker() -> Iterator[MetadataBroker]:
+    with MetadataBroker() as broker:
+        yield broker
+
+
+@pytest.fixture
+def admin(broker: MetadataBroker) -> Admin:
+    """Return a client that knew the broker before it was fenced."""
+    admin = clients.admin(broker.client_properties, TIMEOUT_S)
+    clients.ping(admin, {}, "shop.checkpoints", TIMEOUT_S)
+    broker.fenced = True
+    return admin
+
+
+def test_a_cluster_without_brokers_does_not_answer_a_ping(admin: Admin) -> None:
+    for _ in range(3):
+        with pytest.raises(UnreachableError, match="asking Kafka whether it is there failed: no broker"):
+            clients.ping(admin, {}, "shop.checkpoints", TIMEOUT_S)
+
+
+def test_a_cluster_without_brokers_cannot_be_described(admin: Admin) -> None:
+    with pytest.raises(UnreachableError, match="asking Kafka for its topics failed"):
+        topics.describe(admin, {})
