@@ -9,7 +9,7 @@ import msgspec
 
 from tailrace_simulator import actions
 from tailrace_simulator.actions import parse_action, parse_script
-from tailrace_simulator.faults import STREAM_OPERATIONS
+from tailrace_simulator.faults import service_of
 from tailrace_simulator.simulator import Reply, Simulator
 
 START_MS = 1_700_000_000_123
@@ -33,8 +33,7 @@ class Simulated:
         self.simulator = Simulator(seed=seed, script=parsed, now_ms=self.now_ms)
 
     def reply(self, operation: str, **fields: Any) -> Reply:
-        service = "DynamoDBStreams" if operation in STREAM_OPERATIONS else "DynamoDB"
-        return self.simulator.handle(f"{service}_20120810.{operation}", msgspec.json.encode(fields), self.now_ms)
+        return self.simulator.handle(f"{service_of(operation)}.{operation}", msgspec.json.encode(fields), self.now_ms)
 
     def call(self, operation: str, **fields: Any) -> Any:
         reply = self.reply(operation, **fields)

@@ -59,9 +59,12 @@ class Fault(StrEnum):
 
 WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
 STREAM_OPERATIONS: Final = frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"})
+TAGGING_OPERATIONS: Final = frozenset({"GetResources"})
+"""Those of the Resource Groups Tagging API."""
 OPERATIONS: Final = (
     WRITES
     | STREAM_OPERATIONS
+    | TAGGING_OPERATIONS
     | {
         "CreateTable",
         "DeleteTable",
@@ -69,12 +72,24 @@ OPERATIONS: Final = (
         "DescribeTimeToLive",
         "GetItem",
         "ListTables",
+        "ListTagsOfResource",
         "Scan",
+        "TagResource",
+        "UntagResource",
         "UpdateTable",
         "UpdateTimeToLive",
     }
 )
 ANY_OPERATION: Final = "*"
+
+
+def service_of(operation: str) -> str:
+    """Return the service that has an operation, as `X-Amz-Target` names it."""
+    if operation in STREAM_OPERATIONS:
+        return "DynamoDBStreams_20120810"
+    return "ResourceGroupsTaggingAPI_20170126" if operation in TAGGING_OPERATIONS else "DynamoDB_20120810"
+
+
 _OF_OPERATIONS: Final = {
     Fault.EXPIRED: frozenset({"GetRecords"}),
     Fault.EMPTY: frozenset({"GetRecords"}),

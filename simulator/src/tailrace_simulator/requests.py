@@ -65,15 +65,22 @@ class ProvisionedThroughput(Request):
     write_capacity_units: int
 
 
+class Tag(Request):
+    """A tag of a table."""
+
+    key: str
+    value: str
+
+
 class CreateTable(_Table, kw_only=True):
-    """Secondary indexes are not supported; the last four parameters are accepted and ignored."""
+    """Secondary indexes are not supported; the last three parameters are accepted and ignored."""
 
     key_schema: list[KeySchemaElement]
     attribute_definitions: list[AttributeDefinition]
     billing_mode: Literal["PROVISIONED", "PAY_PER_REQUEST"] = "PROVISIONED"
     provisioned_throughput: ProvisionedThroughput | None = None
     stream_specification: StreamSpecification | None = None
-    tags: Any = None
+    tags: list[Tag] = []
     sse_specification: Any = msgspec.field(default=None, name="SSESpecification")
     table_class: Any = None
     deletion_protection_enabled: Any = None
@@ -98,6 +105,43 @@ class ListTables(Request):
 
     exclusive_start_table_name: str | None = None
     limit: int = 100
+
+
+class TagResource(Request):
+    """Give a table tags, in place of those with the same keys."""
+
+    resource_arn: str
+    tags: list[Tag]
+
+
+class UntagResource(Request):
+    """Take tags from a table."""
+
+    resource_arn: str
+    tag_keys: list[str]
+
+
+class ListTagsOfResource(Request):
+    """Show a table's tags."""
+
+    resource_arn: str
+    next_token: str | None = None
+
+
+class TagFilter(Request):
+    """A tag that resources must have; without values, any value of it."""
+
+    key: str
+    values: list[str] = []
+
+
+class GetResources(Request):
+    """List the resources that have tags, as the Resource Groups Tagging API does."""
+
+    pagination_token: str = ""
+    resources_per_page: int = 50
+    resource_type_filters: list[str] = []
+    tag_filters: list[TagFilter] = []
 
 
 class TimeToLiveSpecification(Request):

@@ -28,6 +28,10 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Creation times of a shard are off by the same number of seconds, drawn from minus this to plus this."""
     digit_every: int = 100
     """Every so many changes of a stream its sequence numbers gain a digit, from 21 up to 40; 0 never."""
+    tagging_api: int = 1
+    """1: GetResources of the Resource Groups Tagging API is answered; 0: it is unknown, as in DynamoDB Local."""
+    tag_lag_s: float = 0
+    """How long after a tag was changed GetResources still shows the tags from before."""
     slow_s: float = 1
     """How long the fault `slow` holds an answer back."""
 

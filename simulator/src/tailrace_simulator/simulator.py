@@ -17,19 +17,27 @@ import msgspec
 
 from tailrace_simulator import actions, iterators, requests
 from tailrace_simulator.aws_error import AwsError
-from tailrace_simulator.faults import OPERATIONS, STREAM_OPERATIONS, Decision, Fault, Faults, Told
+from tailrace_simulator.faults import (
+    OPERATIONS,
+    STREAM_OPERATIONS,
+    TAGGING_OPERATIONS,
+    Decision,
+    Fault,
+    Faults,
+    Told,
+    service_of,
+)
 from tailrace_simulator.settings import Settings
 from tailrace_simulator.stream_operations import StreamOperations
 from tailrace_simulator.streams import Shard, Stream
 from tailrace_simulator.table_operations import TableOperations
 from tailrace_simulator.tables import Database, Table
+from tailrace_simulator.tag_operations import TAG_OPERATIONS, TagOperations
 
 REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
 _TICK_MS: Final = 1000
 _JSON: Final = "application/x-amz-json-1.0"
-_SERVICES: Final = {"DynamoDB_20120810": False, "DynamoDBStreams_20120810": True}
-"""The targets' services, and whether they are that of the streams."""
 _SHAPES: Final[dict[str, type[requests.Request]]] = {name: getattr(requests, name) for name in OPERATIONS}
 _METHODS: Final = {name: re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
 _THROTTLES: Final = {
@@ -74,6 +82,7 @@ class Simulator:
         self._random = random.Random(f"{seed}/actions")
         self._tables = TableOperations(self.database)
         self._streams = StreamOperations(self.database, self.settings)
+        self._tags = TagOperations(self.database, self.settings)
         self._started_ms = now_ms
         self._advanced_ms = 0
         self._ticked_ms = now_ms
@@ -86,8 +95,8 @@ class Simulator:
         """Answer one request; `target` is its X-Amz-Target."""
         now_ms += self._advanced_ms
         service, _, operation = target.partition(".")
-        of_streams = operation in STREAM_OPERATIONS
-        if _SERVICES.get(service) is not of_streams or operation not in _SHAPES:
+        is_off = operation in TAGGING_OPERATIONS and not self.settings.tagging_api
+        if operation not in _SHAPES or service != service_of(operation) or is_off:
             return _refusal(AwsError("UnknownOperationException", f"The simulator does not know {target!r}"))
         if not signed:
             return _refusal(AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token"))
@@ -183,7 +192,9 @@ class Simulator:
                 return self._streams.get_records(request, now_ms, decision)
             case requests.DescribeStream():
                 return self._streams.describe_stream(request, now_ms, decision)
-        of = self._streams if operation in STREAM_OPERATIONS else self._tables
+        of: object = self._streams if operation in STREAM_OPERATIONS else self._tables
+        if operation in TAG_OPERATIONS:
+            of = self._tags
         answer: dict[str, Any] = getattr(of, _METHODS[operation])(request, now_ms)
         return answer
 
@@ -214,6 +225,8 @@ class Simulator:
                 return self._subject_of_shard(request.stream_arn, "")
             case requests.BatchWriteItem():
                 table = next(iter(request.request_items), "")
+            case requests.TagResource() | requests.UntagResource() | requests.ListTagsOfResource():
+                table = request.resource_arn.rpartition("/")[2]
             case _:
                 table = getattr(request, "table_name", None) or ""
         return table, table
@@ -315,7 +328,8 @@ def _refusal(error: AwsError) -> Reply:
 
 def _table_state(table: Table) -> dict[str, Any]:
     stream = table.stream and table.stream.arn
-    return {"items": table.count(), "writes": table.writes, "stream_arn": stream, "ttl_attribute": table.ttl_attribute}
+    counts = {"items": table.count(), "writes": table.writes}
+    return counts | {"stream_arn": stream, "ttl_attribute": table.ttl_attribute, "tags": table.tags}
 
 
 def _stream_state(stream: Stream) -> dict[str, Any]:

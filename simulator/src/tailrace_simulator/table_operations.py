@@ -56,6 +56,7 @@ class TableOperations:
             table.read_units, table.write_units = throughput.read_capacity_units, throughput.write_capacity_units
         if view_type is not None:
             self._database.switch_on(table, view_type, now_ms)
+        table.set_tags({tag.key: tag.value for tag in request.tags}, now_ms)
         return {"TableDescription": _description(table)}
 
     def describe_table(self, request: requests.DescribeTable, now_ms: int) -> Answer:

@@ -60,6 +60,11 @@ class Table:
         self.stream: Stream | None = None
         self.latest_stream: Stream | None = None
         self.ttl_attribute: str | None = None
+        self.tags: dict[str, str] = {}
+        self.tags_before: dict[str, str] = {}
+        """The tags until the last change of them."""
+        self.tagged_ms = 0
+        """When its tags were last changed."""
         self.writes = 0
         """How many items were put, updated or deleted so far."""
         self.size_bytes = 0
@@ -97,6 +102,10 @@ class Table:
     def get(self, key: Key) -> Item | None:
         """Return the item with this key."""
         return self._items.get(key)
+
+    def set_tags(self, tags: dict[str, str], now_ms: int) -> None:
+        """Replace all tags."""
+        self.tags_before, self.tags, self.tagged_ms = self.tags, tags, now_ms
 
     def write(self, key: Key, after: Item | None, now_ms: int, *, expired: bool = False) -> None:
         """Put an item in place of what has its key, or delete it; a change that changes nothing is not streamed."""

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from support.simulated import START_MS, Simulated
 from tailrace_simulator import requests
-from tailrace_simulator.faults import OPERATIONS, STREAM_OPERATIONS
+from tailrace_simulator.faults import OPERATIONS, service_of
 
 CODES = {
     "ConditionalCheckFailedException",
+    "InvalidParameterException",
+    "LimitExceededException",
     "ResourceInUseException",
     "ResourceNotFoundException",
     "SerializationException",
@@ -51,8 +53,7 @@ def test_any_request_is_answered(asked: tuple[str, dict[str, Any]], named: bool)
     simulated.put("a", n={"N": "1"}, m={"M": {"n": {"L": [{"S": "x"}]}}})
     if named:
         fields |= {"TableName": "orders", "Key": {"id": {"S": "a"}}}
-    service = "DynamoDBStreams" if operation in STREAM_OPERATIONS else "DynamoDB"
-    reply = simulated.simulator.handle(f"{service}_20120810.{operation}", json.dumps(fields).encode(), START_MS)
+    reply = simulated.simulator.handle(f"{service_of(operation)}.{operation}", json.dumps(fields).encode(), START_MS)
     assert reply.status in {200, 400}
     answer = msgspec.json.decode(reply.body)
     if reply.status == 400:
@@ -64,8 +65,7 @@ def test_any_request_is_answered(asked: tuple[str, dict[str, Any]], named: bool)
 @given(st.binary())
 def test_any_bytes_are_answered(body: bytes) -> None:
     for operation in sorted(OPERATIONS):
-        service = "DynamoDBStreams" if operation in STREAM_OPERATIONS else "DynamoDB"
-        assert Simulated().simulator.handle(f"{service}_20120810.{operation}", body, START_MS).status in {200, 400}
+        assert Simulated().simulator.handle(f"{service_of(operation)}.{operation}", body, START_MS).status in {200, 400}
 
 
 def test_a_bottomless_request_is_refused() -> None:
