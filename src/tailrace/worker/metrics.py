@@ -20,6 +20,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.kafka.headers import EXCEPTION, STAGE
 from tailrace.remedy import InspectDeadLetters, say
+from tailrace.worker.snapshot_metrics import SnapshotMetrics
 from tailrace.worker.vitals import Vitals
 
 logger = logging.getLogger("tailrace.worker")
@@ -45,6 +46,7 @@ class Metrics:
     def __init__(self, pipeline: str, dead_letters_topic: str, *, transcoder: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self.registry = CollectorRegistry()
+        self.snapshots = SnapshotMetrics(self.registry)
         self._dead_letters_topic = dead_letters_topic
         self._changes = self._counter("tailrace_changes_published", "Changes committed to Kafka.", ["table"])
         self._bytes = self._counter("tailrace_published_bytes", "Bytes of the values committed to Kafka.", ["table"])

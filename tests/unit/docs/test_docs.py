@@ -10,12 +10,13 @@ from typing import get_args
 import pytest
 from prometheus_client.core import Metric
 
-from tailrace.core.checkpoint import ShardCondition, TableState
+from tailrace.core.checkpoint import SegmentState, ShardCondition, TableState
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_messages import NoticeKind
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard_state import Phase
+from tailrace.snapshot.observer import SnapshotNoticeKind
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals
 
@@ -26,6 +27,7 @@ DOCS = ROOT / "docs"
 def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals())
+    registered.snapshots.watch(list)
     return list(registered.registry.collect())
 
 
@@ -52,6 +54,8 @@ def test_the_alert_rules_name_only_metrics_that_there_are() -> None:
     ("words", "page"),
     [
         (list(NoticeKind), "operations.md"),
+        (list(SnapshotNoticeKind), "operations.md"),
+        (get_args(SegmentState), "metrics.md"),
         (get_args(ShardCondition), "operations.md"),
         (get_args(TableState), "operations.md"),
         (list(ReadFailure), "operations.md"),

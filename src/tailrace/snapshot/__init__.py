@@ -1,0 +1,1 @@
+"""Snapshots: the present items of tables, published beside their changes."""
