@@ -87,6 +87,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     yield from _tables(pipeline)
     yield from _topics(pipeline)
     yield from _steps(pipeline)
+    yield from _on_gap(pipeline)
 
 
 def _tables(pipeline: Pipeline) -> Iterator[Finding]:
@@ -120,15 +121,25 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
                 known.add(topic)
 
 
+def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
+    for table in pipeline.on_gap.tables:
+        yield from _no_table(pipeline, table, ("on_gap", "tables", table))
+
+
+def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:
+    """Check that a name at `path` is that of a table of the pipeline; a pattern may match one that comes later."""
+    if not is_pattern(table) and not pipeline.source.reads(table):
+        entries = [entry.text for entry in pipeline.source.tables_read]
+        yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, entries) or "leave it out"
+
+
 def _steps(pipeline: Pipeline) -> Iterator[Finding]:
     entries = [entry.text for entry in pipeline.source.tables_read]
     routed: dict[str, int] = {}
     for index, step in enumerate(pipeline.transform):
         names = step.tables or entries
         for number, table in enumerate(step.tables):
-            if not is_pattern(table) and not pipeline.source.reads(table):
-                path = ("transform", index, "tables", number)
-                yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, entries) or "leave it out"
+            yield from _no_table(pipeline, table, ("transform", index, "tables", number))
         if step.route is None:
             continue
         for template in step.route.templates:

@@ -93,13 +93,13 @@ def _role(value: str) -> str:
 
 
 def _replication(value: Any) -> Any:
-    value = _untyped(value)
+    value = untyped(value)
     if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 32767):
         raise InvalidError(f"must be `auto` or a whole number from 1, not {quoted(value)}")
     return value
 
 
-def _untyped(value: Any) -> Any:
+def untyped(value: Any) -> Any:
     """Return text that came from `${…}` the value that it would have, had it been written in the file."""
     if isinstance(value, Interpolated):
         for kind in ("bool", "int"):
@@ -119,8 +119,8 @@ def as_written(default: str | dict[str, Any]) -> Any:
 
 
 Text = Annotated[str, Strict()]
-Whole = Annotated[int, Strict(), BeforeValidator(_untyped)]
-Flag = Annotated[bool, Strict(), BeforeValidator(_untyped)]
+Whole = Annotated[int, Strict(), BeforeValidator(untyped)]
+Flag = Annotated[bool, Strict(), BeforeValidator(untyped)]
 Region = Annotated[Text, AfterValidator(_region)]
 Endpoint = Annotated[Text, AfterValidator(_endpoint)]
 Role = Annotated[Text, AfterValidator(_role)]

@@ -30,6 +30,7 @@ from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
+from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
 from tailrace.config.sources import AnySource
 from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
@@ -148,6 +149,14 @@ class Pipeline(Part):
         "Each client gets those that it knows."
     )
     source: AnySource = Field(description="Where the changes come from.")
+    snapshot: SnapshotKey = Field(
+        default=as_written("never"), description="Whether and how the present items of tables are read, too."
+    )
+    on_gap: OnGapKey = Field(
+        default=as_written({}),
+        description="What happens to a table when changes of it were lost: it stops until an operator accepts the "
+        "loss, or is read again.",
+    )
     topic: Template = Field(
         default="{pipeline}.{table}",
         description="Name of each table's topic. `{pipeline}` and `{table}` are filled in.",
@@ -206,6 +215,10 @@ class Pipeline(Part):
     def dead_letters_topic(self) -> str:
         """The topic of the dead letters."""
         return self.dead_letters or f"{self.name}.dead-letters"
+
+    def on_gap_of(self, table: str) -> OnGapAction:
+        """Return what happens to a table when changes of it were lost."""
+        return self.on_gap.of(table) or ("resnapshot" if self.snapshot.mode == "when_needed" else "fail")
 
     def topic_of(self, table: str) -> str:
         """Return the topic of a table's changes.

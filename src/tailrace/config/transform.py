@@ -27,7 +27,7 @@ from tailrace.transform.expression import Expression
 
 ACTIONS: Final = ("function", "filter", "include", "exclude", "rename", "mask", "hash", "route")
 _SECRET_LENGTH_MIN: Final = 16
-_LANGUAGE: Final = (
+LANGUAGE: Final = (
     "it is JMESPath over op, table, keys, before, after and item, with texts in 'single quotes' and numbers, null, "
     "true and false in `backquotes`"
 )
@@ -37,7 +37,7 @@ def _expression(value: str, *, is_condition: bool = False) -> str:
     try:
         Expression(value, is_condition=is_condition)
     except ValueError as error:
-        raise InvalidError(f"{quoted(value)}: {error}", _LANGUAGE) from None
+        raise InvalidError(f"{quoted(value)}: {error}", LANGUAGE) from None
     return value
 
 

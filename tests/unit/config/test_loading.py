@@ -91,6 +91,8 @@ def test_the_defaults(tmp_path: Path) -> None:
             "readers": 16,
             "discovery": {"interval": "10s", "describe_stream_per_second": 5},
         },
+        "snapshot": {"mode": "never", "read_capacity": "50%", "segments": "auto", "filter": None},
+        "on_gap": {"default": None, "tables": {}},
         "topic": "{pipeline}.{table}",
         "topics": {"partitions": 6, "replication": "auto", "properties": {}},
         "transform": [],

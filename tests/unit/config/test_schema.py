@@ -122,6 +122,12 @@ def test_the_kafka_example_of_the_manual_is_right(tmp_path: Path, monkeypatch: p
         {"lanes": 4, "tombstones": False, "buffer": "8MiB", "batch": {"linger": "0ms"}},
         {"format": {"type": "item"}},
         {"format": {"type": "${env:F}"}},
+        {"snapshot": "initial", "on_gap": "fail"},
+        {"snapshot": "${env:MODE}", "on_gap": "${env:GAP}"},
+        {"snapshot": {"mode": "initial", "read_capacity": 500, "segments": 64, "filter": "item.a"}},
+        {"snapshot": {"read_capacity": "50%", "segments": "auto"}},
+        {"snapshot": {"mode": "${env:MODE}", "read_capacity": "${env:UNITS}", "segments": "${env:LANES}"}},
+        {"on_gap": {"default": "fail", "tables": {"orders": "resnapshot", "or*": "fail"}}},
         {"lanes": "${env:LANES}", "tombstones": "${env:T}", "format": "${env:F}", "buffer": "${env:B}"},
         {"topics": {"replication": "auto", "properties": {"retention.ms": 5, "preallocate": True}}},
         {"topics": {"replication": 3}},
@@ -131,7 +137,15 @@ def test_the_kafka_example_of_the_manual_is_right(tmp_path: Path, monkeypatch: p
 def test_the_schema_takes_what_the_loader_takes(
     more: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"LANES": "2", "T": "true", "F": "item", "B": "9MiB"}.items():
+    for name, value in {
+        "LANES": "2",
+        "T": "true",
+        "F": "item",
+        "B": "9MiB",
+        "MODE": "initial",
+        "GAP": "fail",
+        "UNITS": "50%",
+    }.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "p.yaml").write_text(yaml.safe_dump({**GOOD, **more}))
     load(tmp_path / "p.yaml")
@@ -155,6 +169,12 @@ def test_the_schema_takes_what_the_loader_takes(
         {"source": {"type": "dynamodb-streams", "tables": []}},
         {"source": {"type": "dynamodb-streams", "tables": ["a b c"]}},
         {"topics": {"replication": 0}},
+        {"snapshot": "always"},
+        {"snapshot": {"read_capacity": "500"}},
+        {"snapshot": {"read_capacity": "0%"}},
+        {"snapshot": {"segments": 0}},
+        {"on_gap": {"orders": "fail"}},
+        {"on_gap": {"tables": {"orders": "ignore"}}},
     ],
 )
 def test_the_schema_refuses_what_the_loader_refuses(more: dict[str, Any]) -> None:

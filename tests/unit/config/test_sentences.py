@@ -30,8 +30,12 @@ OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: l
 SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
-    "its keys are name, kafka, source, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
+    "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
     "lanes, batch, buffer, lambda"
+)
+LANGUAGE = (
+    "it is JMESPath over op, table, keys, before, after and item, with texts in 'single quotes' and numbers, null, "
+    "true and false in `backquotes`"
 )
 LONG = "n" * 100
 
@@ -170,7 +174,27 @@ CASES: list[tuple[str, str, str]] = [
     ("topic's form", top('topic: "{pipeline}/{table}"'), f"7: topic: `{{pipeline}}/{{table}}` cannot name a topic; {TOPIC_RULE}"),
     ("topic's brace", top('topic: "{table"'), f"7: topic: `{{table` cannot name a topic; {TOPIC_RULE}"),
     ("dead letters' topic", top("dead_letters: dead letters"), f"7: dead_letters: `dead letters` cannot name a topic; {TOPIC_RULE}"),
+    ("snapshot of what", top("snapshot: always"), "7: snapshot: must be never, initial or when_needed, not `always`"),
+    ("snapshot, misspelt", top("snapshot: intial"), "7: snapshot: must be never, initial or when_needed, not `intial`; did you mean `initial`?"),
+    ("nothing for a snapshot", top("snapshot:"), "7: snapshot: must be never, initial or when_needed, not empty"),
+    ("a list for a snapshot", top("snapshot: [initial]"), "7: snapshot: must be never, initial or when_needed, not a list; did you mean `initial`?"),
+    ("snapshot's key", top("snapshot:\n  mod: initial"), "8: snapshot.mod: is not a key of `snapshot`; did you mean `mode`?"),
+    ("snapshot's mode", top("snapshot:\n  mode: once"), "8: snapshot.mode: must be never, initial or when_needed, not `once`"),
+    ("no read capacity", top("snapshot: {read_capacity: 0}"), "7: snapshot.read_capacity: must be 1 to 10000000 read capacity units a second, not 0"),
+    ("read capacity above all", top("snapshot: {read_capacity: 150%}"), "7: snapshot.read_capacity: must be 1% to 100% of the table's read capacity, not `150%`"),
+    ("read capacity of what", top("snapshot: {read_capacity: half}"), "7: snapshot.read_capacity: must be read capacity units a second or a share of the table's, not `half`; write e.g. 500 or 50%"),
+    ("nothing for a read capacity", top("snapshot: {read_capacity: }"), "7: snapshot.read_capacity: must be read capacity units a second or a share of the table's, not empty; write e.g. 500 or 50%"),
+    ("no segments", top("snapshot: {segments: 0}"), "7: snapshot.segments: must be `auto` or 1 to 100000, not `0`"),
+    ("segments of what", top("snapshot: {segments: [1]}"), "7: snapshot.segments: must be `auto` or 1 to 100000, not a list"),
+    ("filter, not parsed", top("snapshot: {filter: 'item.a =='}"), f"7: snapshot.filter: `item.a ==`: it cannot be parsed: Incomplete expression; {LANGUAGE}"),
+    ("filter by op", top("snapshot: {filter: \"op == 'c'\"}"), f"7: snapshot.filter: `op == 'c'`: op of every row is 'r': it filters rows by table, keys, after, item and created_ms; {LANGUAGE}"),
+    ("filter by the old image", top("snapshot: {filter: before.a}"), f"7: snapshot.filter: `before.a`: a row has no before: it filters rows by table, keys, after, item and created_ms; {LANGUAGE}"),
+    ("gap", top("on_gap: ignore"), "7: on_gap: must be fail or resnapshot, not `ignore`"),
+    ("gap's key", top("on_gap:\n  table: {}"), "8: on_gap.table: is not a key of `on_gap`; did you mean `tables`?"),
+    ("gap of a table", top("on_gap:\n  tables: {orders: ignore}"), "8: on_gap.tables.orders: must be fail or resnapshot, not `ignore`"),
+    ("gap of no name", top("on_gap:\n  tables: {ab: fail}"), f"8: on_gap.tables.ab: `ab` cannot be a table's name; {TABLE_REMEDY}"),
     # keys that contradict each other
+    ("gap of another table", top("on_gap:\n  tables: {order: fail}"), "8: on_gap.tables.order: `order` is no table of the pipeline; did you mean `orders`?"),
     ("poll", source("poll:\n  min: 2s"), "7: source.poll: has a `min` above its `max`; swap them"),
     ("external id", source("external_id: abc"), "7: source.external_id: has no use without a role; add `role_arn`, or leave it out"),
     ("batch", top("batch:\n  bytes: 128MiB"), "8: batch.bytes: is more than `buffer`, so no batch could fill; raise `buffer` or lower it"),
