@@ -135,10 +135,19 @@ class Pipeline:
         return tuple(sample.try_sample(self._loaded, content, table=table, file="the sample", now_ns=now_ns))
 
     def tail(
-        self, wanted: Wanted | None = None, *, start: Start = "end", stopped: Callable[[], bool] = lambda: False
+        self,
+        wanted: Wanted | None = None,
+        *,
+        start: Start = "end",
+        until_ms: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> Iterator[Tailed]:
-        """Return committed records as they come, until `stopped`, which is asked a few times a second."""
-        return tailing.tail(self._loaded, wanted, start=start, stopped=stopped)
+        """Return committed records as they come, until `stopped`, which is asked a few times a second.
+
+        `start` may be a time, in milliseconds since the epoch. With `until_ms`, return the records of that time or
+        before that the topics hold now, and end.
+        """
+        return tailing.tail(self._loaded, wanted, start=start, until_ms=until_ms, stopped=stopped)
 
     def export(
         self,

@@ -450,6 +450,8 @@ HOW: dict[str, Scenario] = {
         "streaming_shop",
         partial(follows, until=signal.SIGINT),
     ),
+    "tailrace tail pipeline.yaml --table orders --from 2h --to 1h": ("streaming_shop", ends),
+    "tailrace tail pipeline.yaml --key order-1 --from beginning --to 1h": ("streaming_shop", ends),
     "tailrace export pipeline.yaml --to backup": ("streaming_shop", exports),
     "tailrace export shop.orders --bootstrap localhost:9092 --to backup --until-end": (
         "streaming_shop",

@@ -42,7 +42,10 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def change(op: Op, item_id: str, table: str = "orders") -> Change:
+CREATED_MS = 1_700_000_000_000
+
+
+def change(op: Op, item_id: str, table: str = "orders", *, after_s: int = 0) -> Change:
     image = b'{"id":{"S":"%s"},"n":{"N":"1.50"}}' % item_id.encode()
     return Change(
         op=op,
@@ -50,7 +53,7 @@ def change(op: Op, item_id: str, table: str = "orders") -> Change:
         keys=b'{"id":{"S":"%s"}}' % item_id.encode(),
         before=None if op == "c" else image,
         after=None if op == "d" else image,
-        created_ms=1_700_000_000_000,
+        created_ms=CREATED_MS + after_s * 1000,
         event_id="e",
         sequence="1" * 21,
         shard_id="shardId-1",
@@ -69,9 +72,10 @@ def publish(
     producer.begin_transaction()
     for each in changes:
         message = encode(each, 0)
-        producer.produce(topic, message.value, message.key, headers=[*(message.headers or [])])
+        headers: list[tuple[str, str | bytes | None]] = [*(message.headers or [])]
+        producer.produce(topic, message.value, message.key, headers=headers, timestamp=each.created_ms)
         if each.op == "d" and message.value is not None:
-            producer.produce(topic, None, message.key)
+            producer.produce(topic, None, message.key, timestamp=each.created_ms)
     producer.flush(TIMEOUT_S)
     if commit:
         producer.commit_transaction(TIMEOUT_S)
@@ -138,7 +142,7 @@ def test_one_line_of_json_a_record(kafka: KafkaBroker, start: Start) -> None:
     assert '"n":1.50' in line
     record = json.loads(line)
     assert (record["topic"], record["partition"], record["offset"], record["key"]) == (topic, 0, 0, {"id": "a"})
-    assert record["timestamp"] > 1_700_000_000_000
+    assert record["timestamp"] == CREATED_MS
     assert record["headers"]["content-type"].startswith("application/cloudevents+json")
     assert record["value"]["data"]["after"] == {"id": "a", "n": 1.5}
 
@@ -195,6 +199,36 @@ def test_from_the_end_only_what_comes_is_shown(kafka: KafkaBroker, start: Start)
 
     def came() -> bool:
         publish(kafka, topic, change("c", "later"))
+        return shown.poll() is not None
+
+    wait_for("a change that came later", came)
+    assert words(ended(shown))[0][2] == '{"id":"later"}'
+
+
+def test_a_time_to_begin_and_to_end_at(kafka: KafkaBroker, start: Start, tmp_path: Path) -> None:
+    """Both are included, wherever in the topic a record stands; with an end it does not follow."""
+    topic = create_topic(kafka.client_properties())
+    publish(kafka, topic, *(change("c", f"{second}", after_s=second) for second in (1, 5, 9, 2, 7)))
+    since = ["--from", "2023-11-14T22:13:25Z"]
+    shown = start(topic, "--bootstrap", kafka.bootstrap_servers, *since, "--json", "--limit", "3")
+    assert [json.loads(line)["key"]["id"] for line in ended(shown).splitlines()] == ["5", "9", "7"]
+    bounded = [*since, "--to", f"{CREATED_MS + 7_000}", "--json"]
+    shown = start(topic, "--bootstrap", kafka.bootstrap_servers, *bounded)
+    assert [json.loads(line)["key"]["id"] for line in ended(shown).splitlines()] == ["5", "7"]
+    name = unique("shop")
+    create(kafka, f"{name}.checkpoints")
+    publish(kafka, create(kafka, f"{name}.orders"), change("c", "a"), change("c", "b", after_s=4))
+    shown = start(pipeline_file(tmp_path, kafka, name), "--from", "beginning", "--to", "2023-11-14T22:13:22")
+    assert [line[2] for line in words(ended(shown))] == ['{"id":"a"}']
+
+
+def test_from_a_time_that_is_still_to_come_new_changes_are_shown(kafka: KafkaBroker, start: Start) -> None:
+    topic = create_topic(kafka.client_properties())
+    publish(kafka, topic, change("c", "before"))
+    shown = start(topic, "--bootstrap", kafka.bootstrap_servers, "--from", f"{CREATED_MS + 1}", "--limit", "1")
+
+    def came() -> bool:
+        publish(kafka, topic, change("c", "later", after_s=1))
         return shown.poll() is not None
 
     wait_for("a change that came later", came)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
+from tailrace.cli.moment import moment_ms
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
@@ -50,10 +50,10 @@ def redrive(
         list[str] | None, typer.Option(help="Only of this stage, such as TRANSFORMATION.", show_default=False)
     ] = None,
     since: Annotated[
-        str | None, typer.Option(help="Only changes made at this time (ISO 8601) or later.", show_default=False)
+        str | None, typer.Option(help="Only changes made at this time or later: ISO 8601, or 2h.", show_default=False)
     ] = None,
     until: Annotated[
-        str | None, typer.Option(help="Only changes made before this time (ISO 8601).", show_default=False)
+        str | None, typer.Option(help="Only changes made before this time: ISO 8601, or 2h.", show_default=False)
     ] = None,
     from_sqs: Annotated[
         str | None, typer.Option(metavar="URL", help="Lambda's on-failure messages in a queue.", show_default=False)
@@ -91,8 +91,8 @@ def redrive(
         tables=tuple(table or ()),
         reason=reason,
         stages=tuple(stage or ()),
-        since_ms=_milliseconds(since, "--since"),
-        until_ms=_milliseconds(until, "--until"),
+        since_ms=None if since is None else moment_ms(since, "--since"),
+        until_ms=None if until is None else moment_ms(until, "--until"),
     )
     if sum(each is not None for each in (from_sqs, from_s3, from_file)) > 1:
         raise typer.BadParameter("give one of --from-sqs, --from-s3 and --from-file")
@@ -105,19 +105,6 @@ def redrive(
     typer.echo(_json(report) if as_json else "\n".join(map(printable, _lines(report, verbose=verbose))))
     if not report.is_whole:
         raise typer.Exit(EXIT_NOT_ALL)
-
-
-def _milliseconds(text: str | None, option: str) -> int | None:
-    """Read a time; without an offset it is UTC."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-01-31 or 2026-01-31T12:00:00Z", param_hint=option
-        ) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def _messages(

@@ -7,18 +7,18 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from enum import StrEnum
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tailrace.cli.edge import ended_by_signals, file_argument, load
+from tailrace.cli.moment import moment_ms
 from tailrace.cli.render import console
 
 if TYPE_CHECKING:
     from tailrace.operations.record_view import ShownOp
-    from tailrace.operations.tail import Tailed, Wanted
+    from tailrace.operations.tail import Start, Tailed, Wanted
 
 _OPS: Mapping[str, set[ShownOp]] = {"c": {"c", "upsert"}, "u": {"u", "upsert"}, "d": {"d"}, "r": {"r"}}
 _STYLES: Mapping[ShownOp, str] = {
@@ -32,13 +32,6 @@ _STYLES: Mapping[ShownOp, str] = {
     "tombstone": "dim",
     "?": "dim",
 }
-
-
-class From(StrEnum):
-    """Where `tail` begins."""
-
-    BEGINNING = "beginning"
-    END = "end"
 
 
 def _ops(text: str | None) -> frozenset[ShownOp] | None:
@@ -66,28 +59,42 @@ def tail(
         typer.Option(help="Only keys that contain this text, or equal this JSON object.", show_default=False),
     ] = None,
     op: Annotated[str | None, typer.Option(help="Only these ops: c,u,d,r.", show_default=False)] = None,
-    start: Annotated[From, typer.Option("--from", help="Where to begin.")] = From.END,
+    start: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Where to begin: beginning, end or a TIME.")
+    ] = "end",
+    until: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TIME", help="Only up to this TIME, of what is there now.", show_default=False),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many records.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each record as one line of JSON.")] = False,
 ) -> None:
     """Show changes as they are committed, until Ctrl-C.
 
     Each line has the time, the op (c create, u update, d delete, r read by a snapshot), the table, the key and the
-    item. New topics of a pipeline are followed as they appear. It leaves no consumer group behind.
+    item. New topics of a pipeline are followed as they appear. It leaves no consumer group behind. A TIME is
+    2026-01-31T12:00:00Z (UTC without an offset), 2h for two hours ago, or milliseconds since the epoch.
 
     \b
     Example:
       tailrace tail pipeline.yaml --table orders --op c,u
       tailrace tail shop.orders --bootstrap localhost:9092 --from beginning --json
+      tailrace tail pipeline.yaml --table orders --from 2h --to 1h
     """
     from tailrace.operations.tail import Wanted
 
     wanted = Wanted(table=table, key=key, ops=_ops(op))
+    begin: Start = "end"
+    if start != "end":
+        begin = "beginning" if start == "beginning" else moment_ms(start, "--from")
+    until_ms = None if until is None else moment_ms(until, "--to")
+    if until_ms is not None and begin == "end":
+        raise typer.BadParameter("say with --from where to begin", param_hint="--to")
     write = _json_line if as_json else _text_line
     try:
         with ended_by_signals(0):
             stopping = _stop_on_signals()  # the pipeline is looked for in Kafka, which need not answer
-            for record in islice(_records(what, bootstrap, wanted, start, stopping), limit):
+            for record in islice(_records(what, bootstrap, wanted, begin, until_ms, stopping=stopping), limit):
                 write(record)
                 sys.stdout.flush()
     except BrokenPipeError:
@@ -99,18 +106,23 @@ def _records(
     what: str,
     bootstrap: str | None,
     wanted: Wanted,
-    start: From,
+    start: Start,
+    until_ms: int | None,
+    *,
     stopping: list[int],
 ) -> Iterator[Tailed]:
     from tailrace.operations import tail as operation
 
     found = _tell_topics if sys.stderr.isatty() else _say_nothing
+    options: dict[str, Any] = {
+        "start": start,
+        "until_ms": until_ms,
+        "stopped": lambda: bool(stopping),
+        "found": found,
+    }
     if bootstrap is not None:
-        kafka = {"bootstrap.servers": bootstrap}
-        return operation.tail_topic(kafka, what, wanted, start=start.value, stopped=lambda: bool(stopping), found=found)
-    return operation.tail(
-        load(file_argument(what)), wanted, start=start.value, stopped=lambda: bool(stopping), found=found
-    )
+        return operation.tail_topic({"bootstrap.servers": bootstrap}, what, wanted, **options)
+    return operation.tail(load(file_argument(what)), wanted, **options)
 
 
 def _stop_on_signals() -> list[int]:

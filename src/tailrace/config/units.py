@@ -11,8 +11,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from tailrace.config.problem import InvalidError, kind_of, quoted
+from tailrace.moments import UNITS_MS
 
-_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _BYTES = {
     "B": 1,
     "KB": 1_000,
@@ -73,7 +73,7 @@ class Quantity:
 
 def duration(low: str, high: str) -> Quantity:
     """Annotate an `int` of milliseconds."""
-    return Quantity("a duration", _MILLISECONDS, low, high)
+    return Quantity("a duration", UNITS_MS, low, high)
 
 
 def size(low: str, high: str) -> Quantity:

@@ -18,6 +18,7 @@ from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
     Consumer,
+    KafkaError,
     KafkaException,
     Message,
     TopicPartition,
@@ -27,6 +28,7 @@ from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.errors import WorldError
 from tailrace.formats import FORMATS
 from tailrace.kafka import clients
+from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.watched_consumer import WatchedConsumer, passes
 from tailrace.operations import preconditions
 from tailrace.operations.record_view import RecordView, ShownOp, header_texts, view
@@ -35,7 +37,8 @@ _LOOK_S = 2.0
 """Time between two looks for new topics and partitions."""
 _POLL_S = 0.2
 
-Start = Literal["beginning", "end"]
+Start = Literal["beginning", "end"] | int
+"""Where to begin; a number is a time in milliseconds since the epoch: only records of that time or later."""
 
 
 def tables_by_topic(pipeline: Pipeline) -> Callable[[str], str | None]:
@@ -127,12 +130,14 @@ def tail(
     wanted: Wanted | None = None,
     *,
     start: Start = "end",
+    until_ms: int | None = None,
     stopped: Callable[[], bool] = _never,
     found: Callable[[list[str]], None] = _unheard,
 ) -> Iterator[Tailed]:
     """Return the wanted records of a pipeline's topics, its dead letters among them; otherwise as `follow`.
 
-    Raises WorldError when the pipeline does not exist or has no such table.
+    With `until_ms`, return those of that time or before that the topics hold now, and end. Raises WorldError when the
+    pipeline does not exist or has no such table.
     """
     pipeline, wanted = loaded.pipeline, wanted or Wanted()
     preconditions.require_pipeline(pipeline, [wanted.table] if wanted.table else [])
@@ -142,7 +147,7 @@ def tail(
     def is_ours(topic: str) -> bool:
         return topic == pipeline.dead_letters_topic or table_of(topic) is not None
 
-    for message in follow(pipeline.kafka, is_ours, start, stopped, found):
+    for message in _read(pipeline.kafka, is_ours, start, until_ms, stopped=stopped, found=found):
         record = _tailed(message, table_of, null_is_delete=null_is_delete)
         if wanted.takes(record.view, record.table):
             yield record
@@ -154,17 +159,18 @@ def tail_topic(
     wanted: Wanted | None = None,
     *,
     start: Start = "end",
+    until_ms: int | None = None,
     stopped: Callable[[], bool] = _never,
     found: Callable[[list[str]], None] = _unheard,
 ) -> Iterator[Tailed]:
-    """Return the wanted records of one topic, otherwise as `follow`. Raises WorldError when it does not exist.
+    """Return the wanted records of one topic, otherwise as `tail`. Raises WorldError when it does not exist.
 
     A null value is a tombstone once the topic has shown a value that says itself what changed, else a delete.
     """
     require_topic(kafka, topic)
     wanted = wanted or Wanted()
     has_envelopes = False
-    for message in follow(kafka, {topic}.__contains__, start, stopped, found):
+    for message in _read(kafka, {topic}.__contains__, start, until_ms, stopped=stopped, found=found):
         record = _tailed(message, lambda _: None, null_is_delete=not has_envelopes)
         has_envelopes = has_envelopes or record.view.has_envelope
         if wanted.takes(record.view, record.table):
@@ -188,6 +194,33 @@ def _tailed(message: Message, table_of: Callable[[str], str | None], *, null_is_
     )
 
 
+def _read(
+    kafka: Mapping[str, str],
+    wanted: Callable[[str], bool],
+    start: Start,
+    until_ms: int | None,
+    *,
+    stopped: Callable[[], bool],
+    found: Callable[[list[str]], None],
+) -> Iterator[Message]:
+    """Return the records from `start` on, as they come, or up to `until_ms` as far as they are there."""
+    if until_ms is None:
+        yield from follow(kafka, wanted, start, stopped, found)
+        return
+    if start == "end":
+        return
+    topics = sorted(filter(wanted, clients.metadata(clients.admin(kafka), kafka).topics))
+    found(topics)
+    since_ms = start if isinstance(start, int) else None
+    for topic in topics:
+        with TopicReader(kafka, topic, since_ms) as reader:
+            for message in reader.read():
+                if stopped():
+                    return
+                if (since_ms or 0) <= message.timestamp()[1] <= until_ms:
+                    yield message
+
+
 def follow(
     kafka: Mapping[str, str],
     wanted: Callable[[str], bool],
@@ -197,8 +230,9 @@ def follow(
 ) -> Iterator[Message]:
     """Return the committed records of every wanted topic, as they come, until `stopped`.
 
-    A topic or partition that appears later is read from its beginning: all in it is new. `found` is told the
-    topics of new partitions. Raises `WorldError` when Kafka cannot be reached or refuses.
+    A topic or partition that appears later is read from its beginning: all in it is new. From a time on, a record of an
+    earlier time is left out wherever it stands. `found` is told the topics of new partitions. Raises `WorldError` when
+    Kafka cannot be reached or refuses.
     """
     consumer = WatchedConsumer(kafka, {"group.id": "tailrace-tail"}, "reader of the topics")
     assigned: set[tuple[str, int]] = set()
@@ -208,8 +242,7 @@ def follow(
             if time.monotonic() >= look_at:
                 new = _partitions(consumer.client, wanted, first=first_look) - assigned
                 if new:
-                    offset = OFFSET_END if start == "end" and first_look else OFFSET_BEGINNING
-                    consumer.assign(TopicPartition(*partition, offset) for partition in sorted(new))
+                    consumer.assign(_starts(consumer.client, sorted(new), start if first_look else "beginning"))
                     found(sorted({topic for topic, _ in new}))
                 assigned |= new
                 first_look, look_at = False, time.monotonic() + _LOOK_S
@@ -217,13 +250,30 @@ def follow(
             if message is None:
                 continue
             if (error := message.error()) is None:
-                yield message
+                if not isinstance(start, int) or message.timestamp()[1] >= start:
+                    yield message
             elif not passes(error):
                 raise clients.world_error(error, f"reading the topic {message.topic()}", kafka)
     except KafkaException as error:
         raise clients.world_error(error, "reading the topics", kafka) from error
     finally:
         consumer.close()
+
+
+def _starts(consumer: Consumer, partitions: list[tuple[str, int]], start: Start) -> list[TopicPartition]:
+    """Return where each partition is read from."""
+    if not isinstance(start, int):
+        offset = OFFSET_END if start == "end" else OFFSET_BEGINNING
+        return [TopicPartition(*partition, offset) for partition in partitions]
+    starts = []
+    for partition in partitions:
+        # Its end first: a record that comes meanwhile is read.
+        bounds = consumer.get_watermark_offsets(TopicPartition(*partition), timeout=clients.REQUEST_TIMEOUT_S)
+        if bounds is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        (at,) = consumer.offsets_for_times([TopicPartition(*partition, start)], timeout=clients.REQUEST_TIMEOUT_S)
+        starts.append(TopicPartition(*partition, at.offset if at.offset >= 0 else bounds[1]))
+    return starts
 
 
 def _partitions(consumer: Consumer, wanted: Callable[[str], bool], *, first: bool) -> set[tuple[str, int]]:
