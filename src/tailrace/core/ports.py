@@ -190,6 +190,10 @@ class TableReader(Protocol):
     def get(self, facts: TableFacts, keys: Sequence[bytes], *, mark: SnapshotMark) -> Rows:
         """Read items by their keys (DynamoDB JSON objects), strongly consistent; those that do not exist are left out.
 
-        Any number of keys; nothing is left for a `next_cursor`.
+        Any number of keys; a key that is there twice counts once. Nothing is left for a `next_cursor`.
         """
+        ...
+
+    def close(self) -> None:
+        """Close its connections."""
         ...

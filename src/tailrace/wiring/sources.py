@@ -1,4 +1,4 @@
-"""Makes the source of a pipeline: the only place that knows which kind it is."""
+"""Makes the source of a pipeline, and what reads its tables: the only place that knows which kind it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from tailrace.config import Pipeline
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import Source
+from tailrace.core.ports import Source, TableReader
 from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
+from tailrace.sources.dynamodb.tables import DynamoDBTables
 from tailrace.wiring.transcoder import PURE, Transcoder
 
 
@@ -36,21 +37,27 @@ def make_source(
     Raises WorldError for credentials or a region that are not there.
     """
     source = _dynamodb_streams(pipeline)
-    session = AwsSession(
-        AwsSettings(
-            region=source.region,
-            endpoint_url=source.endpoint_url,
-            profile=source.profile,
-            role_arn=source.role_arn,
-            external_id=source.external_id.get_secret_value() if source.external_id else None,
-        )
-    )
     return DynamoDBStreams(
-        session,
+        _session(source),
         decode=transcoder.decoder(pipeline, transformation_of),
         crc32=transcoder.crc32,
         readers=source.readers,
         describe_stream_per_second=source.discovery.describe_stream_per_second,
+    )
+
+
+def make_tables(
+    pipeline: Pipeline,
+    transcoder: Transcoder = PURE,
+    transformation_of: Callable[[str], object | None] = lambda _: None,
+) -> TableReader:
+    """Make what reads the tables themselves; `transformation_of` as for `make_source`. Raises `WorldError`."""
+    source = _dynamodb_streams(pipeline)
+    return DynamoDBTables(
+        _session(source),
+        decode=transcoder.scan_decoder(pipeline, transformation_of),
+        crc32=transcoder.crc32,
+        readers=source.readers,
     )
 
 
@@ -62,6 +69,18 @@ def reading_of(pipeline: Pipeline) -> Reading:
         pacing=Pacing(source.poll.min_ms, source.poll.max_ms),
         start=source.start_position,
         listing_interval_ms=source.discovery.interval_ms,
+    )
+
+
+def _session(source: DynamoDBStreamsSource) -> AwsSession:
+    return AwsSession(
+        AwsSettings(
+            region=source.region,
+            endpoint_url=source.endpoint_url,
+            profile=source.profile,
+            role_arn=source.role_arn,
+            external_id=source.external_id.get_secret_value() if source.external_id else None,
+        )
     )
 
 

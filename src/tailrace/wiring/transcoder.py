@@ -18,6 +18,7 @@ from tailrace.errors import WorldError
 from tailrace.sources.aws.http import Crc32
 from tailrace.sources.dynamodb.native_pages import NativeDecoder
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
+from tailrace.sources.dynamodb.rows import ScanDecoder, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 VARIABLE: Final = "TAILRACE_NATIVE"
@@ -55,6 +56,11 @@ class Transcoder(NamedTuple):
             )
 
         return decode
+
+    def scan_decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> ScanDecoder:
+        """Make what decodes the answers of Scan; `transformation_of` returns a table's transformation."""
+        del pipeline, transformation_of
+        return decode_scan
 
 
 PURE: Final = Transcoder("pure", "nothing else was asked for")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from tailrace.core.ports import ReadFailure
 from tailrace.sources.aws.service import Service
-
-_THROTTLED: Final = "ask less often; at most two readers may share a shard"
 
 STREAMS: Final = Service(
     name="DynamoDB",
@@ -19,7 +19,7 @@ STREAMS: Final = Service(
         ReadFailure.EXPIRED: "another iterator is needed",
         ReadFailure.TRIMMED: "DynamoDB keeps changes for 24 hours",
         ReadFailure.GONE: "it was deleted, or is older than 24 hours",
-        ReadFailure.THROTTLED: _THROTTLED,
+        ReadFailure.THROTTLED: "ask less often; at most two readers may share a shard",
     },
 )
 TABLES: Final = Service(
@@ -34,3 +34,11 @@ TABLES: Final = Service(
         ReadFailure.GONE: "create the table, or correct source.tables, source.region or source.endpoint_url",
     },
 )
+ITEMS: Final = msgspec.structs.replace(
+    TABLES,
+    hints={
+        **TABLES.hints,
+        ReadFailure.THROTTLED: "read less at a time, or give the table more read capacity",
+    },
+)
+"""The same service, where items are read: what is throttled is the table, not the account."""

@@ -5,10 +5,9 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_strea
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,6 +15,7 @@ from tailrace.core.change import Change, Op, Origin, ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError, excerpt
+from tailrace.sources.dynamodb.liberal_json import dumps, loads
 
 _RECORDS_MAX: Final = 1000
 """GetRecords never gives more records than this."""
@@ -187,23 +187,14 @@ def _open_page(body: bytes) -> _Page:
     try:
         return _decode_page(body)
     except msgspec.DecodeError:
-        page = _loads(body)
+        page = loads(body)
         if isinstance(page, dict):
             match {"NextShardIterator": None, **page}:
                 case {"Records": list(records), "NextShardIterator": (str() | None) as next_iterator}:
                     # What the service must be sent again has to be text: this refuses half a surrogate pair.
                     (next_iterator or "").encode()
-                    return _Page([msgspec.Raw(_dumps(record)) for record in records], next_iterator)
+                    return _Page([msgspec.Raw(dumps(record)) for record in records], next_iterator)
         raise
-
-
-def _loads(text: bytes) -> Any:
-    """Parse JSON liberally; bytes that are not UTF-8 become half surrogate pairs, which msgspec refuses later."""
-    return json.loads(text.decode(errors="surrogateescape"), strict=False)
-
-
-def _dumps(record: object) -> str:
-    return json.dumps(record, separators=(",", ":"))
 
 
 def decode_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: str, region: str) -> SourceRecord:
@@ -280,7 +271,7 @@ def _milliseconds(created: int | float | str | None) -> int:
 def _place(raw: bytes) -> tuple[str, int]:
     """Return the sequence number ("" if none) and time (0 if none) of a record that cannot be understood."""
     try:
-        record = _loads(raw)
+        record = loads(raw)
     except (ValueError, RecursionError):
         return "", 0
     body = record.get("dynamodb") if isinstance(record, dict) else None

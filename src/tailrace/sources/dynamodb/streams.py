@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeVar
+from typing import Annotated, Any, Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -29,6 +28,7 @@ from tailrace.core.ports import (
     TableStream,
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.sources.aws.ask import Call, ask, ask_once
 from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
 from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
 from tailrace.sources.aws.pace import Pace
@@ -40,18 +40,14 @@ from tailrace.sources.dynamodb.services import STREAMS, TABLES
 from tailrace.sources.dynamodb.stream_arn import is_stream_of
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
 from tailrace.sources.dynamodb.stream_record import decode_page
+from tailrace.sources.dynamodb.table_description import ACTIVE, UpdatedTable, describe_table, table_subject
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
 _TABLES_MAX: Final = 100
-_ACTIVE: Final = "ACTIVE"
-_ATTEMPTS_MAX: Final = 3
-_BACKOFF_MAX_S: Final = 0.5
-"""Longest pause before the second attempt of a listing's page; it doubles for the next."""
 _SECOND_MS: Final = 1000
 _MINUTE_MS: Final = 60 * _SECOND_MS
-_PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
 
 
 logger = logging.getLogger("tailrace.sources")
@@ -73,31 +69,6 @@ class _TableNames(msgspec.Struct, rename="pascal"):
     @property
     def last(self) -> str | None:
         return self.last_evaluated_table_name
-
-
-class _StreamSpecification(msgspec.Struct, rename="pascal"):
-    stream_enabled: bool = False
-    stream_view_type: ViewType | None = None
-
-
-class _Key(msgspec.Struct, rename="pascal"):
-    attribute_name: str
-
-
-class _Table(msgspec.Struct, rename="pascal"):
-    table_name: str
-    table_status: str = _ACTIVE
-    key_schema: list[_Key] = []
-    latest_stream_arn: str | None = None
-    stream_specification: _StreamSpecification | None = None
-
-
-class _TableDescription(msgspec.Struct, rename="pascal"):
-    table: _Table
-
-
-class _UpdatedTable(msgspec.Struct, rename="pascal"):
-    table_description: _Table
 
 
 class _SequenceNumberRange(msgspec.Struct, rename="pascal"):
@@ -129,12 +100,6 @@ class _StreamDescription(msgspec.Struct, rename="pascal"):
         return self.stream_description.last_evaluated_shard_id
 
 
-class _Call(NamedTuple):
-    client: AwsClient
-    operation: str
-    subject: Subject
-
-
 class _Page(Protocol):
     """One page of a listing; `last` names where the next one begins."""
 
@@ -142,7 +107,6 @@ class _Page(Protocol):
     def last(self) -> str | None: ...
 
 
-_Answer = TypeVar("_Answer")
 _AnswerPage = TypeVar("_AnswerPage", bound=_Page)
 
 
@@ -229,34 +193,31 @@ class DynamoDBStreams(Source):
         wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
         names = set(patterns) - set(wild)
         if wild:
-            call = _Call(self._tables, "ListTables", Subject(f"region {self._region}", "*"))
+            call = Call(self._tables, "ListTables", Subject(f"region {self._region}", "*"))
             for page in self._pages(call, {"Limit": _TABLES_MAX}, "ExclusiveStartTableName", _TableNames):
                 names.update(name for name in page.table_names if any(fnmatchcase(name, each) for each in wild))
         return sorted(names)
 
     def table_stream(self, table: str) -> TableStream:
         """Describe one table. Raises `ReadError` GONE when there is none."""
-        subject = self._table_subject(table)
-        call = _Call(self._tables, "DescribeTable", subject)
-        found = self._ask(call, {"TableName": table}, _TableDescription).table
-        if found.table_name != table:
-            raise broken(call.operation, subject, f"it describes the table {found.table_name}")
+        found = describe_table(self._tables, table, self._region, self._sleep)
         key_names = tuple(key.attribute_name for key in found.key_schema)
-        is_active = found.table_status == _ACTIVE
+        is_active = found.table_status == ACTIVE
         specification = found.stream_specification
         if specification is None or not specification.stream_enabled:
             return TableStream(table, None, None, key_names, is_active)
         arn = found.latest_stream_arn
         if arn is None or not is_stream_of(arn, table):
-            raise broken(call.operation, subject, f"{arn} is not the ARN of a stream of this table")
+            subject = table_subject(table, self._region)
+            raise broken("DescribeTable", subject, f"{arn} is not the ARN of a stream of this table")
         return TableStream(table, arn, specification.stream_view_type, key_names, is_active)
 
     def enable_stream(self, table: str, view_type: ViewType) -> None:
         """Switch a table's stream on, unless it is on already."""
         specification = {"StreamEnabled": True, "StreamViewType": view_type}
         try:
-            call = _Call(self._tables, "UpdateTable", self._table_subject(table))
-            self._ask(call, {"TableName": table, "StreamSpecification": specification}, _UpdatedTable)
+            call = Call(self._tables, "UpdateTable", table_subject(table, self._region))
+            ask(call, {"TableName": table, "StreamSpecification": specification}, UpdatedTable, self._sleep)
         except RefusedRequestError:
             if self.table_stream(table).stream is None:  # else an earlier request, whose answer was lost, did it
                 raise
@@ -286,8 +247,8 @@ class DynamoDBStreams(Source):
     def exists(self, shard: ShardRef) -> bool:
         """Return whether the shard can be read, by asking for an iterator at its start."""
         try:
-            call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
-            self._ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator)
+            call = Call(self._streams, "GetShardIterator", _shard_subject(shard))
+            ask(call, _iterator_request(shard, Position("TRIM_HORIZON")), _Iterator, self._sleep)
         except ReadError as error:
             if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:
                 return False
@@ -298,26 +259,23 @@ class DynamoDBStreams(Source):
         """Close the connections that are kept alive."""
         self._pool.clear()
 
-    def _table_subject(self, table: str) -> Subject:
-        return Subject(f"table {table}", f"arn:aws:dynamodb:{self._region}:*:table/{table}")
-
     def _iterator(self, shard: ShardRef, position: Position) -> str:
-        call = _Call(self._streams, "GetShardIterator", _shard_subject(shard))
-        return self._ask_once(call, msgspec.json.encode(_iterator_request(shard, position)), _Iterator).shard_iterator
+        call = Call(self._streams, "GetShardIterator", _shard_subject(shard))
+        return ask_once(call, _iterator_request(shard, position), _Iterator).shard_iterator
 
     def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
-        call = _Call(self._streams, "DescribeStream", _stream_subject(stream_arn))
+        call = Call(self._streams, "DescribeStream", _stream_subject(stream_arn), self._pace)
         request = {"StreamArn": stream_arn, "Limit": POLICY.shards_per_call} | options
         for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
             yield page.stream_description
 
     def _pages(
-        self, call: _Call, request: dict[str, Any], start_key: str, answer: type[_AnswerPage]
+        self, call: Call, request: dict[str, Any], start_key: str, answer: type[_AnswerPage]
     ) -> Iterator[_AnswerPage]:
         """Ask for every page of a listing; `start_key` is the request's field that continues it."""
         starts: set[str] = set()
         while True:
-            page = self._ask(call, request, answer)
+            page = ask(call, request, answer, self._sleep)
             yield page
             if page.last is None:
                 return
@@ -325,29 +283,6 @@ class DynamoDBStreams(Source):
                 raise broken(call.operation, call.subject, f"its pages go round in circles at {page.last}")
             starts.add(page.last)
             request = request | {start_key: page.last}
-
-    def _ask(self, call: _Call, request: dict[str, Any], answer: type[_Answer]) -> _Answer:
-        """Call and decode, again after a pause when the failure may pass."""
-        payload = msgspec.json.encode(request)
-        for attempt in range(1, _ATTEMPTS_MAX):
-            try:
-                return self._ask_once(call, payload, answer)
-            except RefusedRequestError:
-                raise
-            except ReadError as error:
-                if error.failure not in _PASSING:
-                    raise
-            self._sleep(random.uniform(0, _BACKOFF_MAX_S * 2 ** (attempt - 1)))
-        return self._ask_once(call, payload, answer)
-
-    def _ask_once(self, call: _Call, payload: bytes, answer: type[_Answer]) -> _Answer:
-        if call.operation == "DescribeStream":
-            self._pace.wait()
-        body = call.client.call(call.operation, payload, call.subject)
-        try:
-            return msgspec.json.decode(body, type=answer)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise broken(call.operation, call.subject, str(error)) from error
 
 
 def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:

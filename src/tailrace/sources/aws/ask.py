@@ -1,0 +1,57 @@
+"""Calls whose answers are small: decoded, and made again when the failure may pass."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.sources.aws.errors import RefusedRequestError, Subject, broken
+from tailrace.sources.aws.http import AwsClient
+from tailrace.sources.aws.pace import Pace
+
+_ATTEMPTS_MAX: Final = 3
+_BACKOFF_MAX_S: Final = 0.5
+"""Longest pause before the second attempt; it doubles for the next."""
+_PASSING: Final = {ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE}
+
+_Answer = TypeVar("_Answer")
+
+
+class Call(NamedTuple):
+    """An operation of a service, and what it is about."""
+
+    client: AwsClient
+    operation: str
+    subject: Subject
+    pace: Pace | None = None
+    """What spaces out its requests."""
+
+
+def ask(call: Call, request: dict[str, Any], answer: type[_Answer], sleep: Callable[[float], None]) -> _Answer:
+    """Return the decoded answer; up to three attempts, with pauses. Raises `ReadError`."""
+    for attempt in range(1, _ATTEMPTS_MAX):
+        try:
+            return ask_once(call, request, answer)
+        except RefusedRequestError:
+            raise
+        except ReadError as error:
+            if error.failure not in _PASSING:
+                raise
+        sleep(random.uniform(0, _BACKOFF_MAX_S * 2 ** (attempt - 1)))
+    return ask_once(call, request, answer)
+
+
+def ask_once(call: Call, request: dict[str, Any], answer: type[_Answer]) -> _Answer:
+    """Return the decoded answer. Raises `ReadError`."""
+    payload = msgspec.json.encode(request)
+    if call.pace is not None:
+        call.pace.wait()
+    body = call.client.call(call.operation, payload, call.subject)
+    try:
+        return msgspec.json.decode(body, type=answer)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise broken(call.operation, call.subject, str(error)) from error
