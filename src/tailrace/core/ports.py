@@ -197,3 +197,57 @@ class TableReader(Protocol):
     def close(self) -> None:
         """Close its connections."""
         ...
+
+
+class ExportFile(msgspec.Struct, frozen=True):
+    """A data file of an export."""
+
+    name: str
+    """Unique within the export."""
+    path: str
+    item_count: int
+    md5: bytes
+    """Of the file as it is stored, compressed."""
+    size_bytes: int = 0
+    """Compressed."""
+
+
+class ExportFacts(msgspec.Struct, frozen=True):
+    """What an export of a table to S3 is: all of its items as of a time, or those that changed in a span of time."""
+
+    location: str
+    """Where its manifests lie."""
+    table_arn: str
+    exported_ms: int
+    """It holds the items as they were then."""
+    from_ms: int | None
+    """Of an incremental export: it holds the items that changed since, deleted ones too. None: it is a full one."""
+    item_count: int
+    size_bytes: int
+    files: tuple[ExportFile, ...]
+
+
+class SpoiledExportError(ReadError):
+    """A data file is not what the export's manifests say, or the export is of another table: no attempt will help."""
+
+
+class ExportReader(Protocol):
+    """Reads one export. Safe for many threads, each at another file; every method raises `ReadError`."""
+
+    def describe(self) -> ExportFacts:
+        """Return what the export is. Raises WorldError when its manifests are wrong."""
+        ...
+
+    def read(
+        self, facts: TableFacts, file: str, cursor: str | None, *, mark: SnapshotMark, limit_bytes: int = 1 << 20
+    ) -> Rows:
+        """Read the next rows of a data file, until they have `limit_bytes`.
+
+        Deleted items of an incremental export are changes with `op` d. `cursor` None begins the file, whose checksum
+        is verified before its first row is returned.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the files that are open."""
+        ...

@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from dynamodb_items import as_aws_sends, items, parsed, reference
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from support.dynamodb_items import as_aws_sends, items, parsed, reference
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import sorted_image, to_json, to_json_both
 

@@ -8,9 +8,9 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
-from dynamodb_items import as_aws_sends, items, parsed, reference
 from hypothesis import given, settings
 
+from support.dynamodb_items import as_aws_sends, items, parsed, reference
 from tailrace import __version__
 from tailrace.core.change import Change, Message, ViewType
 from tailrace.errors import RecordError

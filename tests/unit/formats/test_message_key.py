@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import pytest
-from dynamodb_items import numbers
 from hypothesis import given, settings
 
+from support.dynamodb_items import numbers
 from tailrace.errors import RecordError
 from tailrace.formats.keys import message_key
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
-from dynamodb_items import as_aws_sends, items
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.dynamodb_items import as_aws_sends, items
 from support.random_pages import RandomPages
 from tailrace import __version__, formats
 from tailrace.convert.converter import Converter

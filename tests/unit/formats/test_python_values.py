@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 import pytest
-from dynamodb_items import as_aws_sends, items
 from hypothesis import given
 
+from support.dynamodb_items import as_aws_sends, items
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import sorted_image, to_json
 from tailrace.formats.python_values import from_python, to_python

@@ -28,6 +28,8 @@ _EXACT: Final = {
     "ExpiredIteratorException": ReadFailure.EXPIRED,
     "TrimmedDataAccessException": ReadFailure.TRIMMED,
     "ResourceNotFoundException": ReadFailure.GONE,
+    "NoSuchBucket": ReadFailure.GONE,
+    "NoSuchKey": ReadFailure.GONE,
     "ProvisionedThroughputExceededException": ReadFailure.THROTTLED,
     "LimitExceededException": ReadFailure.THROTTLED,
     "RequestLimitExceeded": ReadFailure.THROTTLED,
@@ -165,9 +167,8 @@ def no_credentials(error: Exception) -> ReadError:
     if isinstance(error, ClientError):
         told = error.response.get("Error", {})
         code, text = _plain(str(told.get("Code") or "without a code")), str(told.get("Message") or "")
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         operation = error.operation_name
-        failure = _failure(operation, status, code, text) or ReadFailure.UNAVAILABLE
+        failure = failure_of(error)
         hint = _hint_expired_or_skewed(code, text)
         if failure is ReadFailure.DENIED and not hint:
             hint = "check source.role_arn, source.external_id and the trust policy of the role"
@@ -181,6 +182,14 @@ def no_credentials(error: Exception) -> ReadError:
         failure,
         hint="check the network" if failure is ReadFailure.UNAVAILABLE else "renew them (aws sso login, aws configure)",
     )
+
+
+def failure_of(error: ClientError) -> ReadFailure:
+    """Return the failure that an error answer means which botocore parsed."""
+    told = error.response.get("Error", {})
+    status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+    code, text = str(told.get("Code") or ""), str(told.get("Message") or "")
+    return _failure(error.operation_name, status, code, text) or ReadFailure.UNAVAILABLE
 
 
 def unusable_credentials() -> ReadError:

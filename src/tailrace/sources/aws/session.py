@@ -10,12 +10,14 @@ import logging
 import os
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from botocore.config import Config
 from botocore.credentials import (
     AssumeRoleCredentialFetcher,
+    CredentialProvider,
+    CredentialResolver,
     Credentials,
     DeferredRefreshableCredentials,
     ReadOnlyCredentials,
@@ -50,6 +52,20 @@ class _OneSentence(logging.Filter):
 _one_sentence: Final = _OneSentence()
 
 
+class _Given(CredentialProvider):  # type: ignore[misc]  # botocore has no types
+    """Hands botocore's own clients the credentials of an `AwsSession`."""
+
+    METHOD = "tailrace"
+
+    def __init__(self, credentials: Credentials) -> None:
+        super().__init__()
+        self._credentials = credentials
+
+    def load(self) -> Credentials:
+        """Return the credentials, which renew themselves."""
+        return self._credentials
+
+
 class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach AWS; what is None is left to the chain (environment, profile, container, instance)."""
 
@@ -71,6 +87,7 @@ class AwsSession:
     def __init__(self, settings: AwsSettings) -> None:
         logging.getLogger("botocore.credentials").addFilter(_one_sentence)  # once, however often this is called
         self._endpoint_url = settings.endpoint_url
+        self._profile = settings.profile
         self._session = Session(profile=settings.profile)
         try:
             self.region = _region(self._session, settings)
@@ -105,6 +122,18 @@ class AwsSession:
         address: str = client.meta.endpoint_url
         client.close()
         return address
+
+    def client(self, service: str, config: Config) -> Any:
+        """Make botocore's own client of a service that is not DynamoDB, at its usual address or AWS_ENDPOINT_URL_….
+
+        Raises `WorldError`.
+        """
+        session = Session(profile=self._profile)
+        session.register_component("credential_provider", CredentialResolver([_Given(self._credentials)]))
+        try:
+            return session.create_client(service, region_name=self.region, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise WorldError(f"{service} cannot be used: {error}", hint="check the AWS settings") from error
 
     def certificates(self) -> str:
         """Return the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""
