@@ -12,7 +12,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AclOperation
 
 from simulation.broker import (
@@ -434,8 +434,6 @@ class ModelAdmin:
 
     def _end(self, place: Partition, *, is_lost: bool) -> Future[object]:
         answer: Future[object] = Future()
-        if is_lost:
-            answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
-        else:
-            answer.set_result(SimpleNamespace(offset=self._broker.logs[place].last_stable_offset))
+        offset = OFFSET_INVALID if is_lost else self._broker.logs[place].last_stable_offset
+        answer.set_result(SimpleNamespace(offset=offset))  # librdkafka has no error for a leader that is silent
         return answer

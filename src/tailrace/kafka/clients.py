@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, ClusterMetadata
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ClusterMetadata, ListOffsetsResultInfo, OffsetSpec
 
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import properties
@@ -139,6 +139,39 @@ def _metadata(
     if not found.brokers:
         raise UnreachableError(f"{attempted} failed: no broker takes part in the cluster yet", hint=STARTING)
     return found
+
+
+def offsets(
+    client: Admin,
+    asked: Mapping[TopicPartition, OffsetSpec],
+    isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+) -> dict[TopicPartition, Future[int]]:
+    """Ask for an offset of each partition, earliest or latest; a future without an answer raises KafkaException.
+
+    librdkafka's own answer for a leader that was not reached in time is the offset -1001 (`RD_KAFKA_OFFSET_INVALID`)
+    without an error: `rd_kafka_ListOffsets_response_merge` of 2.16 overlooks that the leader's part failed.
+    """
+    if not asked:
+        return {}
+    answers = client.list_offsets(dict(asked), isolation_level=isolation, request_timeout=client.timeout_s)
+    return {place: _known_offset(answer) for place, answer in answers.items()}
+
+
+def _known_offset(answer: Future[ListOffsetsResultInfo]) -> Future[int]:
+    known: Future[int] = Future()
+
+    def hand_on(answer: Future[ListOffsetsResultInfo]) -> None:
+        error = answer.exception()
+        if error is not None:
+            known.set_exception(error)
+        elif (offset := int(answer.result().offset)) < 0:
+            silence = KafkaError(KafkaError._TIMED_OUT, "the partition's leader did not answer")
+            known.set_exception(KafkaException(silence))
+        else:
+            known.set_result(offset)
+
+    answer.add_done_callback(hand_on)
+    return known
 
 
 def learn_leaders(client: Producer | Consumer, topic: str) -> None:

@@ -80,9 +80,8 @@ def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
     held = 0
     try:
         for spec, sign in ((OffsetSpec.earliest(), -1), (OffsetSpec.latest(), 1)):  # type: ignore[no-untyped-call]
-            asked = dict.fromkeys(partitions, spec)
-            futures = admin.list_offsets(asked, request_timeout=admin.timeout_s) if asked else {}
-            held += sign * sum(future.result().offset for future in futures.values())
+            futures = clients.offsets(admin, dict.fromkeys(partitions, spec))
+            held += sign * sum(future.result() for future in futures.values())
     except KafkaException as error:
         raise clients.world_error(error, f"asking for the offsets of {name}", user) from error
     return held

@@ -126,15 +126,11 @@ class WatchedConsumer:
         places = self._starts | self.positions
         self.client.incremental_assign([TopicPartition(*place, offset) for place, offset in places.items()])
 
-    def _ask_for_ends(self, admin: Admin) -> dict[Place, Future[Any]]:
+    def _ask_for_ends(self, admin: Admin) -> dict[Place, Future[int]]:
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         asked = {TopicPartition(*place): latest for place in self._starts}
-        if not asked:
-            return {}
-        futures = admin.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=admin.timeout_s
-        )
+        futures = clients.offsets(admin, asked, IsolationLevel.READ_COMMITTED)
         return {Place(each.topic, each.partition): future for each, future in futures.items()}
 
-    def _is_behind(self, ends: dict[Place, Any]) -> dict[Place, int]:
-        return behind(self.positions, {place: end.offset for place, end in ends.items()})
+    def _is_behind(self, ends: dict[Place, int]) -> dict[Place, int]:
+        return behind(self.positions, ends)

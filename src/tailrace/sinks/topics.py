@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tailrace.kafka import clients
@@ -54,18 +54,12 @@ class Topics:
         }
 
     def _offsets(self, places: Collection[Place], spec: OffsetSpec) -> dict[Place, int]:
-        if not places:
-            return {}
         with self._admin.use() as admin:
-            asked = admin.list_offsets(
-                {TopicPartition(*place): spec for place in places},
-                isolation_level=IsolationLevel.READ_UNCOMMITTED,
-                request_timeout=admin.timeout_s,
-            )
+            asked = clients.offsets(admin, {TopicPartition(*place): spec for place in places})
             found = {}
             for where, future in asked.items():
                 try:
-                    found[Place(where.topic, where.partition)] = int(future.result().offset)
+                    found[Place(where.topic, where.partition)] = future.result()
                 except KafkaException as error:
                     if error.args[0].code() not in _GONE:
                         attempted = f"asking for the offsets of {where.topic} [{where.partition}]"

@@ -1,10 +1,12 @@
-"""A broker that has just started, or was frozen, answers without naming any broker: that stops no process."""
+"""A broker that has just started, or was frozen, names no broker or is silent: that stops and misleads no process."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from support.metadata_broker import MetadataBroker
 from tailrace.errors import UnreachableError
@@ -38,3 +40,12 @@ def test_a_cluster_without_brokers_does_not_answer_a_ping(admin: Admin) -> None:
 def test_a_cluster_without_brokers_cannot_be_described(admin: Admin) -> None:
     with pytest.raises(UnreachableError, match="asking Kafka for its topics failed"):
         topics.describe(admin, {})
+
+
+def test_a_leader_that_is_silent_holds_no_offset_rather_than_a_made_up_one(broker: MetadataBroker) -> None:
+    admin = clients.admin(broker.client_properties, timeout_s=1.0)
+    latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as the library is
+    (answer,) = clients.offsets(admin, {TopicPartition("shop.orders", 0): latest}).values()
+    with pytest.raises(KafkaException) as error:
+        answer.result(TIMEOUT_S)
+    assert error.value.args[0].code() == KafkaError._TIMED_OUT
