@@ -118,6 +118,11 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     """
     behind: bool = False
     """The last page was full: there was more to read at once."""
+    begun_ms: Milliseconds | None = None
+    """Of a shard that begins at LATEST: when it was first read. Its later changes are all published.
+
+    None: it does not, or an earlier version wrote this.
+    """
 
     def __post_init__(self) -> None:
         """Mark a position that readers of the first format cannot read."""
@@ -197,7 +202,7 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
 
 
 SnapshotSource = Literal["scan", "keys", "export"]
-"""What a snapshot reads: the whole table, some items by their keys, or an export to S3."""
+"""What a snapshot reads: the whole table, some items by their keys, or exports to S3."""
 SnapshotReason = Literal["initial", "manual", "gap", "repair"]
 SegmentState = Literal["running", "done", "failed"]
 
@@ -222,10 +227,10 @@ class SnapshotRecord(Record, frozen=True, kw_only=True):
     size_bytes: int = 0
     offsets: dict[str, tuple[int, ...]] = {}
     """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was read."""
-    location: str | None = None
-    """Of an export: where it lies."""
+    locations: tuple[str, ...] = ()
+    """Of exports: where they lie, in the order of their times: a full one, if any, and incremental ones behind it."""
     exported_ms: Milliseconds | None = None
-    """Of an export: the time as of which it holds the items."""
+    """Of exports: as of when they hold the table, all together."""
 
 
 class SnapshotControl(Record, frozen=True, kw_only=True):

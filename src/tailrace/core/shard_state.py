@@ -48,6 +48,8 @@ class ShardState:
     phase: Phase = Phase.WAITING
     begun: bool = False
     """A read succeeded, now or (by its checkpoint) in an earlier epoch."""
+    begun_ms: int | None = None
+    """When the first read at LATEST succeeded."""
     read_ms: int = 0
     """When a read last showed all that there was, as far as known: until then nothing was trimmed unread."""
     open_ms: int = 0
@@ -90,6 +92,7 @@ class ShardState:
         if checkpoint is None:
             return shard_state
         shard_state.begun = True
+        shard_state.begun_ms = checkpoint.begun_ms
         shard_state.read_ms = checkpoint.at_ms
         shard_state.open_ms = checkpoint.at_ms if checkpoint.open_ms is None else checkpoint.open_ms
         shard_state.sequence = checkpoint.sequence
@@ -152,10 +155,13 @@ class ShardState:
             trimmed=self.trimmed,
             open_ms=self.open_ms,
             behind=page.full,
+            begun_ms=self.begun_ms,
         )
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
         """Take in a page that was read."""
+        if not self.begun and self.record.start == "LATEST":
+            self.begun_ms = now_ms
         self.begun = True
         self.failures = 0
         self.denied_since_ms = None

@@ -133,6 +133,27 @@ def test_latest_is_asked_for_until_the_first_read_succeeds_and_never_after() -> 
     assert lane.reads[A].position == since_start
 
 
+def test_the_first_read_at_latest_is_remembered_whoever_reads_on() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage(start="LATEST", initial=True))
+    lane.take()
+    lane.now_ms += 5_000
+    lane.read(A, page(A))
+    begun_ms = lane.now_ms
+    lane.wait(100)
+    first = checkpoints_in(lane.committed())[A]
+    lane.lose()
+    lane.take()
+    lane.read(A, page(A, 7))
+    lane.wait(100)
+    later = checkpoints_in(lane.committed())[A]
+
+    assert first is not None
+    assert later is not None
+    assert (first.begun_ms, later.begun_ms) == (begun_ms, begun_ms)
+    assert later.sequence == "7"
+
+
 def test_an_expired_iterator_is_replaced_after_the_last_sequence_number_at_once() -> None:
     lane = claim(A)
     lane.read(A, page(A, 7, full=True))
