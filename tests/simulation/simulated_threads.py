@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from simulation.simulated_time import Action, Host, Process
-from tailrace.worker.host import Jobs
+from tailrace.process.host import Jobs
 
 _T = TypeVar("_T")
 
@@ -110,7 +110,7 @@ class SimulatedFuture(Future[_T]):
 
 
 class SimulatedHost:
-    """A host in simulated time, whose clock is some seconds off (`tailrace.worker.host.Host`)."""
+    """A host in simulated time, whose clock is some seconds off (`tailrace.process.host.Host`)."""
 
     def __init__(self, host: Host, rng: random.Random, clock_off_ms: int = 0) -> None:
         self.name = host.name

@@ -34,10 +34,10 @@ from tailrace.kafka.clients import Admin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
+from tailrace.process.host import Jobs
 from tailrace.wiring.pipeline import lane_suffix
 from tailrace.worker.engine import RELEASE_TIMEOUT_S, Engine
 from tailrace.worker.enumerator import EnumeratorLoop
-from tailrace.worker.host import Jobs
 from tailrace.worker.vitals import Vitals
 
 PIPELINE = "shop"

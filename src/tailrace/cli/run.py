@@ -80,7 +80,7 @@ def run(
 
     log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
     metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
-    worker = Worker(parts, metrics)
+    worker = Worker(parts, metrics, metrics.snapshots)
     metrics.watch(worker.report, worker.now_ms, worker.vitals)
     watch = WorkerWatch(worker, metrics, parts)
     if metrics_port is not None:

@@ -123,6 +123,11 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
     None: it does not, or an earlier version wrote this.
     """
+    until_ms: Milliseconds | None = None
+    """When the shard was last read to its end: all earlier changes are published.
+
+    None: it was not, or an earlier version wrote this.
+    """
 
     def __post_init__(self) -> None:
         """Mark a position that readers of the first format cannot read."""
@@ -227,6 +232,8 @@ class SnapshotRecord(Record, frozen=True, kw_only=True):
     size_bytes: int = 0
     offsets: dict[str, tuple[int, ...]] = {}
     """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was read."""
+    stream: str | None = None
+    """The table's stream when it was started: a table with another one is another table, or has a gap."""
     locations: tuple[str, ...] = ()
     """Of exports: where they lie, in the order of their times: a full one, if any, and incremental ones behind it."""
     exported_ms: Milliseconds | None = None
@@ -374,14 +381,33 @@ class SnapshotClaimKey(TopicKey, frozen=True, array_like=True, tag="?snapshot-ta
     """Key of a snapshot lane's `Claim`."""
 
 
+_DELETES: Final = "deletes:"
+
+
 class SegmentRef(NamedTuple):
     """A segment's full name: its lane follows from it."""
 
     table: str
     snapshot_id: str
     name: str
-    """Of a scan or a list of keys: its number. Of an export: the data file. `topic/partition`: deletes are looked for
-    in that partition."""
+    """Of a scan or a list of keys: its number. Of an export: the data file. Of deletes: `for_deletes`."""
+
+    @classmethod
+    def for_deletes(cls, table: str, snapshot_id: str, topic: str, partition: int) -> SegmentRef:
+        """Name the segment that looks for deletes in a partition of a topic."""
+        return cls(table, snapshot_id, f"{_DELETES}{topic}/{partition}")
+
+    def lane(self, lane_count: int) -> int:
+        """Return its lane."""
+        return lane_of(self, lane_count)
+
+    @property
+    def deletes_in(self) -> tuple[str, int] | None:
+        """The partition in which it looks for deletes; None when it reads rows."""
+        if not self.name.startswith(_DELETES):
+            return None
+        topic, _, partition = self.name.removeprefix(_DELETES).rpartition("/")
+        return topic, int(partition)
 
 
 class SegmentKey(TopicKey, frozen=True, array_like=True, tag="?segment"):
@@ -391,7 +417,7 @@ class SegmentKey(TopicKey, frozen=True, array_like=True, tag="?segment"):
 
     def home_lane(self, lane_count: int) -> int:
         """Return the segment's lane."""
-        return lane_of(self.segment, lane_count)
+        return self.segment.lane(lane_count)
 
 
 class IgnoredKey(TopicKey, frozen=True, array_like=True):

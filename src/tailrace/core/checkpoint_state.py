@@ -222,6 +222,10 @@ class CheckpointState:
             return True
         return any(not self.is_accepted(shard, self.checkpoints[shard]) for shard in self._gaps.get(table, ()))
 
+    def gaps_of(self, table: str) -> list[ShardRef]:
+        """Return the table's shards at a gap, accepted ones too."""
+        return sorted(self._gaps.get(table, ()))
+
     def streams_of(self, table: str) -> set[str]:
         """Return the streams of a table that have known shards."""
         return self._streams_of_table.get(table, set())

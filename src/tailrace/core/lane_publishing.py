@@ -44,6 +44,7 @@ class LanePublishing:
         """Add a page, or none, with the checkpoint that holds once it is published; `at_ms` is the checkpoint's."""
         page = page or empty_page(shard_state.shard)
         shard_state.checkpointed_ms = at_ms
+        shard_state.checkpointed_until_ms = shard_state.until_ms or 0
         self.buffer.add_page(page, shard_state.checkpoint(page, at_ms, detail), turn.now_ms)
 
     def commit_if_due(self, epoch: int, turn: Turn, *, is_reading: bool) -> None:

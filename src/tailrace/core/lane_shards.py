@@ -85,13 +85,15 @@ class LaneShards:
             turn.report(NoticeKind.READ_RECOVERED, shard_state, f"after {shard_state.failures} failures")
         page = self._publishing.mark(page.without_repeats(shard_state.sequence), shard_state, turn)
         closed = bool(self._checkpoint_state.children_of(page.shard))
-        shard_state.took(page, turn.now_ms, self._options.pacing, closed=closed)
+        awaited = self._checkpoint_state.snapshots.is_running(shard_state.record.table)
+        pacing = self._options.pacing.awaited() if awaited else self._options.pacing
+        shard_state.took(page, turn.now_ms, pacing, closed=closed)
         if page.stop is not None:
             self._stop(shard_state, Phase.FAILED, page.stop, turn, after=page)
             return
         if shard_state.phase is Phase.READY:
             self.reads.add(shard_state)
-        if page.changes or page.next_iterator is None or shard_state.needs_checkpoint():
+        if page.changes or page.next_iterator is None or shard_state.needs_checkpoint(awaited=awaited):
             self._publishing.add(page, shard_state, turn, at_ms=shard_state.read_ms)
 
     def read_failed(self, event: ReadFailed, shard_state: ShardState, turn: Turn) -> None:

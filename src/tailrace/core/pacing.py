@@ -8,11 +8,19 @@ _EAGER_EMPTY_READS = 10
 """How many empty pages in a row a closed shard may return before it is paced like an open one."""
 
 
+_AWAITED_PAUSE_MS = 400
+"""Longest pause between two reads of a shard for which a snapshot waits: two readers may share its 5 reads a second."""
+
+
 class Pacing(msgspec.Struct, frozen=True):
     """Bounds of the pause between two reads of an open shard, since a source may bill every read."""
 
     min_ms: int = 100
     max_ms: int = 1_000
+
+    def awaited(self) -> Pacing:
+        """Return the pacing of a shard for which a snapshot waits."""
+        return msgspec.structs.replace(self, max_ms=max(self.min_ms, min(self.max_ms, _AWAITED_PAUSE_MS)))
 
     def pause_ms(self, *, empty_reads: int, full: bool, closed: bool) -> int:
         """Return the pause after a read: `empty_reads` is the number of empty pages in a row until now."""

@@ -91,6 +91,15 @@ class Page(msgspec.Struct, frozen=True):
             set_aside={index - passed: mark for index, mark in self.set_aside.items() if index >= passed},
         )
 
+    def without(self, leaves_out: Callable[[Outgoing], bool]) -> Page:
+        """Return the page without the changes of which any record is to be left out."""
+        gone = {id(record.origin) for record in self.records if leaves_out(record)}
+        if not gone:
+            return self
+        places = [index for index, record in enumerate(self.records) if id(record.origin) not in gone]
+        marks = {place: self.set_aside[index] for place, index in enumerate(places) if index in self.set_aside}
+        return msgspec.structs.replace(self._where(lambda origin: id(origin) not in gone), set_aside=marks)
+
     def of_each_table(self) -> dict[str, Page]:
         """Return each table's part of the page: the whole page if it has one table (the usual case)."""
         if len(self.tables) == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from tailrace.core.checkpoint import Checkpoint, ShardCondition, ShardRecord
 from tailrace.core.pacing import Backoff, Pacing
@@ -30,6 +31,9 @@ class Phase(StrEnum):
     FAILED = "failed"
     """It stopped at a record with `errors: fail`, until the lane is claimed again."""
 
+
+AWAITED_CHECKPOINT_MS: Final = 1_000
+"""Least time between two checkpoints of a quiet shard while a snapshot waits for it."""
 
 _CONDITIONS: dict[Phase, ShardCondition] = {
     Phase.DRAINED: "ended",
@@ -69,6 +73,12 @@ class ShardState:
     """When the read in flight was requested."""
     next_read_ms: int = 0
     empty_reads: int = 0
+    empty_since_ms: tuple[int, ...] = ()
+    """When the last empty pages in a row were requested, as many as prove that there is nothing more to read."""
+    until_ms: int | None = None
+    """When it was last read to its end: all earlier changes are in the pages read."""
+    checkpointed_until_ms: int = 0
+    """The `until_ms` of the last checkpoint."""
     caught_up_ms: int | None = None
     """When an empty page last showed that there is nothing more to read for now."""
     failures: int = 0
@@ -133,14 +143,21 @@ class ShardState:
         at_its_head = self.position().kind == "TRIM_HORIZON"
         return at_its_head and not self.accepted and now_ms - self.read_ms > self.source.retention_ms
 
-    def needs_checkpoint(self) -> bool:
+    def needs_checkpoint(self, *, awaited: bool) -> bool:
         """Return whether an empty page is worth a checkpoint.
 
         The first is. Later ones record, rarely, that a quiet shard is still read and open: after a restart nothing else
         would prove that neither it nor its children have lost changes meanwhile. Until then an accepted gap remains.
+        While the shard is `awaited`, by a snapshot of its table, they record about once a second how far it is.
         """
         if self.accepted:
             return False
+        if (
+            awaited
+            and self.until_ms is not None
+            and self.until_ms - self.checkpointed_until_ms >= AWAITED_CHECKPOINT_MS
+        ):
+            return True
         return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > self.source.retention_ms // 4
 
     def checkpoint(self, page: Page, at_ms: int, detail: str | None) -> Checkpoint:
@@ -156,6 +173,7 @@ class ShardState:
             open_ms=self.open_ms,
             behind=page.full,
             begun_ms=self.begun_ms,
+            until_ms=self.until_ms,
         )
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
@@ -167,6 +185,7 @@ class ShardState:
         self.denied_since_ms = None
         self.iterator = page.next_iterator
         self.empty_reads = 0 if page.changes else self.empty_reads + 1
+        self._note_empty(is_empty=not page.changes)
         if not page.changes and not page.full:
             self.caught_up_ms = now_ms
         if page.changes or page.next_iterator is None or self.empty_reads >= self.source.caught_up_reads:
@@ -181,6 +200,13 @@ class ShardState:
             self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+
+    def _note_empty(self, *, is_empty: bool) -> None:
+        """One empty page may come in the middle of a shard: enough of them prove that the first met the end."""
+        enough = self.source.caught_up_reads
+        self.empty_since_ms = (*self.empty_since_ms, self.asked_ms)[-enough:] if is_empty else ()
+        if len(self.empty_since_ms) == enough:
+            self.until_ms = self.empty_since_ms[0]
 
     def believed(self, failure: ReadFailure, now_ms: int) -> ReadFailure:
         """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `gone_after_ms`."""

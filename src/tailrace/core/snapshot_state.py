@@ -126,6 +126,22 @@ class SnapshotState:
         snapshot = self.snapshots.get(table)
         return {} if snapshot is None else self._segments.get((table, snapshot.id), {})
 
+    def is_to_be_read(self, table: str, record: SegmentRecord) -> bool:
+        """Return whether a segment is unfinished; one that failed is, once the operator has resumed the snapshot."""
+        control = self.controls.get(table)
+        is_resumed = control is not None and control.order == "run" and control.at_ms > record.at_ms
+        return record.state == "running" or (record.state == "failed" and is_resumed)
+
+    def leftovers(self, before_ms: int) -> list[SegmentRef]:
+        """Return the segments of snapshots that have ended or were replaced, or never began, last written before."""
+        return [
+            segment
+            for (table, snapshot_id), segments in self._segments.items()
+            if not self.is_unfinished(table) or self.snapshots[table].id != snapshot_id
+            for segment, record in segments.items()
+            if record.at_ms < before_ms
+        ]
+
     def progress_of(self, table: str) -> SnapshotProgress:
         """Return how far the table's last snapshot is. Raises KeyError when there is none."""
         records = self.segments_of(table).values()
@@ -139,6 +155,11 @@ class SnapshotState:
             read_units=sum(each.read_units for each in records),
             at_ms=max((each.at_ms for each in records), default=self.snapshots[table].at_ms),
         )
+
+
+def new_snapshot_id(now_ms: int, random: float) -> str:
+    """Return a name that sorts by time; `random` lies in [0, 1)."""
+    return f"{now_ms:011x}-{int(random * 0x10000):04x}"
 
 
 def _put(records: dict[_K, _V], name: _K, record: _V | None) -> None:

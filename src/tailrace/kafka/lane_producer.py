@@ -71,6 +71,12 @@ class _Failure(NamedTuple):
         return 0 if self.message is None else size_of(self.message.key(), self.message.value(), None)
 
 
+class Aborted(NamedTuple):
+    """The last transaction was aborted, surely and once."""
+
+    epoch: int
+
+
 class LaneProducer:
     """One producer, for one claim of what its transactional id stands for. Not safe for several threads."""
 
@@ -124,8 +130,20 @@ class LaneProducer:
 
     def commit(self, transaction: Transaction, timeout_s: float = math.inf) -> Committed | ProducerLost:
         """Publish a transaction whole. Any other end gives the producer up; `refusals` name refused records."""
+        answer = self.commit_if(transaction, lambda: True, timeout_s)
+        assert not isinstance(answer, Aborted)
+        return answer
+
+    def commit_if(
+        self, transaction: Transaction, holds: Callable[[], bool], timeout_s: float = math.inf
+    ) -> Committed | Aborted | ProducerLost:
+        """Publish a transaction if `holds()`, which is called once all of its records lie in the topics, uncommitted.
+
+        If it does not, the transaction is aborted, and the producer can be used again. `holds` may raise
+        KafkaException: then the producer is lost.
+        """
         if self._last_commit_s >= self._sent_once_s:
-            reason = f"the last commit took {self._last_commit_s:.1f} s: it may have been sent twice"
+            reason = f"the last transaction took {self._last_commit_s:.1f} s to end: that may have been sent twice"
             return ProducerLost(self._epoch, fenced=False, reason=reason)
         takes_bytes = self._limits.least_of(table for page in transaction.pages for table in page.tables)
         if takes_bytes < self._batch_bytes:
@@ -137,10 +155,12 @@ class LaneProducer:
                 self._producer.begin_transaction()
                 self._produce_all(transaction, deadline_s)
                 self._flush(deadline_s)
+                commits = holds()
+                end = self._producer.commit_transaction if commits else self._producer.abort_transaction
                 asked_s = self._factory.monotonic_s()
-                self._producer.commit_transaction(max(0.1, deadline_s - asked_s))
+                end(max(0.1, deadline_s - asked_s))
                 self._last_commit_s = self._factory.monotonic_s() - asked_s
-                return Committed(self._epoch)
+                return Committed(self._epoch) if commits else Aborted(self._epoch)
         except _NotDeliveredError:
             error = KafkaException(self._failures[0].error)
         except KafkaException as raised:

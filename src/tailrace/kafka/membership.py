@@ -17,7 +17,7 @@ from tailrace.kafka.watched_consumer import Place
 
 
 class Membership:
-    """One member of the group `<pipeline>`. `poll` must be called often, from one thread; callbacks run in it."""
+    """One member of a group over the lanes. `poll` must be called often, from one thread; callbacks run in it."""
 
     def __init__(
         self,
@@ -29,12 +29,13 @@ class Membership:
         on_revoked: Callable[[list[int]], None],
         on_lost: Callable[[list[int]], None],
         on_replaced: Callable[[], None] = lambda: None,
+        group: str | None = None,
     ) -> None:
-        """Make it; the callbacks are those of a `GroupMember`, with lanes."""
+        """Make it; the callbacks are those of a `GroupMember`, with lanes. `group` None: the pipeline's own."""
         self._topic = topic_name(pipeline)
         self._member = GroupMember(
             user,
-            pipeline,
+            group or pipeline,
             owner,
             on_assigned=lambda places: on_assigned(_lanes(places)),
             on_revoked=lambda places: on_revoked(_lanes(places)),
@@ -53,6 +54,11 @@ class Membership:
     def leave(self) -> None:
         """Leave the group: the others get the lanes at once."""
         self._member.leave()
+
+
+def snapshot_group(pipeline: str) -> str:
+    """Return the group of the pipeline's snapshot workers."""
+    return f"{pipeline}.snapshot"
 
 
 def _lanes(places: list[Place]) -> list[int]:

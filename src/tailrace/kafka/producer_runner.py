@@ -11,12 +11,14 @@ from confluent_kafka import KafkaException
 from tailrace.core.lane_messages import (
     CloseProducer,
     Commit,
+    Committed,
     OpenProducer,
     ProducerAnswer,
     ProducerCommand,
     ProducerLost,
+    Transaction,
 )
-from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.lane_producer import Aborted, LaneProducer
 
 
 class ProducerRunner:
@@ -43,6 +45,14 @@ class ProducerRunner:
                 return None
             case _:
                 assert_never(command)
+
+    def commit_if(
+        self, epoch: int, transaction: Transaction, holds: Callable[[], bool]
+    ) -> Committed | Aborted | ProducerLost:
+        """Commit a transaction if `holds()` once its records lie in the topics, else abort it."""
+        if self._producer is None:
+            return ProducerLost(epoch, fenced=False, reason="there is no producer")
+        return self._producer.commit_if(transaction, holds)
 
     def close(self) -> None:
         """Drop the producer, if there is one."""

@@ -19,7 +19,7 @@ from tailrace.kafka.clients import Admin, LastingAdmin
 MAX_REPLICATION = 3
 LOOK_AGAIN_S = 60.0
 
-BROKERS_AWAY = "wait until every broker is up; set `topics.replication` in the pipeline file if one is gone for good"
+
 OTHER_TOPIC = "give one of them another topic, with `topic` or a `route` of `transform`, or leave it out with `exclude`"
 
 
@@ -53,10 +53,7 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """A cluster as it is: every topic that this principal may see.
-
-    `brokers` counts those that are down too, as far as they hold replicas: a restart must not cost new topics replicas.
-    """
+    """A cluster as it is: every topic that this principal may see."""
 
     id: str
     brokers: int
@@ -73,9 +70,7 @@ def describe(admin: Admin, user: Mapping[str, str]) -> Cluster:
         )
         for name, topic in metadata.topics.items()
     }
-    every = [partition for topic in metadata.topics.values() for partition in topic.partitions.values()]
-    brokers = metadata.brokers.keys() | {broker for partition in every for broker in partition.replicas}
-    return Cluster(str(metadata.cluster_id), len(brokers), min(metadata.brokers), states)
+    return Cluster(str(metadata.cluster_id), len(metadata.brokers), min(metadata.brokers), states)
 
 
 def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
@@ -90,6 +85,24 @@ def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
     except KafkaException as error:
         raise clients.world_error(error, f"asking for the offsets of {name}", user) from error
     return held
+
+
+def end_offsets(admin: Admin, user: Mapping[str, str], names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Return the end offsets of topics, by partition, open transactions included. Raises WorldError."""
+    states = describe(admin, user).topics
+    asked = {
+        TopicPartition(name, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        for name in names
+        for number in range(states[name].partitions if name in states else 0)
+    }
+    try:
+        futures = admin.list_offsets(asked, request_timeout=admin.timeout_s) if asked else {}
+        ends = {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+    except KafkaException as error:
+        raise clients.world_error(error, "asking for the ends of topics", user) from error
+    return {
+        name: tuple(ends[name, number] for number in range(states[name].partitions)) for name in names if name in states
+    }
 
 
 def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dict[str, TopicState]:
@@ -243,8 +256,8 @@ def _await_made(spec: TopicSpec, brokers: int, future: Future[Any], user: Mappin
             return
         refusal = f"Kafka refuses to make topic {spec.name}: {cause.str()}"
         if cause.code() == KafkaError.INVALID_REPLICATION_FACTOR and replication_of(spec, brokers) <= brokers:
-            # There are enough brokers, but not all take replicas: they are down, or have just started.
-            raise UnreachableError(refusal, hint=BROKERS_AWAY) from error
+            # There are enough brokers, but those that have just started, or were frozen, take no replicas yet.
+            raise UnreachableError(refusal, hint=clients.STARTING) from error
         if cause.code() in {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR}:
             raise WorldError(refusal, hint="fix `topics` in the pipeline file") from error
         if cause.code() == KafkaError.TOPIC_EXCEPTION:

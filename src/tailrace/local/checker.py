@@ -45,6 +45,8 @@ class FoundChange:
     """When the consumer was given it, nanoseconds since the epoch."""
     written_ns: int | None = None
     """When the item says that it was written; None for a delete, which leaves no item to say so."""
+    snapshot: str | None = None
+    """The snapshot that published the record; None for a change."""
 
 
 class FaultKind(StrEnum):
@@ -119,7 +121,17 @@ _SEEN = 0x80
 class _Item:
     """What is known of one item: a byte for each change (its op, and whether it was seen), and the last record."""
 
-    __slots__ = ("changes", "delete", "misplaced", "newest", "place", "previous")
+    __slots__ = (
+        "changes",
+        "delete",
+        "loaded",
+        "misplaced",
+        "newest",
+        "newest_row",
+        "place",
+        "previous",
+        "snapshots",
+    )
 
     def __init__(self) -> None:
         self.changes = bytearray()
@@ -129,6 +141,12 @@ class _Item:
         self.previous = 0
         """The version of the last record."""
         self.newest = 0
+        self.loaded = 0
+        """The version that it had before its stream began; 0 when it did not exist."""
+        self.newest_row = 0
+        """The version of the newest row."""
+        self.snapshots: frozenset[str | None] = frozenset()
+        """Those that published a row of it."""
         self.delete: Fault | None = None
         """The last record is a delete: what is wrong if no tombstone follows."""
 
@@ -145,7 +163,9 @@ class Checker:
     def __init__(self, *, tombstones: bool = True) -> None:
         self.made = 0
         self.found = 0
-        """Changes found, tombstones not counted."""
+        """Changes found, tombstones and rows not counted."""
+        self.rows = 0
+        """Rows of snapshots found."""
         self._matched = 0
         self._tombstones = tombstones
         self._items: dict[tuple[str, str], _Item] = {}
@@ -164,6 +184,12 @@ class Checker:
         changes[version - 1] = _CODES[op]
         self.made += 1
 
+    def loaded(self, table: str, key: str, version: int) -> None:
+        """Note an item that was there before its stream began: only a snapshot can publish it."""
+        item = self._items.setdefault((table, key), _Item())
+        item.loaded = version
+        item.changes.extend(bytes(version - len(item.changes)))
+
     def saw(self, record: FoundChange) -> None:
         """Note a record that a consumer was given."""
         item = self._items.setdefault((record.table, record.key), _Item())
@@ -174,6 +200,9 @@ class Checker:
         item.place = place
         self._see_tombstone(item, record)
         if record.op == "tombstone":
+            return
+        if record.op == "r":
+            self._saw_row(item, record)
             return
         self.found += 1
         version = item.previous + 1 if record.version is None else record.version
@@ -186,8 +215,24 @@ class Checker:
         else:
             item.changes[version - 1] |= _SEEN
             self._matched += 1
-            if version < item.newest:
+            if version < item.newest or version <= item.newest_row:
                 self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
+        item.newest = max(item.newest, version)
+
+    def _saw_row(self, item: _Item, record: FoundChange) -> None:
+        """Note a row: a state that the item had, no older than what precedes it, and once in each snapshot."""
+        self.rows += 1
+        version = record.version or 0
+        known = item.changes[version - 1] & ~_SEEN if 0 < version <= len(item.changes) else 0
+        if version != item.loaded and known not in {_CODES["c"], _CODES["u"]}:
+            self._note(_fault(FaultKind.UNEXPECTED, record, version))
+        elif record.snapshot in item.snapshots:
+            self._note(_fault(FaultKind.REPEATED, record, version))
+        elif version < item.newest:
+            self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
+        item.snapshots |= {record.snapshot}
+        item.previous = version
+        item.newest_row = max(item.newest_row, version)
         item.newest = max(item.newest, version)
 
     def verdict(self) -> Verdict:
@@ -202,6 +247,8 @@ class Checker:
         for (table, key), item in sorted(self._items.items()):
             if item.delete is not None and self._tombstones:
                 note(item.delete)
+            if item.loaded and not item.newest:
+                note(Fault(FaultKind.LOST, table, key, "r", item.loaded))
             for version, known in enumerate(item.changes, start=1):
                 if known and not known & _SEEN:
                     note(Fault(FaultKind.LOST, table, key, _OPS[known - 1], version))

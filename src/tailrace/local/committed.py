@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from tailrace.core.change import Op
 from tailrace.errors import WorldError
-from tailrace.kafka import clients
+from tailrace.kafka import clients, headers
 from tailrace.local.checker import FoundChange, FoundOp
 from tailrace.operations.tail import follow
 
@@ -67,7 +67,15 @@ class Interpreter:
             offset=message.offset() or 0,
             seen_ns=seen_ns,
             written_ns=written_ns,
+            snapshot=_snapshot(message),
         )
+
+
+def _snapshot(message: Message) -> str | None:
+    """Return the id of the snapshot that published a record."""
+    values = [header[1] for header in message.headers() or () if header[0] == headers.SNAPSHOT]
+    value = clients.as_bytes(values[0]) if values else None
+    return None if value is None else value.decode()
 
 
 def _version(envelope: _Envelope) -> int | None:

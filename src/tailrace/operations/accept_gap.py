@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint import AcceptKey, GapAccepted, encode_key, encode_record
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.shard import ShardRef
+from tailrace.core.gaps import acceptance_of, next_stream_of
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.operations import preconditions
@@ -55,24 +55,22 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
     """
     preconditions.require_tables(checkpoint_state, [table])
     record, accepted = checkpoint_state.tables.get(table), checkpoint_state.accepted.get(table)
-    next_stream = record.next_stream_arn if record is not None and record.state == "gap" else None
+    next_stream = next_stream_of(checkpoint_state, table)
     losses: list[Loss] = []
     if record is not None and next_stream is not None and (accepted is None or accepted.stream_arn != next_stream):
         words = f"what was changed in table {table} between the end of the stream {record.stream_arn} and {next_stream}"
         losses.append(Loss(record.stream_arn or "", None, None, record.detail or "", words))
-    standing: list[tuple[ShardRef, int]] = []
-    for shard, checkpoint in sorted(checkpoint_state.checkpoints.items()):
-        if checkpoint.table == table and checkpoint.state == "gap":
-            standing.append((shard, checkpoint.at_ms))
-            if not checkpoint_state.is_accepted(shard, checkpoint):
-                words = (
-                    f"what was changed in shard {shard.shard_id} {_since(checkpoint.sequence, checkpoint.created_ms)}"
-                )
-                losses.append(Loss(*shard, checkpoint.sequence, checkpoint.detail or "", words))
-    if not losses:
-        accepted_already = " that is not accepted already" if standing or next_stream else ""
+    shards = checkpoint_state.gaps_of(table)
+    for shard in shards:
+        checkpoint = checkpoint_state.checkpoints[shard]
+        if not checkpoint_state.is_accepted(shard, checkpoint):
+            words = f"what was changed in shard {shard.shard_id} {_since(checkpoint.sequence, checkpoint.created_ms)}"
+            losses.append(Loss(*shard, checkpoint.sequence, checkpoint.detail or "", words))
+    acceptance = acceptance_of(checkpoint_state, table, now_ms)
+    if acceptance is None:
+        accepted_already = " that is not accepted already" if shards or next_stream else ""
         raise WorldError(f"table {table} has no gap{accepted_already}", remedy=ShowStatus())
-    return Gaps(table, tuple(losses), GapAccepted(shards=tuple(standing), stream_arn=next_stream, at_ms=now_ms))
+    return Gaps(table, tuple(losses), acceptance)
 
 
 def accept(loaded: LoadedPipeline, gaps: Gaps) -> None:

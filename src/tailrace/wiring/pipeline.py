@@ -134,6 +134,11 @@ def lane_suffix(lane: int) -> str:
     return f"lane-{lane}"
 
 
+def snapshot_suffix(lane: int) -> str:
+    """Name a snapshot lane in transactional ids."""
+    return f"{lane_suffix(lane)}.snapshot"
+
+
 def shard_suffix(shard: ShardRef) -> str:
     """Name a shard in transactional ids."""
     return f"shard-{shard.shard_id}"

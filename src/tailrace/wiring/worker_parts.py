@@ -26,6 +26,7 @@ from tailrace.wiring.pipeline import (
     prepare_topics,
     table_topics,
 )
+from tailrace.wiring.snapshot_parts import PipelineSnapshotParts
 from tailrace.wiring.sources import make_source, reading_of
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
@@ -130,6 +131,10 @@ class PipelineParts:
             prepare_table=self.prepare_table,
             enable_stream=partial(self.source.enable_stream, view_type=view_type) if view_type else None,
         )
+
+    def snapshots(self) -> PipelineSnapshotParts:
+        """Make what the worker's snapshots are made of."""
+        return PipelineSnapshotParts(self.pipeline, self.source.policy, self.transformations)
 
     def close(self) -> None:
         """Close the connections to the source."""

@@ -47,8 +47,8 @@ from tailrace.kafka import checkpoint_topic
 from tailrace.kafka.checkpoint_topic import Followed, Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
+from tailrace.process.host import Host, Inbox
 from tailrace.worker.enumerator import EnumeratorLoop
-from tailrace.worker.host import Host, Inbox
 from tailrace.worker.lane_runner import LaneRunner
 from tailrace.worker.observer import Observer
 from tailrace.worker.page_reader import PageReader

@@ -35,7 +35,7 @@ from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListin
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import UnreachableError, WorldError
-from tailrace.worker.host import Host
+from tailrace.process.host import Host
 
 logger = logging.getLogger("tailrace.enumerator")
 

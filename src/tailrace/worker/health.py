@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from tailrace.listening import refused
-from tailrace.worker.threads import start_thread
+from tailrace.process.threads import start_thread
 
 CLIENT_TIMEOUT_S = 10.0
 """How long a client may take to send its request: each holds a thread."""

@@ -9,7 +9,7 @@ from functools import partial
 from tailrace.core.lane_messages import CloseProducer, ProducerAnswer, ProducerCommand, ProducerLost
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.producer_runner import ProducerRunner
-from tailrace.worker.host import Host, Jobs
+from tailrace.process.host import Host, Jobs
 
 logger = logging.getLogger("tailrace.worker")
 

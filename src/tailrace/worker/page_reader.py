@@ -8,7 +8,7 @@ from collections.abc import Callable
 from tailrace.convert.converter import Converter
 from tailrace.core.lane_messages import Event, PageRead, Read, ReadFailed
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
-from tailrace.worker.host import Host
+from tailrace.process.host import Host
 from tailrace.worker.observer import Observer
 from tailrace.worker.vitals import Vitals
 

@@ -9,16 +9,19 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane import LaneState
 from tailrace.core.lane_report import LaneReport
 from tailrace.kafka.owner import new_owner
+from tailrace.process.host import Host, Job, ThreadedHost
+from tailrace.process.threads import start_thread
+from tailrace.snapshot.beside import SnapshotsBeside
+from tailrace.snapshot.observer import SnapshotObserver
+from tailrace.snapshot.parts import SnapshotParts
 from tailrace.worker.engine import RELEASE_TIMEOUT_S, Engine, Parts
-from tailrace.worker.host import Job, ThreadedHost
 from tailrace.worker.observer import Observer
-from tailrace.worker.threads import start_thread
 from tailrace.worker.vitals import Vitals
 
 _T = TypeVar("_T")
@@ -29,10 +32,19 @@ REPORT_TIMEOUT_S = 5.0
 _READY_STATES = {LaneState.IDLE, LaneState.ACTIVE}
 
 
+class WorkerParts(Parts, Protocol):
+    """Makes what a worker is built of."""
+
+    def snapshots(self) -> SnapshotParts:
+        """Make what the worker's snapshots are built of."""
+        ...
+
+
 class Worker:
     """One worker of a pipeline. `run` blocks until `stop`, or until something fatal to the pipeline happens."""
 
-    def __init__(self, parts: Parts, observer: Observer) -> None:
+    def __init__(self, parts: WorkerParts, observer: Observer, snapshots: SnapshotObserver | None = None) -> None:
+        """`snapshots` hears of the snapshots, which run beside the lanes; None: there are none."""
         host = ThreadedHost()
         self.owner = new_owner()
         self.vitals = Vitals()
@@ -45,6 +57,7 @@ class Worker:
         self._running = threading.Event()
         self._joined = threading.Event()
         self._stopped = threading.Event()
+        self._beside = None if snapshots is None else self._make_beside(snapshots, host)
 
     # From any thread
 
@@ -52,15 +65,18 @@ class Worker:
         """Work until stopped. Raises what was fatal to the pipeline."""
         member = start_thread("member", self._keep_membership)
         follower = start_thread("follower", self._follow)
+        beside = start_thread("snapshots", self._beside.run) if self._beside is not None else None
         self._running.set()
         try:
             while not self._engine.has_ended:
                 self._engine.step(self._next_job())
         finally:
             self._stopped.set()
+            if self._beside is not None:
+                self._beside.stop()
             self._engine.close()
             deadline_s = time.monotonic() + LEAVE_TIMEOUT_S
-            for thread in (member, follower):
+            for thread in filter(None, (member, follower, beside)):
                 thread.join(max(0.0, deadline_s - time.monotonic()))
         if self._engine.fatal is not None:
             raise self._engine.fatal
@@ -98,6 +114,16 @@ class Worker:
             return None
         why = next((f": {lane.lost_why}" for lane in opening if lane.lost_why), "")
         return f"lanes {[lane.lane for lane in opening]} are not taken yet{why}"
+
+    def _make_beside(self, observer: SnapshotObserver, host: Host) -> SnapshotsBeside:
+        return SnapshotsBeside(
+            self._parts.snapshots(),
+            observer,
+            owner=self.owner,
+            host=host,
+            ask=self.ask,
+            on_replaced=self._observer.client_replaced,
+        )
 
     def _next_job(self) -> Job | None:
         """Wait for the next job, or until a lane wants to be woken."""

@@ -12,8 +12,8 @@ from tailrace.core.lane_report import LaneReport
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase
 from tailrace.errors import WorldError
+from tailrace.process.threads import start_thread
 from tailrace.worker.metrics import Metrics, lags_ms
-from tailrace.worker.threads import start_thread
 from tailrace.worker.vitals import OVERDUE_S, OverdueRead
 from tailrace.worker.worker import REPORT_TIMEOUT_S, Worker
 

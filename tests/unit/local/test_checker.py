@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tailrace.local.checker import EXAMPLES_MAX, FaultKind, FoundChange, FoundOp, Verdict, Written, WrittenOp, check
+from tailrace.local.checker import (
+    EXAMPLES_MAX,
+    Checker,
+    FaultKind,
+    FoundChange,
+    FoundOp,
+    Verdict,
+    Written,
+    WrittenOp,
+    check,
+)
 
 TOMBSTONE: FoundOp = "tombstone"
 
@@ -173,3 +183,43 @@ def test_one_record_dropped_repeated_or_moved_is_found(history: list[Written], d
     assert not check(history, in_this_order(dropped)).good
     assert not check(history, in_this_order(repeated)).good
     assert check(history, in_this_order(moved)).good == (by_item(moved) == by_item(records))
+
+
+def row(version: int, snapshot: str = "s1") -> FoundChange:
+    """A row of a snapshot; `in_this_order` gives it its place."""
+    return FoundChange("orders", "a", "r", version, "demo.orders", 0, 0, 0, snapshot=snapshot)
+
+
+def with_rows(*places: tuple[int, FoundChange]) -> list[FoundChange]:
+    """The records with each row behind so many of them."""
+    records = list(RECORDS)
+    for place, each in sorted(places, key=lambda pair: pair[0], reverse=True):
+        records.insert(place, each)
+    return in_this_order(records)
+
+
+def test_rows_that_repeat_the_state_before_them_are_well() -> None:
+    assert check(HISTORY, with_rows((2, row(2)), (7, row(6, "s2")))).good
+
+
+@pytest.mark.parametrize(
+    ("found", "fault"),
+    [
+        (with_rows((3, row(2))), (FaultKind.OUT_OF_ORDER, 2)),
+        (with_rows((1, row(2))), (FaultKind.OUT_OF_ORDER, 2)),
+        (with_rows((5, row(3))), (FaultKind.OUT_OF_ORDER, 3)),
+        (with_rows((4, row(4))), (FaultKind.UNEXPECTED, 4)),
+        (with_rows((7, row(6)), (7, row(6))), (FaultKind.REPEATED, 6)),
+    ],
+    ids=["an older row", "a row before its change", "a delete resurrected", "a row of no item", "a row twice"],
+)
+def test_a_row_out_of_its_place(found: list[FoundChange], fault: tuple[FaultKind, int]) -> None:
+    assert fault in faults(check(HISTORY, found))
+
+
+def test_what_was_there_before_the_stream_is_found_as_a_row() -> None:
+    checker = Checker()
+    checker.loaded("orders", "a", 1)
+    assert faults(checker.verdict()) == {(FaultKind.LOST, 1)}
+    checker.saw(row(1))
+    assert checker.verdict().good

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tailrace.worker.clock import Clock
+from tailrace.process.clock import Clock
 
 
 def test_time_goes_on_from_where_it_was_when_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,10 +19,10 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
 from tailrace.errors import UnreachableError, WorldError
+from tailrace.process.host import ThreadedHost
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.worker import enumerator
 from tailrace.worker.enumerator import EnumeratorLoop
-from tailrace.worker.host import ThreadedHost
 
 _T = TypeVar("_T")
 

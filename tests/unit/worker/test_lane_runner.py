@@ -18,7 +18,7 @@ from tailrace.core.lane_messages import (
     Transaction,
 )
 from tailrace.kafka.lane_producer import LaneProducer
-from tailrace.worker.host import ThreadedHost
+from tailrace.process.host import ThreadedHost
 from tailrace.worker.lane_runner import LaneRunner
 
 NOTHING = Transaction((), ())

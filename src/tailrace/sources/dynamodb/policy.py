@@ -17,4 +17,5 @@ POLICY: Final = SourcePolicy(
     children_tries=7,
     children_pause_ms=500,
     second_child_ms=5_000,
+    settle_ms=2_000,  # creation times are in whole seconds
 )

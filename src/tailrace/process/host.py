@@ -10,8 +10,8 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from tailrace.worker.clock import Clock
-from tailrace.worker.threads import Pool, start_thread
+from tailrace.process.clock import Clock
+from tailrace.process.threads import Pool, start_thread
 
 Job = Callable[[], None]
 

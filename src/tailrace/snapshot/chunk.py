@@ -1,0 +1,62 @@
+"""A chunk: the rows of one read on their way to the topics, published whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from tailrace.core.checkpoint import SegmentRecord, SegmentRef
+from tailrace.core.page import Outgoing, Page
+from tailrace.kafka import headers
+from tailrace.snapshot.window import Mark, RowKey
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """What one read of a segment returned, converted."""
+
+    segment: SegmentRef
+    follows: SegmentRecord
+    """The segment's record when it was read: the chunk may only be published behind it."""
+    page: Page
+    """The rows, as records."""
+    next: SegmentRecord
+    """The segment's record once the chunk is published; `counted` fills in its rows."""
+    mark: Mark
+    """Where the table's topics had been read to before the rows were read."""
+    are_deletes: bool = False
+    """Its records are deletes of items that the table does not have, not rows."""
+    read_ms: int = 0
+    """When the last row had been read: it may be published once all changes up to then are."""
+
+    def counted(self, page: Page) -> SegmentRecord:
+        """Return the segment's record once `page` is published in the chunk's place."""
+        count = len(page.changes)
+        stale = self.follows.stale + len(self.page.changes) - count
+        if self.are_deletes:
+            return msgspec.structs.replace(self.next, deletes=self.follows.deletes + count, stale=stale)
+        return msgspec.structs.replace(self.next, rows=self.follows.rows + count, stale=stale)
+
+
+def row_keys(page: Page) -> Iterator[RowKey]:
+    """Yield the topics and keys that a page's rows are published under."""
+    for record in page.records:
+        if key := row_key(record):
+            yield key
+
+
+def row_key(record: Outgoing) -> RowKey | None:
+    """Return where a row's record goes; None for a dead letter, which no change follows."""
+    return None if record.is_dead_letter or record.key is None else (record.topic, record.key)
+
+
+def marked(page: Page, snapshot_id: str) -> Page:
+    """Return the page with the snapshot's header on every record."""
+    mark = (headers.SNAPSHOT, snapshot_id.encode())
+    own = {id(each): [*each, mark] for each in {id(r.headers): r.headers for r in page.records if r.headers}.values()}
+    alone = [mark]
+    records = [
+        msgspec.structs.replace(record, headers=own[id(record.headers)] if record.headers else alone)
+        for record in page.records
+    ]
+    return msgspec.structs.replace(page, records=records)

@@ -1,0 +1,180 @@
+"""What the owner of snapshot lane 0 does beside its segments: starts snapshots, and ends them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    GapAccepted,
+    SegmentKey,
+    SegmentRecord,
+    SegmentRef,
+    SnapshotKey,
+    SnapshotReason,
+    SnapshotRecord,
+    SnapshotResult,
+    SnapshotResultKey,
+    Write,
+)
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.gaps import acceptance_of
+from tailrace.core.ports import ReadError
+from tailrace.core.snapshot_state import new_snapshot_id
+from tailrace.errors import WorldError
+from tailrace.snapshot.observer import SnapshotNotice, SnapshotNoticeKind, SnapshotObserver
+from tailrace.snapshot.parts import SnapshotParts
+
+logger = logging.getLogger("tailrace.snapshot")
+
+LEFTOVER_AGE_MS = 600_000
+"""Segments without a snapshot are deleted once they are so old: whoever starts one writes its segments first."""
+RETRY_MS = 10_000
+WRITES_MAX = 1_000
+"""Most records in one transaction."""
+
+
+def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: int) -> bool:
+    """Return whether a snapshot is unfinished, is to be started, or has left something behind."""
+    snapshots = checkpoint_state.snapshots
+    if snapshots.unfinished or snapshots.leftovers(now_ms - LEFTOVER_AGE_MS):
+        return True
+    return any(_is_to_begin(parts, checkpoint_state, table) for table in checkpoint_state.tables)
+
+
+def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table: str) -> bool:
+    if not parts.wants(table):
+        return False
+    is_first = table not in checkpoint_state.snapshots.snapshots
+    begins = is_first and checkpoint_state.tables[table].state == "streaming" and parts.begins_with_snapshot(table)
+    return begins or (parts.resnapshots(table) and acceptance_of(checkpoint_state, table, 0) is not None)
+
+
+class Coordinator:
+    """Decides what to write next. For one thread."""
+
+    def __init__(self, parts: SnapshotParts, observer: SnapshotObserver, random: Callable[[], float]) -> None:
+        self._parts = parts
+        self._observer = observer
+        self._random = random
+        self._unshown: tuple[Write, ...] = ()
+        self._not_before_ms: dict[str, int] = {}
+
+    def forget(self) -> None:
+        """Begin again from what the checkpoint state shows: the lane was lost."""
+        self._unshown = ()
+
+    def next_writes(self, checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
+        """Return the next records to write in one transaction; none while there is nothing to do."""
+        if any(not checkpoint_state.shows(write) for write in self._unshown):
+            return ()
+        self._unshown = next(self._transactions(checkpoint_state, now_ms), ())
+        return self._unshown
+
+    def _transactions(self, checkpoint_state: CheckpointState, now_ms: int) -> Iterator[tuple[Write, ...]]:
+        snapshots = checkpoint_state.snapshots
+        for table in snapshots.unfinished:
+            if writes := self._ended(checkpoint_state, table, now_ms):
+                yield writes
+        leftovers = snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)
+        if leftovers:
+            yield tuple(self._segment(each, None) for each in leftovers[:WRITES_MAX])
+        for table in list(checkpoint_state.tables):
+            if now_ms < self._not_before_ms.get(table, 0) or not _is_to_begin(self._parts, checkpoint_state, table):
+                continue
+            try:
+                writes = self._begun(checkpoint_state, table, now_ms)
+            except (ReadError, WorldError) as error:
+                self._not_before_ms[table] = now_ms + RETRY_MS
+                logger.warning("the snapshot of table %s could not be started, trying again: %s", table, error)
+                continue
+            if writes:
+                yield writes
+
+    # Starting
+
+    def _begun(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> tuple[Write, ...]:
+        if self._parts.resnapshots(table):
+            accepted = acceptance_of(checkpoint_state, table, now_ms)
+            if accepted is not None:
+                return self._repair(checkpoint_state, table, accepted, now_ms)
+        return self._start(table, "initial", checkpoint_state.tables[table].stream_arn, now_ms)
+
+    def _repair(
+        self, checkpoint_state: CheckpointState, table: str, accepted: GapAccepted, now_ms: int
+    ) -> tuple[Write, ...]:
+        """Accept a gap and start the snapshot that repairs it, in one transaction."""
+        stream = accepted.stream_arn or checkpoint_state.tables[table].stream_arn
+        writes = self._start(table, "gap", stream, now_ms)
+        return (Write(0, AcceptKey(table), accepted), *writes)
+
+    def _start(self, table: str, reason: SnapshotReason, stream: str | None, now_ms: int) -> tuple[Write, ...]:
+        facts = self._parts.facts(table)
+        count = self._parts.segment_count(facts)
+        is_repair = reason == "gap"
+        snapshot = SnapshotRecord(
+            id=new_snapshot_id(now_ms, self._random()),
+            source="scan",
+            reason=reason,
+            segments=count,
+            at_ms=now_ms,
+            filter=None if is_repair else self._parts.filter,
+            finds_deletes=is_repair,
+            item_count=facts.item_count,
+            size_bytes=facts.size_bytes,
+            offsets=self._parts.end_offsets(self._parts.topics_of(table)) if is_repair else {},
+            stream=stream,
+        )
+        running = SegmentRecord(table=table, state="running", at_ms=now_ms)
+        segments = [SegmentRef(table, snapshot.id, str(number)) for number in range(count)]
+        detail = f"{snapshot.id}, {reason}, {count} segments"
+        self._observer.notice(SnapshotNotice(SnapshotNoticeKind.STARTED, detail, table=table))
+        return (*(self._segment(each, running) for each in segments), Write(0, SnapshotKey(table), snapshot))
+
+    # Ending
+
+    def _ended(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> tuple[Write, ...]:
+        snapshots = checkpoint_state.snapshots
+        snapshot, segments = snapshots.snapshots[table], snapshots.segments_of(table)
+        record = checkpoint_state.tables.get(table)
+        is_replaced = (
+            record is not None
+            and record.state == "streaming"
+            and snapshot.stream is not None
+            and record.stream_arn != snapshot.stream
+        )
+        if snapshots.order_of(table) == "cancel" or is_replaced:
+            return self._result(checkpoint_state, table, snapshot, "cancelled", now_ms)
+        if not segments or any(each.state != "done" for each in segments.values()):
+            return ()
+        if snapshot.finds_deletes and not any(each.deletes_in for each in segments):
+            running = SegmentRecord(table=table, state="running", at_ms=now_ms)
+            return tuple(
+                self._segment(SegmentRef.for_deletes(table, snapshot.id, topic, partition), running)
+                for topic, offsets in snapshot.offsets.items()
+                for partition in range(len(offsets))
+            )
+        return self._result(checkpoint_state, table, snapshot, "done", now_ms)
+
+    def _result(
+        self, checkpoint_state: CheckpointState, table: str, snapshot: SnapshotRecord, outcome: str, now_ms: int
+    ) -> tuple[Write, ...]:
+        progress = checkpoint_state.snapshots.progress_of(table)
+        result = SnapshotResult(
+            id=snapshot.id,
+            outcome="done" if outcome == "done" else "cancelled",
+            at_ms=now_ms,
+            rows=progress.rows,
+            stale=progress.stale,
+            deletes=progress.deletes,
+            size_bytes=progress.size_bytes,
+            read_units=progress.read_units,
+        )
+        kind = SnapshotNoticeKind.DONE if outcome == "done" else SnapshotNoticeKind.CANCELLED
+        self._observer.notice(SnapshotNotice(kind, f"{snapshot.id}, {result.rows} rows", table=table))
+        return (Write(0, SnapshotResultKey(table), result),)
+
+    def _segment(self, segment: SegmentRef, record: SegmentRecord | None) -> Write:
+        key = SegmentKey(segment)
+        return Write(key.home_lane(self._parts.lane_count), key, record)

@@ -1,0 +1,93 @@
+"""What a snapshot worker is built of; `tailrace.wiring` joins it to the real things."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tailrace.core.checkpoint import SnapshotRecord
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.ports import TableFacts
+from tailrace.core.source_policy import SourcePolicy
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.membership import Membership
+from tailrace.snapshot.rows import RowReader
+from tailrace.snapshot.window import Window
+
+
+class SnapshotParts(Protocol):
+    """Makes the parts."""
+
+    name: str
+    lane_count: int
+    policy: SourcePolicy
+    reader_count: int
+    """Pages that are read at the same time."""
+    filter: str | None
+    """The file's expression: an initial snapshot publishes only rows for which it is true."""
+    buffer_bytes: int
+    """Bound of the rows that are read and not published yet."""
+
+    def producer(self, lane: int, epoch: int) -> LaneProducer:
+        """Make a snapshot lane's producer."""
+        ...
+
+    def follower(self, on_replaced: Callable[[], None]) -> Follower:
+        """Make the follower of the checkpoint topic."""
+        ...
+
+    def membership(
+        self,
+        owner: str,
+        on_assigned: Callable[[list[int]], None],
+        on_revoked: Callable[[list[int]], None],
+        on_lost: Callable[[list[int]], None],
+        on_replaced: Callable[[], None],
+    ) -> Membership:
+        """Make the membership of the group of snapshot workers."""
+        ...
+
+    def window(self, on_replaced: Callable[[], None]) -> Window:
+        """Make the window over the topics."""
+        ...
+
+    def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
+        """Make what reads and converts the rows of a snapshot."""
+        ...
+
+    def facts(self, table: str) -> TableFacts:
+        """Describe a table. Raises ReadError."""
+        ...
+
+    def topics_of(self, table: str) -> tuple[str, ...]:
+        """Return the topics that a table's changes may go to."""
+        ...
+
+    def read_capacity(self, facts: TableFacts) -> float:
+        """Return the read capacity units a second that all workers together may use of a table."""
+        ...
+
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
+        """Return until when all changes of a table are surely published (`core.barrier`)."""
+        ...
+
+    def wants(self, table: str) -> bool:
+        """Return whether the file names a table."""
+        ...
+
+    def begins_with_snapshot(self, table: str) -> bool:
+        """Return whether a table that had no snapshot yet gets one."""
+        ...
+
+    def resnapshots(self, table: str) -> bool:
+        """Return whether a gap of a table is repaired by a new snapshot."""
+        ...
+
+    def segment_count(self, facts: TableFacts) -> int:
+        """Return into how many segments a table is divided."""
+        ...
+
+    def end_offsets(self, topics: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the end offsets of topics, by partition. Raises WorldError."""
+        ...

@@ -1,0 +1,90 @@
+"""Reads the rows of a segment and makes the records of them that are to be published."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from tailrace.convert.converter import Converter
+from tailrace.core.change import SnapshotMark
+from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SnapshotRecord
+from tailrace.core.page import Page, empty_page
+from tailrace.core.ports import Rows, SourcePage, SourceRecord, TableFacts, TableReader
+from tailrace.core.shard import ShardRef
+from tailrace.errors import RecordError
+from tailrace.snapshot.chunk import Chunk, marked
+from tailrace.snapshot.window import Mark
+from tailrace.transform import change as transform_change
+from tailrace.transform.rows import row_condition
+
+KEYS_PER_CHUNK = 500
+
+
+class RowReader:
+    """Reads one snapshot. Safe for many threads."""
+
+    def __init__(
+        self,
+        snapshot: SnapshotRecord,
+        facts: TableFacts,
+        tables: TableReader,
+        converter: Converter,
+        *,
+        now_ms: Callable[[], int],
+        time_ns: Callable[[], int],
+    ) -> None:
+        self._snapshot = snapshot
+        self._facts = facts
+        self._tables = tables
+        self._converter = converter
+        self._now_ms = now_ms
+        self._time_ns = time_ns
+        self._filter = row_condition(snapshot.filter) if snapshot.filter else None
+        self._mark: SnapshotMark = "true" if snapshot.reason == "initial" else "incremental"
+
+    def read(self, segment: SegmentRef, record: SegmentRecord, mark: Mark) -> Chunk:
+        """Read the next chunk of a segment. Raises ReadError."""
+        rows, follows = self._read(segment, record)
+        kept = self._filtered(rows.records)
+        source = SourcePage(kept, None, rows.size_bytes, full=False)
+        shard = ShardRef(self._facts.arn, f"snapshot {self._snapshot.id}")
+        page = self._converter.convert(shard, source, self._time_ns())
+        following = msgspec.structs.replace(
+            follows,
+            at_ms=self._now_ms(),
+            size_bytes=record.size_bytes + rows.size_bytes,
+            read_units=record.read_units + rows.read_units,
+        )
+        if page.stop is not None:
+            page, following = _stopped(page, record, self._now_ms())
+        return Chunk(segment, record, marked(page, self._snapshot.id), following, mark, read_ms=self._now_ms())
+
+    def _read(self, segment: SegmentRef, record: SegmentRecord) -> tuple[Rows, SegmentRecord]:
+        if self._snapshot.source == "keys":
+            keys, left = record.keys[:KEYS_PER_CHUNK], record.keys[KEYS_PER_CHUNK:]
+            rows = self._tables.get(self._facts, [key.encode() for key in keys], mark=self._mark)
+            return rows, msgspec.structs.replace(record, keys=left, state="running" if left else "done")
+        rows = self._tables.scan(
+            self._facts, int(segment.name), self._snapshot.segments, record.cursor, mark=self._mark, limit=None
+        )
+        state = "done" if rows.next_cursor is None else "running"
+        return rows, msgspec.structs.replace(record, cursor=rows.next_cursor, state=state)
+
+    def _filtered(self, records: list[SourceRecord]) -> list[SourceRecord]:
+        return records if self._filter is None else [each for each in map(self._judged, records) if each is not None]
+
+    def _judged(self, record: SourceRecord) -> SourceRecord | None:
+        """Return the record if the filter takes it; with the filter's error if that cannot be told."""
+        if record.change is None or self._filter is None:
+            return record
+        try:
+            return record if self._filter.is_true(transform_change.read(record.change)) else None
+        except RecordError as error:
+            return msgspec.structs.replace(record, change=None, error=error)
+
+
+def _stopped(page: Page, record: SegmentRecord, now_ms: int) -> tuple[Page, SegmentRecord]:
+    """Stop the segment before the page, which is read again when the operator resumes the snapshot."""
+    failed = msgspec.structs.replace(record, state="failed", at_ms=now_ms, detail=page.stop)
+    return empty_page(page.shard), failed

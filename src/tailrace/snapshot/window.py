@@ -1,0 +1,219 @@
+"""The window: which keys have changed in the topics lately, read from Kafka's own log.
+
+Kafka's log is the watermark log of a snapshot (the idea is DBLog's, https://arxiv.org/abs/2010.12597, which writes
+watermarks into the source instead). Before rows are read, a mark notes where the topics' records have been read to; a
+row whose key has a change behind its mark may be older than that change, and is not published.
+
+The window reads uncommitted: the snapshot's own open transaction holds back what is committed behind it, so a
+`read_committed` consumer would see nothing of it. A change that is aborted comes again, so to drop its row is safe.
+Rows of snapshots are no changes, and are recognized by their header.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from tailrace.kafka import clients, headers
+from tailrace.kafka.client_factory import ClientFactory
+from tailrace.kafka.clients import LastingAdmin
+from tailrace.kafka.watched_consumer import Place, WatchedConsumer, passes
+
+_OWN: Final[Mapping[str, Any]] = {
+    "group.id": "tailrace-snapshot",  # required by the client; nothing joins or commits
+    "isolation.level": "read_uncommitted",
+    "fetch.wait.max.ms": 20,
+    "queued.max.messages.kbytes": 16_384,
+}
+_POLL_S: Final = 0.05
+_OFFSET_BITS: Final = 48
+
+Mark = int
+"""Names where the topics had been read to at a moment."""
+RowKey = tuple[str, bytes]
+"""A row's topic and key."""
+
+
+class Changes(Protocol):
+    """Tells which rows have changed since a mark."""
+
+    def changed(self, rows: Iterable[RowKey], mark: Mark) -> set[RowKey]:
+        """Return those of `rows` that have a change behind `mark`, as far as the topics were read."""
+        ...
+
+
+class Window:
+    """Follows the topics of tables from their ends. For one thread."""
+
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        *,
+        table_of: Callable[[str, bytes], str | None] = lambda _topic, _value: None,
+        shared: Callable[[str], bool] = lambda _topic: False,
+        on_replaced: Callable[[], None] = lambda: None,
+        factory: ClientFactory = clients,
+    ) -> None:
+        """`shared(topic)` returns whether several tables write a topic; then `table_of` tells a value's table."""
+        self._user = user
+        self._table_of = table_of
+        self._shared = shared
+        self._factory = factory
+        self._on_replaced = on_replaced
+        self._consumer: WatchedConsumer | None = None
+        self._admin = LastingAdmin(user, make=factory.admin)
+        self._partitions: dict[str, list[int]] = {}
+        self._last: dict[str, dict[bytes, int]] = {}
+        """By topic: each key's last change, its partition and offset in one number."""
+        self._marks: dict[Mark, Mapping[Place, int]] = {}
+        self._names = itertools.count(1)
+        self._kept = 0
+        """How many keys were kept when the window was last cleaned."""
+
+    def follow(self, topics: Collection[str]) -> None:
+        """Follow these topics, and no others, from their present ends. Raises KafkaException."""
+        for topic in self._partitions.keys() - topics:
+            places = [Place(topic, each) for each in self._partitions.pop(topic)]
+            self._last.pop(topic, None)
+            if self._consumer is not None:
+                self._consumer.unassign(places)
+        for topic in sorted(set(topics) - self._partitions.keys()):
+            if self._consumer is None:
+                self._consumer = WatchedConsumer(
+                    self._user, _OWN, "window of a snapshot", self._on_replaced, self._factory
+                )
+            partitions = self._partitions_of(topic)
+            ends = self._ends([Place(topic, each) for each in partitions])
+            self._consumer.assign(TopicPartition(*place, offset) for place, offset in ends.items())
+            self._partitions[topic] = partitions
+            self._last[topic] = {}
+        if not self._partitions:
+            self.close()
+
+    def mark(self, topics: Iterable[str]) -> Mark:
+        """Note where these topics have been read to."""
+        name = next(self._names)
+        consumer = self._require()
+        self._marks[name] = {
+            place: consumer.positions[place]
+            for topic in topics
+            for place in (Place(topic, each) for each in self._partitions[topic])
+        }
+        return name
+
+    def release(self, mark: Mark) -> None:
+        """Forget a mark."""
+        self._marks.pop(mark, None)
+
+    def changed(self, rows: Iterable[RowKey], mark: Mark, table: str = "") -> set[RowKey]:
+        """Return those of `rows`, of `table`, that have a change behind `mark`, as far as the topics were read."""
+        start, found = self._marks[mark], set()
+        for topic, key in rows:
+            last = self._last.get(topic, {}).get(_named(table, key) if self._shared(topic) else key)
+            if last is not None and last & ((1 << _OFFSET_BITS) - 1) >= start.get(
+                Place(topic, last >> _OFFSET_BITS), 0
+            ):
+                found.add((topic, key))
+        return found
+
+    def read_on(self) -> None:
+        """Take in what there is, without waiting. Raises KafkaException, StalledError."""
+        if self._consumer is not None:
+            while self._take(self._consumer.read(0)):
+                pass
+            self._clean()
+
+    def read_to_end(self, topics: Iterable[str], timeout_s: float) -> None:
+        """Read up to the present ends of the topics, records of open transactions too.
+
+        Raises KafkaException when that takes too long.
+        """
+        consumer = self._require()
+        ends = self._ends([Place(topic, each) for topic in topics for each in self._partitions[topic]])
+        deadline_s = self._factory.monotonic_s() + timeout_s
+        while any(consumer.positions[place] < end for place, end in ends.items()):
+            if self._factory.monotonic_s() > deadline_s:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the topics could not be read to their ends"))
+            self._take(consumer.read(_POLL_S))
+
+    @property
+    def keys_held(self) -> int:
+        """How many keys it remembers."""
+        return sum(map(len, self._last.values()))
+
+    def close(self) -> None:
+        """Close the consumer; `follow` may begin again."""
+        if self._consumer is not None:
+            self._consumer.close()
+        self._consumer = None
+        self._partitions.clear()
+        self._last.clear()
+
+    def _require(self) -> WatchedConsumer:
+        assert self._consumer is not None, "nothing is followed"
+        return self._consumer
+
+    def _take(self, messages: list[Message]) -> bool:
+        for message in messages:
+            refusal = message.error()
+            if refusal is not None:
+                if not passes(refusal):
+                    raise KafkaException(refusal)
+                continue
+            topic, key = message.topic() or "", clients.as_bytes(message.key())
+            last = self._last.get(topic)
+            if last is None or key is None or _is_of_snapshot(message):
+                continue
+            if self._shared(topic):
+                table = self._table_of(topic, clients.as_bytes(message.value()) or b"")
+                if table is None:
+                    continue  # a tombstone: the delete before it said the same
+                key = _named(table, key)
+            last[key] = (message.partition() or 0) << _OFFSET_BITS | (message.offset() or 0)
+        return bool(messages)
+
+    def _clean(self) -> None:
+        """Forget the keys that no mark asks for, each time that there are twice as many."""
+        if self.keys_held <= 2 * self._kept + 10_000:
+            return
+        consumer = self._require()
+        oldest = dict(consumer.positions)
+        for start in self._marks.values():
+            for place, offset in start.items():
+                oldest[place] = min(oldest.get(place, offset), offset)
+        for topic, last in self._last.items():
+            starts = {each: oldest.get(Place(topic, each), 0) for each in self._partitions[topic]}
+            self._last[topic] = {
+                key: at
+                for key, at in last.items()
+                if at & ((1 << _OFFSET_BITS) - 1) >= starts.get(at >> _OFFSET_BITS, 0)
+            }
+        self._kept = self.keys_held
+
+    def _partitions_of(self, topic: str) -> list[int]:
+        found = self._require().client.list_topics(topic, timeout=clients.REQUEST_TIMEOUT_S).topics[topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return sorted(found.partitions)
+
+    def _ends(self, places: list[Place]) -> dict[Place, int]:
+        """Return the high watermarks: behind what is not committed, too."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
+        asked = {TopicPartition(*place): latest for place in places}
+        with self._admin.use() as admin:
+            futures = admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=admin.timeout_s
+            )
+            return {Place(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+
+
+def _is_of_snapshot(message: Message) -> bool:
+    return any(header[0] == headers.SNAPSHOT for header in message.headers() or ())
+
+
+def _named(table: str, key: bytes) -> bytes:
+    return table.encode() + b"\0" + key

@@ -1,0 +1,150 @@
+"""What a snapshot worker is built of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tailrace import formats
+from tailrace.config import Pipeline
+from tailrace.core import barrier
+from tailrace.core.checkpoint import SnapshotRecord
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.ports import TableFacts
+from tailrace.core.source_policy import SourcePolicy
+from tailrace.kafka import topics
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka.clients import LastingAdmin
+from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.membership import Membership, snapshot_group
+from tailrace.snapshot.rows import RowReader
+from tailrace.snapshot.window import Window
+from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix
+from tailrace.wiring.sources import make_tables
+from tailrace.wiring.transcoder import PURE, choose
+from tailrace.wiring.transformations import Transformations
+
+READERS = 8
+"""Pages that one worker reads at the same time."""
+
+
+class PipelineSnapshotParts:
+    """What a snapshot worker of one pipeline is built of (`snapshot.parts.SnapshotParts`)."""
+
+    def __init__(self, pipeline: Pipeline, policy: SourcePolicy, transformations: Transformations) -> None:
+        """Reach for the tables; Kafka is reached later. Raises WorldError."""
+        self.name = pipeline.name
+        self.lane_count = pipeline.lanes
+        self.policy = policy
+        self.reader_count = READERS
+        self.filter = pipeline.snapshot.filter
+        self.buffer_bytes = pipeline.buffer_bytes
+        self._pipeline = pipeline
+        self._admin = LastingAdmin(pipeline.kafka)
+        self._limits = make_limits(pipeline, self._admin)
+        self._converter = make_converter(pipeline, transformations, self._limits)
+        self._tables = make_tables(pipeline, choose(), transformations.of)
+        self._plain_tables = make_tables(pipeline, PURE)
+        """For a filter, which needs the items."""
+        self._read_value = formats.FORMATS[pipeline.format.type].read
+        self._shared = _shared_topics(pipeline)
+
+    def producer(self, lane: int, epoch: int) -> LaneProducer:
+        """Make a snapshot lane's producer."""
+        return make_producer(self._pipeline, snapshot_suffix(lane), epoch, limits=self._limits)
+
+    def follower(self, on_replaced: Callable[[], None]) -> Follower:
+        """Make the follower of the checkpoint topic."""
+        return Follower(self._pipeline.kafka, self.name, range(self.lane_count), on_replaced=on_replaced)
+
+    def membership(
+        self,
+        owner: str,
+        on_assigned: Callable[[list[int]], None],
+        on_revoked: Callable[[list[int]], None],
+        on_lost: Callable[[list[int]], None],
+        on_replaced: Callable[[], None],
+    ) -> Membership:
+        """Make the membership of the group of snapshot workers."""
+        return Membership(
+            self._pipeline.kafka,
+            self.name,
+            owner,
+            on_assigned=on_assigned,
+            on_revoked=on_revoked,
+            on_lost=on_lost,
+            on_replaced=on_replaced,
+            group=snapshot_group(self.name),
+        )
+
+    def window(self, on_replaced: Callable[[], None]) -> Window:
+        """Make the window over the topics."""
+        return Window(
+            self._pipeline.kafka,
+            table_of=self._table_of,
+            shared=self._shared.__contains__,
+            on_replaced=on_replaced,
+        )
+
+    def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
+        """Make what reads and converts the rows of a snapshot."""
+        tables = self._plain_tables if snapshot.filter else self._tables
+        return RowReader(
+            snapshot,
+            facts,
+            tables,
+            self._converter,
+            now_ms=lambda: time.time_ns() // 1_000_000,
+            time_ns=time.time_ns,
+        )
+
+    def facts(self, table: str) -> TableFacts:
+        """Describe a table. Raises ReadError."""
+        return self._tables.facts(table)
+
+    def topics_of(self, table: str) -> tuple[str, ...]:
+        """Return the topics that a table's changes may go to."""
+        return self._pipeline.topics_of(table)
+
+    def read_capacity(self, facts: TableFacts) -> float:
+        """Return the read capacity units a second that all workers together may use of a table."""
+        return self._pipeline.snapshot.wanted_read_capacity(facts)
+
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
+        """Return until when all changes of a table are surely published."""
+        return barrier.published_until_ms(checkpoint_state, table, self.policy, now_ms)
+
+    def wants(self, table: str) -> bool:
+        """Return whether the file names a table."""
+        return self._pipeline.source.reads(table)
+
+    def begins_with_snapshot(self, table: str) -> bool:
+        """Return whether a table that had no snapshot yet gets one."""
+        return self._pipeline.snapshot.mode != "never" and self.wants(table)
+
+    def resnapshots(self, table: str) -> bool:
+        """Return whether a gap of a table is repaired by a new snapshot."""
+        return self._pipeline.on_gap_of(table) == "resnapshot"
+
+    def segment_count(self, facts: TableFacts) -> int:
+        """Return into how many segments a table is divided."""
+        return self._pipeline.snapshot.segment_count(facts, self.lane_count)
+
+    def end_offsets(self, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+        """Return the end offsets of topics, by partition. Raises WorldError."""
+        with self._admin.use() as admin:
+            return topics.end_offsets(admin, self._pipeline.kafka, names)
+
+    def _table_of(self, _topic: str, value: bytes) -> str | None:
+        read = self._read_value(value)
+        return None if read is None else read.table
+
+
+def _shared_topics(pipeline: Pipeline) -> frozenset[str]:
+    """Return the topics that several tables may write."""
+    if pipeline.source.only_table is not None:
+        return frozenset()
+    routes = (template for step in pipeline.transform if step.route for template in step.route.templates)
+    return frozenset(
+        template.format(pipeline=pipeline.name) for template in (pipeline.topic, *routes) if "{table}" not in template
+    )

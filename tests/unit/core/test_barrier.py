@@ -1,0 +1,74 @@
+"""A row may be published only when all changes up to its reading are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tailrace.core.barrier import FOREVER_MS, published_until_ms
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, ShardRecord, TableKey, TableRecord
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.shard import ShardRef
+from tailrace.sources.dynamodb.policy import POLICY
+
+STREAM = "arn:stream/1"
+PARENT, CHILD, SECOND = (ShardRef(STREAM, name) for name in ("parent", "child", "second"))
+NOW_MS = 1_000_000
+
+
+def state(**shards: tuple[tuple[ShardRef, ...], dict[str, Any] | None]) -> CheckpointState:
+    """The state with these shards: the parents of each, and what its checkpoint says."""
+    found = CheckpointState(1)
+    table = TableRecord(stream_arn=STREAM, view_type="NEW_AND_OLD_IMAGES", state="streaming", at_ms=1)
+    found.apply(0, TableKey("orders"), table)
+    for name, (parents, said) in shards.items():
+        shard = ShardRef(STREAM, name)
+        record = ShardRecord(table="orders", parents=parents, start="TRIM_HORIZON", seen_ms=500_000, initial=False)
+        found.apply(0, ShardKey(*shard), record)
+        if said is not None:
+            checkpoint = Checkpoint(table="orders", state="open", sequence="1", created_ms=None, at_ms=1)
+            found.apply(0, CheckpointKey(*shard), msgspec.structs.replace(checkpoint, **said))
+    return found
+
+
+def until_ms(found: CheckpointState, now_ms: int = NOW_MS) -> int:
+    return published_until_ms(found, "orders", POLICY, now_ms)
+
+
+def test_the_shard_that_is_farthest_behind_counts() -> None:
+    assert until_ms(state(parent=((), {"created_ms": 900}), child=((), {"until_ms": 700}))) == 700
+
+
+def test_a_shard_that_was_not_read_yet_bounds_it() -> None:
+    assert until_ms(state(parent=((), {"created_ms": 900}), child=((), None))) == 0
+
+
+def test_a_child_is_bounded_by_its_parent_until_that_has_ended() -> None:
+    waiting = state(parent=((), {"created_ms": 900}), child=((PARENT,), None))
+    assert until_ms(waiting) == 900
+    begun = state(parent=((), {"state": "ended"}), child=((PARENT,), None))
+    assert until_ms(begun) == 0
+
+
+def test_an_ended_shard_bounds_it_until_all_of_its_children_are_known() -> None:
+    ended = {"state": "ended", "open_ms": 800}
+    assert until_ms(state(parent=((), ended))) == 800
+    with_child = state(parent=((), ended), child=((PARENT,), {"created_ms": 950}))
+    assert until_ms(with_child, now_ms=500_000 + POLICY.second_child_ms) == 800
+    assert until_ms(with_child) == 950
+
+
+def test_a_gap_and_an_unknown_table_bound_it() -> None:
+    found = state(parent=((), {"created_ms": 900}))
+    gap = TableRecord(stream_arn=STREAM, view_type=None, state="gap", at_ms=2, next_stream_arn="arn:stream/2")
+    found.apply(0, TableKey("orders"), gap)
+    assert until_ms(found) == 0
+    assert until_ms(CheckpointState(1)) == 0
+
+
+def test_a_table_whose_streams_have_ended_is_published() -> None:
+    found = state(parent=((), {"state": "ended"}))
+    off = TableRecord(stream_arn=STREAM, view_type=None, state="off", at_ms=2)
+    found.apply(0, TableKey("orders"), off)
+    assert until_ms(found) == FOREVER_MS
