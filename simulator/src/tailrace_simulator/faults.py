@@ -47,6 +47,8 @@ class Fault(StrEnum):
     """GetRecords: fewer records than there are."""
     LATE_END = "late_end"
     """GetRecords: a closed shard's last page does not say that it is the last; an empty one does."""
+    UNPROCESSED = "unprocessed"
+    """BatchGetItem: some of the items, or all, are not read; UnprocessedKeys names them."""
     HOLE = "hole"
     """DescribeStream: one shard is missing, in this answer and some more."""
     SPLIT = "split"
@@ -66,6 +68,7 @@ OPERATIONS: Final = (
     | STREAM_OPERATIONS
     | TAGGING_OPERATIONS
     | {
+        "BatchGetItem",
         "CreateTable",
         "DeleteTable",
         "DescribeTable",
@@ -95,6 +98,7 @@ _OF_OPERATIONS: Final = {
     Fault.EMPTY: frozenset({"GetRecords"}),
     Fault.SHORT: frozenset({"GetRecords"}),
     Fault.LATE_END: frozenset({"GetRecords"}),
+    Fault.UNPROCESSED: frozenset({"BatchGetItem"}),
     Fault.HOLE: frozenset({"DescribeStream"}),
     Fault.SPLIT: WRITES,
     Fault.ROLLOVER: WRITES,

@@ -59,7 +59,7 @@ class StreamSpecification(Request):
 
 
 class ProvisionedThroughput(Request):
-    """Capacity units a second; the simulator shows them and never throttles by them."""
+    """Capacity units a second. Reads are throttled by them; writes never are."""
 
     read_capacity_units: int
     write_capacity_units: int
@@ -194,6 +194,21 @@ class GetItem(_OfItems, kw_only=True):
     consistent_read: bool = False
     projection_expression: str | None = None
     expression_attribute_names: dict[str, str] | None = None
+
+
+class KeysAndAttributes(Request):
+    """The items of one table that a batch reads."""
+
+    keys: list[dict[str, Any]]
+    consistent_read: bool = False
+    projection_expression: str | None = None
+    expression_attribute_names: dict[str, str] | None = None
+
+
+class BatchGetItem(_Counted, kw_only=True):
+    """Get up to 100 items; reads are always consistent."""
+
+    request_items: dict[str, KeysAndAttributes]
 
 
 class _PutRequest(Request):

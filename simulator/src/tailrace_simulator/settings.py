@@ -22,6 +22,8 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """DescribeStream calls of the account in any second; 0 for any number."""
     page_bytes: int = 1024 * 1024
     """Size at which an answer of GetRecords ends."""
+    read_burst_s: float = 300
+    """A table with provisioned capacity may read so many seconds' worth of it at once."""
     listing_lag_calls: int = 0
     """A new or closed shard shows it in a listing only after 0 to this many DescribeStream calls of its stream."""
     skew_s: float = 0

@@ -192,6 +192,8 @@ class Simulator:
                 return self._streams.get_records(request, now_ms, decision)
             case requests.DescribeStream():
                 return self._streams.describe_stream(request, now_ms, decision)
+            case requests.BatchGetItem():
+                return self._tables.batch_get_item(request, now_ms, decision)
         of: object = self._streams if operation in STREAM_OPERATIONS else self._tables
         if operation in TAG_OPERATIONS:
             of = self._tags
@@ -223,7 +225,7 @@ class Simulator:
                 return self._subject_of_shard(request.stream_arn, request.shard_id)
             case requests.DescribeStream():
                 return self._subject_of_shard(request.stream_arn, "")
-            case requests.BatchWriteItem():
+            case requests.BatchWriteItem() | requests.BatchGetItem():
                 table = next(iter(request.request_items), "")
             case requests.TagResource() | requests.UntagResource() | requests.ListTagsOfResource():
                 table = request.resource_arn.rpartition("/")[2]

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from tailrace_simulator import requests
 from tailrace_simulator.attribute_values import ITEM_BYTES_MAX, Item, item_size, normal_item
 from tailrace_simulator.aws_error import AwsError, invalid
 from tailrace_simulator.conditions import parse_condition
 from tailrace_simulator.expressions import Path, Placeholders, Tokens
+from tailrace_simulator.faults import Decision, Fault
+from tailrace_simulator.read_capacity import exceeded, units_of
 from tailrace_simulator.streams import ViewType
 from tailrace_simulator.tables import Database, Key, KeyAttribute, Table
 from tailrace_simulator.updates import Update
 
 Answer = dict[str, Any]
 _BATCH_MAX = 25
+_BATCH_READ_MAX = 100
+_BATCH_READ_BYTES = 16 * 1024 * 1024
 _TABLES_MAX = 100
 _SEGMENTS_MAX = 1_000_000
+
+
+class _BatchRead(NamedTuple):
+    """The items of one table that a batch reads."""
+
+    table: Table
+    wanted: requests.KeysAndAttributes
+    names: list[str] | None
+    """The attributes to show; None for all."""
+    keys: dict[Key, dict[str, Any]]
+    """Each key as the table and as the request has it."""
 
 
 class TableOperations:
@@ -51,9 +68,8 @@ class TableOperations:
         view_type = _view_type(request.stream_specification) if request.stream_specification else None
         attributes = zip(names, roles, strict=True)
         key_attributes = tuple(KeyAttribute(name, role, kinds[name]) for name, role in attributes)
-        table = self._database.create_table(request.table_name, key_attributes, now_ms)
-        if throughput is not None:
-            table.read_units, table.write_units = throughput.read_capacity_units, throughput.write_capacity_units
+        units = (throughput.read_capacity_units, throughput.write_capacity_units) if throughput else (0, 0)
+        table = self._database.create_table(request.table_name, key_attributes, now_ms, units)
         if view_type is not None:
             self._database.switch_on(table, view_type, now_ms)
         table.set_tags({tag.key: tag.value for tag in request.tags}, now_ms)
@@ -157,13 +173,65 @@ class TableOperations:
     def get_item(self, request: requests.GetItem, now_ms: int) -> Answer:
         """Get an item as it is now."""
         table = self._database.table(request.table_name)
-        item = table.get(table.key_of(request.key)[0])
+        key, _ = table.key_of(request.key)
+        table.read_capacity.check(now_ms)
+        item = table.get(key)
         placeholders = Placeholders(request.expression_attribute_names, None)
         paths = _projection(request.projection_expression, placeholders)
         placeholders.check_used()
         answer: Answer = {} if item is None else {"Item": _projected(item, paths)}
-        units = _read_units(item_size(item or {}), consistent=request.consistent_read)
+        units = units_of([item or {}], consistent=request.consistent_read)
+        table.read_capacity.spend(units)
         return answer | _capacity(request.return_consumed_capacity, {table.name: units})
+
+    def batch_get_item(self, request: requests.BatchGetItem, now_ms: int, decision: Decision) -> Answer:
+        """Get items as they are now, in any order; those that there is no room or capacity for are named instead."""
+        if not request.request_items:
+            raise invalid("The requestItems parameter is required for BatchGetItem")
+        if sum(len(wanted.keys) for wanted in request.request_items.values()) > _BATCH_READ_MAX:
+            raise invalid("Too many items requested for the BatchGetItem call")
+        plans = [self._batch_read(name, wanted) for name, wanted in request.request_items.items()]
+        left = sum(len(plan.keys) for plan in plans)
+        if Fault.UNPROCESSED in decision.faults:
+            left = decision.random.randrange(left)
+        answer: Answer = {"Responses": {}, "UnprocessedKeys": {}}
+        units: dict[str, float] = {}
+        size = 0
+        for plan in plans:
+            table, found, unprocessed = plan.table, [], []
+            for key, named in plan.keys.items():
+                item = table.get(key)
+                size += item_size(item or {})
+                if left == 0 or size > _BATCH_READ_BYTES or not table.read_capacity.has_any(now_ms):
+                    unprocessed.append(named)
+                    continue
+                left -= 1
+                cost = units_of([item or {}], consistent=plan.wanted.consistent_read)
+                table.read_capacity.spend(cost)
+                units[table.name] = units.get(table.name, 0) + cost
+                if item is not None:
+                    found.append(_projected(item, plan.names))
+            answer["Responses"][table.name] = found
+            if unprocessed:
+                asked: Answer = msgspec.to_builtins(plan.wanted)
+                answer["UnprocessedKeys"][table.name] = {
+                    name: value for name, value in asked.items() if value is not None
+                } | {"Keys": unprocessed}
+        if not units:
+            raise exceeded()
+        return answer | _capacity(request.return_consumed_capacity, units, plural=True)
+
+    def _batch_read(self, name: str, wanted: requests.KeysAndAttributes) -> _BatchRead:
+        table = self._database.table(name)
+        if not wanted.keys:
+            raise invalid(f"The batch get request list for a table cannot be null or empty: {name}")
+        placeholders = Placeholders(wanted.expression_attribute_names, None)
+        names = _projection(wanted.projection_expression, placeholders)
+        placeholders.check_used()
+        keys = {table.key_of(key)[0]: key for key in wanted.keys}
+        if len(keys) < len(wanted.keys):
+            raise invalid("Provided list of item keys contains duplicates")
+        return _BatchRead(table, wanted, names, keys)
 
     def batch_write_item(self, request: requests.BatchWriteItem, now_ms: int) -> Answer:
         """Put and delete items, all of them or, when one is refused, none."""
@@ -200,6 +268,7 @@ class TableOperations:
         if request.filter_expression is not None:
             condition = parse_condition(request.filter_expression, placeholders, "FilterExpression")
         placeholders.check_used()
+        table.read_capacity.check(now_ms)
         page = table.scan(request.limit, start, segment, segments)
         found = [item for item in page.items if condition is None or condition(item)]
         answer: Answer = {"Count": len(found), "ScannedCount": len(page.items)}
@@ -207,13 +276,14 @@ class TableOperations:
             answer["Items"] = [_projected(item, paths) for item in found]
         if page.last is not None:
             answer["LastEvaluatedKey"] = page.last
-        units = _read_units(sum(map(item_size, page.items)), consistent=request.consistent_read)
+        units = units_of(page.items, consistent=request.consistent_read)
+        table.read_capacity.spend(units)
         return answer | _capacity(request.return_consumed_capacity, {table.name: units})
 
 
 def _description(table: Table) -> Answer:
     created_s = table.created_ms / 1000
-    units = {"ReadCapacityUnits": table.read_units, "WriteCapacityUnits": table.write_units}
+    units = {"ReadCapacityUnits": table.read_capacity.units_per_second, "WriteCapacityUnits": table.write_units}
     description: Answer = {
         "TableName": table.name,
         "TableArn": table.arn,
@@ -228,7 +298,7 @@ def _description(table: Table) -> Answer:
         "ProvisionedThroughput": {"NumberOfDecreasesToday": 0} | units,
         "DeletionProtectionEnabled": False,
     }
-    if not table.read_units:
+    if not table.read_capacity.units_per_second:
         description["BillingModeSummary"] = {
             "BillingMode": "PAY_PER_REQUEST",
             "LastUpdateToPayPerRequestDateTime": created_s,
@@ -351,10 +421,6 @@ def _projected(item: Item, names: list[str] | None) -> Item:
 
 def _write_units(item: Item) -> float:
     return float(max(1, -(-item_size(item) // 1024)))
-
-
-def _read_units(size: int, *, consistent: bool) -> float:
-    return max(1, -(-size // 4096)) * (1.0 if consistent else 0.5)
 
 
 def _capacity(wanted: str, units: dict[str, float], *, plural: bool = False) -> Answer:

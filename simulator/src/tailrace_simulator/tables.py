@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from tailrace_simulator.attribute_values import AttributeValue, Item, item_size, normal_value, sort_key
 from tailrace_simulator.aws_error import AwsError, invalid, invalid_parameter, not_found
+from tailrace_simulator.read_capacity import ReadCapacity
 from tailrace_simulator.settings import Settings
 from tailrace_simulator.streams import HASHES, Stream, ViewType
 
@@ -50,12 +51,22 @@ class ScanPage(NamedTuple):
 class Table:
     """One table. `stream` is its present stream, `latest_stream` the last one that it had."""
 
-    def __init__(self, name: str, arn: str, key_attributes: tuple[KeyAttribute, ...], now_ms: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        arn: str,
+        key_attributes: tuple[KeyAttribute, ...],
+        now_ms: int,
+        *,
+        read_capacity: ReadCapacity,
+        write_units: int,
+    ) -> None:
         self.name = name
         self.arn = arn
         self.key_attributes = key_attributes
         self.created_ms = now_ms
-        self.read_units = self.write_units = 0
+        self.read_capacity = read_capacity
+        self.write_units = write_units
         """Provisioned capacity; 0 for a table that pays per request."""
         self.stream: Stream | None = None
         self.latest_stream: Stream | None = None
@@ -127,11 +138,17 @@ class Table:
             self.stream.append(key.hash, keys, before, after, now_ms, expired=expired)
 
     def scan(self, limit: int | None, start_after: Item | None, segment: int, segments: int) -> ScanPage:
-        """Return the next items of one segment of the table: at most `limit`, at most 1 MB."""
+        """Return the next items of one segment of the table: at most `limit`, at most 1 MB. Raises `AwsError`."""
         low, high = (Key(HASHES * edge // segments, b"", None) for edge in (segment, segment + 1))
         start, end = bisect_left(self._order, low), bisect_left(self._order, high)
         if start_after is not None:
-            start = max(start, bisect_right(self._order, self.key_of(start_after)[0]))
+            after = self.key_of(start_after)[0]
+            if not low <= after < high:
+                raise invalid(
+                    "The provided starting key is invalid: Invalid ExclusiveStartKey. Please use ExclusiveStartKey "
+                    f"with correct Segment. TotalSegments: {segments} Segment: {segment}"
+                )
+            start = bisect_right(self._order, after)
         items: list[Item] = []
         size = 0
         for key in self._order[start:end]:
@@ -192,13 +209,19 @@ class Database:
             raise not_found(f"Requested resource not found: Table: {name} not found")
         return self.tables[name]
 
-    def create_table(self, name: str, key_attributes: tuple[KeyAttribute, ...], now_ms: int) -> Table:
-        """Make an empty table."""
+    def create_table(
+        self, name: str, key_attributes: tuple[KeyAttribute, ...], now_ms: int, units: tuple[int, int] = (0, 0)
+    ) -> Table:
+        """Make an empty table; `units` are the read and write capacity units a second that it is provisioned with."""
         check_table_name(name)
         if name in self.tables:
             raise AwsError("ResourceInUseException", f"Table already exists: {name}")
         arn = f"arn:aws:dynamodb:{self._region}:{self._account}:table/{name}"
-        self.tables[name] = Table(name, arn, key_attributes, now_ms)
+        read_units, write_units = units
+        read_capacity = ReadCapacity(self._settings, read_units, now_ms)
+        self.tables[name] = Table(
+            name, arn, key_attributes, now_ms, read_capacity=read_capacity, write_units=write_units
+        )
         return self.tables[name]
 
     def delete_table(self, name: str, now_ms: int) -> Table:
