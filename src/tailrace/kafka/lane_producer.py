@@ -28,6 +28,7 @@ from confluent_kafka import KafkaError, KafkaException, Message
 from tailrace.core.checkpoint import encode_key, encode_record
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page
+from tailrace.errors import UnreachableError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
@@ -328,11 +329,18 @@ class LaneProducer:
         return refusals, bool(several)
 
     def _topics_without_right(self, error: KafkaException, transaction: Transaction) -> set[str]:
-        """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn)."""
+        """Find out which topics a transaction may not write: the broker's answer does not tell (AddPartitionsToTxn).
+
+        None when Kafka does not tell now: the transaction fails again.
+        """
         if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return set()
         used = {record.topic for page in transaction.pages for record in page.records}
-        return topics.without_right_to_write(self._factory.admin(self._properties), used | {self._checkpoint_topic})
+        admin = self._factory.admin(self._properties)
+        try:
+            return topics.without_right_to_write(admin, self._properties, used | {self._checkpoint_topic})
+        except UnreachableError:
+            return set()
 
     def _refusals_of(self, refused: set[str], transaction: Transaction) -> tuple[Refusal, ...]:
         return tuple(

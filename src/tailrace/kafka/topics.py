@@ -214,20 +214,23 @@ def _entries(
     return {entry.name: entry.value for entry in entries.values() if entry.value is not None}
 
 
-def without_right_to_write(admin: Admin, names: Collection[str]) -> set[str]:
-    """Return the topics of `names` that this principal may not write (KIP-430)."""
+def without_right_to_write(admin: Admin, user: Mapping[str, str], names: Collection[str]) -> set[str]:
+    """Return the topics of `names` that this principal may not write (KIP-430). Raises UnreachableError."""
     futures = admin.describe_topics(
         TopicCollection(list(names)),
         include_authorized_operations=True,
         request_timeout=admin.timeout_s,
     )
-    return {name for name, future in futures.items() if not _may_write(future)}
+    return {name for name, future in futures.items() if not _may_write(name, future, user)}
 
 
-def _may_write(future: Future[Any]) -> bool:
+def _may_write(name: str, future: Future[Any], user: Mapping[str, str]) -> bool:
     try:
         operations = future.result().authorized_operations
-    except KafkaException:
+    except KafkaException as error:
+        failure = clients.world_error(error, f"asking for the rights on {name}", user)
+        if isinstance(failure, UnreachableError):  # silence is no refusal
+            raise failure from error
         return False
     return AclOperation.WRITE in operations
 

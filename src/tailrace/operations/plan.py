@@ -304,7 +304,7 @@ class _Planner:
     ) -> tuple[tuple[TablePlan, ...], tuple[str, ...]]:
         """Note the topics that may not be written: at their tables, and those of the pipeline itself."""
         used = {topic.name for topic in _all_topics(own, tables) if topic.exists}
-        refused = topics.without_right_to_write(self._admin, used) if used else set()
+        refused = topics.without_right_to_write(self._admin, self._pipeline.kafka, used) if used else set()
         place = self._loaded.place("kafka")
 
         def problems(of: tuple[TopicPlan, ...]) -> tuple[str, ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AclOperation
 
 from support.lanes import origin, page
 from tailrace.core.checkpoint import Claim, ClaimKey, Write
@@ -260,3 +263,35 @@ def test_a_dead_letter_takes_the_place_of_what_is_set_aside(monkeypatch: pytest.
     assert isinstance(refused, ProducerLost)
     assert [(record.topic, record.value) for record, _ in client.queue] == [("letters", b"raw"), ("letters", None)]
     assert refused.refusals == (Refusal(0, 0, too_large=True, reason=refused.refusals[0].reason),)
+
+
+@pytest.mark.parametrize(
+    ("answer", "names_refusals"), [(KafkaError.TOPIC_AUTHORIZATION_FAILED, True), (KafkaError._TIMED_OUT, False)]
+)
+def test_only_an_answer_makes_a_refusal_of_rights(
+    client: Client, monkeypatch: pytest.MonkeyPatch, answer: int, names_refusals: bool
+) -> None:
+    """A transaction is denied; the question for which topic is denied or not answered."""
+
+    class Rights:
+        timeout_s = 1.0
+
+        def describe_topics(self, asked: TopicCollection, **_: object) -> dict[str, Future[object]]:
+            return {name: self._answer(name) for name in asked.topic_names}
+
+        def _answer(self, name: str) -> Future[object]:
+            future: Future[object] = Future()
+            if name == "shop.checkpoints":
+                future.set_result(SimpleNamespace(authorized_operations={AclOperation.WRITE}))
+            else:
+                future.set_exception(KafkaException(KafkaError(answer)))
+            return future
+
+    def deny() -> None:
+        raise KafkaException(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
+
+    monkeypatch.setattr(clients, "admin", lambda *_: Rights())
+    client.calls["begin_transaction"] = deny
+    lost = producer().commit(Transaction((page(ShardRef("arn", "shard"), 1),), ()))
+    assert isinstance(lost, ProducerLost)
+    assert bool(lost.refusals) is names_refusals
