@@ -229,6 +229,7 @@ _PASSING = {
 }
 _SETTLING = {
     KafkaError._PARTIAL,  # Metadata without brokers and topics
+    KafkaError._NOENT,  # no leader is known of any partition whose offset is asked for: this client may never learn it
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,

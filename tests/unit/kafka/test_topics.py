@@ -104,6 +104,7 @@ def test_brokers_that_take_no_replicas_yet_are_told_from_brokers_that_are_missin
         (KafkaError._TIMED_OUT, True),
         (KafkaError.NOT_CONTROLLER, True),
         (KafkaError._PARTIAL, True),
+        (KafkaError._NOENT, True),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
         (KafkaError.POLICY_VIOLATION, False),
     ],
