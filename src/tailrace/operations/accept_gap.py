@@ -6,14 +6,13 @@ import time
 from datetime import UTC, datetime
 
 import msgspec
-from confluent_kafka import KafkaError, KafkaException, Message
 
 from tailrace.config import LoadedPipeline
-from tailrace.core.checkpoint import AcceptKey, GapAccepted, encode_key, encode_record
+from tailrace.core.checkpoint import AcceptKey, GapAccepted, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.gaps import acceptance_of, next_stream_of
 from tailrace.errors import WorldError
-from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka import checkpoint_topic, operator_records
 from tailrace.operations import preconditions
 from tailrace.remedy import CheckAcceptance, ShowStatus
 
@@ -75,34 +74,13 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
 
 def accept(loaded: LoadedPipeline, gaps: Gaps) -> None:
     """Write the acceptance. Raises WorldError when Kafka does not confirm it."""
-    pipeline = loaded.pipeline
-    failures: list[KafkaError] = []
-
-    def delivered(error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            failures.append(error)
-
-    producer = clients.producer(pipeline.kafka, {"enable.idempotence": True, "acks": "all"})
-    attempted = f"accepting the gap of table {gaps.table}"
-    try:
-        producer.produce(
-            pipeline.checkpoints_topic,
-            encode_record(gaps.acceptance),
-            encode_key(AcceptKey(gaps.table)),
-            0,
-            delivered,
-        )
-        left = producer.flush(clients.REQUEST_TIMEOUT_S)
-    except KafkaException as error:
-        raise clients.world_error(error, attempted, pipeline.kafka) from error
-    if failures:
-        raise clients.world_error(failures[0], attempted, pipeline.kafka)
-    if left:
-        producer.purge()
-        raise WorldError(
-            f"{attempted} was not confirmed within {clients.REQUEST_TIMEOUT_S:.0f} s",
-            remedy=CheckAcceptance(),
-        )
+    operator_records.write(
+        loaded.pipeline.kafka,
+        loaded.pipeline.name,
+        [Write(0, AcceptKey(gaps.table), gaps.acceptance)],
+        attempted=f"accepting the gap of table {gaps.table}",
+        unconfirmed=CheckAcceptance(),
+    )
 
 
 def _since(sequence: str | None, created_ms: int | None) -> str:
