@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from tailrace.operations.republisher import Report
     from tailrace.operations.rescale import Rescaled
     from tailrace.operations.sample import Tried
+    from tailrace.operations.snapshot import OrderedSnapshot, SnapshotDraft, StartedSnapshot
+    from tailrace.operations.snapshot_status import SnapshotsStatus
     from tailrace.operations.status import Status
     from tailrace.operations.switch import Switched
     from tailrace.operations.tail import Tailed, Wanted
@@ -42,6 +44,7 @@ __all__ = [
     "FileErrors",
     "FormatVersionError",
     "Gaps",
+    "OrderedSnapshot",
     "Pipeline",
     "Plan",
     "Progress",
@@ -49,7 +52,10 @@ __all__ = [
     "Report",
     "Rescaled",
     "Selection",
+    "SnapshotDraft",
+    "SnapshotsStatus",
     "StalledError",
+    "StartedSnapshot",
     "Status",
     "Switched",
     "Tailed",
@@ -83,6 +89,8 @@ _HOMES = {
     "tailrace.operations.republisher": ("Report",),
     "tailrace.operations.rescale": ("Rescaled",),
     "tailrace.operations.sample": ("Tried",),
+    "tailrace.operations.snapshot": ("OrderedSnapshot", "SnapshotDraft", "StartedSnapshot"),
+    "tailrace.operations.snapshot_status": ("SnapshotsStatus",),
     "tailrace.operations.status": ("Status",),
     "tailrace.operations.switch": ("Switched",),
     "tailrace.operations.tail": ("Tailed", "Wanted"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +11,19 @@ from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint import ActiveMethod, Method
 from tailrace.core.redrive import Selection
 from tailrace.kafka.owner import new_owner
-from tailrace.operations import accept_gap, definition, plan, redrive, redrive_batches, rescale, sample, status, switch
+from tailrace.operations import (
+    accept_gap,
+    definition,
+    plan,
+    redrive,
+    redrive_batches,
+    rescale,
+    sample,
+    snapshot,
+    snapshot_status,
+    status,
+    switch,
+)
 from tailrace.operations import export as exporting
 from tailrace.operations import tail as tailing
 from tailrace.operations.accept_gap import Gaps
@@ -21,12 +33,14 @@ from tailrace.operations.progress import OnProgress, unheard
 from tailrace.operations.republisher import Report
 from tailrace.operations.rescale import Rescaled
 from tailrace.operations.sample import Tried
+from tailrace.operations.snapshot import OrderedSnapshot, SnapshotDraft, StartedSnapshot
+from tailrace.operations.snapshot_status import SnapshotsStatus
 from tailrace.operations.status import Status
 from tailrace.operations.switch import Switched
 from tailrace.operations.tail import Start, Tailed, Wanted
 from tailrace.sinks.progress import Limits
 from tailrace.sources.aws_lambda.failure_messages import FailureMessages
-from tailrace.wiring.sources import make_source
+from tailrace.wiring.sources import make_source, make_tables
 
 
 def open(file: str | Path) -> Pipeline:  # noqa: A001 - `tailrace.open`
@@ -85,6 +99,44 @@ class Pipeline:
         gaps = self.gaps(table)
         accept_gap.accept(self._loaded, gaps)
         return gaps
+
+    def snapshots(self, tables: Sequence[str] = ()) -> SnapshotsStatus:
+        """Return how far the last snapshot of each table is; of `tables` only, when some are given."""
+        return snapshot_status.read_snapshots(self._loaded, tables)
+
+    def draft_snapshot(
+        self, table: str, *, row_filter: str | None = None, keys: Iterable[bytes] | None = None
+    ) -> SnapshotDraft:
+        """Return what a snapshot of a table would read, and what that costs; nothing is started.
+
+        Without `row_filter`, that of the file holds. `keys` are lines of JSON, each the key of an item to be read;
+        None: all items. Raises WorldError when the table cannot have a snapshot now, `FileError` for a wrong key or
+        filter.
+        """
+        with self._loaded.telling("source"):
+            reader = make_tables(self._loaded.pipeline)
+        with closing(reader):
+            if keys is None:
+                return snapshot.draft_scan(self._loaded, reader, table, row_filter=row_filter)
+            return snapshot.draft_keys(self._loaded, reader, table, keys, row_filter=row_filter)
+
+    def start_snapshot(
+        self, table: str, *, row_filter: str | None = None, keys: Iterable[bytes] | None = None
+    ) -> StartedSnapshot:
+        """Start a snapshot of a table, as `draft_snapshot` describes it: the workers read it from now on."""
+        return snapshot.start(self._loaded, self.draft_snapshot(table, row_filter=row_filter, keys=keys))
+
+    def pause_snapshot(self, table: str) -> OrderedSnapshot:
+        """Pause a table's snapshot. Raises WorldError when none is running."""
+        return snapshot.order(self._loaded, table, "pause")
+
+    def resume_snapshot(self, table: str) -> OrderedSnapshot:
+        """Resume a paused snapshot, and try failed segments again. Raises WorldError when there is nothing to do."""
+        return snapshot.order(self._loaded, table, "run")
+
+    def cancel_snapshot(self, table: str) -> OrderedSnapshot:
+        """Cancel a table's snapshot; its rows stay. Raises WorldError when none is unfinished."""
+        return snapshot.order(self._loaded, table, "cancel")
 
     def rescale(self, *, progress: OnProgress = unheard) -> Rescaled:
         """Raise the number of lanes to what the file says. Stop every worker first."""

@@ -109,6 +109,28 @@ class InspectDeadLetters(_Code, frozen=True):
     """Look why there are dead letters, and what a redrive would do with them."""
 
 
+class ShowSnapshots(_Code, frozen=True):
+    """Look how far the snapshots are: also whether something that Kafka did not confirm was written."""
+
+
+class StartSnapshot(_Code, frozen=True):
+    """Start a snapshot of the table."""
+
+    table: str
+
+
+class ResumeSnapshot(_Code, frozen=True):
+    """Resume the table's snapshot: it is paused, or segments of it failed; fix their cause first."""
+
+    table: str
+
+
+class CancelSnapshot(_Code, frozen=True):
+    """The table has an unfinished snapshot: wait for its end, or cancel it."""
+
+    table: str
+
+
 class SayTable(_Code, frozen=True):
     """Name the table that the sample's records come from."""
 
@@ -131,6 +153,10 @@ Remedy = (
     | CreateTable
     | RedriveAgain
     | InspectDeadLetters
+    | ShowSnapshots
+    | StartSnapshot
+    | ResumeSnapshot
+    | CancelSnapshot
     | SayTable
 )
 """Every remedy there is."""

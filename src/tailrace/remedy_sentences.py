@@ -8,6 +8,7 @@ from tailrace.remedy import (
     AcceptChanges,
     AcceptGap,
     AwaitSwitch,
+    CancelSnapshot,
     CheckAcceptance,
     CreateTable,
     EnableStream,
@@ -18,10 +19,13 @@ from tailrace.remedy import (
     Remedy,
     RescaleAgain,
     RestoreShard,
+    ResumeSnapshot,
     RunPipeline,
     SayTable,
     SetLanes,
+    ShowSnapshots,
     ShowStatus,
+    StartSnapshot,
     SwitchAgain,
     SwitchTo,
 )
@@ -74,6 +78,14 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return "run it again: it goes on where it stopped, without a repeat"
         case InspectDeadLetters():
             return f"`tailrace redrive {argument} --dry-run` shows the reasons, and what would become of each now"
+        case ShowSnapshots():
+            return f"`tailrace snapshot status {argument}` shows how far the snapshots are"
+        case StartSnapshot(table):
+            return f"to start one: tailrace snapshot start {argument} --table {table}"
+        case ResumeSnapshot(table):
+            return f"to resume it, and try failed segments again: tailrace snapshot resume {argument} --table {table}"
+        case CancelSnapshot(table):
+            return f"wait for its end, or: tailrace snapshot cancel {argument} --table {table}"
         case SayTable():
             return "give --table"
     assert_never(remedy)

@@ -23,6 +23,7 @@ from tailrace.cli import (
     run,
     schema,
     simulate,
+    snapshot,
     status,
     switch,
     tail,
@@ -77,6 +78,7 @@ app.command()(rescale.rescale)
 app.command("relane", hidden=True, help="Rescale (alias of `tailrace rescale`).")(rescale.rescale)
 app.command()(switch.switch)
 app.command()(version.version)
+app.add_typer(snapshot.app, name="snapshot")
 app.add_typer(package.app, name="package")
 app.add_typer(deploy_files.app, name="deploy-files")
 app.add_typer(simulate.app, name="simulate")

@@ -14,7 +14,7 @@ from tailrace.remedy_sentences import sentence
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tailrace.operations.status import Severity
+    from tailrace.operations.severity import Severity
 
 STYLES: Mapping[Severity, str] = {"ok": "", "warning": "yellow", "error": "red"}
 

@@ -16,10 +16,12 @@ import typer
 from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import STYLES, console, to_json
+from tailrace.cli.snapshot_view import lines_below
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
-    from tailrace.operations.status import Severity, ShardStatus, Status, TableStatus
+    from tailrace.operations.severity import Severity
+    from tailrace.operations.status import ShardStatus, Status, TableStatus
 
 WATCH_S = 2.0
 
@@ -39,7 +41,8 @@ def status(
 
     Shows the state, lag (time behind the source), age and sequence number of the last published change, time of the
     last checkpoint, and lane with its owner. Only shards that had more to read when they last published have a lag, and
-    they come first. Ended shards are only counted. If something makes no progress, it says why and what to do.
+    they come first. Ended shards are only counted. A table's last snapshot is shown with it. If something makes no
+    progress, it says why and what to do.
 
     \b
     Example:
@@ -130,6 +133,8 @@ def _table_lines(table: TableStatus, argument: str) -> Iterator[tuple[str, Sever
             yield f"  ! {shard.shard}: {shard.detail}", shard.severity
     if table.remedy:
         yield f"  ! {sentence(table.remedy, argument)}", table.severity
+    if table.snapshot is not None:
+        yield from lines_below(table.snapshot, argument)
     if table.shards:
         rows = [
             ("SHARD", "STATE", "LAG", "LAST CHANGE", "LAST SEQUENCE NUMBER", "CHECKPOINT", "LANE", "OWNER"),

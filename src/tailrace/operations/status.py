@@ -17,9 +17,9 @@ from tailrace.core.shard import ENUMERATOR_LANE, ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions
+from tailrace.operations.severity import Severity
+from tailrace.operations.snapshot_status import SnapshotStatus, snapshots_of
 from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard
-
-Severity = Literal["ok", "warning", "error"]
 
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
 STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
@@ -74,11 +74,14 @@ class TableStatus(msgspec.Struct, frozen=True):
     max_lag_s: float | None
     """The largest lag that is known of a shard."""
     shards: tuple[ShardStatus, ...]
+    snapshot: SnapshotStatus | None = None
+    """Its last snapshot; None when it had none."""
 
     @property
     def severity(self) -> Severity:
-        """How bad the worst state is, its own or that of one of its shards."""
+        """How bad the worst state is, its own, that of one of its shards, or of its snapshot."""
         found = {_SEVERITIES.get(state, "ok") for state in (self.state, *self.shards_by_state)}
+        found.add(self.snapshot.severity if self.snapshot is not None else "ok")
         return "error" if "error" in found else "warning" if "warning" in found else "ok"
 
 
@@ -145,11 +148,13 @@ def tables_of(
         record = checkpoint_state.shards.get(shard) or checkpoint_state.checkpoints[shard]
         status = _shard(checkpoint_state, group, shard, now_ms, table_stopped=record.table in stopped)
         shards.setdefault(record.table, []).append(status)
+    snapshots = {snapshot.table: snapshot for snapshot in snapshots_of(checkpoint_state.snapshots)}
     return tuple(
         _table(
             checkpoint_state,
             table,
             shards[table],
+            snapshots.get(table),
             tables_key=tables_key,
             with_ended=with_ended,
         )
@@ -161,6 +166,7 @@ def _table(
     checkpoint_state: CheckpointState,
     table: str,
     shards: list[ShardStatus],
+    snapshot: SnapshotStatus | None,
     *,
     tables_key: str,
     with_ended: bool,
@@ -184,6 +190,7 @@ def _table(
         last_change_s=min(ages, default=None),
         max_lag_s=max(lags, default=None),
         shards=tuple(sorted(shown, key=_worst_first)),
+        snapshot=snapshot,
     )
 
 

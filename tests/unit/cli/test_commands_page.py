@@ -74,7 +74,7 @@ def test_every_command_is_in_the_overview() -> None:
     assert linked <= {heading.lower().replace(" ", "-") for heading in SECTIONS}
 
 
-@pytest.mark.parametrize("arguments", [[], ["package"], ["deploy-files"], ["simulate"], ["local"]])
+@pytest.mark.parametrize("arguments", [[], ["snapshot"], ["package"], ["deploy-files"], ["simulate"], ["local"]])
 def test_the_list_of_commands_is_whole_in_80_columns(
     arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_the_defaults(tmp_path: Path) -> None:
             "external_id": None,
             "tables": ["orders", "users-*"],
             "exclude": [],
+            "enable_streams": None,
             "start": "trim_horizon",
             "poll": {"min": "100ms", "max": "1s"},
             "readers": 16,

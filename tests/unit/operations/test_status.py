@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.checkpoints import BORN_MS, checkpoint, lineage, shard, stream, table, view_of
+from support.snapshot_records import result, segments, snapshot
 from tailrace.cli.status import lines
 from tailrace.core.checkpoint import (
     AcceptKey,
@@ -37,6 +38,22 @@ def words(table: TableStatus) -> str | None:
 def state_of_shard(number: int, *writes: Write) -> str:
     (found,) = status(*writes, with_ended=True)
     return next(each.state for each in found.shards if each.shard == shard(number).shard_id)
+
+
+def test_a_table_shows_its_last_snapshot() -> None:
+    running = [snapshot(item_count=100), *segments(LANES, rows=10)]
+    (found,) = status(*known(1), *running)
+    assert found.snapshot is not None
+    assert (found.snapshot.phase, found.snapshot.share, found.severity) == ("running", 0.4, "ok")
+    (found,) = status(*known(1), *running, *segments(LANES, state="failed", detail="denied"))
+    assert found.severity == "error"
+    shown = "\n".join(lines(Status("shop", NOW_MS, LANES, (), (found,)), "shop.yaml"))
+    assert "  snapshot s1  running  all items, manual, started" in shown
+    assert "    ! segment 0 failed: denied" in shown
+    (found,) = status(*known(1), *running, result(rows=90, size_bytes=1_500))
+    shown = "\n".join(lines(Status("shop", NOW_MS, LANES, (), (found,)), "shop.yaml"))
+    assert ": 90 rows published, 1.5 kB read" in shown
+    assert "segments:" not in shown
 
 
 def known(*numbers: int) -> list[Write]:
