@@ -79,9 +79,9 @@ class Pipeline:
     def plan(self, *, progress: OnProgress = unheard) -> Plan:
         """Return what a worker would use and make, and what stands in its way. Nothing is made."""
         with self._loaded.telling("source"):
-            source = make_source(self._loaded.pipeline)
-        with closing(source):
-            return plan.make_plan(self._loaded, source, progress=progress)
+            source, reader = make_source(self._loaded.pipeline), make_tables(self._loaded.pipeline)
+        with closing(source), closing(reader):
+            return plan.make_plan(self._loaded, source, reader=reader, progress=progress)
 
     def status(self, *, with_ended: bool = False) -> Status:
         """Return where each table and shard stands; with `with_ended`, shards that have ended as well."""

@@ -103,6 +103,7 @@ def test_a_new_pipeline_shows_all_that_it_would_make_and_makes_nothing(
     assert lines[4] == (
         f"  dead letters  topic {name}.dead-letters, to be made: 1 partition, 1 replica, max.message.bytes=8388608"
     )
+    assert lines.pop(5).startswith("  note          snapshot: never, so the topics will hold changes only")
     assert lines[5] == f"table {orders}"
     assert lines[6].startswith(f"  stream        arn:aws:dynamodb:ddblocal:000000000000:table/{orders}/stream/")
     assert lines[6].endswith(", NEW_AND_OLD_IMAGES, 1 open and 0 closed shards")

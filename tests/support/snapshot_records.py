@@ -18,7 +18,7 @@ from tailrace.core.checkpoint import (
     SnapshotResultKey,
     Write,
 )
-from tailrace.core.ports import KeyType, ReadError, ReadFailure, TableFacts
+from tailrace.core.ports import KeyType, ReadError, ReadFailure, Rows, TableFacts, TableReader
 
 ID = "s1"
 
@@ -69,7 +69,7 @@ def facts(name: str = "orders", key_types: Mapping[str, KeyType] | None = None, 
     return TableFacts(table=name, arn=arn, key_types=key_types or {"id": "S"}, **(said | fields))
 
 
-class DescribedTables:
+class DescribedTables(TableReader):
     """Describes tables, and reads none."""
 
     def __init__(self, *tables: TableFacts) -> None:
@@ -81,10 +81,13 @@ class DescribedTables:
             raise ReadError(f"there is no table {table}", ReadFailure.GONE)
         return self._tables[table]
 
-    def scan(self, *_: object, **__: object) -> Any:
+    def scan(self, *_: object, **__: object) -> Rows:
         """Read nothing."""
         raise NotImplementedError
 
-    def get(self, *_: object, **__: object) -> Any:
+    def get(self, *_: object, **__: object) -> Rows:
         """Read nothing."""
         raise NotImplementedError
+
+    def close(self) -> None:
+        """There is nothing to close."""

@@ -12,6 +12,7 @@ import typer
 from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
+from tailrace.cli.snapshot_view import count, estimate_lines
 
 if TYPE_CHECKING:
     from tailrace.operations.plan import Plan, TablePlan, TopicPlan
@@ -32,21 +33,21 @@ def plan(
       tailrace plan pipeline.yaml
     """
     from tailrace.operations.plan import make_plan, refuse
-    from tailrace.wiring.sources import make_source
+    from tailrace.wiring.sources import make_source, make_tables
 
     loaded = load(file, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):
         with loaded.telling("source"):
-            source = make_source(loaded.pipeline)
-        with closing(source), progress_shown() as progress:
-            made = make_plan(loaded, source, progress=progress)
+            source, reader = make_source(loaded.pipeline), make_tables(loaded.pipeline)
+        with closing(source), closing(reader), progress_shown() as progress:
+            made = make_plan(loaded, source, reader=reader, progress=progress)
     typer.echo(to_json(made) if as_json else "\n".join(_lines(made)))
     refuse(made)
 
 
 def _lines(plan: Plan) -> Iterator[str]:
-    brokers = _count(plan.brokers, "broker")
-    workers = _count(len(plan.members), "worker") + (f": {', '.join(plan.members)}" if plan.members else "")
+    brokers = count(plan.brokers, "broker")
+    workers = count(len(plan.members), "worker") + (f": {', '.join(plan.members)}" if plan.members else "")
     yield f"pipeline {plan.pipeline}: {'has run before' if plan.exists else 'new'}"
     yield _line("kafka", f"{plan.bootstrap_servers}, {brokers}, cluster {plan.cluster_id}")
     yield _line("group", f"{plan.pipeline}, {workers}")
@@ -54,6 +55,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
     own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)
     yield from (_line("warning", warning) for warning in own)
+    yield from (_line("note", note) for note in plan.notes)
     yield from (_line("problem", problem) for problem in plan.problems)
     for table in plan.tables:
         yield from _table_lines(table)
@@ -66,6 +68,10 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
         yield _line("stream", f"{table.stream_arn}, {table.view_type}, {shards}")
     elif table.enables_stream:
         yield _line("stream", f"off, to be switched on with {table.view_type}")
+    if table.snapshot is not None:
+        where = f" where {table.snapshot.filter}" if table.snapshot.filter else ""
+        yield _line("snapshot", f"all items{where}, in {count(table.snapshot.segments, 'segment')}")
+        yield from (_line("", line) for line in estimate_lines(table.snapshot.estimate))
     for topic in table.topics:
         yield _line("topic", _topic(topic))
         yield from (_line("warning", warning) for warning in topic.warnings)
@@ -75,7 +81,7 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
 
 
 def _topic(topic: TopicPlan) -> str:
-    size = f"{_count(topic.partitions, 'partition')}, {_count(topic.replication, 'replica')}"
+    size = f"{count(topic.partitions, 'partition')}, {count(topic.replication, 'replica')}"
     if topic.exists:
         return f"{topic.name}, exists: {size}"
     properties = "".join(f", {name}={value}" for name, value in sorted(topic.properties.items()))
@@ -84,7 +90,3 @@ def _topic(topic: TopicPlan) -> str:
 
 def _line(name: str, text: str) -> str:
     return f"  {name:<13} {text}"
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -135,6 +135,8 @@ def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool)
     refuse(plan)
     for warning in warnings(plan):
         logs.log.warning(warning)
+    for note in () if plan.exists else plan.notes:
+        logs.log.info(note)
     return parts
 
 

@@ -6,7 +6,7 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
@@ -46,6 +46,8 @@ class DebeziumFormat(Format):
     Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing` and
     `keys_only` (`formats/images.py`) when the stream's view type leaves out an image that the change has.
     """
+
+    names_table: ClassVar[bool] = True
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         connector = {"version": __version__, "connector": "dynamodb", "name": pipeline}

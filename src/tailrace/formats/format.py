@@ -31,6 +31,8 @@ class Format(ABC):
     """Those of every record."""
     null_is_delete: ClassVar[bool] = False
     """A delete's own value is null, so that no tombstone follows it."""
+    names_table: ClassVar[bool] = False
+    """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
     tells_position: ClassVar[bool] = True
     """The value says which change it is of."""
 

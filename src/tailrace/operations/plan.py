@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from tailrace.config import LoadedPipeline
 from tailrace.config.definition import definition_of
 from tailrace.core.change import ViewType
+from tailrace.core.checkpoint import Method
 from tailrace.core.definition import differences
-from tailrace.core.ports import ReadError, ReadFailure, Source, StreamListing, TableStream
+from tailrace.core.ports import ReadError, ReadFailure, Source, StreamListing, TableReader, TableStream
 from tailrace.errors import TopicError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
@@ -18,6 +19,7 @@ from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.operations import cluster_risks, definition
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.snapshot_plan import SnapshotPlan, snapshot_notes, snapshot_plan, why_not_read
 from tailrace.wiring import pipeline as wiring
 from tailrace.wiring.transformations import Transformations
 
@@ -50,6 +52,8 @@ class TablePlan(msgspec.Struct, frozen=True):
     """Its stream is off, and a worker would switch it on."""
     open_shards: int | None = None
     closed_shards: int | None = None
+    snapshot: SnapshotPlan | None = None
+    """What is read of it before long: its first snapshot."""
     topic: TopicPlan | None = None
     """The table's own; None when its changes are routed to others."""
     routed: tuple[TopicPlan, ...] = ()
@@ -84,6 +88,8 @@ class Plan(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     """What keeps the whole pipeline from running."""
     warnings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What an operator should know, although nothing is wrong."""
 
 
 class RefusedError(WorldError):
@@ -123,6 +129,7 @@ def make_plan(
     loaded: LoadedPipeline,
     source: Source,
     *,
+    reader: TableReader | None = None,
     transformations: Transformations | None = None,
     details: bool = True,
     accept_changes: bool = False,
@@ -130,6 +137,7 @@ def make_plan(
 ) -> Plan:
     """Look at Kafka and the tables. Raises WorldError for a service that cannot be reached or asked.
 
+    With a `reader` it says what the first snapshots will read, which takes a call for each table.
     A caller that has made the pipeline's `transformations` hands them over, so that they are made once.
     Without `details`, what costs a call for each table's topic or shard is left out: enough for `refuse`, and for the
     many workers that start at once. With `accept_changes`, stopping or redirecting tables that run is no problem.
@@ -140,7 +148,14 @@ def make_plan(
     with loaded.telling("kafka", "bootstrap.servers"):
         cluster = topics.describe(admin, pipeline.kafka)
     planner = _Planner(
-        loaded, source, admin, cluster, transformations=transformations, details=details, accept_changes=accept_changes
+        loaded,
+        source,
+        admin,
+        cluster,
+        reader=reader,
+        transformations=transformations,
+        details=details,
+        accept_changes=accept_changes,
     )
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
     dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
@@ -169,6 +184,7 @@ def make_plan(
         unfinished_shards=unfinished_shards,
         problems=problems,
         warnings=(*changes, *risks, *unmatched),
+        notes=tuple(snapshot_notes(pipeline, planner.method)),
     )
 
 
@@ -182,6 +198,7 @@ class _Planner:
         admin: Admin,
         cluster: Cluster,
         *,
+        reader: TableReader | None,
         transformations: Transformations | None,
         details: bool,
         accept_changes: bool,
@@ -196,6 +213,13 @@ class _Planner:
         self._is_answered = False
         """The source gave its last question an answer, whichever."""
         self._transformations = transformations or Transformations(loaded.pipeline)
+        self.method: Method = "worker"
+        """The method that publishes now."""
+        self._reader = reader
+        self._snapshots: Collection[str] = ()
+        """The tables that had a snapshot."""
+        self._names: Collection[str] = ()
+        """All tables of the pipeline."""
         self._made: set[str] = set()
         """The topics of the tables that were looked at: those that are missing would be made in this order."""
 
@@ -246,6 +270,7 @@ class _Planner:
             checkpoint_state = checkpoint_topic.read_checkpoint_state(
                 pipeline.kafka, pipeline.name, checkpoints.partitions
             )
+            self.method, self._snapshots = checkpoint_state.method, checkpoint_state.snapshots.snapshots
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method, "worker")
             mine = definition_of(pipeline)
             if not self._accept_changes:
@@ -270,6 +295,7 @@ class _Planner:
             for entry in source.tables_read
             if not any(map(entry.matches, names))
         )
+        self._names = names
         looked_at = []
         for done, name in enumerate(names):
             progress(Progress("tables", done, len(names)))
@@ -330,6 +356,8 @@ class _Planner:
                     return msgspec.structs.replace(table, problems=(f"{place}: {source.missing_stream(name)}",))
                 stream = msgspec.structs.replace(stream, view_type=source.stream_to_enable)
             listing = self._list(stream.stream) if stream.stream is not None else None
+            begins = self._pipeline.snapshot.mode != "never" and name not in self._snapshots
+            facts = self._reader.facts(name) if begins and self._reader is not None else None
         except ReadError as error:
             return self._without_answer(table, f"{place}: {error}", error)
         self._is_answered = True
@@ -339,6 +367,8 @@ class _Planner:
             found = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, name))
             faults = wiring.faults(self._pipeline, self._transformations, stream)
             problems += [f"{place}: table {name}: {why}" for why in (*faults, *self.look_at_names(found))]
+            why_not = why_not_read(self._pipeline, name, self._names) if begins else None
+            problems += [f"{place}: {why_not}"] if why_not else []
         except TopicError as error:
             problems.append(f"{place}: {error}")
         is_routed = self._pipeline.is_routed(name)
@@ -350,6 +380,7 @@ class _Planner:
             enables_stream=stream.stream is None,
             open_shards=len(listing.shards) - (closed or 0) if listing else None,
             closed_shards=closed,
+            snapshot=snapshot_plan(self._pipeline, facts) if facts is not None else None,
             topic=found[0] if found and not is_routed else None,
             routed=found if is_routed else (),
             problems=tuple(problems),

@@ -29,6 +29,7 @@ from tailrace.kafka import checkpoint_topic, operator_records
 from tailrace.operations import preconditions
 from tailrace.operations.snapshot_estimate import Estimate, estimate_keys, estimate_scan
 from tailrace.operations.snapshot_keys import read_keys
+from tailrace.operations.snapshot_plan import why_not_read
 from tailrace.operations.snapshot_status import no_snapshot
 from tailrace.remedy import AcceptGap, CancelSnapshot, NameTable, ShowSnapshots, ShowStatus
 from tailrace.transform.rows import row_condition
@@ -216,6 +217,9 @@ def require_startable(pipeline: Pipeline, checkpoint_state: CheckpointState, tab
     if record is not None and record.state != "streaming":
         detail = f": {record.detail}" if record.detail else ""
         raise WorldError(f"table {table} is {record.state}, not streaming{detail}", remedy=ShowStatus())
+    others = checkpoint_state.table_names.union(pipeline.source.named_tables)
+    if why_not := why_not_read(pipeline, table, others):
+        raise WorldError(why_not)
     if checkpoint_state.snapshots.is_unfinished(table):
         unfinished = checkpoint_state.snapshots.snapshots[table].id
         raise WorldError(f"table {table} has a snapshot that has not ended: {unfinished}", remedy=CancelSnapshot(table))

@@ -9,7 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from support.snapshot_records import DescribedTables, facts
 from tailrace.config import LoadedPipeline, load
+from tailrace.config.format import FormatChoice
 from tailrace.core.change import ViewType
 from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
@@ -27,6 +29,7 @@ from tailrace.operations.plan import (
     warnings,
 )
 from tailrace.operations.progress import Progress
+from tailrace.operations.snapshot_plan import snapshot_notes
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.wiring.pipeline import dead_letters_topic, table_topics
 
@@ -269,3 +272,46 @@ def test_a_plan_says_which_streams_would_be_switched_on(three_tables: LoadedPipe
     (orders,) = (table for table in plan.tables if table.enables_stream)
     assert (orders.table, orders.view_type, orders.stream_arn, orders.problems) == ("orders", "NEW_IMAGE", None, ())
     assert orders.topic is not None
+
+
+def with_snapshot(loaded: LoadedPipeline, **changed: Any) -> LoadedPipeline:
+    """The same pipeline with initial snapshots."""
+    snapshot = loaded.pipeline.snapshot.model_copy(update={"mode": "initial"})
+    return dataclasses.replace(loaded, pipeline=loaded.pipeline.model_copy(update={"snapshot": snapshot, **changed}))
+
+
+READER = DescribedTables(*(facts(name, item_count=9, size_bytes=4096 * 500) for name in ("logs", "orders")))
+
+
+def test_a_plan_says_that_topics_will_hold_changes_only(three_tables: LoadedPipeline) -> None:
+    plan = make_plan(three_tables, Tables(), reader=READER, details=False)
+    assert [table.snapshot for table in plan.tables] == [None] * 3
+    (note,) = plan.notes
+    assert note.startswith("snapshot: never, so the topics will hold changes only")
+
+
+def test_a_plan_says_what_first_snapshots_will_read(three_tables: LoadedPipeline) -> None:
+    plan = make_plan(with_snapshot(three_tables), Tables(), reader=READER, details=False)
+    logs, orders, users = plan.tables
+    assert plan.notes == ()
+    assert logs.snapshot == orders.snapshot
+    assert logs.snapshot is not None
+    assert (logs.snapshot.segments, logs.snapshot.estimate.read_units, logs.snapshot.estimate.seconds) == (1, 500, 10)
+    assert users.problems == ("shop.yaml:3: source.tables[2]: there is no table users",) or users.unread
+    assert make_plan(with_snapshot(three_tables), Tables(), details=False).tables[0].snapshot is None
+
+
+def test_a_snapshot_of_tables_in_one_topic_needs_a_format_that_names_the_table(three_tables: LoadedPipeline) -> None:
+    shared = with_snapshot(three_tables, topic="all", format=FormatChoice(type="item"))
+    for table in make_plan(shared, Tables(), details=False).tables:
+        (problem,) = table.problems
+        assert f"no snapshot of table {table.table} can be taken: its topic all is one of table" in problem
+        assert "records of the format item do not name their table" in problem
+    named = with_snapshot(three_tables, topic="all")
+    assert [table.problems for table in make_plan(named, Tables(), details=False).tables] == [()] * 3
+
+
+def test_beside_lambda_snapshots_need_workers_of_their_own(three_tables: LoadedPipeline) -> None:
+    (note,) = snapshot_notes(with_snapshot(three_tables).pipeline, "lambda")
+    assert note.startswith("Lambda publishes changes only")
+    assert list(snapshot_notes(with_snapshot(three_tables).pipeline, "worker")) == []
