@@ -36,6 +36,11 @@ def test_one_of_three_brokers_dies_and_then_a_topic_asks_for_all_three(
         assert {topics.config(admin, kafka, name)["min.insync.replicas"] for name in own} == {"2"}
         cluster.brokers[-1].kill()
         pipeline.wait_published(300)
+        wait_for("the cluster misses it", lambda: len(clients.metadata(admin, kafka).brokers) == 2)
+        new = topics.TopicSpec(f"{pipeline.topics[0]}.new", 1)
+        topics.ensure(admin, kafka, [new])
+        wait_for("the topic shows", lambda: new.name in topics.describe(admin, kafka).topics)
+        assert topics.describe(admin, kafka).topics[new.name].replication == 3
         strict = pipeline.topics[0]
         lane = pipeline.lane_of(pipeline.tables[0])
         set_topic(kafka, strict, "min.insync.replicas", "3")

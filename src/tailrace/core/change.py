@@ -48,6 +48,11 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """Of a row that a snapshot read (`op` r): then `event_id`, `sequence` and `shard_id` are empty, and `stream_arn` is
     the table's ARN."""
 
+    @property
+    def has_position(self) -> bool:
+        """Whether it was read from a stream: neither a row of a snapshot has a position, nor a delete that it found."""
+        return self.sequence != ""
+
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
     """The source's record that a change was read from: its table, its place in the shard, and its bytes.

@@ -50,6 +50,7 @@ class CloudEventsFormat(Format):
 
     `data` also has `missing` and `keys_only` (`formats/images.py`), and `ttl`, where they apply. `sequence` is the
     sequence number, padded to the digits of its source (DynamoDB Streams: 40): the extension requires a text order.
+    A row of a snapshot has none; its `id` is its key and time, and its `source` the table instead of the stream.
     """
 
     headers: ClassVar[Headers | None] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
@@ -68,19 +69,17 @@ class CloudEventsFormat(Format):
         key_text = key.decode()
         event: dict[str, object] = {
             "specversion": "1.0",
-            "id": change.event_id,
+            "id": change.event_id if change.has_position else f"{key_text}@{change.created_ms}",
             "source": change.stream_arn,
             "type": _TYPES[change.op],
             "subject": key_text,
         }
         if change.created_ms:
             event["time"] = _rfc3339(change.created_ms)
-        event |= {
-            "datacontenttype": "application/json",
-            "partitionkey": key_text,
-            "sequence": change.sequence.zfill(change.sequence_digits),
-            "data": msgspec.Raw(data),
-        }
+        event |= {"datacontenttype": "application/json", "partitionkey": key_text}
+        if change.has_position:
+            event["sequence"] = change.sequence.zfill(change.sequence_digits)
+        event["data"] = msgspec.Raw(data)
         return Message(key, _encode(event), self.headers)
 
     @classmethod

@@ -5,6 +5,7 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
@@ -45,6 +46,7 @@ class DebeziumFormat(Format):
 
     Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing` and
     `keys_only` (`formats/images.py`) when the stream's view type leaves out an image that the change has.
+    A row of a snapshot has null for what only a stream has: shard, stream, view type, sequence number and event id.
     """
 
     names_table: ClassVar[bool] = True
@@ -58,7 +60,12 @@ class DebeziumFormat(Format):
         """Return the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
         key = message_key(change.keys, self._numbers)
         before, after, notes = images(change, key, self._numbers)
-        shard_fields = _shard_fields(change.stream_arn, change.table, change.shard_id, change.region, change.view_type)
+        if change.has_position:
+            place = _place(change.stream_arn, change.table, change.region, change.shard_id, change.view_type)
+            sequence, event_id = _encode(change.sequence), _encode(change.event_id)
+        else:
+            place = _place(change.stream_arn, change.table, change.region)
+            sequence = event_id = b"null"
         # Joined from pieces that are JSON already: encoding the whole as objects would parse the images again.
         value = (
             b'{"before":%b,"after":%b,"source":{%b,"snapshot":"%b",%b,"sequence":%b,"event_id":%b,%b%b%b},'
@@ -67,10 +74,10 @@ class DebeziumFormat(Format):
             before,
             after,
             self._connector_fields,
-            b"true" if change.op == "r" else b"false",
-            shard_fields,
-            _encode(change.sequence),
-            _encode(change.event_id),
+            (change.snapshot or "false").encode(),
+            place,
+            sequence,
+            event_id,
             _times(change.created_ms * 1_000_000),
             b',"ttl":true' if change.expired else b"",
             notes,
@@ -95,17 +102,17 @@ class DebeziumFormat(Format):
 
 
 @lru_cache(maxsize=4096)
-def _shard_fields(stream_arn: str, table: str, shard_id: str, region: str, view_type: str) -> bytes:
-    """Return the members of `source` that are the same for all changes of a shard."""
-    shard = {
-        "db": _account(stream_arn),
+def _place(arn: str, table: str, region: str, shard_id: str | None = None, view_type: str | None = None) -> bytes:
+    """Return the members of `source` that all changes of a shard share; without a shard, `arn` is the table's."""
+    place = {
+        "db": _account(arn),
         "table": table,
         "shard": shard_id,
-        "stream": stream_arn,
+        "stream": None if shard_id is None else arn,
         "region": region,
         "view_type": view_type,
     }
-    return _members(shard)
+    return _members(place)
 
 
 @lru_cache(maxsize=256)
@@ -114,7 +121,7 @@ def _times(ns: int) -> bytes:
     return b'"ts_ms":%d,"ts_us":%d,"ts_ns":%d' % (ns // 1_000_000, ns // 1_000, ns)
 
 
-def _members(fields: dict[str, str]) -> bytes:
+def _members(fields: Mapping[str, str | None]) -> bytes:
     """Return a JSON object without its braces."""
     return _encode(fields)[1:-1]
 

@@ -49,7 +49,11 @@ _decode: Final = msgspec.json.Decoder(_Record).decode
 
 
 class DynamoDBJsonFormat(Format):
-    """Makes a record of a Lambda event; names are sorted in it, so that every source gives the same bytes."""
+    """Makes a record of a Lambda event; names are sorted in it, so that every source gives the same bytes.
+
+    A row of a snapshot has null for what only a stream has, since code that indexes a field fails where it is missing,
+    and the table's ARN for the stream's.
+    """
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # AWS's record has no place for it
@@ -66,10 +70,10 @@ class DynamoDBJsonFormat(Format):
             stream_record["NewImage"] = msgspec.Raw(sorted_image(change.after))
         if change.before is not None:
             stream_record["OldImage"] = msgspec.Raw(sorted_image(change.before))
-        stream_record["SequenceNumber"] = change.sequence
-        stream_record["StreamViewType"] = change.view_type
+        stream_record["SequenceNumber"] = change.sequence if change.has_position else None
+        stream_record["StreamViewType"] = change.view_type if change.has_position else None
         record: dict[str, object] = {
-            "eventID": change.event_id,
+            "eventID": change.event_id if change.has_position else None,
             "eventName": _EVENT_NAMES[change.op],
             "eventVersion": "1.1",
             "eventSource": "aws:dynamodb",
@@ -91,7 +95,8 @@ class DynamoDBJsonFormat(Format):
         images = record.dynamodb
         item = bytes(images.old_image if record.name == "REMOVE" else images.new_image) or bytes(images.keys)
         position = position_of(record.arn, None, images.sequence_number, images.created_ms)
-        return ReadRecord(_OPS[record.name], None, record.arn, item, position)
+        op: Op = "r" if record.name == "INSERT" and images.sequence_number is None else _OPS[record.name]
+        return ReadRecord(op, None, record.arn, item, position)
 
 
 def _seconds(milliseconds: int) -> str:

@@ -137,7 +137,7 @@ def _metadata(
         client.poll(0)
         raise world_error(error, attempted, user, client.last_error) from error
     if not found.brokers:
-        raise UnreachableError(f"{attempted} failed: no broker takes part in the cluster yet", hint=STARTING)
+        raise UnreachableError(f"{attempted} failed: no broker takes part in the cluster yet", hint=_STARTING)
     return found
 
 
@@ -240,10 +240,10 @@ _SETTLING = {
 """Answers of brokers that have just started, or elect: they pass within seconds."""
 _SETTLING_POLL_S = 0.2
 _PASSING |= _SETTLING
-STARTING = "the brokers are starting or electing: try again; if it lasts, see their logs"
+_STARTING = "the brokers are starting or electing: try again; if it lasts, see their logs"
 _UNREACHABLE = "check that Kafka runs at kafka.bootstrap.servers ({servers}) and that security.protocol fits it"
 _HINTS = {
-    **dict.fromkeys(_SETTLING, STARTING),
+    **dict.fromkeys(_SETTLING, _STARTING),
     KafkaError._TRANSPORT: _UNREACHABLE,
     KafkaError._ALL_BROKERS_DOWN: _UNREACHABLE,
     KafkaError._TIMED_OUT: _UNREACHABLE,

@@ -19,7 +19,7 @@ from tailrace.kafka.clients import Admin, LastingAdmin
 MAX_REPLICATION = 3
 LOOK_AGAIN_S = 60.0
 
-
+BROKERS_AWAY = "wait until every broker is up; set `topics.replication` in the pipeline file if one is gone for good"
 OTHER_TOPIC = "give one of them another topic, with `topic` or a `route` of `transform`, or leave it out with `exclude`"
 
 
@@ -53,7 +53,10 @@ class TopicState(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """A cluster as it is: every topic that this principal may see."""
+    """A cluster as it is: every topic that this principal may see.
+
+    `brokers` counts those that are down too, as far as they hold replicas: a restart must not cost new topics replicas.
+    """
 
     id: str
     brokers: int
@@ -70,7 +73,9 @@ def describe(admin: Admin, user: Mapping[str, str]) -> Cluster:
         )
         for name, topic in metadata.topics.items()
     }
-    return Cluster(str(metadata.cluster_id), len(metadata.brokers), min(metadata.brokers), states)
+    every = [partition for topic in metadata.topics.values() for partition in topic.partitions.values()]
+    brokers = metadata.brokers.keys() | {broker for partition in every for broker in partition.replicas}
+    return Cluster(str(metadata.cluster_id), len(brokers), min(metadata.brokers), states)
 
 
 def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
@@ -259,8 +264,8 @@ def _await_made(spec: TopicSpec, brokers: int, future: Future[Any], user: Mappin
             return
         refusal = f"Kafka refuses to make topic {spec.name}: {cause.str()}"
         if cause.code() == KafkaError.INVALID_REPLICATION_FACTOR and replication_of(spec, brokers) <= brokers:
-            # There are enough brokers, but those that have just started, or were frozen, take no replicas yet.
-            raise UnreachableError(refusal, hint=clients.STARTING) from error
+            # There are enough brokers, but not all take replicas: they are down, or have just started.
+            raise UnreachableError(refusal, hint=BROKERS_AWAY) from error
         if cause.code() in {KafkaError.INVALID_CONFIG, KafkaError.INVALID_REPLICATION_FACTOR}:
             raise WorldError(refusal, hint="fix `topics` in the pipeline file") from error
         if cause.code() == KafkaError.TOPIC_EXCEPTION:

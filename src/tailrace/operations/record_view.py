@@ -9,11 +9,10 @@ from typing import Literal
 import msgspec
 
 from tailrace import formats
-from tailrace.core.ports import ReadError
 from tailrace.errors import printable
 from tailrace.kafka import record_json
 from tailrace.kafka.headers import REASON, REDRIVEN_OFFSET, TABLE
-from tailrace.sources.dynamodb import stream_arn
+from tailrace.sources.dynamodb.stream_arn import table_of
 
 ShownOp = Literal["c", "u", "d", "r", "upsert", "tombstone", "dead-letter", "redriven", "?"]
 """A change's op; `upsert` where the format item does not tell `c` from `u`; `redriven` for the mark of a dead letter
@@ -54,7 +53,7 @@ def view(key: bytes | None, value: bytes | None, headers: dict[str, str], *, nul
     item = as_text(found.item)
     return RecordView(
         op=found.op or "upsert",
-        table=found.table or _table(found.stream),
+        table=found.table or (table_of(found.stream) if found.stream else None),
         key=key_text,
         item="" if item == "null" else item,
         has_envelope=found.op is not None,
@@ -71,13 +70,6 @@ def as_text(value: bytes | None) -> str:
     if value is None:
         return ""
     return printable(value.decode(errors="backslashreplace"))
-
-
-def _table(arn: str | None) -> str | None:
-    try:
-        return None if arn is None else stream_arn.table_of(arn)
-    except ReadError:
-        return None
 
 
 def one_line_json(fields: dict[str, object], *, key: bytes | None, value: bytes | None, headers: dict[str, str]) -> str:

@@ -14,8 +14,11 @@ from tailrace import __version__
 from tailrace.convert.converter import Converter
 from tailrace.core.change import ViewType
 from tailrace.core.page import Outgoing
+from tailrace.core.ports import SourcePage, TableFacts
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, FormatName, Numbers, make_format
+from tailrace.kafka.headers import SNAPSHOT
+from tailrace.sources.dynamodb.rows import RowsOf, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 PAGE = Path(__file__).parents[3] / "docs" / "records.md"
@@ -29,6 +32,7 @@ OLD = {**KEYS, "state": {"S": "new"}, "total": {"N": "12.5"}}
 NEW = {**KEYS, "state": {"S": "paid"}, "total": {"N": "12.5"}}
 OPS = {"c": ("INSERT", None, OLD), "u": ("MODIFY", OLD, NEW), "d": ("REMOVE", NEW, None)}
 OP_NAMES = {"c": "create", "u": "update", "d": "delete"}
+TABLE = TableFacts("orders", STREAM.partition("/stream/")[0], {"id": "S"}, 1, 26, None)
 CARRIED: dict[ViewType, set[str]] = {
     "NEW_AND_OLD_IMAGES": {"NewImage", "OldImage"},
     "NEW_IMAGE": {"NewImage"},
@@ -77,6 +81,16 @@ def records(
         },
     }
     page = decode_page(json.dumps({"Records": [body]}).encode(), shard=SHARD, table="orders", region="eu-west-1")
+    return published(name, page, numbers)
+
+
+def row(name: FormatName) -> list[Outgoing]:
+    """Return all that the converter publishes of a row that a snapshot reads."""
+    rows = decode_scan(json.dumps({"Items": [NEW]}).encode(), RowsOf(TABLE, "true", 1_714_557_600_200))
+    return published(name, SourcePage(rows.records, None, rows.size_bytes, full=True), "exact")
+
+
+def published(name: FormatName, page: SourcePage, numbers: Numbers) -> list[Outgoing]:
     converter = Converter(
         make_format(name, pipeline="shop", numbers=numbers).encode,
         pipeline="shop",
@@ -126,9 +140,12 @@ def lines() -> Iterator[str]:
             if rest:
                 yield "followed by the tombstone: the same key, a null value, no headers.\n"
                 assert [(each.key, each.value, each.headers) for each in rest] == [(first.key, None, None)]
+        (first,) = row(name)
+        yield "**Row read by a snapshot** (`r`)\n"
+        yield block(json.dumps(json.loads(first.value or b""), indent=2, ensure_ascii=False))
         headers = records(name, "c")[0].headers
         shown = ", ".join(f"`{header}: {text.decode()}`" for header, text in headers or ())
-        yield f"Key: `{(first.key or b'').decode()}`. Headers: {shown or 'none'}.\n"
+        yield f"Key: `{(first.key or b'').decode()}`. Headers: {shown or 'none'}; a row also has `{SNAPSHOT}`.\n"
     yield "## View types\n"
     yield "What a record holds of its item, by the stream's view type:\n"
     for name in FORMATS:

@@ -12,12 +12,13 @@ from hypothesis import given, settings
 
 from support.dynamodb_items import as_aws_sends, items, parsed, reference
 from tailrace import __version__
-from tailrace.core.change import Change, Message, ViewType
+from tailrace.core.change import Change, Message, SnapshotMark, ViewType
 from tailrace.errors import RecordError
 from tailrace.formats import FORMATS, FormatName, Numbers, make_format
 
 NOW_NS = 1_700_000_009_123_456_789
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000"
+TABLE = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
 OLD = {"id": {"S": "a"}, "state": {"S": "new"}}
 NEW = {"id": {"S": "a"}, "state": {"S": "paid"}}
 NEEDED_IMAGES = {"c": {"after"}, "u": {"before", "after"}, "d": {"before"}, "r": {"after"}}
@@ -27,6 +28,12 @@ CARRIED_IMAGES: dict[ViewType, set[str]] = {
     "OLD_IMAGE": {"before"},
     "KEYS_ONLY": set(),
 }
+
+
+def row_of(**fields: Any) -> Change:
+    """Return a row as a snapshot reads it."""
+    row = change_of("r", "NEW_IMAGE", event_id="", sequence="", shard_id="", stream_arn=TABLE, snapshot="true")
+    return msgspec.structs.replace(row, **fields)
 
 
 def dumped(image: Any) -> bytes:
@@ -147,8 +154,40 @@ def test_debezium_says_where_and_when() -> None:
     }
 
 
-def test_debezium_marks_a_row_of_a_snapshot_and_a_delete_by_time_to_live() -> None:
-    assert value_of(encode("debezium", change_of("r")))["source"]["snapshot"] == "true"
+@pytest.mark.parametrize("mark", get_args(SnapshotMark))
+def test_debezium_marks_a_row_of_a_snapshot_which_has_no_place_in_a_stream(mark: SnapshotMark) -> None:
+    envelope = value_of(encode("debezium", row_of(snapshot=mark)))
+    assert (envelope["op"], envelope["before"], envelope["after"]) == ("r", None, {"id": "a", "state": "paid"})
+    assert envelope["source"] == {
+        "version": __version__,
+        "connector": "dynamodb",
+        "name": "shop",
+        "snapshot": mark,
+        "db": "123456789012",
+        "table": "orders",
+        "shard": None,
+        "stream": None,
+        "region": "eu-west-1",
+        "view_type": None,
+        "sequence": None,
+        "event_id": None,
+        "ts_ms": 1_700_000_000_125,
+        "ts_us": 1_700_000_000_125_000,
+        "ts_ns": 1_700_000_000_125_000_000,
+    }
+
+
+def test_a_delete_that_a_snapshot_found_has_no_place_in_a_stream_either() -> None:
+    found = row_of(op="d", before=dumped(OLD), after=None, snapshot="incremental")
+    source = value_of(encode("debezium", found))["source"]
+    assert (source["snapshot"], source["shard"], source["sequence"]) == ("incremental", None, None)
+    record = value_of(encode("dynamodb-json", found))
+    assert (record["eventName"], record["eventID"]) == ("REMOVE", None)
+    assert value_of(encode("cloudevents", found))["type"] == "com.amazonaws.dynamodb.item.deleted"
+
+
+def test_debezium_marks_a_delete_by_time_to_live() -> None:
+    assert value_of(encode("debezium", change_of("c")))["source"]["snapshot"] == "false"
     assert value_of(encode("debezium", change_of("d", expired=True)))["source"]["ttl"] is True
 
 
@@ -226,6 +265,24 @@ def test_dynamodb_json_is_the_record_of_a_lambda_event(op: str, event_name: str,
     }
 
 
+def test_dynamodb_json_gives_null_for_what_a_row_lacks_since_code_indexes_it() -> None:
+    assert value_of(encode("dynamodb-json", row_of())) == {
+        "eventID": None,
+        "eventName": "INSERT",
+        "eventVersion": "1.1",
+        "eventSource": "aws:dynamodb",
+        "awsRegion": "eu-west-1",
+        "dynamodb": {
+            "ApproximateCreationDateTime": 1_700_000_000.125,
+            "Keys": {"id": {"S": "a"}},
+            "NewImage": NEW,
+            "SequenceNumber": None,
+            "StreamViewType": None,
+        },
+        "eventSourceARN": TABLE,
+    }
+
+
 def test_dynamodb_json_names_time_to_live_as_aws_does() -> None:
     identity = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
     assert value_of(encode("dynamodb-json", change_of("d", expired=True)))["userIdentity"] == identity
@@ -257,6 +314,21 @@ def test_cloudevents_has_the_attributes_of_the_specification(op: str, verb: str)
     }
     assert all(name.isascii() and name.isalnum() and name == name.lower() and len(name) <= 20 for name in event)
     assert datetime.fromisoformat(event["time"]) == datetime(2023, 11, 14, 22, 13, 20, 125_000, tzinfo=UTC)
+
+
+def test_cloudevents_names_a_row_by_its_key_and_time() -> None:
+    event = value_of(encode("cloudevents", row_of()))
+    assert event == {
+        "specversion": "1.0",
+        "id": '{"id":"a"}@1700000000125',
+        "source": TABLE,
+        "type": "com.amazonaws.dynamodb.item.read",
+        "subject": '{"id":"a"}',
+        "time": "2023-11-14T22:13:20.125Z",
+        "datacontenttype": "application/json",
+        "partitionkey": '{"id":"a"}',
+        "data": {"before": None, "after": {"id": "a", "state": "paid"}, "keys": {"id": "a"}},
+    }
 
 
 def test_cloudevents_orders_sequence_numbers_by_text_as_by_number() -> None:

@@ -14,23 +14,40 @@ from typing import Any
 import pytest
 
 from tailrace import __version__
-from tailrace.core.change import Message
+from tailrace.core.change import Change, Message
+from tailrace.core.ports import TableFacts
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FORMATS, make_format
+from tailrace.sources.dynamodb.rows import RowsOf, decode_item
 from tailrace.sources.dynamodb.stream_record import decode_page
 
-CASES = sorted((Path(__file__).parents[2] / "golden").glob("*.json"))
+GOLDEN = Path(__file__).parents[2] / "golden"
+CASES = sorted(GOLDEN.glob("*.json"))
+ROWS = sorted((GOLDEN / "rows").glob("*.json"))
 NOW_NS = 1_700_000_009_123_456_789
 SHARD = ShardRef(
     "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000", "shardId-00000001"
 )
 
 
-def made(record: dict[str, Any]) -> dict[str, Any]:
-    """Return what every format makes of a record."""
+def change_of(record: dict[str, Any]) -> Change:
     body = json.dumps({"Records": [record]}).encode()
     change = decode_page(body, shard=SHARD, table="orders", region="eu-west-1").records[0].change
     assert change is not None
+    return change
+
+
+def row_of(golden: dict[str, Any]) -> Change:
+    arn, _, _ = SHARD.stream.partition("/stream/")
+    facts = TableFacts("orders", arn, golden["key_types"], item_count=1, size_bytes=1, read_capacity=None)
+    rows_of = RowsOf(facts, golden["snapshot"], 1_714_557_600_123)
+    change = decode_item(json.dumps(golden["item"], ensure_ascii=False).encode(), rows_of).change
+    assert change is not None
+    return change
+
+
+def made(change: Change) -> dict[str, Any]:
+    """Return what every format makes of a change."""
     return {
         f"{name}, numbers: {numbers}": shown(make_format(name, pipeline="shop", numbers=numbers).encode(change, NOW_NS))
         for name in FORMATS
@@ -51,9 +68,18 @@ def shown(message: Message) -> dict[str, Any]:
 @pytest.mark.parametrize("path", CASES, ids=[path.stem for path in CASES])
 def test_the_bytes_are_those_that_consumers_know(path: Path) -> None:
     golden = json.loads(path.read_text())
-    messages = made(golden["record"])
+    compare(path, golden, made(change_of(golden["record"])))
+
+
+@pytest.mark.parametrize("path", ROWS, ids=[path.stem for path in ROWS])
+def test_the_bytes_of_a_row_are_those_that_consumers_know(path: Path) -> None:
+    golden = json.loads(path.read_text())
+    compare(path, golden, made(row_of(golden)))
+
+
+def compare(path: Path, golden: dict[str, Any], messages: dict[str, Any]) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
-        golden = {"record": golden["record"], "messages": messages}
+        golden = golden | {"messages": messages}
         path.write_text(json.dumps(golden, indent=2, ensure_ascii=False) + "\n")
     assert messages == golden["messages"]
 

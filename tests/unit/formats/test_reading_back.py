@@ -13,6 +13,7 @@ from support.fuzz import broken, examples
 from tailrace.core.change import Change, Op
 from tailrace.core.redrive import SourcePosition
 from tailrace.formats import FORMATS, FormatName, ReadRecord, make_format, read
+from tailrace.sources.dynamodb.stream_arn import table_of
 
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/2026-01-01T00:00:00.000"
 SEQUENCE = "100000000000000000000123"
@@ -65,6 +66,30 @@ def test_each_format_reads_its_own_records_and_no_other(name: FormatName, op: Op
     assert found is not None
     assert found == read(value)
     assert found.op == (op if FORMATS[name].tells_position else None)
+    assert json.loads(found.item)["id"] in ("a", {"S": "a"})
+
+
+@pytest.mark.parametrize("name", ["debezium", "dynamodb-json", "cloudevents"])
+def test_a_row_of_a_snapshot_is_read_back_without_a_position(name: FormatName) -> None:
+    change = Change(
+        op="r",
+        table="orders",
+        keys=b'{"id":{"S":"a"}}',
+        before=None,
+        after=b'{"id":{"S":"a"}}',
+        created_ms=1_700_000_000_000,
+        event_id="",
+        sequence="",
+        shard_id="",
+        stream_arn=STREAM.partition("/stream/")[0],
+        region="us-east-1",
+        view_type="NEW_IMAGE",
+        snapshot="incremental",
+    )
+    found = read(make_format(name, pipeline="shop", numbers="exact").encode(change, 0).value or b"")
+    assert found is not None
+    assert (found.op, found.position) == ("r", None)
+    assert found.table == "orders" or table_of(found.stream or "") == "orders"
     assert json.loads(found.item)["id"] in ("a", {"S": "a"})
 
 

@@ -91,7 +91,7 @@ def test_brokers_that_take_no_replicas_yet_are_told_from_brokers_that_are_missin
     with pytest.raises(WorldError, match=r"refuses to make topic shop\.orders: All brokers") as error:
         keeper.ensure(spec)
     assert isinstance(error.value, UnreachableError) is passes
-    assert error.value.hint == (clients.STARTING if passes else "fix `topics` in the pipeline file")
+    assert error.value.hint == (topics.BROKERS_AWAY if passes else "fix `topics` in the pipeline file")
     admin.refusal = None
     keeper.ensure(spec)
     assert admin.made == ["shop.orders"]

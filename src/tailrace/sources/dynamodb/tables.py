@@ -7,7 +7,6 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchGetItem.
 from __future__ import annotations
 
 import random
-import re
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from tailrace.sources.aws.http import AwsClient, Crc32, open_pool
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.rows import Got, RowsOf, ScanDecoder, decode_batch, decode_scan
 from tailrace.sources.dynamodb.services import ITEMS
+from tailrace.sources.dynamodb.stream_arn import is_table
 from tailrace.sources.dynamodb.table_description import describe_table, table_subject
 
 _KEYS_MAX: Final = 100
@@ -33,7 +33,6 @@ _FRUITLESS_MAX: Final = 6
 _BACKOFF_MAX_S: Final = 0.1
 """Longest pause before the first repetition; it doubles for each that follows."""
 _KEY_TYPES: Final = get_args(KeyType)
-_TABLE_ARN: Final = re.compile(r"arn:[^:]*:dynamodb:[^:/]*:[^:/]*:table/(?P<table>[a-zA-Z0-9_.-]+)")
 
 _decode_key: Final = msgspec.json.Decoder(dict[str, dict[str, str]]).decode
 
@@ -84,8 +83,7 @@ class DynamoDBTables(TableReader):
             raise broken(
                 "DescribeTable", subject, f"the key is {key_types}: not one or two attributes of type S, N or B"
             )
-        named = _TABLE_ARN.fullmatch(found.table_arn)
-        if named is None or named["table"] != table:
+        if not is_table(found.table_arn, table):
             subject = table_subject(table, self._region)
             raise broken("DescribeTable", subject, f"{found.table_arn} is not the ARN of this table")
         is_on_demand = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.dynamodb.stream_arn import is_stream_of, parse
+from tailrace.sources.dynamodb.stream_arn import is_stream_of, is_table, parse, table_of
 
 STREAM = "arn:aws-cn:dynamodb:cn-north-1:123456789012:table/a.Table_-1/stream/2026-01-02T03:04:05.678"
 
@@ -15,6 +15,16 @@ def test_the_table_and_the_region_are_in_it() -> None:
     assert parse("arn:aws:dynamodb:ddblocal:000000000000:table/t/stream/x").table == "t"
     assert is_stream_of(STREAM, "a.Table_-1")
     assert not is_stream_of(STREAM, "other")
+
+
+def test_a_table_has_an_arn_of_its_own() -> None:
+    table = STREAM.partition("/stream/")[0]
+    assert table_of(table) == table_of(STREAM) == "a.Table_-1"
+    assert table_of(f"{table}/index/by-date") is None
+    assert is_table(table, "a.Table_-1")
+    assert not is_table(table, "other")
+    assert not is_table(STREAM, "a.Table_-1")
+    assert not is_stream_of(table, "a.Table_-1")
 
 
 @pytest.mark.parametrize(
