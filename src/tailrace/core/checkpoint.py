@@ -212,6 +212,17 @@ SnapshotReason = Literal["initial", "manual", "gap", "repair"]
 SegmentState = Literal["running", "done", "failed"]
 
 
+class LoadedExport(msgspec.Struct, frozen=True):
+    """An export to S3 that a snapshot reads."""
+
+    location: str
+    """Where its manifests lie."""
+    exported_ms: Milliseconds
+    """As of when it holds the items."""
+    from_ms: Milliseconds | None = None
+    """Of an incremental export: since when it holds changes."""
+
+
 class SnapshotRecord(Record, frozen=True, kw_only=True):
     """A snapshot of a table. Its segments are `SegmentRecord`s, all written before it."""
 
@@ -234,10 +245,8 @@ class SnapshotRecord(Record, frozen=True, kw_only=True):
     """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was read."""
     stream: str | None = None
     """The table's stream when it was started: a table with another one is another table, or has a gap."""
-    locations: tuple[str, ...] = ()
-    """Of exports: where they lie, in the order of their times: a full one, if any, and incremental ones behind it."""
-    exported_ms: Milliseconds | None = None
-    """Of exports: as of when they hold the table, all together."""
+    exports: tuple[LoadedExport, ...] = ()
+    """Of exports: each is read when those before it are: a full one, if any, and incremental ones behind it."""
 
 
 class SnapshotControl(Record, frozen=True, kw_only=True):
@@ -390,7 +399,12 @@ class SegmentRef(NamedTuple):
     table: str
     snapshot_id: str
     name: str
-    """Of a scan or a list of keys: its number. Of an export: the data file. Of deletes: `for_deletes`."""
+    """Of a scan or a list of keys: its number. Of an export: `for_export`. Of deletes: `for_deletes`."""
+
+    @classmethod
+    def for_export(cls, table: str, snapshot_id: str, number: int, file: str) -> SegmentRef:
+        """Name the segment that reads a data file of the export with this number in the snapshot's record."""
+        return cls(table, snapshot_id, f"{number}/{file}")
 
     @classmethod
     def for_deletes(cls, table: str, snapshot_id: str, topic: str, partition: int) -> SegmentRef:
@@ -400,6 +414,12 @@ class SegmentRef(NamedTuple):
     def lane(self, lane_count: int) -> int:
         """Return its lane."""
         return lane_of(self, lane_count)
+
+    @property
+    def in_export(self) -> tuple[int, str]:
+        """The number of the export and the data file, of a segment that reads exports."""
+        number, _, file = self.name.partition("/")
+        return int(number), file
 
     @property
     def deletes_in(self) -> tuple[str, int] | None:

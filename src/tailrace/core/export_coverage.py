@@ -41,7 +41,8 @@ def since_ms(exports: Sequence[ExportFacts], published: SnapshotRecord | None) -
     complete, end. Raises WorldError when they do not join.
     """
     first, *others = exports
-    until_ms = published.exported_ms if published is not None and published.source == "export" else None
+    loaded = published.exports if published is not None else ()
+    until_ms = max((each.exported_ms for each in loaded), default=None)
     if first.from_ms is not None and until_ms is None:
         raise WorldError(
             f"the incremental export {first.location} holds changes only, and no export was loaded before it",

@@ -132,6 +132,16 @@ class SnapshotState:
         is_resumed = control is not None and control.order == "run" and control.at_ms > record.at_ms
         return record.state == "running" or (record.state == "failed" and is_resumed)
 
+    def waits(self, segment: SegmentRef) -> bool:
+        """Return whether a segment of an export must wait for exports that are older: their items come first."""
+        if len(self.snapshots[segment.table].exports) < 2:
+            return False
+        number, _ = segment.in_export
+        return any(
+            each.in_export[0] < number and record.state != "done"
+            for each, record in self.segments_of(segment.table).items()
+        )
+
     def leftovers(self, before_ms: int) -> list[SegmentRef]:
         """Return the segments of snapshots that have ended or were replaced, or never began, last written before."""
         return [

@@ -34,7 +34,6 @@ class SnapshotLane:
         number: int,
         owner: str,
         make_producer: Callable[[int, int], LaneProducer],
-        window: Window,
         observer: SnapshotObserver,
         *,
         epochs: Iterator[int],
@@ -47,7 +46,7 @@ class SnapshotLane:
         self._owner = owner
         self._observer = observer
         self._producer = ProducerRunner(lambda epoch: make_producer(number, epoch))
-        self._publisher = Publisher(number, self._producer, window)
+        self._publisher = Publisher(number, self._producer)
         self._epochs = epochs
         self._jitter = jitter
         self._claiming: Claiming | None = None
@@ -70,9 +69,9 @@ class SnapshotLane:
             self._lose(ProducerLost(self._epoch, fenced=True, reason=reason), now_ms)
         return self.is_held
 
-    def publish(self, chunk: Chunk, now_ms: int) -> Published | ProducerLost:
+    def publish(self, chunk: Chunk, window: Window, now_ms: int) -> Published | ProducerLost:
         """Publish a chunk; the lane is lost unless it was surely committed."""
-        answer = self._publisher.publish(self._epoch, chunk)
+        answer = self._publisher.publish(self._epoch, chunk, window)
         if isinstance(answer, ProducerLost):
             self._lose(answer, now_ms)
         return answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from hashlib import blake2b
 from typing import Final
 
@@ -44,6 +45,9 @@ class SpilledChanges:
             found = self._database.execute("SELECT at FROM changes WHERE hash = ?", (name,)).fetchone()
             at = found[0] if found is not None else None
         return at
+
+    def forget(self, is_old: Callable[[int], bool]) -> None:
+        """Forget nothing: a row of an export is compared with all changes since then."""
 
     def __len__(self) -> int:
         """Return how many keys are in memory."""

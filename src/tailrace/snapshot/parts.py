@@ -12,6 +12,7 @@ from tailrace.core.source_policy import SourcePolicy
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
+from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Window
 
@@ -50,6 +51,10 @@ class SnapshotParts(Protocol):
 
     def window(self, on_replaced: Callable[[], None]) -> Window:
         """Make the window over the topics."""
+        ...
+
+    def export_window(self, snapshot: SnapshotRecord, on_replaced: Callable[[], None]) -> ExportWindow:
+        """Make the window over the topics of a table whose exports are read."""
         ...
 
     def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:

@@ -29,24 +29,23 @@ class Published(msgspec.Struct, frozen=True):
 class Publisher:
     """Publishes the chunks of one lane. For one thread."""
 
-    def __init__(self, lane: int, producer: ProducerRunner, window: Window) -> None:
+    def __init__(self, lane: int, producer: ProducerRunner) -> None:
         self._lane = lane
         self._producer = producer
-        self._window = window
 
-    def publish(self, epoch: int, chunk: Chunk) -> Published | ProducerLost:
-        """Publish a chunk whose barrier has passed.
+    def publish(self, epoch: int, chunk: Chunk, window: Window) -> Published | ProducerLost:
+        """Publish a chunk whose barrier has passed; `window` is the one that its mark is of.
 
         Most of what changed is found before the transaction begins, so that it is open for a moment only: it holds back
         what the lanes commit behind it.
         """
         table, mark = chunk.segment.table, chunk.mark
-        changed = self._window.changed(row_keys(chunk.page), mark, table)
+        changed = window.changed(row_keys(chunk.page), mark, table)
         aborts = 0
         while True:
             page = chunk.page.without(partial(_is_of, changed))
             record = chunk.counted(page)
-            check = _Check(self._window, chunk, set(row_keys(page)))
+            check = _Check(window, chunk, set(row_keys(page)))
             writes = (Write(self._lane, SegmentKey(chunk.segment), record),)
             pages = (page,) if page.records else ()
             match self._producer.commit_if(epoch, Transaction(pages, writes), check):

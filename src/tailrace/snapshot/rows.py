@@ -10,15 +10,17 @@ from tailrace.convert.converter import Converter
 from tailrace.core.change import SnapshotMark
 from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SnapshotRecord
 from tailrace.core.page import Page, empty_page
-from tailrace.core.ports import Rows, SourcePage, SourceRecord, TableFacts, TableReader
+from tailrace.core.ports import Rows, SourcePage, SourceRecord, SpoiledExportError, TableFacts, TableReader
 from tailrace.core.shard import ShardRef
-from tailrace.errors import RecordError
+from tailrace.errors import RecordError, WorldError
 from tailrace.snapshot.chunk import Chunk, marked
+from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.window import Mark
 from tailrace.transform import change as transform_change
 from tailrace.transform.rows import row_condition
 
 KEYS_PER_CHUNK = 500
+_NO_ROWS = Rows([], None, size_bytes=0, read_units=0.0)
 
 
 class RowReader:
@@ -30,6 +32,7 @@ class RowReader:
         facts: TableFacts,
         tables: TableReader,
         converter: Converter,
+        exports: Exports,
         *,
         now_ms: Callable[[], int],
         time_ns: Callable[[], int],
@@ -38,14 +41,21 @@ class RowReader:
         self._facts = facts
         self._tables = tables
         self._converter = converter
+        self._exports = exports
         self._now_ms = now_ms
         self._time_ns = time_ns
         self._filter = row_condition(snapshot.filter) if snapshot.filter else None
         self._mark: SnapshotMark = "true" if snapshot.reason == "initial" else "incremental"
 
     def read(self, segment: SegmentRef, record: SegmentRecord, mark: Mark) -> Chunk:
-        """Read the next chunk of a segment. Raises ReadError."""
-        rows, follows = self._read(segment, record)
+        """Read the next chunk of a segment; one that says that the segment failed if no attempt will help.
+
+        Raises ReadError.
+        """
+        try:
+            rows, follows = self._read(segment, record)
+        except (SpoiledExportError, WorldError) as error:
+            rows, follows = _NO_ROWS, msgspec.structs.replace(record, state="failed", detail=str(error))
         kept = self._filtered(rows.records)
         source = SourcePage(kept, None, rows.size_bytes, full=False)
         shard = ShardRef(self._facts.arn, f"snapshot {self._snapshot.id}")
@@ -58,16 +68,24 @@ class RowReader:
         )
         if page.stop is not None:
             page, following = _stopped(page, record, self._now_ms())
-        return Chunk(segment, record, marked(page, self._snapshot.id), following, mark, read_ms=self._now_ms())
+        read_ms = self._exports.exported_ms(segment) if self._snapshot.source == "export" else self._now_ms()
+        return Chunk(segment, record, marked(page, self._snapshot.id), following, mark, read_ms=read_ms)
+
+    def close(self) -> None:
+        """Close what is read from for this snapshot alone."""
+        self._exports.close()
 
     def _read(self, segment: SegmentRef, record: SegmentRecord) -> tuple[Rows, SegmentRecord]:
         if self._snapshot.source == "keys":
             keys, left = record.keys[:KEYS_PER_CHUNK], record.keys[KEYS_PER_CHUNK:]
             rows = self._tables.get(self._facts, [key.encode() for key in keys], mark=self._mark)
             return rows, msgspec.structs.replace(record, keys=left, state="running" if left else "done")
-        rows = self._tables.scan(
-            self._facts, int(segment.name), self._snapshot.segments, record.cursor, mark=self._mark, limit=None
-        )
+        if self._snapshot.source == "export":
+            rows = self._exports.read(self._facts, segment, record.cursor, mark=self._mark)
+        else:
+            rows = self._tables.scan(
+                self._facts, int(segment.name), self._snapshot.segments, record.cursor, mark=self._mark, limit=None
+            )
         state = "done" if rows.next_cursor is None else "running"
         return rows, msgspec.structs.replace(record, cursor=rows.next_cursor, state=state)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -17,6 +17,7 @@ from tailrace.core.ports import ReadError, ReadFailure, TableFacts
 from tailrace.core.read_rate import ReadRate
 from tailrace.process.host import Host
 from tailrace.snapshot.chunk import Chunk
+from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.observer import SnapshotNotice, SnapshotNoticeKind, SnapshotObserver
 from tailrace.snapshot.parts import SnapshotParts
 from tailrace.snapshot.publisher import Published
@@ -85,15 +86,25 @@ class _Table:
     facts: TableFacts
     reader: RowReader
     rate: ReadRate
+    window: Window
     segments: dict[SegmentRef, _Segment] = field(default_factory=dict)
 
 
 class Segments:
     """Follows the segments of the lanes of one worker. For one thread."""
 
-    def __init__(self, parts: SnapshotParts, window: Window, observer: SnapshotObserver, host: Host) -> None:
+    def __init__(
+        self,
+        parts: SnapshotParts,
+        observer: SnapshotObserver,
+        host: Host,
+        on_replaced: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_replaced` hears of each Kafka client that had stopped and was replaced."""
         self._parts = parts
-        self._window = window
+        self._on_replaced = on_replaced
+        self._window = parts.window(on_replaced)
+        """Of all tables whose rows are read now; those of an export have one of their own."""
         self._observer = observer
         self._host = host
         self._tables: dict[str, _Table] = {}
@@ -126,7 +137,7 @@ class Segments:
             mine = {
                 segment: self._committed.get(segment, record)
                 for segment, record in snapshots.segments_of(name).items()
-                if self._lane_of(segment) in lanes
+                if self._lane_of(segment) in lanes and not snapshots.waits(segment)
             }
             todo = {each: record for each, record in mine.items() if snapshots.is_to_be_read(name, record)}
             table = self._tables.get(name) or (self._enter(name, snapshot) if todo else None)
@@ -135,13 +146,17 @@ class Segments:
                     table.segments.setdefault(segment, _Segment(record))
                 if not table.segments:
                     self._leave(name)
-        self._window.follow({topic for name in self._tables for topic in self._parts.topics_of(name)})
+        followed: dict[Window, set[str]] = {self._window: set()}
+        for name, table in self._tables.items():
+            followed.setdefault(table.window, set()).update(self._parts.topics_of(name))
+        for window, topics in followed.items():
+            window.follow(topics)
 
     def restart(self, lane: int) -> None:
         """Begin again from what is committed: the lane was claimed, or given up."""
         for table in self._tables.values():
             for segment in [each for each in table.segments if self._lane_of(each) == lane]:
-                self._drop(table.segments.pop(segment))
+                self._drop(table, table.segments.pop(segment))
         for segment in [each for each in self._committed if self._lane_of(each) == lane]:
             del self._committed[segment]
 
@@ -155,17 +170,22 @@ class Segments:
             self._describe_ms[name] = now_ms + _FACTS_RETRY_MS
             logger.warning("table %s cannot be read for its snapshot, trying again: %s", name, error)
             return None
-        table = _Table(snapshot, facts, self._parts.reader(snapshot, facts), ReadRate(now_ms))
+        window = self._parts.export_window(snapshot, self._on_replaced) if snapshot.exports else self._window
+        table = _Table(snapshot, facts, self._parts.reader(snapshot, facts), ReadRate(now_ms), window)
         self._tables[name] = table
         return table
 
     def _leave(self, name: str) -> None:
-        for segment in self._tables.pop(name).segments.values():
-            self._drop(segment)
+        table = self._tables.pop(name)
+        for segment in table.segments.values():
+            self._drop(table, segment)
+        table.reader.close()
+        if table.window is not self._window:
+            table.window.close()
 
-    def _drop(self, segment: _Segment) -> None:
+    def _drop(self, table: _Table, segment: _Segment) -> None:
         if segment.chunk is not None:
-            self._window.release(segment.chunk.mark)
+            table.window.release(segment.chunk.mark)
 
     def _lane_of(self, segment: SegmentRef) -> int:
         return segment.lane(self._parts.lane_count)
@@ -191,8 +211,14 @@ class Segments:
                 not_before_ms = max(segment.not_before_ms, refused.not_before_ms if refused else 0)
                 if segment.is_idle and now_ms >= not_before_ms and self._lane_of(name) in held:
                     self._reads += 1
-                    segment.reading = self._window.mark(self._parts.topics_of(name.table))
+                    segment.reading = self._mark(table, name)
                     yield Read(table.reader, name, segment.record, segment.reading)
+
+    def _mark(self, table: _Table, segment: SegmentRef) -> Mark:
+        topics = self._parts.topics_of(segment.table)
+        if not isinstance(table.window, ExportWindow):
+            return table.window.mark(topics)
+        return table.window.mark_export(topics, segment.in_export[0])
 
     def take_in(self, answer: Chunk | Failed) -> None:
         """Take in the answer to a read."""
@@ -200,12 +226,12 @@ class Segments:
         table = self._tables.get(answer.segment.table)
         segment = table.segments.get(answer.segment) if table is not None else None
         if table is None or segment is None or segment.reading != answer.mark:
-            self._window.release(answer.mark)
+            (table.window if table is not None else self._window).release(answer.mark)
             return
         segment.reading = None
         now_ms = self._host.now_ms()
         if isinstance(answer, Failed):
-            self._window.release(answer.mark)
+            table.window.release(answer.mark)
             self._failed(table, segment, answer, now_ms)
             return
         segment.failures = 0
@@ -238,6 +264,8 @@ class Segments:
             name = chunk.segment.table
             if name not in until_ms:
                 until_ms[name] = self._parts.published_until_ms(checkpoint_state, name, now_ms)
+            if not self._tables[name].window.is_caught_up:
+                continue
             is_past = until_ms[name] >= chunk.read_ms + settle_ms
             if is_past and self._lane_of(chunk.segment) in held:
                 found.append(chunk)
@@ -247,7 +275,7 @@ class Segments:
         """Take in that a chunk was committed."""
         table = self._tables[chunk.segment.table]
         segment = table.segments[chunk.segment]
-        self._drop(segment)
+        self._drop(table, segment)
         segment.chunk, segment.record = None, answer.record
         self._refused.pop(chunk.segment, None)
         self._committed[chunk.segment] = answer.record
@@ -283,6 +311,23 @@ class Segments:
             pause_ms = _REFUSED_BACKOFF.pause_ms(refused.times, self._host.random())
             refused.not_before_ms = self._host.now_ms() + pause_ms
             self._tell(SnapshotNoticeKind.READ_FAILED, chunk.segment, lost.refusals[0].reason)
+
+    # The windows
+
+    def read_windows(self) -> None:
+        """Take in what has changed, without waiting. Raises KafkaException, WorldError."""
+        for window in {self._window, *(table.window for table in self._tables.values())}:
+            window.read_on()
+
+    def window_of(self, chunk: Chunk) -> Window:
+        """Return the window of a chunk's mark."""
+        return self._tables[chunk.segment.table].window
+
+    def close(self) -> None:
+        """Close the windows, and what is read from."""
+        for name in [*self._tables]:
+            self._leave(name)
+        self._window.close()
 
     def _waiting(self) -> Iterable[Chunk]:
         for table in self._tables.values():

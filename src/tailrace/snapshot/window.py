@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from typing import Any, Final, Protocol
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
@@ -32,18 +33,47 @@ _OWN: Final[Mapping[str, Any]] = {
 _POLL_S: Final = 0.05
 _OFFSET_BITS: Final = 48
 
+_names = itertools.count(1)
+
 Mark = int
-"""Names where the topics had been read to at a moment."""
+"""Unique in this process: names where the topics had been read to at a moment."""
 RowKey = tuple[str, bytes]
 """A row's topic and key."""
 
 
-class Changes(Protocol):
-    """Tells which rows have changed since a mark."""
+class LastChanges(Protocol):
+    """Each key's last change in one topic: its partition and offset in one number."""
 
-    def changed(self, rows: Iterable[RowKey], mark: Mark) -> set[RowKey]:
-        """Return those of `rows` that have a change behind `mark`, as far as the topics were read."""
+    def __setitem__(self, key: bytes, at: int, /) -> None: ...
+
+    def get(self, key: bytes, /) -> int | None:
+        """Return where a key changed last; None when it did not."""
         ...
+
+    def forget(self, is_old: Callable[[int], bool]) -> None:
+        """Forget changes for which `is_old`, at least as far as memory must be bounded."""
+        ...
+
+    def close(self) -> None:
+        """Forget everything."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many keys are in memory."""
+        ...
+
+
+class RecentChanges(dict[bytes, int]):
+    """Last changes in memory: those that a mark asks for are few."""
+
+    def forget(self, is_old: Callable[[int], bool]) -> None:
+        """Forget the changes for which `is_old`."""
+        for key in [key for key, at in self.items() if is_old(at)]:
+            del self[key]
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.clear()
 
 
 class Window:
@@ -67,10 +97,9 @@ class Window:
         self._consumer: WatchedConsumer | None = None
         self._admin = LastingAdmin(user, make=factory.admin)
         self._partitions: dict[str, list[int]] = {}
-        self._last: dict[str, dict[bytes, int]] = {}
-        """By topic: each key's last change, its partition and offset in one number."""
+        self._last: dict[str, LastChanges] = {}
+        """By topic."""
         self._marks: dict[Mark, Mapping[Place, int]] = {}
-        self._names = itertools.count(1)
         self._kept = 0
         """How many keys were kept when the window was last cleaned."""
 
@@ -78,7 +107,7 @@ class Window:
         """Follow these topics, and no others, from their present ends. Raises KafkaException."""
         for topic in self._partitions.keys() - topics:
             places = [Place(topic, each) for each in self._partitions.pop(topic)]
-            self._last.pop(topic, None)
+            self._last.pop(topic).close()
             if self._consumer is not None:
                 self._consumer.unassign(places)
         for topic in sorted(set(topics) - self._partitions.keys()):
@@ -87,23 +116,17 @@ class Window:
                     self._user, _OWN, "window of a snapshot", self._on_replaced, self._factory
                 )
             partitions = self._partitions_of(topic)
-            ends = self._ends([Place(topic, each) for each in partitions])
-            self._consumer.assign(TopicPartition(*place, offset) for place, offset in ends.items())
+            starts = self._starts([Place(topic, each) for each in partitions])
+            self._consumer.assign(TopicPartition(*place, offset) for place, offset in starts.items())
             self._partitions[topic] = partitions
-            self._last[topic] = {}
+            self._last[topic] = self._new_changes()
         if not self._partitions:
             self.close()
 
     def mark(self, topics: Iterable[str]) -> Mark:
         """Note where these topics have been read to."""
-        name = next(self._names)
         consumer = self._require()
-        self._marks[name] = {
-            place: consumer.positions[place]
-            for topic in topics
-            for place in (Place(topic, each) for each in self._partitions[topic])
-        }
-        return name
+        return self._marked({place: consumer.positions[place] for place in self._places(topics)})
 
     def release(self, mark: Mark) -> None:
         """Forget a mark."""
@@ -113,7 +136,10 @@ class Window:
         """Return those of `rows`, of `table`, that have a change behind `mark`, as far as the topics were read."""
         start, found = self._marks[mark], set()
         for topic, key in rows:
-            last = self._last.get(topic, {}).get(_named(table, key) if self._shared(topic) else key)
+            changes = self._last.get(topic)
+            if changes is None:
+                continue
+            last = changes.get(_named(table, key) if self._shared(topic) else key)
             if last is not None and last & ((1 << _OFFSET_BITS) - 1) >= start.get(
                 Place(topic, last >> _OFFSET_BITS), 0
             ):
@@ -133,12 +159,17 @@ class Window:
         Raises KafkaException when that takes too long.
         """
         consumer = self._require()
-        ends = self._ends([Place(topic, each) for topic in topics for each in self._partitions[topic]])
+        ends = self._ends(self._places(topics))
         deadline_s = self._factory.monotonic_s() + timeout_s
         while any(consumer.positions[place] < end for place, end in ends.items()):
             if self._factory.monotonic_s() > deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the topics could not be read to their ends"))
             self._take(consumer.read(_POLL_S))
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether so little is left to read that a transaction may wait for it."""
+        return True
 
     @property
     def keys_held(self) -> int:
@@ -151,7 +182,27 @@ class Window:
             self._consumer.close()
         self._consumer = None
         self._partitions.clear()
+        for changes in self._last.values():
+            changes.close()
         self._last.clear()
+
+    def _starts(self, places: list[Place]) -> dict[Place, int]:
+        """Return where to begin to read."""
+        return self._ends(places)
+
+    def _new_changes(self) -> LastChanges:
+        return RecentChanges()
+
+    def _is_change(self, message: Message) -> bool:
+        return snapshot_of(message) is None
+
+    def _marked(self, offsets: Mapping[Place, int]) -> Mark:
+        name = next(_names)
+        self._marks[name] = offsets
+        return name
+
+    def _places(self, topics: Iterable[str]) -> list[Place]:
+        return [Place(topic, each) for topic in topics for each in self._partitions[topic]]
 
     def _require(self) -> WatchedConsumer:
         assert self._consumer is not None, "nothing is followed"
@@ -166,7 +217,7 @@ class Window:
                 continue
             topic, key = message.topic() or "", clients.as_bytes(message.key())
             last = self._last.get(topic)
-            if last is None or key is None or _is_of_snapshot(message):
+            if last is None or key is None or not self._is_change(message):
                 continue
             if self._shared(topic):
                 table = self._table_of(topic, clients.as_bytes(message.value()) or b"")
@@ -187,11 +238,7 @@ class Window:
                 oldest[place] = min(oldest.get(place, offset), offset)
         for topic, last in self._last.items():
             starts = {each: oldest.get(Place(topic, each), 0) for each in self._partitions[topic]}
-            self._last[topic] = {
-                key: at
-                for key, at in last.items()
-                if at & ((1 << _OFFSET_BITS) - 1) >= starts.get(at >> _OFFSET_BITS, 0)
-            }
+            last.forget(partial(_is_before, starts))
         self._kept = self.keys_held
 
     def _partitions_of(self, topic: str) -> list[int]:
@@ -202,8 +249,10 @@ class Window:
 
     def _ends(self, places: list[Place]) -> dict[Place, int]:
         """Return the high watermarks: behind what is not committed, too."""
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
-        asked = {TopicPartition(*place): latest for place in places}
+        return self._ask(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # the library lacks the annotation
+
+    def _ask(self, places: list[Place], wanted: OffsetSpec) -> dict[Place, int]:
+        asked = {TopicPartition(*place): wanted for place in places}
         with self._admin.use() as admin:
             futures = admin.list_offsets(
                 asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=admin.timeout_s
@@ -211,8 +260,16 @@ class Window:
             return {Place(each.topic, each.partition): future.result().offset for each, future in futures.items()}
 
 
-def _is_of_snapshot(message: Message) -> bool:
-    return any(header[0] == headers.SNAPSHOT for header in message.headers() or ())
+def snapshot_of(message: Message) -> str | None:
+    """Return the snapshot that a row is of; None when it is a change."""
+    for header in message.headers() or ():
+        if header[0] == headers.SNAPSHOT:
+            return (clients.as_bytes(header[1]) or b"").decode(errors="replace")
+    return None
+
+
+def _is_before(starts: Mapping[int, int], at: int) -> bool:
+    return at & ((1 << _OFFSET_BITS) - 1) < starts.get(at >> _OFFSET_BITS, 0)
 
 
 def _named(table: str, key: bytes) -> bytes:

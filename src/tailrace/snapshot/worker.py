@@ -64,9 +64,8 @@ class SnapshotWorker:
         self._answers: SimpleQueue[Chunk | Failed] = host.queue()
         self.checkpoint_state = CheckpointState(parts.lane_count)
         """What the checkpoint topic shows; only for the thread of `run`."""
-        self._window = parts.window(partial(on_replaced, "window"))
         self._lanes: dict[int, SnapshotLane] = {}
-        self._segments = Segments(parts, self._window, observer, host)
+        self._segments = Segments(parts, observer, host, partial(on_replaced, "window"))
         self._coordinator = Coordinator(parts, observer, host.random)
         self._coordinate_ms = 0
         self._epochs = itertools.count(1)
@@ -101,7 +100,7 @@ class SnapshotWorker:
         finally:
             for lane in self._lanes.values():
                 lane.close()
-            self._window.close()
+            self._segments.close()
             self._readers.stop()
             membership.leave()
             follower.close()
@@ -114,7 +113,6 @@ class SnapshotWorker:
                 number,
                 self._owner,
                 self._parts.producer,
-                self._window,
                 self._observer,
                 epochs=self._epochs,
                 jitter=self._host.random,
@@ -136,7 +134,7 @@ class SnapshotWorker:
         held = {number for number, lane in self._lanes.items() if lane.is_held}
         for read in self._segments.reads_due(self.checkpoint_state, held):
             self._readers.submit(partial(self._read, read))
-        self._window.read_on()
+        self._segments.read_windows()
         for chunk in self._segments.publishable(self.checkpoint_state, held):
             self._publish(chunk)
 
@@ -171,7 +169,7 @@ class SnapshotWorker:
         if not lane.is_held:
             return  # lost with the chunk before
         began_s = self._host.monotonic_s()
-        answer = lane.publish(chunk, self._host.now_ms())
+        answer = lane.publish(chunk, self._segments.window_of(chunk), self._host.now_ms())
         if isinstance(answer, ProducerLost):
             self._segments.refused(chunk, answer)
         else:

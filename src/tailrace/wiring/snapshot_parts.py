@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from tailrace import formats
 from tailrace.config import Pipeline
@@ -17,10 +18,12 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership, snapshot_group
+from tailrace.snapshot.export_window import ExportWindow
+from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Window
 from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix
-from tailrace.wiring.sources import make_tables
+from tailrace.wiring.sources import make_export, make_tables
 from tailrace.wiring.transcoder import PURE, choose
 from tailrace.wiring.transformations import Transformations
 
@@ -86,6 +89,17 @@ class PipelineSnapshotParts:
             on_replaced=on_replaced,
         )
 
+    def export_window(self, snapshot: SnapshotRecord, on_replaced: Callable[[], None]) -> ExportWindow:
+        """Make the window over the topics of a table whose exports are read."""
+        return ExportWindow(
+            snapshot,
+            self.policy,
+            self._pipeline.kafka,
+            table_of=self._table_of,
+            shared=self._shared.__contains__,
+            on_replaced=on_replaced,
+        )
+
     def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
         """Make what reads and converts the rows of a snapshot."""
         tables = self._plain_tables if snapshot.filter else self._tables
@@ -94,6 +108,7 @@ class PipelineSnapshotParts:
             facts,
             tables,
             self._converter,
+            Exports(snapshot, partial(make_export, self._pipeline)),
             now_ms=lambda: time.time_ns() // 1_000_000,
             time_ns=time.time_ns,
         )

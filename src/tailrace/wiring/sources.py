@@ -10,8 +10,10 @@ from tailrace.config import Pipeline
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import Source, TableReader
+from tailrace.core.ports import ExportReader, Source, TableReader
+from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
 from tailrace.wiring.transcoder import PURE, Transcoder
@@ -59,6 +61,12 @@ def make_tables(
         crc32=transcoder.crc32,
         readers=source.readers,
     )
+
+
+def make_export(pipeline: Pipeline, location: str) -> ExportReader:
+    """Make what reads an export of a table, in S3 or a folder. Raises `WorldError`, `ReadError`."""
+    session = _session(_dynamodb_streams(pipeline)) if location.startswith(S3_SCHEME) else None
+    return Export(location, session)
 
 
 def reading_of(pipeline: Pipeline) -> Reading:

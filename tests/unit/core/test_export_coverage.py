@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.checkpoints import BORN_MS, checkpoint, shard, stream, table, view_of
-from tailrace.core.checkpoint import AcceptKey, GapAccepted, ShardKey, ShardRecord, SnapshotRecord, Start, Write
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    GapAccepted,
+    LoadedExport,
+    ShardKey,
+    ShardRecord,
+    SnapshotRecord,
+    Start,
+    Write,
+)
 from tailrace.core.export_coverage import (
     WINDOW_MAX_MS,
     WINDOW_MIN_MS,
@@ -44,9 +50,9 @@ def export(exported_ms: int, from_ms: int | None = None) -> ExportFacts:
     return ExportFacts(f"s3://bucket/{exported_ms}", "arn", exported_ms, from_ms, 1, 1, ())
 
 
-def loaded(**fields: Any) -> SnapshotRecord:
-    record = SnapshotRecord(id="1", source="export", reason="manual", segments=1, at_ms=BORN_MS)
-    return msgspec.structs.replace(record, **fields)
+def loaded(*exported_ms: int) -> SnapshotRecord:
+    exports = tuple(LoadedExport(str(each), each) for each in exported_ms)
+    return SnapshotRecord(id="1", source="export", reason="manual", segments=1, at_ms=BORN_MS, exports=exports)
 
 
 def test_changes_are_covered_since_the_first_listing() -> None:
@@ -107,16 +113,16 @@ def test_exports_join_when_each_begins_before_the_end_of_those_before_it() -> No
     assert since_ms([export(1000)], None) == 1000
     assert since_ms([export(1000), export(2000, 900), export(3000, 2000)], None) == 3000
     assert since_ms([export(3000), export(2000, 900)], None) == 3000
-    assert since_ms([export(2000, 1000)], loaded(exported_ms=1000)) == 2000
-    assert since_ms([export(900)], loaded(exported_ms=1000)) == 900
+    assert since_ms([export(2000, 1000)], loaded(1000)) == 2000
+    assert since_ms([export(900)], loaded(1000)) == 900
 
 
 @pytest.mark.parametrize(
     ("exports", "published", "sentence"),
     [
         ([export(2000, 1000)], None, "holds changes only, and no export was loaded before it; name the full"),
-        ([export(2000, 1000)], loaded(source="scan"), "holds changes only, and no export was loaded before it"),
-        ([export(5000, 4000)], loaded(exported_ms=1000), "begins 3 s after the end of what is loaded before it"),
+        ([export(2000, 1000)], loaded(), "holds changes only, and no export was loaded before it"),
+        ([export(5000, 4000)], loaded(500, 1000), "begins 3 s after the end of what is loaded before it"),
         ([export(1000), export(5000, 4000)], None, "begins 3 s after the end of what is loaded before it"),
         ([export(1000), export(2000)], None, "s3://bucket/2000 is a full one, and follows another"),
     ],
