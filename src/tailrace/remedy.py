@@ -93,6 +93,12 @@ class NameTable(_Code, frozen=True):
     """The key of the file that names the tables."""
 
 
+class TagTable(_Code, frozen=True):
+    """The table lacks the tags that the file asks for: give it the tags, and it resumes where it stopped."""
+
+    table: str
+
+
 class CreateTable(_Code, frozen=True):
     """Create the table, or leave it out."""
 
@@ -150,6 +156,7 @@ Remedy = (
     | RestoreShard
     | EnableStream
     | NameTable
+    | TagTable
     | CreateTable
     | RedriveAgain
     | InspectDeadLetters

@@ -28,6 +28,7 @@ from tailrace.remedy import (
     StartSnapshot,
     SwitchAgain,
     SwitchTo,
+    TagTable,
 )
 
 
@@ -72,6 +73,8 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return f"switch its stream on, or take the table out of {tables_key}"
         case NameTable(_, tables_key):
             return f"{tables_key} leaves it out; name it again and it goes on where it stands"
+        case TagTable(_):
+            return "give it the tags of the file (`tailrace plan` shows them), and it goes on where it stands"
         case CreateTable(_, tables_key):
             return f"create it, or take it out of {tables_key}"
         case RedriveAgain():

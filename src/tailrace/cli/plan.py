@@ -53,6 +53,8 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _line("group", f"{plan.pipeline}, {workers}")
     yield _line("lanes", f"{plan.lanes}: topic {_topic(plan.checkpoints)}")
     yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
+    if plan.tags:
+        yield _line("tags", plan.tags)
     own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)
     yield from (_line("warning", warning) for warning in own)
     yield from (_line("note", note) for note in plan.notes)

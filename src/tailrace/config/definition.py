@@ -22,6 +22,7 @@ def definition_of(pipeline: Pipeline) -> DefinitionRecord:
         generation=0,
         tables=tuple(entry.text for entry in pipeline.source.tables_read),
         exclude=pipeline.source.tables_left_out,
+        tags=pipeline.source.tags_read,
         topic=topic(pipeline.topic),
         routes=tuple(
             Route(step.tables, tuple(map(topic, step.route.templates))) for step in pipeline.transform if step.route

@@ -86,7 +86,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
     if kind in {"greater_than_equal", "less_than_equal"}:
         bound = f"at least {context['ge']}" if "ge" in context else f"at most {context['le']}"
         return f"must be {bound}, not {value}", ""
-    if kind in {"string_too_short", "string_too_long", "too_short"}:
+    if kind in {"string_too_short", "string_too_long", "too_short", "too_long"}:
         return (
             ("is too long", "shorten it")
             if kind.endswith("long")

@@ -13,6 +13,7 @@ from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Start
+from tailrace.core.tags import WantedTags
 from tailrace.errors import WorldError
 
 
@@ -97,6 +98,11 @@ class Source(Part):
         return ()
 
     @property
+    def tags_read(self) -> WantedTags:
+        """The tags that a table must have, too; none: any will do."""
+        return ()
+
+    @property
     def stream_to_enable(self) -> ViewType | None:
         """The view type with which a stream that is off is switched on; None: it stays off."""
         return None
@@ -135,7 +141,7 @@ class Source(Part):
         return None if more or first.is_pattern else first.text
 
     def reads(self, table: str) -> bool:
-        """Return whether the changes of a table are read."""
+        """Return whether the changes of a table are read, by its name: its tags may say no."""
         return self.entry_of(table) is not None and not any(fnmatchcase(table, out) for out in self.tables_left_out)
 
     def entry_of(self, table: str) -> TableEntry | None:

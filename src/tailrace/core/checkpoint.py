@@ -46,10 +46,11 @@ from msgspec import Meta
 
 from tailrace.core.change import ViewType
 from tailrace.core.shard import SequenceNumber, ShardRef, lane_of
+from tailrace.core.tags import WantedTags
 from tailrace.errors import FormatVersionError, WorldError, excerpt
 
-FORMAT_VERSION = 2
-"""The newest format that this version reads. 2: sequence numbers of more than 40 digits."""
+FORMAT_VERSION = 3
+"""The newest format that this version reads. 2: sequence numbers of more than 40 digits. 3: tags in the definition."""
 OLDEST_READABLE_VERSION = 1
 IGNORABLE_MARK = "?"
 """The prefix of the names of kinds that a reader may ignore."""
@@ -204,6 +205,14 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
     """The format with its options, in words."""
     transform: str
     """Digest of the transformation, without its secrets; empty when there is none."""
+    tags: WantedTags = ()
+    """The tags that its tables have as well."""
+
+    def __post_init__(self) -> None:
+        """Mark a definition that earlier readers would take for one of more tables."""
+        if self.tags:
+            msgspec.structs.force_setattr(self, "v", max(self.v, 3))
+            msgspec.structs.force_setattr(self, "r", max(self.r, 3))
 
 
 SnapshotSource = Literal["scan", "keys", "export"]

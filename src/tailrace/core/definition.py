@@ -7,7 +7,7 @@ operator accepts it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -15,6 +15,7 @@ import msgspec
 
 from tailrace.core.checkpoint import DefinitionRecord, TableState
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.tags import WantedTags, have_all, implies, in_words
 
 _RUNNING: frozenset[TableState] = frozenset({"streaming", "gap", "failed"})
 """Not `off` and `missing`: operators are advised to remove such tables from the file."""
@@ -28,11 +29,14 @@ class Conflict(msgspec.Struct, frozen=True):
     before: tuple[str, ...] = ()
     """The topics to which its changes go."""
     after: tuple[str, ...] = ()
+    unless_tags: WantedTags = ()
+    """Of a table that is stopped: the tags with which it continues."""
 
     def __str__(self) -> str:
         match self.kind:
             case "stopped":
-                return f"table {self.table} would be left out"
+                unless = f" unless it has the tags {in_words(self.unless_tags)}" if self.unless_tags else ""
+                return f"table {self.table} would be left out{unless}"
             case "resumed":
                 return f"table {self.table}, which was left out, would be read again"
             case "redirected":
@@ -41,9 +45,10 @@ class Conflict(msgspec.Struct, frozen=True):
                 )
 
 
-def wants(definition: DefinitionRecord, table: str) -> bool:
-    """Return whether a definition names a table."""
-    return _matches(table, definition.tables) and not _matches(table, definition.exclude)
+def wants(definition: DefinitionRecord, table: str, tags: Mapping[str, str] | None = None) -> bool:
+    """Return whether a definition names a table and, where its `tags` are known, whether it has those asked for."""
+    is_named = _matches(table, definition.tables) and not _matches(table, definition.exclude)
+    return is_named and (tags is None or have_all(tags, definition.tags))
 
 
 def topics_of(definition: DefinitionRecord, table: str) -> tuple[str, ...]:
@@ -68,14 +73,20 @@ def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -
         }
         running = {table for table in running if wants(recorded, table)}
         left_out = (table for table, record in checkpoint_state.tables.items() if record.state == "left out")
+        is_narrower = implies(definition.tags, recorded.tags)
         found = [
-            Conflict(table, "resumed") for table in left_out if wants(definition, table) and not wants(recorded, table)
+            Conflict(table, "resumed")
+            for table in left_out
+            if wants(definition, table) and not (wants(recorded, table) and is_narrower)
         ]
+    keeps_tagged = implies(recorded.tags if recorded is not None else (), definition.tags)
     for table in running:
         before = topics_of(recorded, table) if recorded is not None else ()
         after = topics_of(definition, table)
         if not wants(definition, table):
             found.append(Conflict(table, "stopped", before))
+        elif not keeps_tagged:
+            found.append(Conflict(table, "stopped", before, unless_tags=definition.tags))
         elif before and before != after:
             found.append(Conflict(table, "redirected", before, after))
     return tuple(sorted(found, key=lambda conflict: conflict.table))
@@ -93,6 +104,8 @@ def overruled_by(
         before, after = topics_of(mine, table), topics_of(recorded, table)
         if wants(mine, table) and not wants(recorded, table):
             found.append(Conflict(table, "stopped", before))
+        elif wants(mine, table) and not implies(mine.tags, recorded.tags):
+            found.append(Conflict(table, "stopped", before, unless_tags=recorded.tags))
         elif wants(recorded, table) and before != after:
             found.append(Conflict(table, "redirected", before, after))
     return tuple(found)
@@ -107,6 +120,9 @@ def differences(recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[str
             found.append(f"{words} has {_list(sorted(more))} in addition")
         if fewer := before - after:
             found.append(f"{words} lacks {_list(sorted(fewer))}")
+    if recorded.tags != mine.tags:
+        before_words, after_words = (in_words(each.tags) or "not set" for each in (recorded, mine))
+        found.append(f"source.tags is {after_words} instead of {before_words}")
     for words, name in (("topic", "topic"), ("format", "format")):
         if getattr(recorded, name) != getattr(mine, name):
             found.append(f"{words} is {getattr(mine, name)} instead of {getattr(recorded, name)}")

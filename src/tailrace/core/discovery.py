@@ -8,7 +8,7 @@ published only when each of its parents is known, listed, or certainly gone: the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -31,6 +31,7 @@ from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.core.source_policy import SourcePolicy
 
 STREAM_OFF: Final = "its stream is switched off"
+TAGS_LOST: Final = "it does not have the tags that the file asks for"
 
 
 class Reconciliation(msgspec.Struct, frozen=True):
@@ -262,6 +263,22 @@ def leave_out(checkpoint_state: CheckpointState, wanted: Callable[[str], bool], 
         and not wanted(table)
         and not (recorded is not None and definition.wants(recorded, table))
     )
+
+
+def leave_out_untagged(
+    checkpoint_state: CheckpointState, table: str, tags: Mapping[str, str], now_ms: int
+) -> tuple[Write, ...]:
+    """Return the record that stops a table whose `tags` are not those that the pipeline file asks for.
+
+    Nothing if the recorded definition asks for tags that it has, or if it is stopped already.
+    """
+    recorded, record = checkpoint_state.definition, checkpoint_state.tables.get(table)
+    if record is None or record.state == "left out":
+        return ()
+    if recorded is not None and definition.wants(recorded, table, tags):
+        return ()
+    left_out = msgspec.structs.replace(record, state="left out", at_ms=now_ms, detail=TAGS_LOST)
+    return (Write(0, TableKey(table), left_out),)
 
 
 def _table(

@@ -11,6 +11,7 @@ import msgspec
 from tailrace.core.change import Change, Message, Origin, SnapshotMark, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.source_policy import SourcePolicy
+from tailrace.core.tags import WantedTags
 from tailrace.errors import RecordError, TailraceError
 
 
@@ -131,6 +132,18 @@ class Source(ShardReader, Enumerator, Protocol):
 
     def enable_stream(self, table: str, view_type: ViewType) -> None:
         """Switch a table's stream on; it may take a while to become active. Raises `ReadError`."""
+        ...
+
+    def tables_with(self, tags: WantedTags) -> frozenset[str] | None:
+        """List the tables that have tags. Raises `ReadError`.
+
+        The list may be behind: ask `tags_of` before a table is taken for one without them. None: this source cannot
+        list by tags, and each table is to be asked.
+        """
+        ...
+
+    def tags_of(self, table: str) -> Mapping[str, str]:
+        """Return the tags of a table. Raises `ReadError`, GONE when there is none."""
         ...
 
     def close(self) -> None:

@@ -12,12 +12,12 @@ from tailrace.config import LambdaFunction, LoadedPipeline, Pipeline
 from tailrace.config.environment import DEFAULT_FILE, VARIABLE
 from tailrace.config.function import MIB
 from tailrace.config.source import EventSource
-from tailrace.core.ports import Enumerator
+from tailrace.core.ports import Source
 from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
-from tailrace.wiring.pipeline import list_tables
+from tailrace.wiring.table_choice import list_tables
 
 _GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 _LOCATION: Final = re.compile(r"ssm:/?[A-Za-z0-9_./-]+|s3:(//)?[a-z0-9.-]{3,63}/[A-Za-z0-9!_.*'()/-]+")
@@ -152,10 +152,10 @@ def describe(
     )
 
 
-def look_up(pipeline: Pipeline, enumerator: Enumerator) -> dict[str, str]:
+def look_up(pipeline: Pipeline, enumerator: Source) -> dict[str, str]:
     """Ask AWS for the tables of a pipeline and their streams. Raises `WorldError`, `ReadError`."""
     source = pipeline.source
-    names = list_tables(pipeline, enumerator)
+    names = list_tables(source, enumerator)
     if not names:
         raise WorldError(f"no table matches {source.tables_key}", hint="check source.region and the patterns")
     found = {}
@@ -169,6 +169,12 @@ def look_up(pipeline: Pipeline, enumerator: Enumerator) -> dict[str, str]:
 
 def _tables(loaded: LoadedPipeline, streams: Mapping[str, str] | None) -> tuple[Table, ...]:
     entries = loaded.pipeline.source.tables_read
+    if streams is None and loaded.pipeline.source.tags_read:
+        raise FileError(
+            "chooses the tables, and an event source mapping has one table",
+            path=loaded.place("source", "tags"),
+            hint="add --lookup, which asks AWS for the tables that have the tags now",
+        )
     if streams is None:
         for entry in entries:
             if entry.is_pattern:

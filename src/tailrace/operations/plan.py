@@ -12,6 +12,7 @@ from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Method
 from tailrace.core.definition import differences
 from tailrace.core.ports import ReadError, ReadFailure, Source, StreamListing, TableReader, TableStream
+from tailrace.core.tags import in_words
 from tailrace.errors import TopicError, WorldError
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.clients import Admin
@@ -21,6 +22,7 @@ from tailrace.operations import cluster_risks, definition
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.snapshot_plan import SnapshotPlan, snapshot_notes, snapshot_plan, why_not_read
 from tailrace.wiring import pipeline as wiring
+from tailrace.wiring.table_choice import list_tables
 from tailrace.wiring.transformations import Transformations
 
 BATCH_BYTES = 1_000_000
@@ -90,6 +92,8 @@ class Plan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What an operator should know, although nothing is wrong."""
+    tags: str = ""
+    """The tags that the tables have, in words: `cdc=true, environment=prod|staging`; empty when any will do."""
 
 
 class RefusedError(WorldError):
@@ -104,12 +108,15 @@ def refuse(plan: Plan) -> None:
     """Raise RefusedError when the pipeline must not start.
 
     A new pipeline must be able to serve every table that its file names. One that has run before goes on with those
-    that it can, unless there is nothing at all to do: one bad table never stops the others.
+    that it can, unless there is nothing at all to do: one bad table never stops the others. One that looks for tags
+    waits for the first table that gets them.
     """
     problems = plan.problems
     if not plan.exists:
         problems += tuple(problem for table in plan.tables if table.is_named for problem in table.problems)
-    if not problems and not plan.unfinished_shards and all(table.problems for table in plan.tables):
+    awaits_tags = plan.tags and not plan.tables
+    is_idle = not plan.unfinished_shards and all(table.problems for table in plan.tables)
+    if not problems and is_idle and not awaits_tags:
         problems = warnings(plan)
     if problems:
         raise RefusedError(problems)
@@ -181,6 +188,7 @@ def make_plan(
         checkpoints=checkpoints,
         dead_letters=dead_letters,
         tables=tables,
+        tags=in_words(pipeline.source.tags_read),
         unfinished_shards=unfinished_shards,
         problems=problems,
         warnings=(*changes, *risks, *unmatched),
@@ -289,9 +297,10 @@ class _Planner:
         """Return the tables, and a sentence for each entry of the file that matches none."""
         source = self._pipeline.source
         with self._loaded.telling(*source.tables_path):
-            names = wiring.list_tables(self._pipeline, self._source)
+            names = list_tables(source, self._source)
+        with_tags = f" with the tags {in_words(source.tags_read)}" if source.tags_read else ""
         unmatched = tuple(
-            f"{self._loaded.place(*entry.path)}: {entry.text} matches no table"
+            f"{self._loaded.place(*entry.path)}: {entry.text} matches no table{with_tags}"
             for entry in source.tables_read
             if not any(map(entry.matches, names))
         )

@@ -13,13 +13,14 @@ from tailrace.config import LoadedPipeline
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Method, TableState
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.discovery import TAGS_LOST
 from tailrace.core.shard import ENUMERATOR_LANE, ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions
 from tailrace.operations.severity import Severity
 from tailrace.operations.snapshot_status import SnapshotStatus, snapshots_of
-from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard
+from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard, TagTable
 
 State = Literal["waiting", "open", "ended", "gap", "failed", "paused"]
 STATES: tuple[State, ...] = ("gap", "failed", "paused", "waiting", "open", "ended")
@@ -185,7 +186,7 @@ def _table(
         stream_arn=record.stream_arn if record else None,
         view_type=record.view_type if record else None,
         detail=record.detail if record else None,
-        remedy=_remedy(table, state, counts, tables_key),
+        remedy=_remedy(table, state, counts, tables_key, record.detail if record else None),
         shards_by_state={each: counts[each] for each in STATES if counts[each]},
         last_change_s=min(ages, default=None),
         max_lag_s=max(lags, default=None),
@@ -248,7 +249,9 @@ def _state(checkpoint_state: CheckpointState, shard: ShardRef, *, table_stopped:
     return "open" if checkpoint is not None and checkpoint.state == "open" else "waiting"
 
 
-def _remedy(table: str, state: TableState, counts: Counter[State], tables_key: str) -> Remedy | None:
+def _remedy(
+    table: str, state: TableState, counts: Counter[State], tables_key: str, detail: str | None
+) -> Remedy | None:
     if state == "gap" or counts["gap"]:
         return AcceptGap(table)
     if counts["failed"]:
@@ -256,7 +259,7 @@ def _remedy(table: str, state: TableState, counts: Counter[State], tables_key: s
     if state == "off":
         return EnableStream(table, tables_key)
     if state == "left out":
-        return NameTable(table, tables_key)
+        return TagTable(table) if detail == TAGS_LOST else NameTable(table, tables_key)
     if state == "missing":
         return CreateTable(table, tables_key)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from tailrace import formats
 from tailrace.config import Pipeline
 from tailrace.convert.converter import Converter
-from tailrace.core.ports import Enumerator, TableStream
+from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
@@ -21,16 +21,6 @@ from tailrace.wiring.transformations import Transformations
 DEAD_LETTERS_MAX_BYTES = "8388608"
 CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
-
-
-def list_tables(pipeline: Pipeline, enumerator: Enumerator) -> list[str]:
-    """List the tables that a pipeline reads: those that it names, there or not, and those that match.
-
-    Raises ReadError.
-    """
-    source = pipeline.source
-    names = enumerator.table_names([entry.text for entry in source.tables_read])
-    return [name for name in names if source.reads(name)]
 
 
 def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:

@@ -19,7 +19,6 @@ from tailrace.kafka.topics import TopicKeeper
 from tailrace.wiring.pipeline import (
     check_table,
     lane_suffix,
-    list_tables,
     make_converter,
     make_limits,
     make_producer,
@@ -28,6 +27,7 @@ from tailrace.wiring.pipeline import (
 )
 from tailrace.wiring.snapshot_parts import PipelineSnapshotParts
 from tailrace.wiring.sources import make_source, reading_of
+from tailrace.wiring.table_choice import TableChoice
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
 from tailrace.worker.enumerator import Engine, EnumeratorLoop
@@ -119,12 +119,14 @@ class PipelineParts:
     def enumerator_loop(self, engine: Engine, epoch: int) -> EnumeratorLoop:
         """Make the enumerator's loop for one taking of lane 0."""
         view_type = self.pipeline.source.stream_to_enable
+        choice = TableChoice(self.pipeline.source, self.source)
         return EnumeratorLoop(
             engine,
             self.source,
             epoch,
             policy=self.source.policy,
-            table_names=lambda: list_tables(self.pipeline, self.source),
+            table_names=choice.names,
+            other_tags=choice.other_tags if self.pipeline.source.tags_read else None,
             wanted=self.pipeline.source.reads,
             start=self._reading.start,
             interval_s=self._reading.listing_interval_ms / 1000,

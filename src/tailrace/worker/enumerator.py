@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -25,8 +25,10 @@ from tailrace.core.checkpoint import PipelineKey, PipelineRecord, Start, TableRe
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import (
     STREAM_OFF,
+    TAGS_LOST,
     forget_outdated,
     leave_out,
+    leave_out_untagged,
     reconcile,
     reconcile_table,
     table_write,
@@ -97,6 +99,7 @@ class EnumeratorLoop:
         *,
         policy: SourcePolicy,
         table_names: Callable[[], list[str]],
+        other_tags: Callable[[str], Mapping[str, str] | None] | None = None,
         wanted: Callable[[str], bool],
         start: Start,
         interval_s: float,
@@ -106,7 +109,8 @@ class EnumeratorLoop:
     ) -> None:
         """Make it.
 
-        `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table;
+        `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table by its
+        name. `other_tags`, if the file asks for tags, returns those of a table that has others, None when it has them.
         `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
         when it could not find out. `enable_stream` switches a table's stream on, or raises ReadError; without it,
         streams that are off stay off. `publish_poll_s` is the pause between two looks whether what was published shows.
@@ -116,6 +120,7 @@ class EnumeratorLoop:
         self._policy = policy
         self._epoch = epoch
         self._table_names = table_names
+        self._other_tags = other_tags
         self._wanted = wanted
         self._start = start
         self._interval_s = interval_s
@@ -132,6 +137,10 @@ class EnumeratorLoop:
         self._unshown: list[Write] = []
         """What was handed to lane 0 and the checkpoint state does not show yet."""
         self._gone: set[ShardRef] = set()
+        self._resting: set[str] = set()
+        """Tables that were not chosen in this round, because of their tags."""
+        self._doubted: set[str] = set()
+        """Tables that run, and had other tags when they were last looked at."""
         self._starting: dict[str, _StreamStart] = {}
         """Tables whose streams were switched on and are not active yet."""
         self._told: dict[str, str | None] = {}
@@ -205,12 +214,18 @@ class EnumeratorLoop:
             )
         )
         known = self._ask(lambda checkpoint_state: {table for table in checkpoint_state.tables if self._wanted(table)})
-        for table in sorted(known.union(self._listed_names())):
+        listed = self._listed_names()
+        self._resting.clear()
+        for table in sorted(known.union(listed or ())):
             if self._stopped.is_set():
                 return
-            self._look_at_table(table)
+            if self._is_chosen(table, listed):
+                self._look_at_table(table)
+            else:
+                self._resting.add(table)
+                self._starting.pop(table, None)
             self._try(self._look_for_children)
-        streams = self._ask(partial(_streams, self._wanted))
+        streams = self._ask(partial(_streams, lambda table: self._wanted(table) and table not in self._resting))
         self._listed_ms = {stream: at_ms for stream, at_ms in self._listed_ms.items() if stream in streams}
         waiting = [stream for stream in streams if self._listed_ms.get(stream, -1) < began_ms]
         waiting.sort(key=lambda stream: self._listed_ms.get(stream, -1))
@@ -237,13 +252,52 @@ class EnumeratorLoop:
         self._listed_ms[stream] = self._engine.host.now_ms()
         self._reconcile(table, self._listing(stream), whole=True)
 
-    def _listed_names(self) -> list[str]:
-        """List the tables; none when that fails: the known ones are looked at anyway."""
+    def _listed_names(self) -> list[str] | None:
+        """List the tables; None when that fails: the known ones are looked at anyway."""
         try:
             return self._table_names()
         except ReadError as error:
             logger.warning("listing failed, trying again in %.0f s: %s", self._interval_s, error)
-            return []
+            return None
+
+    def _is_chosen(self, table: str, listed: list[str] | None) -> bool:
+        """Return whether a table has the tags that the file asks for; one that runs and has lost them is stopped.
+
+        While that is not known, what runs continues and nothing starts.
+        """
+        if self._other_tags is None:
+            return True
+        runs = self._ask(partial(_runs, table))
+        if listed is None or (not runs and table not in listed):
+            return runs
+        try:
+            tags = self._other_tags(table)
+        except ReadError as error:
+            if error.failure is not ReadFailure.GONE:
+                logger.warning("the tags of table %s are not known, trying again: %s", table, error)
+            return runs
+        if tags is None:
+            self._doubted.discard(table)
+            return True
+        return runs and not self._leave_out_untagged(table, tags)
+
+    def _leave_out_untagged(self, table: str, tags: Mapping[str, str]) -> bool:
+        """Stop a table that has had other tags in two rounds in a row; return whether it is stopped.
+
+        Right after a change of other tags, DynamoDB may say that a table has none.
+        """
+        if table not in self._doubted:
+            self._doubted.add(table)
+            return False
+        writes = self._ask(
+            lambda checkpoint_state: leave_out_untagged(checkpoint_state, table, tags, self._engine.host.now_ms())
+        )
+        if not writes:
+            return False
+        self._publish(writes)
+        self._doubted.discard(table)
+        logger.info("table left out", extra={"table": table, "detail": TAGS_LOST})
+        return True
 
     def _describe(self, table: str) -> TableRecord:
         try:
@@ -274,7 +328,14 @@ class EnumeratorLoop:
         table, now_ms = found.table, self._engine.host.now_ms()
         if self._enable_stream is None:
             return None
-        if found.stream is None:
+        start = self._starting.get(table)
+        if start is not None and now_ms >= start.until_ms:
+            del self._starting[table]
+            start = None
+        if found.stream is not None and (start is None or found.is_active):
+            self._starting.pop(table, None)
+            return None
+        if start is None:
             if not found.is_active:
                 return f"{STREAM_OFF}; it is switched on once the table is active"
             try:
@@ -283,9 +344,6 @@ class EnumeratorLoop:
                 return f"{STREAM_OFF}, and switching it on failed; it is tried again: {error}"
             self._starting[table] = _StreamStart(now_ms + STREAM_STARTS_POLL_MS, now_ms + STREAM_STARTS_MS)
             logger.info("stream switched on", extra={"table": table})
-        elif table not in self._starting or found.is_active or now_ms >= self._starting[table].until_ms:
-            self._starting.pop(table, None)
-            return None
         return "its stream is being switched on"
 
     def _tell(self, table: str, record: TableRecord) -> None:
@@ -447,6 +505,12 @@ def _childless(checkpoint_state: CheckpointState) -> list[ShardRef]:
         and not checkpoint_state.children_of(shard)
         and _streamed(checkpoint_state, record.table) == shard.stream
     ]
+
+
+def _runs(table: str, checkpoint_state: CheckpointState) -> bool:
+    """Return whether a table is known and not left out."""
+    record = checkpoint_state.tables.get(table)
+    return record is not None and record.state != "left out"
 
 
 def _have_children(shards: Iterable[ShardRef], checkpoint_state: CheckpointState) -> dict[ShardRef, bool | None]:

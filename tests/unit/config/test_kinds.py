@@ -22,7 +22,7 @@ TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n"
 STREAMS = TOP + "  type: dynamodb-streams\n  tables: [orders]\n"
 LOG = TOP + "  type: log\n  table: orders\n"
 STREAMS_KEYS = (
-    "its keys are type, region, endpoint_url, profile, role_arn, external_id, tables, exclude, "
+    "its keys are type, region, endpoint_url, profile, role_arn, external_id, tags, tables, exclude, "
     "enable_streams, start, poll, readers, "
     "discovery"
 )
@@ -37,7 +37,7 @@ CASES = [
     ("nearly a key", STREAMS + "  reader: 3\n", "6: source.reader: is not a key of `source`; did you mean `readers`?"),
     ("unknown nested key", STREAMS + "  poll: {maxi: 1s}\n", "6: source.poll.maxi: is not a key of `source.poll`; did you mean `max`?"),
     ("key of the other kind", STREAMS + "  window: {}\n", f"6: source.window: is not a key of `source`; {STREAMS_KEYS}"),
-    ("missing key", TOP + "  type: dynamodb-streams\n", "3: source.tables: is missing; add e.g. `tables: [orders]`"),
+    ("missing key", TOP + "  type: dynamodb-streams\n", "3: source.tables: is missing; add e.g. `tables: [orders]`, or `tags`"),
     ("shared key", STREAMS + "  region: US East\n", "6: source.region: `US East` is not a region; write e.g. `us-east-1`"),
     ("mapping", STREAMS + "  poll: fast\n", "6: source.poll: must be a mapping, not `fast`"),
     ("keys that contradict each other", STREAMS + "  external_id: abc\n", "6: source.external_id: has no use without a role; add `role_arn`, or leave it out"),

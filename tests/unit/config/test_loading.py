@@ -85,6 +85,7 @@ def test_the_defaults(tmp_path: Path) -> None:
             "role_arn": None,
             "external_id": None,
             "tables": ["orders", "users-*"],
+            "tags": {},
             "exclude": [],
             "enable_streams": None,
             "start": "trim_horizon",

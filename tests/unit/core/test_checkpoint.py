@@ -151,7 +151,7 @@ def test_a_record_that_needs_a_newer_reader_is_refused() -> None:
     with pytest.raises(FormatVersionError) as refused:
         decode(encode_key(CheckpointKey(*SHARD)), _versions(FORMAT_VERSION + 1, FORMAT_VERSION + 1), WHERE)
     assert str(refused.value) == (
-        f"the record at {WHERE} has format 3, newer than this Tailrace reads (2); run the newer version on every host"
+        f"the record at {WHERE} has format 4, newer than this Tailrace reads (3); run the newer version on every host"
     )
 
 

@@ -10,7 +10,8 @@ from support.checkpoints import BORN_MS, table, view_of
 from tailrace.core.checkpoint import DefinitionKey, DefinitionRecord, Route, TableState, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences, overruled_by
-from tailrace.core.discovery import leave_out
+from tailrace.core.discovery import leave_out, leave_out_untagged
+from tailrace.core.tags import WantedTag
 
 
 def definition(*tables: str, generation: int = 1, **fields: Any) -> DefinitionRecord:
@@ -81,3 +82,62 @@ def test_whoever_is_overruled_stops_and_whoever_lacks_a_table_goes_on() -> None:
     assert (stopped.table, stopped.kind) == ("users", "stopped")
     both = overruled_by(shown, definition("orders", "users", topic="other.{table}"), mine)
     assert [(each.table, each.kind) for each in both] == [("orders", "redirected"), ("users", "redirected")]
+
+
+CDC, STAGES = WantedTag("cdc", ("true",)), WantedTag("stage", ("prod", "staging"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "conflict"),
+    [
+        ((CDC,), (CDC,), ""),
+        ((CDC, STAGES), (CDC,), ""),
+        ((CDC,), (), ""),
+        ((CDC,), (CDC, STAGES), "unless it has the tags cdc=true, stage=prod|staging"),
+        ((), (CDC,), "unless it has the tags cdc=true"),
+    ],
+)
+def test_other_tags_must_not_stop_what_runs(
+    before: tuple[WantedTag, ...], after: tuple[WantedTag, ...], conflict: str
+) -> None:
+    recorded, mine = definition("*", tags=before), definition("*", tags=after)
+    expected = [f"table orders would be left out {conflict}"] if conflict else []
+    assert told(recorded, mine, table("orders")) == expected
+    overruled = overruled_by(checkpoint_state(mine, table("orders")), mine, recorded)
+    assert [str(each) for each in overruled] == expected, "a worker with the file before ends for the same reason"
+
+
+def test_what_lost_its_tags_is_read_again_by_other_tags_only_once_that_is_accepted() -> None:
+    rests = table("orders", state="left out")
+    cdc = definition("*", tags=(CDC,))
+    assert told(cdc, cdc, rests) == []
+    assert told(cdc, definition("*", tags=(CDC, STAGES)), rests) == []
+    again = ["table orders, which was left out, would be read again"]
+    assert told(cdc, definition("*"), rests) == again
+    assert told(cdc, definition("*", tags=(STAGES,)), rests) == again
+
+
+def test_other_tags_are_told() -> None:
+    before, after = definition("*", tags=(CDC,)), definition("*", tags=(CDC, STAGES))
+    assert differences(before, before) == ()
+    assert differences(before, after) == ("source.tags is cdc=true, stage=prod|staging instead of cdc=true",)
+    assert differences(before, definition("*")) == ("source.tags is not set instead of cdc=true",)
+
+
+def test_a_table_without_the_tags_is_left_out_unless_the_recorded_definition_wants_it() -> None:
+    def left_out(recorded: DefinitionRecord | None, *writes: Write) -> list[str]:
+        shown = checkpoint_state(recorded, *writes)
+        return [str(write.record) for write in leave_out_untagged(shown, "orders", {"stage": "prod"}, BORN_MS)]
+
+    (record,) = left_out(definition("*", tags=(CDC,)), table("orders"))
+    assert "state='left out'" in record
+    assert "it does not have the tags" in record
+    assert left_out(definition("*", tags=(CDC,)), table("orders", state="left out")) == []
+    assert left_out(definition("*", tags=(CDC,))) == []
+    assert left_out(definition("*", tags=(STAGES,)), table("orders")) == []
+    assert left_out(None, table("orders"))
+
+
+def test_a_definition_with_tags_is_not_for_earlier_readers() -> None:
+    """They would take it for one of all tables."""
+    assert (definition("*").r, definition("*", tags=(CDC,)).r) == (1, 3)

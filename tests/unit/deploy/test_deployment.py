@@ -122,6 +122,11 @@ def test_tables_whose_names_differ_in_signs_alone_are_told_apart(file: Path) -> 
     ("content", "location", "sentence"),
     [
         (PIPELINE.replace("[orders]", "['order*']"), None, "order* is a pattern, and an event source mapping has one"),
+        (
+            PIPELINE.replace("tables:", "tags: {cdc: 'true'}, tables:"),
+            None,
+            "source.tags: chooses the tables, and an event source mapping has one table; add --lookup",
+        ),
         (PIPELINE.replace("tables:", "endpoint_url: 'http://a:1', tables:"), None, "has no effect under Lambda"),
         (PIPELINE + "lambda: {vpc: {subnets: [subnet-01234567]}}\n", None, "security_groups: is missing; add one"),
         (PIPELINE, "https://a/b", "'https://a/b' is no place of a pipeline file; write ssm:NAME or s3:BUCKET/KEY"),

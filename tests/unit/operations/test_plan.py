@@ -15,6 +15,7 @@ from tailrace.config.format import FormatChoice
 from tailrace.core.change import ViewType
 from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.core.tags import WantedTags
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.topics import Cluster, TopicState
@@ -154,6 +155,7 @@ class Tables(Source):
         self._failures = failures
         self.off: set[str] = set()
         """Tables whose stream is off."""
+        self.tags: dict[str, dict[str, str]] = {}
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         raise NotImplementedError
@@ -163,6 +165,12 @@ class Tables(Source):
 
     def enable_stream(self, table: str, view_type: ViewType) -> None:
         raise NotImplementedError
+
+    def tables_with(self, tags: WantedTags) -> frozenset[str] | None:
+        return None
+
+    def tags_of(self, table: str) -> dict[str, str]:
+        return self.tags.get(table, {})
 
     def table_names(self, patterns: list[str]) -> list[str]:
         return patterns

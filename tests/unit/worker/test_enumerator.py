@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from support.lanes import NOW_MS, STREAM, TABLE, checkpoint
 from support.waiting import wait_for
-from tailrace.core.checkpoint import AcceptKey, CheckpointKey, GapAccepted, Write
+from tailrace.core.checkpoint import AcceptKey, CheckpointKey, GapAccepted, TableKey, TableRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ListedShard, ShardRef, lane_of
@@ -121,13 +121,16 @@ def make_loop(
     tables: Sequence[str] = (TABLE,),
     prepare_table: Callable[[TableStream], None] = lambda _stream: None,
     enable_stream: Callable[[str], None] | None = None,
+    table_names: Callable[[], list[str]] | None = None,
+    other_tags: Callable[[str], dict[str, str] | None] | None = None,
 ) -> EnumeratorLoop:
     return EnumeratorLoop(
         engine,
         source,
         7,
         policy=replace(POLICY, children_pause_ms=10),
-        table_names=lambda: list(tables),
+        table_names=table_names or (lambda: list(tables)),
+        other_tags=other_tags,
         wanted=lambda _table: True,
         start="TRIM_HORIZON",
         interval_s=interval_s,
@@ -295,12 +298,11 @@ def test_a_stream_that_is_off_is_switched_on_and_read_once_it_is_active(
     source.table_stream = lambda table: found  # type: ignore[method-assign]
     source.shards_listed = [ListedShard("a")]
     enabled: list[str] = []
-    answers: list[ReadError | None] = [ReadError("UpdateTable was refused", ReadFailure.DENIED), None]
 
     def enable(table: str) -> None:
         enabled.append(table)
-        if (error := answers.pop(0)) is not None:
-            raise error
+        if len(enabled) == 1:
+            raise ReadError("UpdateTable was refused", ReadFailure.DENIED)
 
     def detail() -> str:
         record = engine.checkpoint_state.tables.get(TABLE)
@@ -339,3 +341,114 @@ def test_a_stream_that_was_switched_on_is_not_waited_for_forever(
     run(loop)
     wait_for("it is listed", lambda: known(engine) == {"a"})
     loop.stop()
+
+
+class Tags:
+    """Which tables have the tags, and which do not: by the listing, and by themselves."""
+
+    def __init__(self) -> None:
+        self.listed: list[str] = []
+        self.own: dict[str, bool] = {}
+        self.fails: ReadError | None = None
+        self.asked: list[str] = []
+
+    def names(self) -> list[str]:
+        if self.fails is not None:
+            raise self.fails
+        return self.listed
+
+    def other_tags(self, table: str) -> dict[str, str] | None:
+        if table in self.listed:
+            return None
+        self.asked.append(table)
+        if self.fails is not None:
+            raise self.fails
+        return None if self.own[table] else {"team": "x"}
+
+
+@pytest.fixture
+def tags() -> Tags:
+    return Tags()
+
+
+@pytest.fixture
+def tagged(engine: Engine, source: Source, tags: Tags, monkeypatch: pytest.MonkeyPatch) -> Iterator[EnumeratorLoop]:
+    """Its rounds follow each other at once."""
+    monkeypatch.setattr(enumerator, "WAIT_S", 0.02)
+    source.shards_listed = [ListedShard("a")]
+    source.table_stream = lambda table: TableStream(table, STREAM.replace(TABLE, table), None)  # type: ignore[method-assign]
+    loop = make_loop(engine, source, interval_s=0.02, table_names=tags.names, other_tags=tags.other_tags)
+    yield loop
+    loop.stop()
+
+
+def state_of(engine: Engine, table: str) -> str | None:
+    record = engine.checkpoint_state.tables.get(table)
+    return record.state if record is not None else None
+
+
+def test_tables_start_with_their_tags_rest_without_them_and_resume(
+    engine: Engine, tags: Tags, tagged: EnumeratorLoop, source: Source
+) -> None:
+    tags.listed = [TABLE]
+    run(tagged)
+    wait_for("one runs", lambda: state_of(engine, TABLE) == "streaming")
+    tags.listed = [TABLE, "users"]
+    wait_for("the other has gained them", lambda: state_of(engine, "users") == "streaming")
+    tags.own["users"] = False
+    tags.listed = [TABLE]
+    wait_for("it has lost them", lambda: state_of(engine, "users") == "left out")
+    assert engine.checkpoint_state.tables["users"].detail == "it does not have the tags that the file asks for"
+    assert engine.checkpoint_state.is_stopped("users")
+    assert len(tags.asked) >= 2, "it was asked itself in two rounds"
+    source.streams_asked.clear()
+    wait_for("more rounds", lambda: len(source.streams_asked) > 5)
+    assert set(source.streams_asked) == {STREAM}, "what rests is not listed"
+    tags.listed = [TABLE, "users"]
+    wait_for("it has them again", lambda: state_of(engine, "users") == "streaming")
+    assert state_of(engine, TABLE) == "streaming"
+
+
+def test_a_listing_that_lags_behind_stops_nothing(engine: Engine, tags: Tags, tagged: EnumeratorLoop) -> None:
+    tags.listed, tags.own[TABLE] = [TABLE], True
+    run(tagged)
+    wait_for("it runs", lambda: state_of(engine, TABLE) == "streaming")
+    tags.listed = []
+    wait_for("it is asked itself", lambda: len(tags.asked) > 5)
+    assert state_of(engine, TABLE) == "streaming"
+
+
+def test_an_answer_that_passes_stops_nothing(engine: Engine, tags: Tags, tagged: EnumeratorLoop) -> None:
+    """Right after a change of its tags, DynamoDB may say that a table has none."""
+    tags.listed = [TABLE]
+    run(tagged)
+    wait_for("it runs", lambda: state_of(engine, TABLE) == "streaming")
+    answered = Counter[str]()
+
+    def other_tags(table: str) -> dict[str, str] | None:
+        answered[table] += 1
+        return None if answered[table] % 2 else {}
+
+    tagged._other_tags = other_tags
+    tags.listed = []
+    wait_for("it has answered", lambda: answered[TABLE] > 8)
+    assert state_of(engine, TABLE) == "streaming"
+
+
+@pytest.mark.parametrize("failure", [ReadFailure.DENIED, ReadFailure.UNAVAILABLE, ReadFailure.GONE])
+def test_tags_that_cannot_be_read_stop_nothing_and_start_nothing(
+    engine: Engine, tags: Tags, tagged: EnumeratorLoop, source: Source, failure: ReadFailure
+) -> None:
+    rests = TableRecord(stream_arn=None, view_type=None, state="left out", at_ms=NOW_MS)
+    engine.publish(7, (Write(0, TableKey("rests"), rests),))
+    tags.listed = [TABLE]
+    run(tagged)
+    wait_for("it runs", lambda: state_of(engine, TABLE) == "streaming")
+    tags.fails = ReadError("GetResources was refused", failure)
+    source.streams_asked.clear()
+    wait_for("more rounds", lambda: len(source.streams_asked) > 5)
+    tagged._table_names = lambda: ["new"]
+    tags.listed = []
+    wait_for("tables are asked", lambda: tags.asked.count(TABLE) > 5)
+    assert (state_of(engine, TABLE), state_of(engine, "rests")) == ("streaming", "left out")
+    assert state_of(engine, "new") is None

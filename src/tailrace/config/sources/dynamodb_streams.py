@@ -2,17 +2,60 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
-from tailrace.config.fields import Part, TablePattern, Whole, as_tuple, as_written
-from tailrace.config.problem import InvalidError
+from tailrace.config.fields import Part, TablePattern, Text, Whole, as_tuple, as_written
+from tailrace.config.problem import InvalidError, shown
 from tailrace.config.source import EventSource, Source, TableEntry
 from tailrace.config.units import duration
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Start
+from tailrace.core.tags import WantedTag, WantedTags, in_words
 from tailrace.errors import WorldError
+
+
+def _not_empty(value: Any) -> Any:
+    if value == []:
+        raise InvalidError("is empty", "add e.g. `tables: [orders]`, or leave it out and add `tags`")
+    return as_tuple(value)
+
+
+def _one_or_more(value: Any) -> Any:
+    """Take one text for a list of it."""
+    if isinstance(value, bool | int | float):
+        written = str(value).lower() if isinstance(value, bool) else value
+        raise InvalidError(f"must be text or a list of it, not {shown(value)}", f'put it in quotes: "{written}"')
+    if value == []:
+        raise InvalidError("is empty", "give one value or more")
+    return (value,) if isinstance(value, str) else as_tuple(value)
+
+
+TagKey = Annotated[Text, Field(min_length=1, max_length=128)]
+TagValue = Annotated[Text, Field(max_length=256)]
+TagValues = Annotated[
+    tuple[TagValue, ...],
+    Field(min_length=1, max_length=20),
+    BeforeValidator(_one_or_more),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "maxLength": 256},
+                {"type": "array", "items": {"type": "string", "maxLength": 256}, "minItems": 1, "maxItems": 20},
+            ]
+        }
+    ),
+]
+"""Limits of AWS: https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_TagFilter.html."""
 
 _STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
@@ -56,10 +99,18 @@ class DynamoDBStreamsSource(Source):
     """DynamoDB Streams: which tables, with whose permissions, and how often they are read."""
 
     type: Literal["dynamodb-streams"] = Field(description="The method that reads the changes.")
-    tables: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
-        min_length=1,
-        description="Tables to stream: names, and patterns in which `*` and `?` stand for other characters.",
+    tags: Annotated[dict[TagKey, TagValues], Field(max_length=50)] = Field(
+        default={},
+        description="Tags of the tables to stream: a table needs all of the keys, each with one of its values. With "
+        "`tables` it must match both.",
+        examples=[{"datalake-ingest": "true", "environment": ["prod", "staging"]}],
+    )
+    tables: Annotated[tuple[TablePattern, ...], BeforeValidator(_not_empty)] = Field(
+        default=(),
+        description="Tables to stream: names, and patterns in which `*` and `?` stand for other characters. Needed "
+        "unless there are `tags`.",
         examples=[["orders", "users-*"]],
+        json_schema_extra={"minItems": 1},
     )
     exclude: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Tables to leave out although `tables` matches them: names and patterns."
@@ -81,7 +132,7 @@ class DynamoDBStreamsSource(Source):
     )
     discovery: Discovery = Field(default=as_written({}), description="How tables and shards are listed.")
 
-    examples: ClassVar = {"tables": "tables: [orders]"}
+    model_config = ConfigDict(json_schema_extra={"anyOf": [{"required": ["tables"]}, {"required": ["tags"]}]})
     tables_path: ClassVar = ("source", "tables")
 
     @property
@@ -91,8 +142,15 @@ class DynamoDBStreamsSource(Source):
 
     @property
     def tables_read(self) -> tuple[TableEntry, ...]:
-        """The entries of `tables`."""
+        """The entries of `tables`; all tables when there are only `tags`."""
+        if "tables" not in self.model_fields_set:
+            return (TableEntry("*", ("source", "tags")),)
         return tuple(TableEntry(text, (*self.tables_path, index)) for index, text in enumerate(self.tables))
+
+    @property
+    def tags_read(self) -> WantedTags:
+        """The entries of `tags`, by key."""
+        return tuple(WantedTag(key, values) for key, values in sorted(self.tags.items()))
 
     @property
     def tables_left_out(self) -> tuple[str, ...]:
@@ -106,7 +164,9 @@ class DynamoDBStreamsSource(Source):
 
     @property
     def summary(self) -> str:
-        """How many tables or patterns are named."""
+        """How many tables or patterns are named, or the tags."""
+        if "tables" not in self.model_fields_set:
+            return f"tables with the tags {in_words(self.tags_read)}"
         return f"{len(self.tables)} table pattern{'s' if len(self.tables) > 1 else ''}"
 
     @property
@@ -120,6 +180,13 @@ class DynamoDBStreamsSource(Source):
             "^arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/{table}/stream/.+$",
             "aws dynamodb describe-table --table-name {table} --query Table.LatestStreamArn",
         )
+
+    @field_validator("tables")
+    @classmethod
+    def _or_tags(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if not value and info.data.get("tags", ...) == {}:
+            raise InvalidError("is missing", "add e.g. `tables: [orders]`, or `tags`")
+        return value
 
     def missing_table(self, table: str) -> WorldError:
         """Return the error for a table that does not exist."""

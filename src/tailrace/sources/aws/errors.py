@@ -221,7 +221,7 @@ def _hint(failure: ReadFailure, service: Service, operation: str, subject: Subje
 
 
 def _hint_denied(service: Service, operation: str, subject: Subject, code: str) -> str:
-    action = f"{service.signing_name}:{operation}"
+    action = f"{service.action_prefix}:{operation}"
     if code.startswith(("AccessDenied", "UnauthorizedOperation", "NotAuthorized")):
         return f"allow {action} on {subject.resource} to these credentials"
     if code:

@@ -18,7 +18,9 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     endpoint_name: str
     """What AWS's endpoint rules call it (`dynamodbstreams`)."""
     signing_name: str
-    """What requests are signed for, and the prefix of its actions in IAM policies (`dynamodb`)."""
+    """What requests are signed for (`dynamodb`)."""
+    action_prefix: str
+    """The prefix of its actions in IAM policies (`dynamodb`)."""
     target: str
     """Prefix of the operation in `X-Amz-Target` (`DynamoDBStreams_20120810`)."""
     json_version: Literal["1.0", "1.1"]

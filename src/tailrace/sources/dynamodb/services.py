@@ -1,4 +1,4 @@
-"""DynamoDB's two services: its tables, and their streams. Both sign under one name."""
+"""DynamoDB's two services, its tables and their streams, which sign under one name; and the one that lists by tags."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ STREAMS: Final = Service(
     name="DynamoDB",
     endpoint_name="dynamodbstreams",
     signing_name="dynamodb",
+    action_prefix="dynamodb",
     target="DynamoDBStreams_20120810",
     json_version="1.0",
     hints={
@@ -26,6 +27,7 @@ TABLES: Final = Service(
     name="DynamoDB",
     endpoint_name="dynamodb",
     signing_name="dynamodb",
+    action_prefix="dynamodb",
     target="DynamoDB_20120810",
     json_version="1.0",
     hints={
@@ -42,3 +44,12 @@ ITEMS: Final = msgspec.structs.replace(
     },
 )
 """The same service, where items are read: what is throttled is the table, not the account."""
+TAGGING: Final = Service(
+    name="Resource Groups Tagging API",
+    endpoint_name="resourcegroupstaggingapi",
+    signing_name="tagging",
+    action_prefix="tag",
+    target="ResourceGroupsTaggingAPI_20170126",
+    json_version="1.1",
+    hints=TABLES.hints,
+)

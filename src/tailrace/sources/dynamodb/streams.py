@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from functools import cached_property, partial
 from graphlib import CycleError, TopologicalSorter
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -28,6 +29,7 @@ from tailrace.core.ports import (
     TableStream,
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.core.tags import WantedTags
 from tailrace.sources.aws.ask import Call, ask, ask_once
 from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
 from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
@@ -41,6 +43,7 @@ from tailrace.sources.dynamodb.stream_arn import is_stream_of
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.table_description import ACTIVE, UpdatedTable, describe_table, table_subject
+from tailrace.sources.dynamodb.table_tags import TableTags
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
@@ -153,6 +156,14 @@ class DynamoDBStreams(Source):
         self._region = session.region
         self._sleep = sleep
         self._pace = Pace(describe_stream_per_second, clock, sleep)
+        self._make_tags = partial(
+            TableTags, session, self._pool, self._tables, make_client=make_client, clock=clock, sleep=sleep
+        )
+
+    @cached_property
+    def _tags(self) -> TableTags:
+        """Made when it is needed: most pipelines ask for no tags."""
+        return self._make_tags()
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
@@ -221,6 +232,14 @@ class DynamoDBStreams(Source):
         except RefusedRequestError:
             if self.table_stream(table).stream is None:  # else an earlier request, whose answer was lost, did it
                 raise
+
+    def tables_with(self, tags: WantedTags) -> frozenset[str] | None:
+        """List the tables that have tags; None when the endpoint cannot."""
+        return self._tags.tables_with(tags)
+
+    def tags_of(self, table: str) -> dict[str, str]:
+        """Return the tags of a table. Raises `ReadError` GONE when there is none."""
+        return self._tags.of(table)
 
     def shards(self, stream_arn: str) -> StreamListing:
         """List every shard of a stream, switched on or off; a listing that breaks off raises `ReadError`."""

@@ -19,6 +19,7 @@ from support.fake_aws import Answer, FakeAws, ok
 from support.fuzz import Draw, broken, examples, refusal_of, with_unknown_fields
 from tailrace.core.ports import ReadError
 from tailrace.core.shard import Position, ShardRef
+from tailrace.core.tags import WantedTag
 from tailrace.errors import WorldError
 from tailrace.sources.aws import http
 from tailrace.sources.aws.session import AwsSession, AwsSettings
@@ -49,11 +50,15 @@ GOOD: dict[str, Any] = {
     "ShardIterator": "i-1",
     "Records": [RECORD],
     "NextShardIterator": "i-2",
+    "ResourceTagMappingList": [{"ResourceARN": STREAM.partition("/stream")[0], "Tags": []}],
+    "Tags": [{"Key": "cdc", "Value": "true"}],
 }
 """An answer to every operation at once."""
 CALLS: dict[str, Callable[[DynamoDBStreams], Any]] = {
     "table names": lambda streams: streams.table_names(["*"]),
     "table stream": lambda streams: streams.table_stream("orders"),
+    "tables with tags": lambda streams: streams.tables_with((WantedTag("cdc", ("true",)),)),
+    "tags of a table": lambda streams: streams.tags_of("orders"),
     "shards": lambda streams: streams.shards(STREAM),
     "children": lambda streams: streams.children(SHARD),
     "exists": lambda streams: streams.exists(SHARD),

@@ -80,6 +80,7 @@ KINESIS = Service(
     name="Kinesis",
     endpoint_name="kinesis",
     signing_name="kinesis",
+    action_prefix="kinesis",
     target="Kinesis_20131202",
     json_version="1.1",
     hints={ReadFailure.TRIMMED: "raise the stream's retention"},
