@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tailrace.operations.export import ExportReport
     from tailrace.operations.plan import Plan
     from tailrace.operations.progress import Progress
+    from tailrace.operations.replay import Replayed
     from tailrace.operations.republisher import Report
     from tailrace.operations.rescale import Rescaled
     from tailrace.operations.sample import Tried
@@ -49,6 +50,7 @@ __all__ = [
     "Plan",
     "Progress",
     "Remedy",
+    "Replayed",
     "Report",
     "Rescaled",
     "Selection",
@@ -86,6 +88,7 @@ _HOMES = {
     "tailrace.operations.export": ("ExportReport",),
     "tailrace.operations.plan": ("Plan",),
     "tailrace.operations.progress": ("Progress",),
+    "tailrace.operations.replay": ("Replayed",),
     "tailrace.operations.republisher": ("Report",),
     "tailrace.operations.rescale": ("Rescaled",),
     "tailrace.operations.sample": ("Tried",),

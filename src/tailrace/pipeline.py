@@ -25,11 +25,13 @@ from tailrace.operations import (
     switch,
 )
 from tailrace.operations import export as exporting
+from tailrace.operations import replay as replaying
 from tailrace.operations import tail as tailing
 from tailrace.operations.accept_gap import Gaps
 from tailrace.operations.export import ExportReport
 from tailrace.operations.plan import Plan
 from tailrace.operations.progress import OnProgress, unheard
+from tailrace.operations.replay import Replayed
 from tailrace.operations.republisher import Report
 from tailrace.operations.rescale import Rescaled
 from tailrace.operations.sample import Tried
@@ -177,6 +179,22 @@ class Pipeline:
         return redrive_batches.redrive_batches(
             self._loaded, messages, chosen, dry_run=dry_run, skip_superseded=skip_superseded, progress=progress
         )
+
+    def replay(
+        self,
+        table: str,
+        *,
+        from_ms: int | None = None,
+        to_ms: int | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        progress: OnProgress = unheard,
+    ) -> Replayed:
+        """Publish a table's changes of a time again, both ends included, as far as its stream still holds them.
+
+        Times are in milliseconds since the epoch; `from_ms` None means the oldest change, `to_ms` None until the
+        replay has caught up. It ends early when `stopped`, asked a few times a second.
+        """
+        return replaying.replay(self._loaded, table, from_ms=from_ms, to_ms=to_ms, stopped=stopped, progress=progress)
 
     def transform(self, content: bytes, *, table: str | None = None, now_ns: int = 0) -> tuple[Tried, ...]:
         """Convert a sample as a worker would, without a connection.

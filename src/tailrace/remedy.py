@@ -111,6 +111,15 @@ class RedriveAgain(_Code, frozen=True):
     """This redrive was interrupted: run it again."""
 
 
+class ReplayFrom(_Code, frozen=True):
+    """This replay was interrupted: go on with another one from that time, in milliseconds since the epoch."""
+
+    table: str
+    from_ms: int | None
+    """None: from the oldest change that the stream holds."""
+    to_ms: int | None
+
+
 class InspectDeadLetters(_Code, frozen=True):
     """Look why there are dead letters, and what a redrive would do with them."""
 
@@ -159,6 +168,7 @@ Remedy = (
     | TagTable
     | CreateTable
     | RedriveAgain
+    | ReplayFrom
     | InspectDeadLetters
     | ShowSnapshots
     | StartSnapshot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+from tailrace.moments import utc
 from tailrace.remedy import (
     AcceptChanges,
     AcceptGap,
@@ -17,6 +18,7 @@ from tailrace.remedy import (
     NameTable,
     RedriveAgain,
     Remedy,
+    ReplayFrom,
     RescaleAgain,
     RestoreShard,
     ResumeSnapshot,
@@ -79,6 +81,10 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return f"create it, or take it out of {tables_key}"
         case RedriveAgain():
             return "run it again: it goes on where it stopped, without a repeat"
+        case ReplayFrom(table, from_ms, to_ms):
+            start = "trim_horizon" if from_ms is None else utc(from_ms)
+            end = "" if to_ms is None else f" --to {utc(to_ms)}"
+            return f"go on with: tailrace replay {argument} --table {table} --from {start}{end}"
         case InspectDeadLetters():
             return f"`tailrace redrive {argument} --dry-run` shows the reasons, and what would become of each now"
         case ShowSnapshots():

@@ -467,6 +467,10 @@ HOW: dict[str, Scenario] = {
         "streaming_shop",
         redrives_from_a_queue,
     ),
+    "tailrace replay pipeline.yaml --table orders --from 2h": (
+        "streaming_shop",
+        partial(agrees, warning="changes of table {shop.orders} from 20", saying=" changes replayed\n"),
+    ),
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
     "tailrace accept-gap pipeline.yaml --table orders": (
         "stopped_shop",

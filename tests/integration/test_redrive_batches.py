@@ -27,9 +27,10 @@ from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.workload import connect
+from tailrace.operations.publisher import LOSSES_MAX
 from tailrace.operations.redrive import redrive
 from tailrace.operations.redrive_batches import redrive_batches
-from tailrace.operations.republisher import LOSSES_MAX, Report
+from tailrace.operations.republisher import Report
 from tailrace.sources.aws_lambda.failure_messages import Bucket, FailureMessage, Queue
 from tailrace.wiring.pipeline import shard_suffix
 from tailrace_simulator import SimulatedDynamoDB

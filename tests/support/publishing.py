@@ -20,10 +20,14 @@ from tailrace.wiring.transformations import Transformations
 
 def publish(pipeline: Pipeline, shard: ShardRef, body: bytes) -> None:
     """Publish the records of an answer of GetRecords or a Lambda event."""
+    put(pipeline, parse(shard.stream).table, *convert(pipeline, shard, body))
+
+
+def convert(pipeline: Pipeline, shard: ShardRef, body: bytes) -> list[Outgoing]:
+    """What the records of an answer of GetRecords or a Lambda event become."""
     table, region = parse(shard.stream)
     source = decode_page(body, shard=shard, table=table, region=region)
-    page = make_converter(pipeline, Transformations(pipeline)).convert(shard, source, time.time_ns())
-    put(pipeline, table, *page.records)
+    return make_converter(pipeline, Transformations(pipeline)).convert(shard, source, time.time_ns()).records
 
 
 def put(pipeline: Pipeline, table: str, *records: Outgoing) -> None:

@@ -17,7 +17,7 @@ from tailrace import remedy
 from tailrace.cli.main import app
 from tailrace.cli.render import to_json
 from tailrace.errors import FileError, WorldError
-from tailrace.remedy import AcceptChanges, AcceptGap, Remedy, RunPipeline, SetLanes, SwitchTo, say
+from tailrace.remedy import AcceptChanges, AcceptGap, Remedy, ReplayFrom, RunPipeline, SetLanes, SwitchTo, say
 from tailrace.remedy_sentences import sentence
 
 SOURCE = Path(tailrace.__file__).parent
@@ -29,6 +29,8 @@ ARGUMENTS: dict[str, Any] = {
     "method": "worker",
     "table": "orders",
     "tables_key": "source.tables",
+    "from_ms": 1_769_860_800_000,
+    "to_ms": None,
 }
 COMMAND = re.compile(rf"\btailrace ({'|'.join(map(re.escape, typer.main.get_command(app).commands))})\b")  # type: ignore[attr-defined]
 
@@ -65,6 +67,12 @@ def test_every_remedy_has_a_sentence_and_survives_json(kind: type[Remedy]) -> No
         (SetLanes(16, or_rescale=False), "set `lanes: 16`: lanes can only be added"),
         (AcceptChanges("worker"), "start one worker with `tailrace run shop.yaml --accept-changes`, then the others"),
         (AcceptChanges("lambda"), "run `tailrace switch shop.yaml --to lambda --accept-changes`"),
+        (
+            ReplayFrom("orders", 1_769_860_800_000, 1_769_860_800_001),
+            "go on with: tailrace replay shop.yaml --table orders --from 2026-01-31T12:00:00Z "
+            "--to 2026-01-31T12:00:00.001Z",
+        ),
+        (ReplayFrom("orders", None, None), "tailrace replay shop.yaml --table orders --from trim_horizon"),
         (SwitchTo("lambda"), "to go over to this one: tailrace switch shop.yaml --to lambda"),
     ],
 )

@@ -117,6 +117,19 @@ def ended_by_signals(exit_code: int) -> Iterator[None]:
         heard.close()
 
 
+def stop_on_signals() -> list[int]:
+    """Return the list to which the first SIGINT or SIGTERM is added; a second one ends the process at once."""
+    came: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        came.append(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    return came
+
+
 def report(error: Exception) -> int:
     """Print what failed on stderr, without secrets; return the exit code."""
     if isinstance(error, TailraceError):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, edge, ended_by_signals, file_argument, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, edge, ended_by_signals, file_argument, load, stop_on_signals
 from tailrace.cli.progress import progress_shown
 from tailrace.errors import FileError
 
@@ -52,7 +51,7 @@ def export(
     from tailrace.sinks.progress import Limits
 
     with ended_by_signals(0):
-        stopping = _stop_on_signals()
+        stopping = stop_on_signals()
         exported = _exported(what, bootstrap, table or [])
     logs.configure("warning", edge.redact)
     limits = Limits(size_bytes=round(max_file_mb * 1_000_000), age_ms=round(max_file_seconds * 1000))
@@ -71,19 +70,6 @@ def _exported(what: str, bootstrap: str | None, tables: list[str]) -> Exported:
             raise FileError("--table chooses among the tables of a pipeline file; leave it out with a topic")
         return of_topic({"bootstrap.servers": bootstrap}, what)
     return of_pipeline(load(file_argument(what)), tables)
-
-
-def _stop_on_signals() -> list[int]:
-    """Make the first SIGINT or SIGTERM stop the export, and the second end the process at once."""
-    came: list[int] = []
-
-    def stop(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        came.append(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    return came
 
 
 def _lines(report: ExportReport) -> Iterator[str]:

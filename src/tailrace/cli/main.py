@@ -19,6 +19,7 @@ from tailrace.cli import (
     package,
     plan,
     redrive,
+    replay,
     rescale,
     run,
     schema,
@@ -73,6 +74,7 @@ app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(export.export)
 app.command()(redrive.redrive)
+app.command()(replay.replay)
 app.command()(accept_gap.accept_gap)
 app.command()(rescale.rescale)
 app.command("relane", hidden=True, help="Rescale (alias of `tailrace rescale`).")(rescale.rescale)

@@ -20,6 +20,7 @@ _WORDS: dict[Step, str] = {
     "dead-letters": "{done} of {total} dead letters",
     "messages": "{done} messages",
     "records": "exported {done} records",
+    "changes": "replayed {done} changes",
 }
 
 

@@ -145,11 +145,19 @@ class Published:
         return (topic, key) in self._wanted
 
     def add(
-        self, topic: str, key: bytes | None, value: bytes | None, position: SourcePosition | None, created_ms: int
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes | None,
+        position: SourcePosition | None,
+        created_ms: int,
+        *,
+        replayed: bool = False,
     ) -> None:
         """Take in a record of a topic;
 
-        `position` is None if its format does not carry it. `created_ms` is its timestamp.
+        `position` is None if its format does not carry it. `created_ms` is its timestamp. A `replayed` record is a
+        repetition, which consumers may leave out: it counts as newer than what is older, but its change is not held.
         """
         at = topic, key
         if at not in self._wanted:
@@ -158,7 +166,7 @@ class Published:
             self._unplaced[at].append((created_ms, _digest(value)))
             return
         change = position.stream, position.sequence
-        if change in self._changes:
+        if change in self._changes and not replayed:
             self._held.add((at, change))
         shard = position.stream, position.shard_id
         new = _Newest(position.sequence, (position.created_ms, position.sequence))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 
@@ -33,3 +35,11 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     settle_ms: int
     """How long after a moment of this host's clock a shard must have been read for that moment to be surely covered:
     what a clock may be off from the source's and another worker's, and what creation times are rounded by."""
+    time_steps_ms: tuple[int, ...]
+    """Creation times are rounded down to one of these, ascending: each to the largest that divides it."""
+
+    def created_before_ms(self, created_ms: int) -> float:
+        """Return the end of the time in which a change was created; 0 stands for a time that is unknown."""
+        if created_ms == 0:
+            return math.inf
+        return created_ms + max((step for step in self.time_steps_ms if created_ms % step == 0), default=1)

@@ -14,7 +14,7 @@ import re
 from confluent_kafka import Message
 
 from tailrace.core.change import Origin
-from tailrace.core.page import Outgoing
+from tailrace.core.page import Outgoing, SetAside
 from tailrace.core.redrive import DeadLetter, Place
 from tailrace.core.shard import ShardRef, is_sequence_number
 from tailrace.kafka import headers
@@ -59,6 +59,22 @@ def dead_letter(
         timestamp_ms=origin.created_ms,
         origin=origin,
         is_dead_letter=True,
+    )
+
+
+def too_large(topic: str, pipeline: str, shard: ShardRef, record: Outgoing, mark: SetAside) -> Outgoing:
+    """Make the dead letter of a record that is too large for its topic."""
+    return dead_letter(
+        topic,
+        pipeline=pipeline,
+        shard=shard,
+        origin=record.origin,
+        key=record.key,
+        value=None if mark.bare else record.origin.raw,
+        intended_topic=record.topic,
+        stage="PRODUCE",
+        exception=RECORD_TOO_LARGE,
+        message=mark.reason,
     )
 
 

@@ -31,7 +31,7 @@ from tailrace.core.page import Outgoing, Page
 from tailrace.errors import UnreachableError
 from tailrace.kafka import clients, topics
 from tailrace.kafka.client_factory import ClientFactory
-from tailrace.kafka.dead_letters import RECORD_TOO_LARGE, dead_letter
+from tailrace.kafka.dead_letters import too_large
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topic_limits import TopicLimits, size_of
 
@@ -354,18 +354,7 @@ class LaneProducer:
         mark = page.set_aside.get(index)
         if mark is None:
             return record
-        return dead_letter(
-            self._dead_letters_topic,
-            pipeline=self._pipeline,
-            shard=page.shard,
-            origin=record.origin,
-            key=record.key,
-            value=None if mark.bare else record.origin.raw,
-            intended_topic=record.topic,
-            stage="PRODUCE",
-            exception=RECORD_TOO_LARGE,
-            message=mark.reason,
-        )
+        return too_large(self._dead_letters_topic, self._pipeline, page.shard, record, mark)
 
     def _lost(
         self, what: str, error: KafkaException, refusals: tuple[Refusal, ...] = (), learned: bool = False

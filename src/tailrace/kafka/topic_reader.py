@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -25,11 +26,19 @@ _OWN: Mapping[str, Any] = {
 class TopicReader:
     """A context manager. `read` may be called again: it continues where it stopped. Not safe for several threads."""
 
-    def __init__(self, user: Mapping[str, str], topic: str, since_ms: int | None = None) -> None:
-        """Begin before the first record whose timestamp is `since_ms` or later; None: at the beginning."""
+    def __init__(
+        self,
+        user: Mapping[str, str],
+        topic: str,
+        since_ms: int | None = None,
+        *,
+        starts: Mapping[Place, int] = MappingProxyType({}),
+    ) -> None:
+        """Begin before the first record whose timestamp is `since_ms` or later; None: at `starts`, or the beginning."""
         self._user = user
         self._topic = topic
         self._since_ms = since_ms
+        self._starts = starts
         self._consumer = WatchedConsumer(user, _OWN, f"reader of {topic}")
         self._observer = clients.consumer(user, {**_OWN, "isolation.level": "read_uncommitted"})
 
@@ -98,14 +107,18 @@ class TopicReader:
         return int(bounds[1])
 
     def _begin(self, partitions: list[int]) -> None:
-        starts = [TopicPartition(self._topic, each, self._since_ms or 0) for each in partitions]
-        if self._since_ms is not None and starts:
-            starts = self._consumer.client.offsets_for_times(starts, timeout=clients.REQUEST_TIMEOUT_S)
+        if not partitions:
+            return
+        places = [Place(self._topic, partition) for partition in partitions]
+        if self._since_ms is None:
+            self._consumer.assign(TopicPartition(*place, self._starts.get(place, 0)) for place in places)
+            return
+        times = [TopicPartition(*place, self._since_ms) for place in places]
+        starts = self._consumer.client.offsets_for_times(times, timeout=clients.REQUEST_TIMEOUT_S)
         for start in starts:
             if start.offset < 0:  # no record is so young
                 start.offset = self._end(self._consumer.client, start.partition)
-        if starts:
-            self._consumer.assign(starts)
+        self._consumer.assign(starts)
 
 
 def fetch(user: Mapping[str, str], topic: str, places: Iterable[tuple[int, int]]) -> dict[tuple[int, int], Message]:

@@ -1,4 +1,7 @@
-"""Reads the changes that a workload made from the topics of the format `debezium`, committed ones only."""
+"""Reads the changes that a workload made from the topics of the format `debezium`, committed ones only.
+
+Records of a replay are repetitions and are left out.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,8 @@ def read_committed(kafka: Mapping[str, str], topics: Collection[str]) -> list[Fo
                 continue
             error = message.error()
             if error is None:
-                found.append(interpret(message, time.time_ns()))
+                if not headers.is_replayed(message):
+                    found.append(interpret(message, time.time_ns()))
             elif error.code() == KafkaError._PARTITION_EOF:
                 ahead.discard((message.topic() or "", message.partition()))
             elif not error.retriable():
@@ -171,6 +175,8 @@ class LiveReader:
             for message in follow(
                 self._kafka, self._topics.__contains__, "beginning", self._stopping.is_set, self._take_up
             ):
+                if headers.is_replayed(message):
+                    continue
                 change = interpret(message, time.time_ns())
                 self.found.append(change)
                 self._on_change(change, message)

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records"]
+Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records", "changes"]
 """What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with,
-records exported."""
+records exported, changes replayed."""
 
 
 class Progress(msgspec.Struct, frozen=True):

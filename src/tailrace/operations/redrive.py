@@ -24,10 +24,9 @@ from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError
 from tailrace.operations.republisher import (
     AGAIN,
-    LOSSES_MAX,
-    NotPublishedError,
     Outcome,
     Redriven,
     Report,

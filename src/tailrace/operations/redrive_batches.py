@@ -24,11 +24,10 @@ from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.republisher import (
     AGAIN,
-    LOSSES_MAX,
-    NotPublishedError,
     Outcome,
     Redriven,
     Report,

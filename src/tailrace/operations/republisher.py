@@ -15,34 +15,25 @@ from confluent_kafka import Message
 
 from tailrace import formats
 from tailrace.config import Pipeline
-from tailrace.core.lane_messages import ProducerLost, Transaction
-from tailrace.core.page import Outgoing, Page
+from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.redrive import Published, SourcePosition
 from tailrace.core.shard import ShardRef, is_sequence_number
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, headers
-from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_reader import TopicReader
-from tailrace.kafka.topics import TopicKeeper
+from tailrace.operations.publisher import Publisher
 from tailrace.operations.record_view import header_texts
 from tailrace.remedy import RedriveAgain
 from tailrace.sources.dynamodb.stream_arn import parse
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import (
-    dead_letters_topic,
     make_converter,
-    make_limits,
-    make_producer,
     shard_suffix,
     table_topics,
 )
 from tailrace.wiring.transformations import Transformations
 
-SUFFIX: Final = "redrive"
-OPEN_TIMEOUT_S: Final = 30.0
-LOSSES_MAX: Final = 3
-"""How often in a row a redrive continues after its producer was lost without progress."""
 AGAIN: Final = RedriveAgain()
 CREATED_MARGIN_MS: Final = 60_000
 """Creation times are rounded, and may go back within an item: topics are read from so much earlier."""
@@ -94,48 +85,13 @@ class Converted(msgspec.Struct, frozen=True):
     """The headers of the dead letter, when it fails."""
 
 
-class NotPublishedError(Exception):
-    """A transaction was not published for sure, or not at all; the producer is gone."""
-
-    def __init__(self, lost: ProducerLost, pages: tuple[Page, ...]) -> None:
-        super().__init__(lost.reason)
-        self.lost = lost
-        self.pages = pages
-        self.too_large = [refusal for refusal in lost.refusals if refusal.too_large]
-        self.learned = lost.learned
-        """The next try is in smaller batches."""
-
-
-class Republisher:
+class Republisher(Publisher):
     """A context manager for one redrive."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Find the user's functions. Raises WorldError."""
-        self.pipeline = pipeline
+        super().__init__(pipeline, "redrive", AGAIN)
         self._converter = make_converter(pipeline, Transformations(pipeline), always_set_aside=True)
-        self._admin = clients.LastingAdmin(pipeline.kafka)
-        self._keeper = TopicKeeper(self._admin, pipeline.kafka)
-        self._limits = make_limits(pipeline, self._admin)
-        self._producer: LaneProducer | None = None
-        self.commits = 0
-        """How many transactions are published for sure."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self._drop()
-
-    def existing(self, topics: Iterable[str]) -> list[str]:
-        """Return those topics that exist."""
-        with self._admin.use() as admin:
-            there = clients.metadata(admin, self.pipeline.kafka).topics
-        return [topic for topic in topics if topic in there]
-
-    def ensure_topics(self, table: str) -> None:
-        """Make a table's topics and that of the dead letters if they are missing. Raises WorldError."""
-        for spec in (*table_topics(self.pipeline, table), dead_letters_topic(self.pipeline)):
-            self._keeper.ensure(spec)
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
         """Decode an answer of GetRecords or a Lambda event. Raises ReadError."""
@@ -151,13 +107,8 @@ class Republisher:
         page = self._converter.convert(shard, source, time.time_ns())
         if page.records and page.records[0].is_dead_letter:
             return Converted(page, header_texts(page.records[0].headers))
-        records = [_marked(shard, record) for record in page.records]
+        records = [headers.marked(headers.REDRIVEN, shard, record) for record in page.records]
         return Converted(msgspec.structs.replace(page, records=records))
-
-    def fence(self) -> None:
-        """Fence every other redrive of the pipeline, and end what it left open. Raises WorldError."""
-        self._drop()
-        self._producer = self._open(SUFFIX)
 
     def fence_shards(self, shards: Iterable[ShardRef]) -> None:
         """Fence the functions that serve `shards`: what a frozen one left open is never committed. Raises WorldError.
@@ -166,37 +117,6 @@ class Republisher:
         """
         for shard in shards:
             self._open(shard_suffix(shard)).close()
-
-    def _open(self, suffix: str) -> LaneProducer:
-        producer = make_producer(self.pipeline, suffix, limits=self._limits)
-        answer = producer.open(OPEN_TIMEOUT_S)
-        if isinstance(answer, ProducerLost):
-            producer.close()
-            raise WorldError(f"the redrive of {self.pipeline.name} cannot begin: {answer.reason}", remedy=AGAIN)
-        return producer
-
-    def commit(self, pages: tuple[Page, ...]) -> None:
-        """Publish pages in one transaction.
-
-        Raises NotPublishedError when it is not known whether it happened, or a record is too large: `fence` again and
-        look. Raises WorldError for what another try does not fix.
-        """
-        assert self._producer is not None
-        answer = self._producer.commit(Transaction(pages, ()))
-        if not isinstance(answer, ProducerLost):
-            self.commits += 1
-            return
-        self._drop()
-        if answer.fenced:
-            raise WorldError(f"another redrive of {self.pipeline.name} has begun, so this one ended", remedy=AGAIN)
-        if answer.denied or any(not refusal.too_large for refusal in answer.refusals):
-            raise WorldError(f"the redrive of {self.pipeline.name} was refused: {answer.reason}", remedy=AGAIN)
-        raise NotPublishedError(answer, pages)
-
-    def _drop(self) -> None:
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            producer.close()
 
 
 class TopicsOfChanges:
@@ -228,15 +148,18 @@ def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message]
     def visit(topic: str, message: Message) -> None:
         key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
         if published.wants(topic, key) and (value is not None or null_is_delete):
-            published.add(topic, key, value, position_of(message), message.timestamp()[1])
+            replayed = headers.is_replayed(message)
+            published.add(topic, key, value, position_of(message), message.timestamp()[1], replayed=replayed)
 
     return visit
 
 
 def position_of(message: Message) -> SourcePosition | None:
-    """Return which change a record is of: a redriven one says it in its headers, others in the value, or not at all."""
+    """Return which change a record is of: a marked one says it in its headers, others in the value, or not at all."""
     texts = header_texts(message.headers())
-    if headers.REDRIVEN in texts and is_sequence_number(sequence := texts.get(headers.SEQUENCE, "")):
+    if not texts.keys().isdisjoint({headers.REDRIVEN, headers.REPLAYED}) and is_sequence_number(
+        sequence := texts.get(headers.SEQUENCE, "")
+    ):
         stream, shard = texts.get(headers.STREAM, ""), texts.get(headers.SHARD, "")
         return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
     value = clients.as_bytes(message.value())
@@ -256,16 +179,6 @@ def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int)
         size_bytes += size
     if batch:
         yield batch
-
-
-def _marked(shard: ShardRef, record: Outgoing) -> Outgoing:
-    marks = [
-        (headers.REDRIVEN, b"true"),
-        (headers.STREAM, shard.stream.encode()),
-        (headers.SHARD, shard.shard_id.encode()),
-        (headers.SEQUENCE, record.origin.sequence.encode()),
-    ]
-    return msgspec.structs.replace(record, headers=[*(record.headers or []), *marks])
 
 
 def one_of(page: SourcePage, index: int) -> SourcePage:

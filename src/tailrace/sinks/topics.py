@@ -46,12 +46,16 @@ class Topics:
         ids = self.ids({place.topic for place in places})
         known = [place for place in places if place.topic in ids]
         starts = self._offsets(known, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # as the library is
-        ends = self._offsets(known, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        ends = self.ends(known)
         return {
             place: Extent(starts[place], ends[place], ids[place.topic])
             for place in known
             if place in starts and place in ends
         }
+
+    def ends(self, places: Collection[Place]) -> dict[Place, int]:
+        """Return the high watermark of each partition."""
+        return self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # as the library is
 
     def _offsets(self, places: Collection[Place], spec: OffsetSpec) -> dict[Place, int]:
         with self._admin.use() as admin:

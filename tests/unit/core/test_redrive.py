@@ -144,3 +144,21 @@ def test_the_same_bytes_at_the_same_time_stand_for_one_change_only() -> None:
     assert topics.has_newer(SHARD, outgoing()), "the one of 2000 is still there"
     assert topics.take_same(outgoing(created_ms=2000))
     assert not topics.has_newer(SHARD, outgoing()), "what was found to be an older change is no newer one"
+
+
+def test_a_replayed_record_is_newer_than_what_is_older_but_its_change_is_still_missing() -> None:
+    topics = Published()
+    topics.want(SHARD, [outgoing(4), outgoing(5)])
+    topics.add("topic", b"a", b"v", at(5), 1000, replayed=True)
+    assert not topics.holds(SHARD, outgoing(5))
+    assert not topics.has_newer(SHARD, outgoing(5))
+    assert topics.has_newer(SHARD, outgoing(4))
+
+
+def test_an_older_change_that_was_replayed_behind_a_newer_one_hides_nothing() -> None:
+    topics = Published()
+    topics.want(SHARD, [outgoing()])
+    for sequence, replayed in ((5, False), (6, False), (4, True), (5, True)):
+        topics.add("topic", b"a", b"v", at(sequence), 1000, replayed=replayed)
+    assert topics.holds(SHARD, outgoing())
+    assert topics.has_newer(SHARD, outgoing())

@@ -18,4 +18,5 @@ POLICY: Final = SourcePolicy(
     children_pause_ms=500,
     second_child_ms=5_000,
     settle_ms=2_000,  # creation times are in whole seconds
+    time_steps_ms=(1_000, 60_000),  # DynamoDB rounds down to the second, DynamoDB Local to the minute
 )

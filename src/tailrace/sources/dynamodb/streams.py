@@ -6,7 +6,6 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Opera
 from __future__ import annotations
 
 import logging
-import math
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -49,8 +48,6 @@ _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
 _TABLES_MAX: Final = 100
-_SECOND_MS: Final = 1000
-_MINUTE_MS: Final = 60 * _SECOND_MS
 
 
 logger = logging.getLogger("tailrace.sources")
@@ -311,18 +308,8 @@ def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
 
 def _since(page: SourcePage, since_ms: int) -> SourcePage:
     """Drop the records created before `since_ms`, as far as their rounded times tell; the doubtful ones stay."""
-    records = [record for record in page.records if _created_before_ms(record.origin.created_ms) > since_ms]
+    records = [record for record in page.records if POLICY.created_before_ms(record.origin.created_ms) > since_ms]
     return msgspec.structs.replace(page, records=records)
-
-
-def _created_before_ms(created_ms: int) -> float:
-    """Return the end of the time in which a record was created.
-
-    DynamoDB rounds times down to the second, DynamoDB Local to the minute; 0 stands for a time that is unknown.
-    """
-    if created_ms == 0:
-        return math.inf
-    return created_ms + (_MINUTE_MS if created_ms % _MINUTE_MS == 0 else _SECOND_MS)
 
 
 def _check_lineage(stream_arn: str, shards: Mapping[str, ListedShard]) -> None:
