@@ -101,8 +101,8 @@ def end_offsets(admin: Admin, user: Mapping[str, str], names: Collection[str]) -
         for number in range(states[name].partitions if name in states else 0)
     }
     try:
-        futures = admin.list_offsets(asked, request_timeout=admin.timeout_s) if asked else {}
-        ends = {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+        futures = clients.offsets(admin, asked)
+        ends = {(each.topic, each.partition): future.result() for each, future in futures.items()}
     except KafkaException as error:
         raise clients.world_error(error, "asking for the ends of topics", user) from error
     return {

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Final, Protocol
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from tailrace.kafka import clients, headers
@@ -254,10 +254,8 @@ class Window:
     def _ask(self, places: list[Place], wanted: OffsetSpec) -> dict[Place, int]:
         asked = {TopicPartition(*place): wanted for place in places}
         with self._admin.use() as admin:
-            futures = admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=admin.timeout_s
-            )
-            return {Place(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+            futures = clients.offsets(admin, asked)
+            return {Place(each.topic, each.partition): future.result() for each, future in futures.items()}
 
 
 def snapshot_of(message: Message) -> str | None:
