@@ -13,7 +13,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.producer_runner import ProducerRunner
 from tailrace.snapshot.chunk import Chunk
 from tailrace.snapshot.observer import SnapshotNotice, SnapshotNoticeKind, SnapshotObserver
-from tailrace.snapshot.publisher import Published, Publisher
+from tailrace.snapshot.publisher import NotPublished, Published, Publisher
 from tailrace.snapshot.window import Window
 
 OPEN_TIMEOUT_S = 10.0
@@ -69,11 +69,11 @@ class SnapshotLane:
             self._lose(ProducerLost(self._epoch, fenced=True, reason=reason), now_ms)
         return self.is_held
 
-    def publish(self, chunk: Chunk, window: Window, now_ms: int) -> Published | ProducerLost:
+    def publish(self, chunk: Chunk, window: Window, now_ms: int) -> Published | NotPublished:
         """Publish a chunk; the lane is lost unless it was surely committed."""
         answer = self._publisher.publish(self._epoch, chunk, window)
-        if isinstance(answer, ProducerLost):
-            self._lose(answer, now_ms)
+        if isinstance(answer, NotPublished):
+            self._lose(answer.lost, now_ms)
         return answer
 
     def write(self, writes: tuple[Write, ...], now_ms: int) -> bool:

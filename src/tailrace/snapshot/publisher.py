@@ -9,7 +9,7 @@ import msgspec
 
 from tailrace.core.checkpoint import SegmentKey, SegmentRecord, Write
 from tailrace.core.lane_messages import Committed, ProducerLost, Transaction
-from tailrace.core.page import Outgoing
+from tailrace.core.page import Outgoing, Page
 from tailrace.kafka.lane_producer import Aborted
 from tailrace.kafka.producer_runner import ProducerRunner
 from tailrace.snapshot.chunk import Chunk, row_key, row_keys
@@ -26,6 +26,14 @@ class Published(msgspec.Struct, frozen=True):
     aborts: int
 
 
+class NotPublished(msgspec.Struct, frozen=True):
+    """A chunk was not surely committed."""
+
+    lost: ProducerLost
+    page: Page
+    """What was sent of its page, to which the refusals refer."""
+
+
 class Publisher:
     """Publishes the chunks of one lane. For one thread."""
 
@@ -33,7 +41,7 @@ class Publisher:
         self._lane = lane
         self._producer = producer
 
-    def publish(self, epoch: int, chunk: Chunk, window: Window) -> Published | ProducerLost:
+    def publish(self, epoch: int, chunk: Chunk, window: Window) -> Published | NotPublished:
         """Publish a chunk whose barrier has passed; `window` is the one that its mark is of.
 
         Most of what changed is found before the transaction begins, so that it is open for a moment only: it holds back
@@ -52,7 +60,7 @@ class Publisher:
                 case Committed():
                     return Published(record, record.stale - chunk.follows.stale, aborts)
                 case ProducerLost() as lost:
-                    return lost
+                    return NotPublished(lost, page)
                 case Aborted():
                     changed |= check.changed
                     aborts += 1

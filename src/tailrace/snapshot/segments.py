@@ -10,7 +10,6 @@ import msgspec
 
 from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SnapshotRecord
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import ProducerLost
 from tailrace.core.pacing import Backoff
 from tailrace.core.page import Outgoing, SetAside
 from tailrace.core.ports import ReadError, ReadFailure, TableFacts
@@ -20,7 +19,7 @@ from tailrace.snapshot.chunk import Chunk
 from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.observer import SnapshotNotice, SnapshotNoticeKind, SnapshotObserver
 from tailrace.snapshot.parts import SnapshotParts
-from tailrace.snapshot.publisher import Published
+from tailrace.snapshot.publisher import NotPublished, Published
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Mark, RowKey, Window
 
@@ -297,20 +296,22 @@ class Segments:
             kind = SnapshotNoticeKind.SEGMENT_FAILED if failed else SnapshotNoticeKind.SEGMENT_DONE
             self._tell(kind, chunk.segment, after.detail or f"{after.rows} rows")
 
-    def refused(self, chunk: Chunk, lost: ProducerLost) -> None:
-        """Take in that a chunk was not committed: rows that are too large become dead letters."""
-        if not lost.refusals:
+    def refused(self, chunk: Chunk, answer: NotPublished) -> None:
+        """Take in that a chunk was not committed: rows that are too large become dead letters, bare ones if need be."""
+        refusals, page = answer.lost.refusals, answer.page
+        if not refusals:
             return
         refused = self._refused.setdefault(chunk.segment, _Refused())
-        for refusal in lost.refusals:
+        for refusal in refusals:
             if refusal.too_large:
-                record = chunk.page.records[refusal.record]
-                refused.too_large[_named(record)] = SetAside(refusal.reason, bare=record.is_dead_letter)
-        if not any(each.too_large for each in lost.refusals):
+                record = page.records[refusal.record]
+                is_letter = record.is_dead_letter or refusal.record in page.set_aside
+                refused.too_large[_named(record)] = SetAside(refusal.reason, bare=is_letter)
+        if not any(each.too_large for each in refusals):
             refused.times += 1
             pause_ms = _REFUSED_BACKOFF.pause_ms(refused.times, self._host.random())
             refused.not_before_ms = self._host.now_ms() + pause_ms
-            self._tell(SnapshotNoticeKind.READ_FAILED, chunk.segment, lost.refusals[0].reason)
+            self._tell(SnapshotNoticeKind.READ_FAILED, chunk.segment, refusals[0].reason)
 
     # The windows
 

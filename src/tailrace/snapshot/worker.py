@@ -23,7 +23,6 @@ from queue import Empty, SimpleQueue
 from confluent_kafka import KafkaException
 
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.lane_messages import ProducerLost
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.process.host import Host
@@ -32,6 +31,7 @@ from tailrace.snapshot.coordinator import Coordinator, has_work
 from tailrace.snapshot.lane import SnapshotLane
 from tailrace.snapshot.observer import SnapshotObserver
 from tailrace.snapshot.parts import SnapshotParts
+from tailrace.snapshot.publisher import NotPublished
 from tailrace.snapshot.segments import Failed, Read, Segments
 
 logger = logging.getLogger("tailrace.snapshot")
@@ -170,7 +170,7 @@ class SnapshotWorker:
             return  # lost with the chunk before
         began_s = self._host.monotonic_s()
         answer = lane.publish(chunk, self._segments.window_of(chunk), self._host.now_ms())
-        if isinstance(answer, ProducerLost):
+        if isinstance(answer, NotPublished):
             self._segments.refused(chunk, answer)
         else:
             self._segments.published(chunk, answer, self._host.monotonic_s() - began_s)
