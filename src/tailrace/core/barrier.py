@@ -18,8 +18,7 @@ def published_until_ms(checkpoint_state: CheckpointState, table: str, source: So
     """Return until when all changes of a table are surely published, by the clocks of its lanes; 0 when unknown.
 
     Each shard says it in its checkpoint: the creation time of the last change published, or when it was last read to
-    its end. An ended shard stands for nothing any more once its children are known, all of them as far as anybody can
-    tell: they are looked for until `second_child_ms` after the first one.
+    its end. Shards that are not listed yet have changes, too: see `_Listing`.
     """
     record = checkpoint_state.tables.get(table)
     if record is None or record.state == "gap":
@@ -30,22 +29,58 @@ def published_until_ms(checkpoint_state: CheckpointState, table: str, source: So
     ]
     if current is not None and not checkpoint_state.shards_of_stream(current):
         return 0  # its first listing is still to come
-    return min((_until_ms(checkpoint_state, shard, current, source, now_ms) for shard in shards), default=FOREVER_MS)
+    listing = _Listing(checkpoint_state, current, source, now_ms)
+    return min((_until_ms(checkpoint_state, shard, listing) for shard in shards), default=FOREVER_MS)
 
 
-def _until_ms(
-    checkpoint_state: CheckpointState, shard: ShardRef, current: str | None, source: SourcePolicy, now_ms: int
-) -> int:
+def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _Listing) -> int:
     checkpoint = checkpoint_state.checkpoints.get(shard)
     if checkpoint is None:
         parents = checkpoint_state.shards[shard].parents
         # What its parents bound is older than its own changes.
         return FOREVER_MS if any(not checkpoint_state.ended(parent) for parent in parents) else 0
+    if listing.may_lack_others_like(shard):
+        return 0
     if checkpoint.state == "ended":
-        if shard.stream != current:
-            return FOREVER_MS
-        children = checkpoint_state.children_of(shard)
-        first_ms = min((checkpoint_state.shards[child].seen_ms for child in children), default=None)
-        is_whole = first_ms is not None and now_ms - first_ms >= 2 * source.second_child_ms
-        return FOREVER_MS if is_whole else checkpoint_state.closed_after_ms(shard)
+        # It stands for nothing any more once its children stand for themselves.
+        return checkpoint_state.closed_after_ms(shard) if listing.may_lack_children(shard) else FOREVER_MS
     return max(checkpoint.created_ms or 0, checkpoint.until_ms or 0)
+
+
+class _Listing:
+    """What the listings of the table's present stream may not have shown yet: shards show one after the other."""
+
+    def __init__(
+        self, checkpoint_state: CheckpointState, stream: str | None, source: SourcePolicy, now_ms: int
+    ) -> None:
+        self._checkpoint_state = checkpoint_state
+        self._stream = stream
+        self._retention_ms = source.retention_ms
+        self._whole_before_ms = now_ms - 2 * source.second_child_ms
+        """What goes with a shard that was listed before this has been listed as well."""
+        roots = [] if stream is None else filter(self._is_root, checkpoint_state.shards_of_stream(stream))
+        self._last_root_ms = max(map(self._listed_ms, roots), default=0)
+
+    def may_lack_others_like(self, shard: ShardRef) -> bool:
+        """Return whether other shards without known parents may be still to be listed."""
+        return self._is_root(shard) and self._listed_ms(shard) > self._whole_before_ms
+
+    def may_lack_children(self, shard: ShardRef) -> bool:
+        """Return whether children of a shard that has ended may be still to be listed.
+
+        They may be gone without ever having been listed. What descends from them is then listed as if it had no
+        parents.
+        """
+        if shard.stream != self._stream:
+            return False
+        children = self._checkpoint_state.children_of(shard)
+        if children:
+            return min(map(self._listed_ms, children)) > self._whole_before_ms
+        return self._checkpoint_state.closed_after_ms(shard) + self._retention_ms > self._last_root_ms
+
+    def _is_root(self, shard: ShardRef) -> bool:
+        return shard.stream == self._stream and not self._checkpoint_state.shards[shard].parents
+
+    def _listed_ms(self, shard: ShardRef) -> int:
+        record = self._checkpoint_state.shards[shard]
+        return record.seen_ms if record.listed_ms is None else record.listed_ms

@@ -96,6 +96,8 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     """When the enumerator first saw it, or, if it was found late, since when it may have unread changes."""
     initial: bool
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
+    listed_ms: Milliseconds | None = None
+    """When a listing first showed it; None: an earlier version wrote this."""
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):

@@ -87,6 +87,7 @@ def reconcile(
             start=begins,
             seen_ms=now_ms if initial else _unread_since_ms(checkpoint_state, waits_for, known, now_ms),
             initial=initial,
+            listed_ms=now_ms,
         )
         writes.append(ShardKey(*shard).write(record, checkpoint_state.lane_count))
     if whole:

@@ -15,6 +15,7 @@ from tailrace.sources.dynamodb.policy import POLICY
 STREAM = "arn:stream/1"
 PARENT, CHILD, SECOND = (ShardRef(STREAM, name) for name in ("parent", "child", "second"))
 NOW_MS = 1_000_000
+LISTED_MS = 500_000
 
 
 def state(**shards: tuple[tuple[ShardRef, ...], dict[str, Any] | None]) -> CheckpointState:
@@ -24,12 +25,22 @@ def state(**shards: tuple[tuple[ShardRef, ...], dict[str, Any] | None]) -> Check
     found.apply(0, TableKey("orders"), table)
     for name, (parents, said) in shards.items():
         shard = ShardRef(STREAM, name)
-        record = ShardRecord(table="orders", parents=parents, start="TRIM_HORIZON", seen_ms=500_000, initial=False)
-        found.apply(0, ShardKey(*shard), record)
+        found.apply(0, ShardKey(*shard), lineage(LISTED_MS, parents))
         if said is not None:
-            checkpoint = Checkpoint(table="orders", state="open", sequence="1", created_ms=None, at_ms=1)
-            found.apply(0, CheckpointKey(*shard), msgspec.structs.replace(checkpoint, **said))
+            found.apply(0, CheckpointKey(*shard), checkpoint(**said))
     return found
+
+
+def lineage(listed_ms: int, parents: tuple[ShardRef, ...] = ()) -> ShardRecord:
+    """A shard that was listed late: it may have had changes long before."""
+    return ShardRecord(
+        table="orders", parents=parents, start="TRIM_HORIZON", seen_ms=1, initial=False, listed_ms=listed_ms
+    )
+
+
+def checkpoint(**said: Any) -> Checkpoint:
+    open_shard = Checkpoint(table="orders", state="open", sequence="1", created_ms=None, at_ms=1)
+    return msgspec.structs.replace(open_shard, **said)
 
 
 def until_ms(found: CheckpointState, now_ms: int = NOW_MS) -> int:
@@ -51,12 +62,30 @@ def test_a_child_is_bounded_by_its_parent_until_that_has_ended() -> None:
     assert until_ms(begun) == 0
 
 
-def test_an_ended_shard_bounds_it_until_all_of_its_children_are_known() -> None:
+def test_an_ended_shard_bounds_it_until_all_of_its_children_are_listed() -> None:
     ended = {"state": "ended", "open_ms": 800}
     assert until_ms(state(parent=((), ended))) == 800
-    with_child = state(parent=((), ended), child=((PARENT,), {"created_ms": 950}))
-    assert until_ms(with_child, now_ms=500_000 + POLICY.second_child_ms) == 800
+    with_child = state(parent=((), ended))
+    with_child.apply(0, ShardKey(*CHILD), lineage(LISTED_MS + 100_000, (PARENT,)))
+    with_child.apply(0, CheckpointKey(*CHILD), checkpoint(created_ms=950))
+    assert until_ms(with_child, now_ms=LISTED_MS + 100_000 + POLICY.second_child_ms) == 800
     assert until_ms(with_child) == 950
+
+
+def test_an_ended_shard_whose_children_are_gone_bounds_it_until_what_descends_from_them_is_listed() -> None:
+    ended = {"state": "ended", "open_ms": 800}
+    found = state(parent=((), ended), other=((), {"created_ms": 950}))
+    assert until_ms(found) == 800
+    found.apply(0, ShardKey(STREAM, "heir"), lineage(800 + POLICY.retention_ms + 1))
+    found.apply(0, CheckpointKey(STREAM, "heir"), checkpoint(until_ms=970))
+    assert until_ms(found, now_ms=800 + POLICY.retention_ms + 2 * POLICY.second_child_ms) == 0
+    assert until_ms(found, now_ms=800 + POLICY.retention_ms + 2 * POLICY.second_child_ms + 2) == 950
+
+
+def test_a_shard_without_parents_bounds_it_until_others_like_it_are_listed() -> None:
+    found = state(parent=((), {"until_ms": 900}))
+    assert until_ms(found, now_ms=LISTED_MS + 2 * POLICY.second_child_ms - 1) == 0
+    assert until_ms(found, now_ms=LISTED_MS + 2 * POLICY.second_child_ms + 1) == 900
 
 
 def test_a_gap_and_an_unknown_table_bound_it() -> None:
