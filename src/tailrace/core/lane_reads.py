@@ -64,6 +64,8 @@ class LaneReads:
         shard_state.phase = Phase.READING
         shard_state.ticket = self._tickets
         shard_state.asked_ms = now_ms
+        if shard_state.iterator is None:
+            shard_state.from_latest = shard_state.position().kind == "LATEST"
         return Read(
             epoch,
             shard_state.ticket,

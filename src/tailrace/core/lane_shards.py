@@ -88,6 +88,8 @@ class LaneShards:
         awaited = self._checkpoint_state.snapshots.is_running(shard_state.record.table)
         pacing = self._options.pacing.awaited() if awaited else self._options.pacing
         shard_state.took(page, turn.now_ms, pacing, closed=closed)
+        if awaited:
+            shard_state.look_back()
         if page.stop is not None:
             self._stop(shard_state, Phase.FAILED, page.stop, turn, after=page)
             return

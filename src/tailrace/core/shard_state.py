@@ -67,6 +67,8 @@ class ShardState:
     created_ms: int | None = None
     """Creation time of the last change read."""
     iterator: str | None = None
+    from_latest: bool = False
+    """The iterator comes from a read at LATEST: a restart may still show changes that are a little older."""
     ticket: int = 0
     """The read in flight; an answer with another ticket is outdated."""
     asked_ms: int = 0
@@ -204,9 +206,20 @@ class ShardState:
     def _note_empty(self, *, is_empty: bool) -> None:
         """One empty page may come in the middle of a shard: enough of them prove that the first met the end."""
         enough = self.source.caught_up_reads
-        self.empty_since_ms = (*self.empty_since_ms, self.asked_ms)[-enough:] if is_empty else ()
+        is_proof = is_empty and not self.skips_changes
+        self.empty_since_ms = (*self.empty_since_ms, self.asked_ms)[-enough:] if is_proof else ()
         if len(self.empty_since_ms) == enough:
             self.until_ms = self.empty_since_ms[0]
+
+    @property
+    def skips_changes(self) -> bool:
+        """Whether reading on leaves out changes that reading from `position()` would show."""
+        return self.from_latest and self.sequence is None
+
+    def look_back(self) -> None:
+        """Read next from `position()` if reading on would leave changes out."""
+        if self.skips_changes:
+            self.iterator = None
 
     def believed(self, failure: ReadFailure, now_ms: int) -> ReadFailure:
         """Return the failure to act on: GONE counts as UNAVAILABLE until it has lasted for `gone_after_ms`."""

@@ -21,6 +21,7 @@ from support.lanes import (
     sequences_in,
     shards_of_lane,
 )
+from tailrace.core.checkpoint import SnapshotKey, SnapshotRecord
 from tailrace.core.lane_messages import Commit, NoticeKind, PageRead, ReadFailed, Tick
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Pacing
@@ -509,3 +510,27 @@ def test_a_page_of_which_all_is_dropped_is_committed_as_any_other() -> None:
         written = checkpoints_in(lane.committed())[A]
         assert written is not None
         assert (written.state, written.sequence) == ("open", str(last))
+
+
+# A snapshot waits
+
+
+def test_a_shard_that_a_snapshot_waits_for_says_how_far_it_is_only_after_what_a_restart_would_still_show() -> None:
+    lane = LaneUnderTest(1)
+    snapshot = SnapshotRecord(id="s", source="scan", reason="initial", segments=1, at_ms=NOW_MS)
+    lane.checkpoint_state.apply(0, SnapshotKey(TABLE), snapshot)
+    lane.publish(A, lineage(start="LATEST", initial=True))
+    lane.take()
+    lane.read(A, page(A))
+    lane.wait(1_000)
+    since_start = Position("TRIM_HORIZON", since_ms=NOW_MS - POLICY.clock_skew_ms)
+    assert (lane.reads[A].position, lane.reads[A].iterator) == (since_start, None)
+    first_ms = lane.now_ms
+    for _ in range(POLICY.caught_up_reads):
+        lane.read(A, page(A))
+        lane.wait(1_000)
+        assert lane.reads[A].iterator is not None
+    while (committed := checkpoints_in(lane.committed())[A]) is None or committed.until_ms is None:
+        lane.read(A, page(A))
+        lane.wait(1_000)
+    assert committed.until_ms >= first_ms - 1_000
