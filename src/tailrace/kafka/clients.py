@@ -80,8 +80,8 @@ def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admi
 class LastingAdmin:
     """An admin client for as long as the process lives; threads may share it.
 
-    After an outage a client may never find the brokers again (`kafka.client_watch` says why), so one that did not
-    reach them is not used again.
+    After an outage a client may never find the brokers again (`kafka.client_watch` says why), nor learn who leads a
+    partition, so one that did not get an answer is not used again.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class LastingAdmin:
             client = self._client = self._make(self._user, self._timeout_s)
         try:
             yield client
-        except UnreachableError:
+        except (UnreachableError, KafkaException):
             self.drop()
             raise
 
@@ -229,7 +229,10 @@ _PASSING = {
 }
 _SETTLING = {
     KafkaError._PARTIAL,  # Metadata without brokers and topics
-    KafkaError._NOENT,  # no leader is known of any partition whose offset is asked for: this client may never learn it
+    KafkaError._NOENT,  # no leader is known of any partition whose offset is asked for: the client may never learn it
+    KafkaError.FENCED_LEADER_EPOCH,  # the client may never learn of the election
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.OFFSET_NOT_AVAILABLE,
     KafkaError.NOT_COORDINATOR,
     KafkaError.COORDINATOR_NOT_AVAILABLE,
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+import tailrace
 from support.metadata_broker import MetadataBroker
 from tailrace.errors import UnreachableError
 from tailrace.kafka import clients, topics
@@ -49,3 +51,11 @@ def test_a_leader_that_is_silent_holds_no_offset_rather_than_a_made_up_one(broke
     with pytest.raises(KafkaException) as error:
         answer.result(TIMEOUT_S)
     assert error.value.args[0].code() == KafkaError._TIMED_OUT
+
+
+@pytest.mark.parametrize("call", [".describe_cluster(", ".list_offsets("])
+def test_calls_that_abort_or_mislead_are_made_by_nobody_else(call: str) -> None:
+    """`clients` says why, and what to use."""
+    product = Path(tailrace.__file__).parent
+    callers = {path.name for path in product.rglob("*.py") if call in path.read_text()}
+    assert callers <= {"clients.py"}

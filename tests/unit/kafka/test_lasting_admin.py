@@ -1,8 +1,9 @@
-"""A lasting admin client is one client, until it did not reach Kafka."""
+"""A lasting admin client is one client, until it gets no answer."""
 
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka.clients import LastingAdmin
@@ -20,9 +21,16 @@ def test_every_use_is_of_the_same_client() -> None:
         assert third is first
 
 
-def test_one_that_did_not_reach_kafka_is_not_used_again() -> None:
+@pytest.mark.parametrize(
+    "failure",
+    [
+        UnreachableError("no broker answers", hint="start it"),
+        KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)),
+    ],
+)
+def test_one_that_got_no_answer_is_not_used_again(failure: Exception) -> None:
     lasting = LastingAdmin(NOWHERE)
-    with pytest.raises(UnreachableError), lasting.use() as first:
-        raise UnreachableError("no broker answers", hint="start it")
+    with pytest.raises(type(failure)), lasting.use() as first:
+        raise failure
     with lasting.use() as second:
         assert second is not first

@@ -105,6 +105,7 @@ def test_brokers_that_take_no_replicas_yet_are_told_from_brokers_that_are_missin
         (KafkaError.NOT_CONTROLLER, True),
         (KafkaError._PARTIAL, True),
         (KafkaError._NOENT, True),
+        (KafkaError.FENCED_LEADER_EPOCH, True),
         (KafkaError.TOPIC_AUTHORIZATION_FAILED, False),
         (KafkaError.POLICY_VIOLATION, False),
     ],
