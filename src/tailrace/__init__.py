@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from tailrace.operations.status import Status
     from tailrace.operations.switch import Switched
     from tailrace.operations.tail import Tailed, Wanted
+    from tailrace.operations.verify import Verified
     from tailrace.pipeline import Pipeline, open, open_running  # noqa: A004 - `tailrace.open`
     from tailrace.remedy import Remedy
 
@@ -65,6 +66,7 @@ __all__ = [
     "Tried",
     "UnderSwitchError",
     "UnreachableError",
+    "Verified",
     "Wanted",
     "WorldError",
     "__version__",
@@ -97,6 +99,7 @@ _HOMES = {
     "tailrace.operations.status": ("Status",),
     "tailrace.operations.switch": ("Switched",),
     "tailrace.operations.tail": ("Tailed", "Wanted"),
+    "tailrace.operations.verify": ("Verified",),
     "tailrace.pipeline": ("Pipeline", "open", "open_running"),
     "tailrace.remedy": ("Remedy",),
 }

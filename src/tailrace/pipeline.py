@@ -27,6 +27,7 @@ from tailrace.operations import (
 from tailrace.operations import export as exporting
 from tailrace.operations import replay as replaying
 from tailrace.operations import tail as tailing
+from tailrace.operations import verify as verifying
 from tailrace.operations.accept_gap import Gaps
 from tailrace.operations.export import ExportReport
 from tailrace.operations.plan import Plan
@@ -40,6 +41,7 @@ from tailrace.operations.snapshot_status import SnapshotsStatus
 from tailrace.operations.status import Status
 from tailrace.operations.switch import Switched
 from tailrace.operations.tail import Start, Tailed, Wanted
+from tailrace.operations.verify import Verified
 from tailrace.sinks.progress import Limits
 from tailrace.sources.aws_lambda.failure_messages import FailureMessages
 from tailrace.wiring.sources import make_source, make_tables
@@ -237,4 +239,27 @@ class Pipeline:
         exported = exporting.of_pipeline(self._loaded, tables)
         return exporting.export(
             exported, Path(folder), limits or Limits(), until_end=until_end, stopped=stopped, progress=progress
+        )
+
+    def verify(
+        self,
+        tables: Sequence[str] = (),
+        *,
+        read_capacity: str = "50%",
+        timeout_s: float = verifying.TIMEOUT_S,
+        spill_folder: str | Path | None = None,
+        progress: OnProgress = unheard,
+    ) -> Verified:
+        """Compare tables with what their topics show last of each key; `tables` are names and patterns, none for all.
+
+        At most `read_capacity` units a second are used of a table, or a share of what it has. Changes in flight may
+        take `timeout_s`. What does not fit in memory is in a temporary folder, in `spill_folder` if given.
+        """
+        return verifying.verify(
+            self._loaded,
+            tables,
+            read_capacity=read_capacity,
+            timeout_s=timeout_s,
+            spill_folder=None if spill_folder is None else Path(spill_folder),
+            progress=progress,
         )

@@ -30,6 +30,7 @@ from tailrace.cli import (
     tail,
     transform,
     validate,
+    verify,
     version,
 )
 from tailrace.cli.edge import edge, report
@@ -73,6 +74,7 @@ app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(export.export)
+app.command()(verify.verify)
 app.command()(redrive.redrive)
 app.command()(replay.replay)
 app.command()(accept_gap.accept_gap)

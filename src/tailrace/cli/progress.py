@@ -19,8 +19,10 @@ _WORDS: dict[Step, str] = {
     "producers": "fenced {done} of {total} producers",
     "dead-letters": "{done} of {total} dead letters",
     "messages": "{done} messages",
-    "records": "exported {done} records",
     "changes": "replayed {done} changes",
+    "records": "{done} records",
+    "items": "read {done} items, of about {total}",
+    "keys": "looked again at {done} of {total} keys that differed",
 }
 
 

@@ -21,6 +21,8 @@ _LEVELS_MAX: Final = 32
 """DynamoDB's own limit; an attribute of the item is on level 1, a member of its map or list on level 2."""
 _HINT: Final = "AWS sends no such thing: look at the record in the dead letters and at what wrote it to the source"
 
+_SETS: Final = {"SS", "NS", "BS"}
+
 Convert = Callable[[Any, int], object]
 """Takes the value under a type tag and its level; returns what msgspec encodes as plain JSON."""
 
@@ -65,6 +67,26 @@ def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, 
 def sorted_image(image: bytes) -> bytes:
     """Return the same DynamoDB JSON, compact and with its names sorted: one text per item, whatever carried it."""
     return _encode(parse(image))
+
+
+def canonical_image(image: bytes) -> bytes:
+    """Return `sorted_image` with the members of sets sorted too; as it is when it is not DynamoDB JSON."""
+    try:
+        item = _decode(image)
+        _sort_sets("M", item)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return image
+    return _encode(item)
+
+
+def _sort_sets(tag: str, value: Any) -> None:
+    """Sort the sets inside of a value of type `tag`. Raises what Python does for anything that is none."""
+    if tag in _SETS:
+        value.sort()
+    elif tag in {"M", "L"}:
+        for typed in value.values() if tag == "M" else value:
+            for inner_tag, inner in typed.items():
+                _sort_sets(inner_tag, inner)
 
 
 def binary(value: object) -> bytes:

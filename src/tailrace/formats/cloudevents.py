@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace.core.change import Change, Headers, Message, Op
 from tailrace.formats.format import Format, ReadRecord, position_of
-from tailrace.formats.images import images
+from tailrace.formats.images import images, is_keys_only
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
@@ -31,6 +31,7 @@ _encode = msgspec.json.Encoder().encode
 class _Data(msgspec.Struct):
     before: msgspec.Raw
     after: msgspec.Raw
+    keys_only: Any = None
 
 
 class _Event(msgspec.Struct):
@@ -92,7 +93,7 @@ class CloudEventsFormat(Format):
             return None
         item = bytes(event.data.before if op == "d" else event.data.after)
         position = position_of(event.source, None, event.sequence, _milliseconds(event.time))
-        return ReadRecord(op, None, event.source, item, position)
+        return ReadRecord(op, None, event.source, item, position, is_keys_only(event.data.keys_only, op))
 
 
 def _milliseconds(time: object) -> int | None:

@@ -14,7 +14,7 @@ import msgspec
 from tailrace._version import __version__
 from tailrace.core.change import Change, Message
 from tailrace.formats.format import Format, ReadRecord, position_of
-from tailrace.formats.images import images
+from tailrace.formats.images import images, is_keys_only
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
@@ -29,6 +29,7 @@ class _Source(msgspec.Struct):
     shard: Any = None
     sequence: Any = None
     ts_ms: Any = None
+    keys_only: Any = None
 
 
 class _Envelope(msgspec.Struct):
@@ -98,7 +99,8 @@ class DebeziumFormat(Format):
         position = None
         if source.shard is not None:
             position = position_of(source.stream, source.shard, source.sequence, source.ts_ms)
-        return ReadRecord(envelope.op, source.table, None, item, position)
+        keys_only = is_keys_only(source.keys_only, envelope.op)
+        return ReadRecord(envelope.op, source.table, None, item, position, keys_only)
 
 
 @lru_cache(maxsize=4096)

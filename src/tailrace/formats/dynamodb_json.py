@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from tailrace.core.change import Change, Message, Op
-from tailrace.formats.attribute_value import sorted_image
+from tailrace.formats.attribute_value import canonical_image, sorted_image
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
@@ -93,10 +93,15 @@ class DynamoDBJsonFormat(Format):
         except (ValueError, RecursionError):
             return None
         images = record.dynamodb
-        item = bytes(images.old_image if record.name == "REMOVE" else images.new_image) or bytes(images.keys)
+        image = bytes(images.old_image if record.name == "REMOVE" else images.new_image)
         position = position_of(record.arn, None, images.sequence_number, images.created_ms)
         op: Op = "r" if record.name == "INSERT" and images.sequence_number is None else _OPS[record.name]
-        return ReadRecord(op, None, record.arn, item, position)
+        return ReadRecord(op, None, record.arn, image or bytes(images.keys), position, not image)
+
+    @classmethod
+    def canonical(cls, item: bytes) -> bytes:
+        """Return the item with the members of its sets in one order: DynamoDB returns them in any."""
+        return canonical_image(item)
 
 
 def _seconds(milliseconds: int) -> str:

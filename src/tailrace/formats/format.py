@@ -22,6 +22,8 @@ class ReadRecord(msgspec.Struct, frozen=True):
     item: bytes
     """JSON: the item after the change, before a delete; `null` or empty when the value leaves it out."""
     position: SourcePosition | None
+    keys_only: bool = False
+    """`item` holds the key attributes alone, since the stream left the rest out."""
 
 
 class Format(ABC):
@@ -51,6 +53,11 @@ class Format(ABC):
     @abstractmethod
     def read(cls, value: bytes) -> ReadRecord | None:
         """Return what a value says; None when it is not of this format."""
+
+    @classmethod
+    def canonical(cls, item: bytes) -> bytes:
+        """Return the one text of an item that `read` returned: records of one state of an item have the same."""
+        return item
 
     @classmethod
     def why_not(cls, view_type: ViewType) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from tailrace.core.change import Change
+from tailrace.core.change import Change, Op
 from tailrace.formats.attribute_value import to_json, to_json_both
 from tailrace.formats.number import Numbers
 
@@ -28,6 +28,11 @@ _COMPLETE: Final = b""
 _BEFORE_MISSING: Final = b',"missing":["before"]'
 _BEFORE_KEYS_ONLY: Final = b',"keys_only":["before"]'
 _AFTER_KEYS_ONLY: Final = b',"keys_only":["after"]'
+
+
+def is_keys_only(noted: object, op: Op) -> bool:
+    """Return whether `keys_only`, as a value holds it, names the image that a change is shown by."""
+    return isinstance(noted, list) and ("before" if op == "d" else "after") in noted
 
 
 def images(change: Change, key: bytes, numbers: Numbers) -> Images:

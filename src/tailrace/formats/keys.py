@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from tailrace.core.ports import KeyType
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import binary
 from tailrace.formats.number import Numbers, canonical_text, short_integer
@@ -15,6 +17,8 @@ _HINT: Final = "a key attribute is a string, a number or a binary: look at the r
 _STAGE: Final = "KEY_CONVERTER"
 
 _decode = msgspec.json.Decoder(dict[str, Any], float_hook=msgspec.Raw).decode
+_decode_texts = msgspec.json.Decoder(dict[str, Any], float_hook=str).decode
+"""A number that is no integer keeps its text."""
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -37,6 +41,28 @@ def message_key(keys: bytes, numbers: Numbers) -> bytes:
         except Refusal as refusal:
             raise RecordError(f"key attribute {name}: {refusal.reason}", stage=_STAGE, hint=refusal.hint) from None
     return _encode(key)
+
+
+def key_attributes(key: bytes, types: Mapping[str, KeyType]) -> bytes | None:
+    """Return the DynamoDB JSON of the key attributes that `message_key` made a key of; None when it is no such key.
+
+    `types` are those of the table's key attributes.
+    """
+    try:
+        values = _decode_texts(key)
+    except (ValueError, RecursionError):
+        return None
+    if values.keys() != types.keys():
+        return None
+    typed = {}
+    for name, kind in types.items():
+        value = values[name]
+        if kind == "N" and value.__class__ is int:
+            value = str(value)
+        if value.__class__ is not str:
+            return None
+        typed[name] = {kind: value}
+    return _encode(typed)
 
 
 def _value(typed: Any, numbers: Numbers) -> object:

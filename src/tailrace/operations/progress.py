@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records", "changes"]
+Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records", "changes", "items", "keys"]
 """What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with,
-records exported, changes replayed."""
+records exported or read, changes replayed, items of a table read, keys looked at again."""
 
 
 class Progress(msgspec.Struct, frozen=True):

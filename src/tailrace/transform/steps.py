@@ -21,6 +21,8 @@ from tailrace.transform.change import Change, Function, Item, origin
 from tailrace.transform.expression import STAGE, Expression, text_of
 from tailrace.transform.paths import REMOVED, Path
 
+BEYOND_THE_ITEM: Final = frozenset({"op", "before", "created_ms", "expired"})
+"""The members of a change that say more than what the item is now."""
 _OPS: Final = get_args(Op)
 _EXACT: Final = Context(prec=38, traps=[DivisionByZero, Inexact, InvalidOperation])
 """What a function calculates in: DynamoDB's 38 digits, and nothing is rounded silently."""
@@ -51,6 +53,11 @@ class Step(ABC):
         Raises ValueError saying why it cannot work where they are `names`.
         """
         return names
+
+    def keeps_keys(self, names: frozenset[str]) -> bool:
+        """Return whether the key attributes `names` certainly keep their names and values."""
+        del names
+        return True
 
     def lack(self, view_type: ViewType) -> str:
         """Return, as a sentence, which image it needs but a stream of this view type lacks; empty when none."""
@@ -157,6 +164,11 @@ class Call(Step):
         """Only the data tells, if it may change them."""
         return None if self.changes_keys else names
 
+    def keeps_keys(self, names: frozenset[str]) -> bool:
+        """Return whether the file says that the function leaves them alone."""
+        del names
+        return not self.changes_keys
+
     def _error(self, what: str, hint: str = "") -> RecordError:
         return RecordError(f"the function {self.name} {what}", stage=STAGE, hint=hint)
 
@@ -238,6 +250,10 @@ class Rename(_Edit):
                 names = names - {path[0]} | {name}
         return names
 
+    def keeps_keys(self, names: frozenset[str]) -> bool:
+        """Return whether none of them is renamed."""
+        return not any(len(path) == 1 and path[0] in names for path in self.names)
+
 
 @dataclass(frozen=True)
 class Mask(_Edit):
@@ -282,6 +298,10 @@ class Hash(_Edit):
         for path in self.attributes:
             item = paths.edited(item, path, self._hashed)
         return item
+
+    def keeps_keys(self, names: frozenset[str]) -> bool:
+        """Return whether none of them is hashed."""
+        return not any(len(path) == 1 and path[0] in names for path in self.attributes)
 
     def _hashed(self, value: object) -> object:
         if value is None:

@@ -10,7 +10,7 @@ from tailrace.core.change import ViewType
 from tailrace.errors import RecordError
 from tailrace.transform.change import Change, read, write
 from tailrace.transform.expression import STAGE
-from tailrace.transform.steps import Draft, Step
+from tailrace.transform.steps import BEYOND_THE_ITEM, Call, Draft, Step
 
 
 class Placed(NamedTuple):
@@ -74,6 +74,20 @@ class Transformation:
         item = "before" if change.op == "d" else "after"
         names = self._looks_at | ({item} if "item" in self._looks_at else frozenset())
         return read(change, before="before" in names, after="after" in names)
+
+    def keeps_keys(self, key_names: Sequence[str]) -> bool:
+        """Return whether every change certainly keeps its key attributes, names and values."""
+        return all(step.keeps_keys(frozenset(key_names)) for _, step in self._steps)
+
+    @property
+    def may_make_items(self) -> bool:
+        """Whether the items that it makes may depend on anything: a function of the user makes them."""
+        return any(isinstance(step, Call) for _, step in self._steps)
+
+    @property
+    def looks_beyond_the_item(self) -> list[str]:
+        """The places of the steps that decide by more than the item itself, such as `op` or `before`."""
+        return [place for place, step in self._steps if (step.looks_at or frozenset()) & BEYOND_THE_ITEM]
 
     def faults(self, view_type: ViewType | None, key_names: Sequence[str]) -> list[str]:
         """Return, in sentences, why it cannot work on a table with this stream and these key attributes.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
-from tailrace.core.ports import ReadError, ReadFailure, ShardReader, SourceRecord
+from tailrace.core.ports import ReadError, ReadFailure, ShardReader, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 from tailrace.errors import WorldError
 
@@ -47,13 +47,16 @@ def read_range(
         raise WorldError(error.message, hint=error.hint) from error
 
 
-def _read(
-    reader: ShardReader, shard: ShardRef, position: Position, first: str, last: str, *, sleep: Callable[[float], None]
-) -> list[SourceRecord]:
-    found: list[SourceRecord] = []
+def read_pages(
+    reader: ShardReader, shard: ShardRef, position: Position, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[SourcePage]:
+    """Yield the pages of a shard from `position` on, without end while it is open; failures that pass are outlasted.
+
+    Raises `ReadError`.
+    """
     iterator: str | None = None
-    failures = empty_pages = 0
-    while empty_pages < _EMPTY_PAGES_MAX:
+    failures = 0
+    while True:
         try:
             page = reader.read(shard, position, iterator)
         except ReadError as error:
@@ -66,14 +69,32 @@ def _read(
                 sleep(random.uniform(0, _BACKOFF_S * 2**failures))
             continue
         failures = 0
+        yield page
+        if page.records:
+            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence)
+        if page.next_iterator is None:
+            return
+        iterator = page.next_iterator
+
+
+def _read(
+    reader: ShardReader, shard: ShardRef, position: Position, first: str, last: str, *, sleep: Callable[[float], None]
+) -> list[SourceRecord]:
+    found: list[SourceRecord] = []
+    empty_pages = 0
+    last_read = None
+    for page in read_pages(reader, shard, position, sleep):
         empty_pages = 0 if page.records else empty_pages + 1
         found += [each for each in page.records if int(first) <= int(each.origin.sequence) <= int(last)]
         if page.records:
-            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence)
+            last_read = page.records[-1].origin.sequence
         if page.next_iterator is None or (page.records and int(page.records[-1].origin.sequence) >= int(last)):
             return found
-        iterator = page.next_iterator
-    if position.kind == "AT_SEQUENCE_NUMBER" or (found and int(found[-1].origin.sequence) < int(last)):
+        if empty_pages == _EMPTY_PAGES_MAX:
+            break
+    if (position.kind == "AT_SEQUENCE_NUMBER" and last_read is None) or (
+        found and int(found[-1].origin.sequence) < int(last)
+    ):
         raise ReadError(
             f"shard {shard.shard_id} gave {_EMPTY_PAGES_MAX} empty pages before sequence number {last}",
             ReadFailure.UNAVAILABLE,

@@ -1,0 +1,318 @@
+"""Compares what a table's scan found with what its topics show, and looks again at the keys that differ."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import msgspec
+
+from tailrace.core.comparison import ABSENT, DIFFERENCES, STATE_BYTES, Compared, Outcome, compare
+from tailrace.core.ports import SourceRecord
+from tailrace.core.shard import ShardRef
+from tailrace.operations.pending_changes import PendingChanges
+from tailrace.operations.progress import OnProgress, Progress
+from tailrace.operations.published_items import PublishedItem, PublishedItems
+from tailrace.operations.record_view import as_text
+from tailrace.operations.spill import BUCKETS, Row, RowId, Spill
+from tailrace.operations.table_scan import KEYS_AT_ONCE, TableScan
+from tailrace.operations.topic_states import TopicState, TopicStates
+
+DOUBTED_KEYS_MAX: Final = 10_000
+"""So many differing keys are looked at again, and held in memory."""
+SAMPLES: Final = 5
+CREATED_MARGIN_MS: Final = 120_000
+"""Timestamps are the source's, rounded down to a second or a minute, and its clock may be another."""
+_UNPUBLISHED: Final = 255
+"""The tag of a row that says that there is an item of the key, of which nothing is published."""
+_LEFT_OUT: Final = 254
+"""The tag of a row that says that the filter of snapshots leaves the item of the key out."""
+_DROPPED: Final = b"d" * STATE_BYTES
+_REFUSED: Final = b"r" * STATE_BYTES
+_LOOKS: Final = 2
+"""A difference stands if so many looks in a row find it: a stream may show a change a moment late."""
+_SHOWN: Final = {*DIFFERENCES, "unsettled"}
+"""The outcomes that samples are kept of."""
+_PAUSE_S: Final = 0.5
+_TIME_BYTES: Final = 8
+
+
+class Sample(msgspec.Struct, frozen=True):
+    """One key that differs."""
+
+    topic: str
+    key: str
+    """The Kafka key."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """Keys that differ in one way, and some of them."""
+
+    count: int = 0
+    samples: tuple[Sample, ...] = ()
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """A difference that stands."""
+
+    topic: int
+    key: bytes
+    outcome: Outcome
+    table_key: bytes | None
+    """DynamoDB JSON of the item's key attributes; None when nothing tells them."""
+
+
+class _Doubted(msgspec.Struct):
+    """A key that differs so far."""
+
+    key: bytes
+    table_key: bytes | None
+    seen: dict[int, list[bytes]]
+    """The states that each topic went through since its item was last read."""
+    newest_ms: int
+    """The timestamp of its last record; 0 when there is none."""
+    looks: int = 0
+    """How many looks in a row it has differed, with nothing of it in flight."""
+
+
+class TableComparison:
+    """One comparison of a table. For one thread."""
+
+    def __init__(
+        self,
+        published: PublishedItems,
+        *,
+        scan: TableScan,
+        pending: PendingChanges,
+        topics: TopicStates,
+        folder: Path,
+        progress: OnProgress,
+    ) -> None:
+        """Use `folder` for what does not fit in memory."""
+        self.counts: Counter[str] = Counter()
+        """Keys by outcome, and `unsettled`, `unchecked` and `refused` ones."""
+        self.differences: list[Difference] = []
+        """Those that were looked at again, and stand."""
+        self.pending_changes = 0
+        self._samples: defaultdict[str, list[Sample]] = defaultdict(list)
+        self._lock = Lock()
+        self._published = published
+        self._scan = scan
+        self._pending = pending
+        self._topics = topics
+        self._items = Spill(folder / "items")
+        self._shown = Spill(folder / "topics")
+        self._in_flight = Spill(folder / "stream")
+        self._progress = progress
+        self._doubted: dict[bytes, _Doubted] = {}
+
+    def run(self, timeout_s: float) -> None:
+        """Compare; changes in flight have `timeout_s` once the table is read."""
+        since_ms = time.time_ns() // 1_000_000 - CREATED_MARGIN_MS
+        total = self._published.facts.item_count
+        self._scan.scan(self._take_items, lambda items: self._progress(Progress("items", items, max(items, total))))
+        deadline_s = time.monotonic() + timeout_s
+        ends = self._pending.read(self._take_changes)
+        is_served = self._pending.is_served()
+        is_published = self._pending.wait_published(ends, timeout_s if is_served else 0)
+        self._shown.add(map(_row_of, self._read_topics()))
+        for bucket in range(BUCKETS):
+            self._compare_bucket(bucket, since_ms, is_published=is_published)
+        self._settle(since_ms, deadline_s, is_served=is_served)
+
+    def found(self, outcome: str) -> Found:
+        """Return the keys of one outcome."""
+        return Found(self.counts[outcome], tuple(self._samples[outcome]))
+
+    # The first look: everything
+
+    def _take_items(self, rows: Sequence[SourceRecord]) -> None:
+        """Note what is published of rows; called in several threads."""
+        items = list(self._published.of(rows))
+        self._items.add(row for item in items for row in _rows_of(item))
+        refused = sum(item.is_refused for item in items)
+        with self._lock:
+            self.counts["refused"] += refused
+
+    def _take_changes(self, shard: ShardRef, changes: Sequence[SourceRecord]) -> None:
+        """Note the keys of changes in flight; called in several threads."""
+        self._in_flight.add(Row(RowId(key, 0), b"") for key in self._published.keys_of(shard, changes))
+        with self._lock:
+            self.pending_changes += len(changes)
+
+    def _read_topics(self) -> Iterator[TopicState]:
+        return self._topics.read(self._published.states, lambda records: self._progress(Progress("records", records)))
+
+    def _compare_bucket(self, bucket: int, since_ms: int, *, is_published: bool) -> None:
+        items, shown = self._items.rows(bucket), self._shown.rows(bucket)
+        matches, suspects = [], set()
+        for row, payload in items.items():
+            if payload[:STATE_BYTES] == shown.get(row, b"")[:STATE_BYTES]:
+                matches.append(row.key)
+            else:
+                suspects.add(row.key)
+        suspects |= {row.key for row, payload in shown.items() if payload[:STATE_BYTES] != ABSENT and row not in items}
+        self.counts["equal"] += sum(key not in suspects for key in matches)
+        if not suspects:
+            return
+        items_by_key, shown_by_key = _by_key(items, suspects), _by_key(shown, suspects)
+        in_flight = set() if is_published else {row.key for row in self._in_flight.rows(bucket)}
+        for key in suspects:
+            self._suspect(
+                key,
+                items_by_key.get(key),
+                shown_by_key.get(key, {}),
+                is_settled=lambda newest_ms, key=key: newest_ms < since_ms and key not in in_flight,  # type: ignore[misc]
+            )
+
+    def _suspect(
+        self,
+        key: bytes,
+        item: Mapping[int, bytes] | None,
+        shown: Mapping[int, bytes],
+        *,
+        is_settled: Callable[[int], bool],
+    ) -> None:
+        """Compare one key; take it for doubted when it differs, or decide at once when there are too many."""
+        if item is not None and item.get(_UNPUBLISHED, b"").startswith(_REFUSED):
+            return
+        states = None
+        if item is not None:
+            states = {topic: payload[:STATE_BYTES] for topic, payload in item.items() if topic < _LEFT_OUT}
+        compared = list(compare(states, {topic: [payload[:STATE_BYTES]] for topic, payload in shown.items()}))
+        if item is not None and _LEFT_OUT in item:
+            compared = _left_out(compared)
+        if not _differs(compared):
+            self._tally(key, compared)
+            return
+        newest_ms = max((int.from_bytes(payload[STATE_BYTES:]) for payload in shown.values()), default=0)
+        stored_key = next(iter(item.values()))[STATE_BYTES:] if item else b""
+        table_key = stored_key or self._published.table_key(key)
+        if len(self._doubted) < DOUBTED_KEYS_MAX:
+            seen = {topic: [payload[:STATE_BYTES]] for topic, payload in shown.items()}
+            self._doubted[key] = _Doubted(key, table_key, seen, newest_ms)
+        elif is_settled(newest_ms):
+            self._tally(key, compared)
+        else:
+            self._tally(key, [each._replace(outcome="unsettled") if _differs([each]) else each for each in compared])
+
+    # The second look: the keys that differ
+
+    def _settle(self, since_ms: int, deadline_s: float, *, is_served: bool) -> None:
+        """Look at the doubted keys until each is equal, differs for good, or time is over."""
+        total, looks = len(self._doubted), 0
+        while self._doubted:
+            looks += 1
+            self._look_again(since_ms, deadline_s, is_served=is_served)
+            self._progress(Progress("keys", total - len(self._doubted), total))
+            if time.monotonic() >= deadline_s or (not is_served and looks >= _LOOKS):
+                break
+            if self._doubted:
+                time.sleep(_PAUSE_S)
+        for doubted in self._doubted.values():
+            topics = sorted({*doubted.seen, *({0} if not doubted.seen else ())})
+            self._tally(doubted.key, [Compared(topic, "unsettled") for topic in topics])
+        self._doubted.clear()
+
+    def _look_again(self, since_ms: int, deadline_s: float, *, is_served: bool) -> None:
+        items = self._items_of_doubted()
+        in_flight: set[bytes] = set()
+
+        def take(shard: ShardRef, changes: Sequence[SourceRecord]) -> None:
+            in_flight.update(self._published.keys_of(shard, changes) & self._doubted.keys())
+
+        ends = self._pending.read(take)
+        left_s = max(0.0, deadline_s - time.monotonic()) if is_served else 0.0
+        is_published = self._pending.wait_published(ends, left_s)
+        for shown in self._read_topics():
+            if doubted := self._doubted.get(shown.key):
+                doubted.seen.setdefault(shown.topic, [ABSENT]).append(shown.state)
+                doubted.newest_ms = max(doubted.newest_ms, shown.created_ms)
+        for key, doubted in list(self._doubted.items()):
+            compared = self._compared(doubted, items.get(key), since_ms)
+            if not _differs(compared):
+                doubted.looks = 0
+            elif is_published or key not in in_flight:
+                doubted.looks += 1
+            if not _differs(compared) or doubted.looks == _LOOKS:
+                del self._doubted[key]
+                self._tally(key, compared)
+                self.differences += [
+                    Difference(each.topic, key, each.outcome, doubted.table_key)
+                    for each in compared
+                    if _differs([each])
+                ]
+            doubted.seen = {topic: states[-1:] for topic, states in doubted.seen.items()}
+
+    def _compared(self, doubted: _Doubted, item: PublishedItem | None, since_ms: int) -> list[Compared]:
+        if item is not None and item.is_refused:
+            return []
+        states = None
+        if item is not None:
+            states = {row.tag: state for row, state in item.states.items() if row.key == doubted.key}
+        compared = list(compare(states, doubted.seen))
+        if item is not None and item.is_left_out:
+            compared = _left_out(compared)
+        if doubted.table_key is None and doubted.newest_ms >= since_ms:
+            # It may have been made behind the scan, and nothing tells which item to read.
+            return [each._replace(outcome="unchecked") if _differs([each]) else each for each in compared]
+        return compared
+
+    def _items_of_doubted(self) -> dict[bytes, PublishedItem]:
+        """Read the items of the doubted keys again; return them by Kafka key."""
+        wanted: dict[bytes, list[bytes]] = {}
+        for doubted in self._doubted.values():
+            if doubted.table_key is not None:
+                wanted.setdefault(doubted.table_key, []).append(doubted.key)
+        found: dict[bytes, PublishedItem] = {}
+        for chunk in _chunks(list(wanted), KEYS_AT_ONCE):
+            plain = {self._published.plain_key(table_key): table_key for table_key in chunk}
+            for item in self._published.of(self._scan.get(chunk)):
+                found.update(dict.fromkeys(wanted[plain[item.plain_key]], item))
+        return found
+
+    def _tally(self, key: bytes, compared: Iterable[Compared]) -> None:
+        for topic, outcome in compared:
+            self.counts[outcome] += 1
+            samples = self._samples[outcome]
+            if outcome in _SHOWN and len(samples) < SAMPLES:
+                samples.append(Sample(self._published.topics[topic], as_text(key)))
+
+
+def _rows_of(item: PublishedItem) -> Iterator[Row]:
+    stored_key = item.table_key or b""
+    for row, state in item.states.items():
+        yield Row(row, state + stored_key)
+        if item.is_left_out:
+            yield Row(RowId(row.key, _LEFT_OUT), _DROPPED + stored_key)
+    if not item.states and item.plain_key is not None:
+        yield Row(RowId(item.plain_key, _UNPUBLISHED), (_REFUSED if item.is_refused else _DROPPED) + stored_key)
+
+
+def _row_of(shown: TopicState) -> Row:
+    return Row(RowId(shown.key, shown.topic), shown.state + shown.created_ms.to_bytes(_TIME_BYTES))
+
+
+def _by_key(rows: Mapping[RowId, bytes], keys: set[bytes]) -> dict[bytes, dict[int, bytes]]:
+    found: dict[bytes, dict[int, bytes]] = {}
+    for (key, tag), payload in rows.items():
+        if key in keys:
+            found.setdefault(key, {})[tag] = payload
+    return found
+
+
+def _left_out(compared: list[Compared]) -> list[Compared]:
+    """Compare an item that snapshots leave out: its topic shows it only if it has changed."""
+    return [each._replace(outcome="left out") if each.outcome == "missing" else each for each in compared]
+
+
+def _differs(compared: Iterable[Compared]) -> bool:
+    return any(each.outcome in DIFFERENCES for each in compared)
+
+
+def _chunks(keys: list[bytes], size: int) -> Iterator[list[bytes]]:
+    return (keys[start : start + size] for start in range(0, len(keys), size))
