@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace.core.change import Change, Headers, Message, Op
 from tailrace.formats.format import Format, ReadRecord, position_of
-from tailrace.formats.images import images, is_keys_only
+from tailrace.formats.images import Images, images, is_keys_only
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
@@ -64,7 +64,18 @@ class CloudEventsFormat(Format):
         """Return the event; `time` is when the change was made, and absent when the source does not say."""
         del now_ns  # CloudEvents has no processing time
         key = message_key(change.keys, self._numbers)
-        before, after, notes = images(change, key, self._numbers)
+        return self._message(change, key, images(change, key, self._numbers))
+
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return the event of a delete."""
+        del now_ns
+        found = self.read(last)
+        if found is None or found.op == "d":
+            return None
+        return self._message(change, key, Images(found.item, b"null", b""))
+
+    def _message(self, change: Change, key: bytes, shown: Images) -> Message:
+        before, after, notes = shown
         expired = b',"ttl":true' if change.expired else b""
         data = b'{"before":%b,"after":%b,"keys":%b%b%b}' % (before, after, key, notes, expired)
         key_text = key.decode()

@@ -14,7 +14,7 @@ import msgspec
 from tailrace._version import __version__
 from tailrace.core.change import Change, Message
 from tailrace.formats.format import Format, ReadRecord, position_of
-from tailrace.formats.images import images, is_keys_only
+from tailrace.formats.images import Images, images, is_keys_only
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
@@ -60,7 +60,17 @@ class DebeziumFormat(Format):
     def encode(self, change: Change, now_ns: int) -> Message:
         """Return the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
         key = message_key(change.keys, self._numbers)
-        before, after, notes = images(change, key, self._numbers)
+        return self._message(change, key, images(change, key, self._numbers), now_ns)
+
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return the envelope of a delete."""
+        found = self.read(last)
+        if found is None or found.op == "d":
+            return None
+        return self._message(change, key, Images(found.item, b"null", b""), now_ns)
+
+    def _message(self, change: Change, key: bytes, shown: Images, now_ns: int) -> Message:
+        before, after, notes = shown
         if change.has_position:
             place = _place(change.stream_arn, change.table, change.region, change.shard_id, change.view_type)
             sequence, event_id = _encode(change.sequence), _encode(change.event_id)

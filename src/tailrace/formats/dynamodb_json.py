@@ -62,6 +62,22 @@ class DynamoDBJsonFormat(Format):
     def encode(self, change: Change, now_ns: int) -> Message:
         """Return the record. The message key is plain JSON, as in every format."""
         del now_ns  # nor for when it was processed
+        return Message(message_key(change.keys, self._numbers), self._value(change))
+
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return the record of a REMOVE."""
+        del now_ns
+        try:
+            record = _decode(last)
+        except (ValueError, RecursionError):
+            return None
+        if record.name == "REMOVE":
+            return None
+        images = record.dynamodb
+        before = bytes(images.new_image) or None
+        return Message(key, self._value(msgspec.structs.replace(change, keys=bytes(images.keys), before=before)))
+
+    def _value(self, change: Change) -> bytes:
         stream_record: dict[str, object] = {
             "ApproximateCreationDateTime": msgspec.Raw(_seconds(change.created_ms)),
             "Keys": msgspec.Raw(sorted_image(change.keys)),
@@ -83,7 +99,7 @@ class DynamoDBJsonFormat(Format):
         if change.expired:
             record["userIdentity"] = _TIME_TO_LIVE
         record["eventSourceARN"] = change.stream_arn
-        return Message(message_key(change.keys, self._numbers), _encode(record))
+        return _encode(record)
 
     @classmethod
     def read(cls, value: bytes) -> ReadRecord | None:

@@ -49,6 +49,14 @@ class Format(ABC):
         Raises `RecordError` for a change that it cannot convert.
         """
 
+    @abstractmethod
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return the delete of an item whose last record was `key` and `last`: its state becomes `before`.
+
+        `change` (op `d`) says all else; its `keys` are empty when they cannot be told from `key`. None when `last` is a
+        delete already, or is not of this format.
+        """
+
     @classmethod
     @abstractmethod
     def read(cls, value: bytes) -> ReadRecord | None:

@@ -35,6 +35,11 @@ class ItemFormat(Format):
             )
         return Message(key, to_json(change.after, self._numbers))
 
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return a null value."""
+        del last, change, now_ns
+        return Message(key, None)
+
     @classmethod
     def read(cls, value: bytes) -> ReadRecord | None:
         """Return the value as the item when it is an object: nothing else is known of it."""

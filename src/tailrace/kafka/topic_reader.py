@@ -33,8 +33,13 @@ class TopicReader:
         since_ms: int | None = None,
         *,
         starts: Mapping[Place, int] = MappingProxyType({}),
+        partition: int | None = None,
     ) -> None:
-        """Begin before the first record whose timestamp is `since_ms` or later; None: at `starts`, or the beginning."""
+        """Begin before the first record whose timestamp is `since_ms` or later; None: at `starts`, or the beginning.
+
+        `partition` None: read all of them.
+        """
+        self._only = partition
         self._user = user
         self._topic = topic
         self._since_ms = since_ms
@@ -96,7 +101,7 @@ class TopicReader:
         topic = self._consumer.client.list_topics(self._topic, timeout=clients.REQUEST_TIMEOUT_S).topics[self._topic]
         if topic.error is not None:
             raise KafkaException(topic.error)
-        return sorted(topic.partitions)
+        return sorted(topic.partitions) if self._only is None else [self._only]
 
     def _end(self, consumer: Consumer, partition: int) -> int:
         """Return the high watermark, or (a `read_committed` consumer) the last stable offset."""

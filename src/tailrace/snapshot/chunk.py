@@ -24,18 +24,20 @@ class Chunk(msgspec.Struct, frozen=True):
     """The segment's record once the chunk is published; `counted` fills in its rows."""
     mark: Mark
     """Where the table's topics had been read to before the rows were read."""
-    are_deletes: bool = False
-    """Its records are deletes of items that the table does not have, not rows."""
+    deletes: frozenset[int] = frozenset()
+    """Which of the page's changes are deletes of items that the table does not have: the `id` of each."""
     read_ms: int = 0
     """When the last row had been read: it may be published once all changes up to then are."""
 
     def counted(self, page: Page) -> SegmentRecord:
         """Return the segment's record once `page` is published in the chunk's place."""
-        count = len(page.changes)
-        stale = self.follows.stale + len(self.page.changes) - count
-        if self.are_deletes:
-            return msgspec.structs.replace(self.next, deletes=self.follows.deletes + count, stale=stale)
-        return msgspec.structs.replace(self.next, rows=self.follows.rows + count, stale=stale)
+        deletes = sum(id(change) in self.deletes for change in page.changes)
+        return msgspec.structs.replace(
+            self.next,
+            rows=self.follows.rows + len(page.changes) - deletes,
+            deletes=self.follows.deletes + deletes,
+            stale=self.follows.stale + len(self.page.changes) - len(page.changes),
+        )
 
 
 def row_keys(page: Page) -> Iterator[RowKey]:
