@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from support.bench import Bench
 from support.waiting import wait_for
+from tailrace.kafka import clients
+from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.checker import Checker, Verdict
 from tailrace.local.committed import read_committed
 
@@ -74,3 +77,13 @@ class SnapshotTable:
 
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(write, [self._keys[at : at + _BATCH] for at in range(0, len(self._keys), _BATCH)]))
+
+
+def latest_values(kafka: Mapping[str, str], topic: str) -> dict[bytes, bytes]:
+    """Return the last committed value of each key of a topic; tombstones, which follow deletes, are left out."""
+    with TopicReader(kafka, topic) as reader:
+        return {
+            clients.as_bytes(message.key()) or b"": value
+            for message in reader.read()
+            if (value := clients.as_bytes(message.value())) is not None
+        }

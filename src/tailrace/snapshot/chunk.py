@@ -52,13 +52,12 @@ def row_key(record: Outgoing) -> RowKey | None:
     return None if record.is_dead_letter or record.key is None else (record.topic, record.key)
 
 
-def marked(page: Page, snapshot_id: str) -> Page:
-    """Return the page with the snapshot's header on every record."""
+def marked(records: list[Outgoing], snapshot_id: str) -> list[Outgoing]:
+    """Return the records with the snapshot's header."""
     mark = (headers.SNAPSHOT, snapshot_id.encode())
-    own = {id(each): [*each, mark] for each in {id(r.headers): r.headers for r in page.records if r.headers}.values()}
+    own = {id(each): [*each, mark] for each in {id(r.headers): r.headers for r in records if r.headers}.values()}
     alone = [mark]
-    records = [
+    return [
         msgspec.structs.replace(record, headers=own[id(record.headers)] if record.headers else alone)
-        for record in page.records
+        for record in records
     ]
-    return msgspec.structs.replace(page, records=records)

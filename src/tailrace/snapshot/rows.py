@@ -8,12 +8,13 @@ import msgspec
 
 from tailrace.convert.converter import Converter
 from tailrace.core.change import SnapshotMark
-from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SnapshotRecord
-from tailrace.core.page import Page, empty_page
+from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SegmentState, SnapshotRecord
+from tailrace.core.page import Outgoing, Page, empty_page
 from tailrace.core.ports import Rows, SourcePage, SourceRecord, SpoiledExportError, TableFacts, TableReader
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError, WorldError
 from tailrace.snapshot.chunk import Chunk, marked
+from tailrace.snapshot.deletes import Deletes
 from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.window import Mark
 from tailrace.transform import change as transform_change
@@ -34,9 +35,13 @@ class RowReader:
         converter: Converter,
         exports: Exports,
         *,
+        deletes: Deletes | None = None,
         now_ms: Callable[[], int],
         time_ns: Callable[[], int],
     ) -> None:
+        """Make the reader; with `deletes` it also finds what the table does not have any more."""
+        self._deletes = deletes
+        self._shard = ShardRef(facts.arn, f"snapshot {snapshot.id}")
         self._snapshot = snapshot
         self._facts = facts
         self._tables = tables
@@ -52,14 +57,15 @@ class RowReader:
 
         Raises ReadError.
         """
+        if segment.deletes_in is not None and self._deletes is not None:
+            return self._read_deletes(self._deletes, segment, record, mark)
         try:
             rows, follows = self._read(segment, record)
         except (SpoiledExportError, WorldError) as error:
             rows, follows = _NO_ROWS, msgspec.structs.replace(record, state="failed", detail=str(error))
         kept = self._filtered(rows.records)
         source = SourcePage(kept, None, rows.size_bytes, full=False)
-        shard = ShardRef(self._facts.arn, f"snapshot {self._snapshot.id}")
-        page = self._converter.convert(shard, source, self._time_ns())
+        page = self._converter.convert(self._shard, source, self._time_ns())
         following = msgspec.structs.replace(
             follows,
             at_ms=self._now_ms(),
@@ -69,10 +75,35 @@ class RowReader:
         if page.stop is not None:
             page, following = _stopped(page, record, self._now_ms())
         read_ms = self._exports.exported_ms(segment) if self._snapshot.source == "export" else self._now_ms()
-        return Chunk(segment, record, marked(page, self._snapshot.id), following, mark, read_ms=read_ms)
+        page = msgspec.structs.replace(page, records=marked(page.records, self._snapshot.id))
+        chunk = Chunk(segment, record, page, following, mark, read_ms=read_ms)
+        if self._deletes is None or not record.keys or following.state == "failed":
+            return chunk
+        present = [row.change.keys for row in rows.records if row.change is not None]
+        asked = [key.encode() for key in record.keys[:KEYS_PER_CHUNK]]
+        return self._with_deletes(chunk, self._deletes.of_keys(segment, asked, present))
+
+    def _read_deletes(self, deletes: Deletes, segment: SegmentRef, record: SegmentRecord, mark: Mark) -> Chunk:
+        """Read what the table does not have any more; the chunks before it are behind their barriers already."""
+        found, cursor = deletes.in_partition(segment, record.cursor)
+        state: SegmentState = "done" if cursor is None else "running"
+        following = msgspec.structs.replace(record, state=state, cursor=cursor, at_ms=self._now_ms())
+        return self._with_deletes(Chunk(segment, record, empty_page(self._shard), following, mark), found)
+
+    def _with_deletes(self, chunk: Chunk, deletes: list[Outgoing]) -> Chunk:
+        changes = list({id(delete.origin): delete.origin for delete in deletes}.values())
+        page = msgspec.structs.replace(
+            chunk.page,
+            changes=[*chunk.page.changes, *changes],
+            records=[*chunk.page.records, *marked(deletes, self._snapshot.id)],
+            tables=frozenset({self._facts.table}),
+        )
+        return msgspec.structs.replace(chunk, page=page, deletes=frozenset(map(id, changes)))
 
     def close(self) -> None:
         """Close what is read from for this snapshot alone."""
+        if self._deletes is not None:
+            self._deletes.close()
         self._exports.close()
 
     def _read(self, segment: SegmentRef, record: SegmentRecord) -> tuple[Rows, SegmentRecord]:

@@ -13,11 +13,13 @@ from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import TableFacts
 from tailrace.core.source_policy import SourcePolicy
+from tailrace.formats.keys import message_key
 from tailrace.kafka import topics
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.clients import LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership, snapshot_group
+from tailrace.snapshot.deletes import Deletes
 from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.rows import RowReader
@@ -49,7 +51,7 @@ class PipelineSnapshotParts:
         self._tables = make_tables(pipeline, choose(), transformations.of)
         self._plain_tables = make_tables(pipeline, PURE)
         """For a filter, which needs the items."""
-        self._read_value = formats.FORMATS[pipeline.format.type].read
+        self._format = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
         self._shared = _shared_topics(pipeline)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
@@ -102,15 +104,34 @@ class PipelineSnapshotParts:
 
     def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
         """Make what reads and converts the rows of a snapshot."""
-        tables = self._plain_tables if snapshot.filter else self._tables
+        needs_items = snapshot.filter is not None or snapshot.reason == "repair"
         return RowReader(
             snapshot,
             facts,
-            tables,
+            self._plain_tables if needs_items else self._tables,
             self._converter,
             Exports(snapshot, partial(make_export, self._pipeline)),
-            now_ms=lambda: time.time_ns() // 1_000_000,
+            deletes=self._deletes(snapshot, facts),
+            now_ms=_now_ms,
             time_ns=time.time_ns,
+        )
+
+    def _deletes(self, snapshot: SnapshotRecord, facts: TableFacts) -> Deletes | None:
+        if not snapshot.finds_deletes and snapshot.reason != "repair":
+            return None
+        pipeline = self._pipeline
+        return Deletes(
+            snapshot,
+            facts,
+            self._plain_tables,
+            self._format,
+            key_of=partial(message_key, numbers=pipeline.numbers),
+            user=pipeline.kafka,
+            topics=self.topics_of(facts.table),
+            region=facts.arn.split(":")[3],
+            tombstones=pipeline.tombstones,
+            is_of_table=lambda topic, value: topic not in self._shared or self._table_of(topic, value) == facts.table,
+            now_ms=_now_ms,
         )
 
     def facts(self, table: str) -> TableFacts:
@@ -151,8 +172,12 @@ class PipelineSnapshotParts:
             return topics.end_offsets(admin, self._pipeline.kafka, names)
 
     def _table_of(self, _topic: str, value: bytes) -> str | None:
-        read = self._read_value(value)
+        read = self._format.read(value)
         return None if read is None else read.table
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _shared_topics(pipeline: Pipeline) -> frozenset[str]:

@@ -1,0 +1,160 @@
+"""Finds what the topics hold and the table does not: items that were deleted while nobody read the changes.
+
+After a snapshot each item that the table had lies in a topic behind the snapshot's first offset, as a row or as a
+change. So a key whose last record is older than that, and not a delete, was not in the table when its segment was
+read, and has not come back since. A repair by keys looks for those keys that the table does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
+from typing import Final
+
+from tailrace.core.change import Change, Origin
+from tailrace.core.checkpoint import SegmentRef, SnapshotRecord
+from tailrace.core.page import Outgoing
+from tailrace.core.ports import TableFacts, TableReader
+from tailrace.formats.format import Format
+from tailrace.formats.keys import key_attributes
+from tailrace.snapshot.last_records import LastRecord, LastRecords
+
+DELETES_PER_CHUNK: Final = 500
+
+
+class Deletes:
+    """Makes the deletes of one snapshot. Safe for many threads."""
+
+    def __init__(
+        self,
+        snapshot: SnapshotRecord,
+        facts: TableFacts,
+        tables: TableReader,
+        format_: Format,
+        *,
+        key_of: Callable[[bytes], bytes],
+        user: Mapping[str, str],
+        topics: Sequence[str],
+        region: str,
+        tombstones: bool,
+        is_of_table: Callable[[str, bytes], bool],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """`key_of` makes the records' key of a table's key.
+
+        `topics` are the table's; `is_of_table(topic, value)` returns whether a value is of the table.
+        """
+        self._snapshot = snapshot
+        self._facts = facts
+        self._tables = tables
+        self._format = format_
+        self._key_of = key_of
+        self._user = user
+        self._topics = topics
+        self._region = region
+        self._tombstones = tombstones
+        self._is_of_table = is_of_table
+        self._now_ms = now_ms
+        self._states: dict[SegmentRef, list[LastRecords]] = {}
+        self._lock = Lock()
+
+    def in_partition(self, segment: SegmentRef, cursor: str | None) -> tuple[list[Outgoing], str | None]:
+        """Return the next deletes of a partition, and where to go on; None at its end."""
+        topic, partition = segment.deletes_in or ("", 0)
+        (states,) = self._follow(segment, [(topic, partition)])
+        end_offset = self._snapshot.offsets[topic][partition]
+        found = states.alive(int(cursor or 0), end_offset, DELETES_PER_CHUNK)
+        deletes = self._made(topic, self._absent(found))
+        if len(found) < DELETES_PER_CHUNK:
+            self._leave(segment)
+            return deletes, None
+        return deletes, str(found[-1].offset + 1)
+
+    def of_keys(self, segment: SegmentRef, asked: Iterable[bytes], present: Iterable[bytes]) -> list[Outgoing]:
+        """Return the deletes of those of the `asked` keys, the table's, that are not `present` in it."""
+        present_keys = set(map(self._key_of, present))
+        wanted = [key for key in map(self._key_of, asked) if key not in present_keys]
+        if not wanted:
+            return []
+        every = self._follow(segment, [(topic, None) for topic in self._topics])
+        made = [
+            delete
+            for topic, states in zip(self._topics, every, strict=True)
+            for delete in self._made(topic, states.of_keys(wanted))
+        ]
+        self._leave(segment)
+        return made
+
+    def close(self) -> None:
+        """Delete the files."""
+        for segment in list(self._states):
+            self._leave(segment)
+
+    def _follow(self, segment: SegmentRef, places: list[tuple[str, int | None]]) -> list[LastRecords]:
+        """Read on to the present ends: what changed behind the chunk's mark is found when it is published."""
+        with self._lock:
+            if segment not in self._states:
+                self._states[segment] = [
+                    LastRecords(self._user, topic, partition, self._judge(topic)) for topic, partition in places
+                ]
+            found = self._states[segment]
+        for states in found:
+            states.catch_up()
+        return found
+
+    def _leave(self, segment: SegmentRef) -> None:
+        with self._lock:
+            states = self._states.pop(segment, [])
+        for each in states:
+            each.close()
+
+    def _judge(self, topic: str) -> Callable[[bytes, bytes | None], bool | None]:
+        def is_alive(_key: bytes, value: bytes | None) -> bool | None:
+            if value is None:
+                return False
+            if not self._is_of_table(topic, value):
+                return None
+            found = self._format.read(value)
+            return None if found is None else found.op != "d"
+
+        return is_alive
+
+    def _absent(self, found: list[LastRecord]) -> list[LastRecord]:
+        """Leave out the keys that the table has after all: their rows may have become dead letters.
+
+        A transformation may have made keys of its own, which are none of the table's: those count as absent.
+        """
+        keys = (key_attributes(record.key, self._facts.key_types) for record in found)
+        asked = [key for key in keys if key is not None]
+        rows = self._tables.get(self._facts, asked, mark="incremental").records if asked else []
+        present = {self._key_of(row.change.keys) for row in rows if row.change is not None}
+        return [record for record in found if record.key not in present]
+
+    def _made(self, topic: str, found: list[LastRecord]) -> list[Outgoing]:
+        now_ms = self._now_ms()
+        made = []
+        for record in found:
+            change = Change(
+                op="d",
+                table=self._facts.table,
+                keys=key_attributes(record.key, self._facts.key_types) or b"{}",
+                before=None,
+                after=None,
+                created_ms=now_ms,
+                event_id="",
+                sequence="",
+                shard_id="",
+                stream_arn=self._facts.arn,
+                region=self._region,
+                view_type="NEW_AND_OLD_IMAGES",
+                snapshot="incremental",
+            )
+            message = self._format.delete_after(record.key, record.value, change, now_ms * 1_000_000)
+            if message is None:
+                continue
+            origin = Origin(self._facts.table, "", now_ms, record.value)
+            place = record.partition
+            made.append(Outgoing(topic, message.key, message.value, message.headers, now_ms, origin, place))
+            if self._tombstones and message.value is not None:
+                made.append(Outgoing(topic, message.key, None, None, now_ms, origin, place))
+        return made
