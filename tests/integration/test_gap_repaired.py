@@ -34,6 +34,7 @@ def test_a_stream_that_was_off_for_a_while(bench: Callable[..., Bench]) -> None:
     for key in ("kept", "changed", "deleted", "deleted before"):
         put(pipeline, key, "old")
     worker = pipeline.worker()
+    wait_for("the topic", lambda: pipeline.topics[0] in pipeline.existing_topics())
     wait_for("the items", lambda: len(latest(pipeline)) == 4)
     delete(pipeline, "deleted before")
     wait_for("the delete", lambda: latest(pipeline)["deleted before"]["op"] == "d")
