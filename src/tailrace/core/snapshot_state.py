@@ -152,6 +152,10 @@ class SnapshotState:
             if record.at_ms < before_ms
         ]
 
+    def has_segment(self, segment: SegmentRef) -> bool:
+        """Return whether a segment has a record."""
+        return segment in self._segments.get(segment[:2], {})
+
     def progress_of(self, table: str) -> SnapshotProgress:
         """Return how far the table's last snapshot is. Raises KeyError when there is none."""
         records = self.segments_of(table).values()

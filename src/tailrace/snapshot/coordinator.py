@@ -51,6 +51,13 @@ def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table:
     return begins or (parts.resnapshots(table) and acceptance_of(checkpoint_state, table, 0) is not None)
 
 
+def _is_seen(checkpoint_state: CheckpointState, write: Write) -> bool:
+    """Return whether a record was read back; of a segment, maybe a later one: its owner goes on at once."""
+    if isinstance(write.key, SegmentKey) and write.record is not None:
+        return checkpoint_state.snapshots.has_segment(write.key.segment)
+    return checkpoint_state.shows(write)
+
+
 class Coordinator:
     """Decides what to write next. For one thread."""
 
@@ -67,7 +74,7 @@ class Coordinator:
 
     def next_writes(self, checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
         """Return the next records to write in one transaction; none while there is nothing to do."""
-        if any(not checkpoint_state.shows(write) for write in self._unshown):
+        if not all(_is_seen(checkpoint_state, write) for write in self._unshown):
             return ()
         self._unshown = next(self._transactions(checkpoint_state, now_ms), ())
         return self._unshown

@@ -24,6 +24,7 @@ from confluent_kafka import KafkaException
 
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure
+from tailrace.errors import TailraceError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.process.host import Host
 from tailrace.snapshot.chunk import Chunk
@@ -185,6 +186,8 @@ class SnapshotWorker:
             answer = read.reader.read(read.segment, read.record, read.mark)
         except ReadError as error:
             answer = Failed(read.segment, read.mark, error.failure, str(error))
+        except TailraceError as error:
+            answer = Failed(read.segment, read.mark, ReadFailure.UNAVAILABLE, str(error))
         except Exception as error:
             logger.exception("reading rows of table %s failed; this is a defect of Tailrace", read.segment.table)
             answer = Failed(read.segment, read.mark, ReadFailure.UNAVAILABLE, f"{type(error).__name__}: {error}")
