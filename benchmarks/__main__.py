@@ -26,6 +26,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "start": resources.start,
     "memory": resources.memory,
     "idle": resources.idle,
+    "verify": resources.verify,
     "lambda": function.batches,
 }
 

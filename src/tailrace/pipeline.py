@@ -245,6 +245,7 @@ class Pipeline:
         self,
         tables: Sequence[str] = (),
         *,
+        repair: bool = False,
         read_capacity: str = "50%",
         timeout_s: float = verifying.TIMEOUT_S,
         spill_folder: str | Path | None = None,
@@ -252,12 +253,14 @@ class Pipeline:
     ) -> Verified:
         """Compare tables with what their topics show last of each key; `tables` are names and patterns, none for all.
 
+        With `repair`, what differs is published again by a snapshot of those keys.
         At most `read_capacity` units a second are used of a table, or a share of what it has. Changes in flight may
         take `timeout_s`. What does not fit in memory is in a temporary folder, in `spill_folder` if given.
         """
         return verifying.verify(
             self._loaded,
             tables,
+            repair=repair,
             read_capacity=read_capacity,
             timeout_s=timeout_s,
             spill_folder=None if spill_folder is None else Path(spill_folder),

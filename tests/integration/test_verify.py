@@ -172,3 +172,22 @@ def test_a_pipeline_of_the_lambda_function_is_verified(
         made.wait_published(20)
         told = run("verify", made.file, *QUICK, "--json")
     assert found(told.json()).keys() <= {"unsettled"}, told
+
+
+@pytest.mark.parametrize("with_workers", [True, False])
+def test_a_repair_publishes_what_differs(bench: Callable[..., Bench], run: CommandLine, *, with_workers: bool) -> None:
+    made = bench(tables=1, items=30)
+    made.worker()
+    made.workload.run(60)
+    made.wait_complete()
+    if not with_workers:
+        made.stop_workers()
+    wrong = plant_one_of_each(made, made.tables[0])
+    told = run("verify", made.file, *QUICK, "--repair", "--json")
+    assert (told.code, found(told.json()), told.json()["tables"][0]["repaired"]) == (0, {}, 3), told
+    last = {
+        key.decode(): json.loads(message.value() or b"") for key, message in last_records(made, made.topics[0]).items()
+    }
+    assert {last[wrong["missing"]]["op"], last[wrong["stale"]]["op"]} == {"r"}
+    assert wrong["surplus"] not in last
+    assert run("verify", made.file, *QUICK, "--repair").code == 0

@@ -23,6 +23,9 @@ def verify(
     table: Annotated[
         list[str] | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Publish what differs again, as a snapshot of those keys does.")
+    ] = False,
     read_capacity: Annotated[
         str, typer.Option(help="Read capacity units a second for a table, or a share of what it has.")
     ] = "50%",
@@ -44,7 +47,7 @@ def verify(
     \b
     Example:
       tailrace verify pipeline.yaml
-      tailrace verify pipeline.yaml --table orders --read-capacity 500
+      tailrace verify pipeline.yaml --table orders --repair
     """
     from tailrace import logs
     from tailrace.cli.edge import edge
@@ -57,6 +60,7 @@ def verify(
         found = verify(
             loaded,
             table or [],
+            repair=repair,
             read_capacity=read_capacity,
             timeout_s=timeout,
             spill_folder=spill_dir,
@@ -96,5 +100,7 @@ def _table_lines(table: TableVerified) -> Iterator[str]:
     ):
         if count:
             yield f"  {words}: {count}"
+    if table.repaired is not None:
+        yield f"  repaired: {table.repaired}"
     for note in table.notes:
         yield f"  ! {note}"

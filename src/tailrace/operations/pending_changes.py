@@ -44,10 +44,14 @@ class PendingChanges:
     def __exit__(self, *_failure: object) -> None:
         self._follower.close()
 
+    def has_workers(self) -> bool:
+        """Return whether a worker is a member of the pipeline's group."""
+        return bool(membership.describe(self._pipeline.kafka, self._pipeline.name).members)
+
     def is_served(self) -> bool:
         """Return whether anybody publishes: a worker is a member of the group, or Lambda is the method."""
         if self.checkpoint_state.method == "worker":
-            return bool(membership.describe(self._pipeline.kafka, self._pipeline.name).members)
+            return self.has_workers()
         return self.checkpoint_state.method == "lambda"
 
     def read(self, take: Take) -> Ends:

@@ -7,9 +7,12 @@ from typing import Literal
 
 import msgspec
 
-Step = Literal["tables", "lanes", "producers", "dead-letters", "messages", "records", "changes", "items", "keys"]
+Step = Literal[
+    "tables", "lanes", "producers", "dead-letters", "messages", "records", "changes", "items", "keys", "repaired"
+]
 """What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with,
-records exported or read, changes replayed, items of a table read, keys looked at again."""
+records exported or read, changes replayed, items of a table read, keys looked at again, keys
+repaired."""
 
 
 class Progress(msgspec.Struct, frozen=True):

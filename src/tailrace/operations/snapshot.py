@@ -17,6 +17,7 @@ from tailrace.core.checkpoint import (
     SnapshotControl,
     SnapshotControlKey,
     SnapshotKey,
+    SnapshotReason,
     SnapshotRecord,
     SnapshotSource,
     Write,
@@ -116,13 +117,13 @@ def draft_keys(
     )
 
 
-def start(loaded: LoadedPipeline, draft: SnapshotDraft) -> StartedSnapshot:
+def start(loaded: LoadedPipeline, draft: SnapshotDraft, *, reason: SnapshotReason = "manual") -> StartedSnapshot:
     """Start a snapshot. Raises WorldError when the table cannot have one now, or Kafka does not confirm it."""
     now_ms = _now_ms()
     record = SnapshotRecord(
         id=new_snapshot_id(now_ms, random.random()),
         source=draft.source,
-        reason="manual",
+        reason=reason,
         segments=draft.segments,
         at_ms=now_ms,
         filter=draft.filter,

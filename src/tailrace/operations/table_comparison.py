@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tailrace.core.comparison import ABSENT, DIFFERENCES, STATE_BYTES, Compared, Outcome, compare
+from tailrace.core.comparison import ABSENT, DIFFERENCES, STATE_BYTES, Compared, compare
 from tailrace.core.ports import SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.operations.pending_changes import PendingChanges
@@ -56,16 +56,6 @@ class Found(msgspec.Struct, frozen=True):
     samples: tuple[Sample, ...] = ()
 
 
-class Difference(msgspec.Struct, frozen=True):
-    """A difference that stands."""
-
-    topic: int
-    key: bytes
-    outcome: Outcome
-    table_key: bytes | None
-    """DynamoDB JSON of the item's key attributes; None when nothing tells them."""
-
-
 class _Doubted(msgspec.Struct):
     """A key that differs so far."""
 
@@ -77,6 +67,8 @@ class _Doubted(msgspec.Struct):
     """The timestamp of its last record; 0 when there is none."""
     looks: int = 0
     """How many looks in a row it has differed, with nothing of it in flight."""
+    compared: list[Compared] = []
+    """How it was counted."""
 
 
 class TableComparison:
@@ -95,8 +87,6 @@ class TableComparison:
         """Use `folder` for what does not fit in memory."""
         self.counts: Counter[str] = Counter()
         """Keys by outcome, and `unsettled`, `unchecked` and `refused` ones."""
-        self.differences: list[Difference] = []
-        """Those that were looked at again, and stand."""
         self.pending_changes = 0
         self._samples: defaultdict[str, list[Sample]] = defaultdict(list)
         self._lock = Lock()
@@ -109,6 +99,8 @@ class TableComparison:
         self._in_flight = Spill(folder / "stream")
         self._progress = progress
         self._doubted: dict[bytes, _Doubted] = {}
+        self._standing: dict[bytes, _Doubted] = {}
+        """The keys that were looked at again, and differ for good."""
 
     def run(self, timeout_s: float) -> None:
         """Compare; changes in flight have `timeout_s` once the table is read."""
@@ -123,6 +115,33 @@ class TableComparison:
         for bucket in range(BUCKETS):
             self._compare_bucket(bucket, since_ms, is_published=is_published)
         self._settle(since_ms, deadline_s, is_served=is_served)
+
+    @property
+    def differences(self) -> int:
+        """How many keys differ for good."""
+        return sum(self.counts[outcome] for outcome in DIFFERENCES)
+
+    @property
+    def repairable(self) -> list[bytes]:
+        """The table's keys of the differences, as far as they were looked at again and their items are known."""
+        return [each.table_key for each in self._standing.values() if each.table_key is not None]
+
+    @property
+    def unrepairable(self) -> int:
+        """How many differences are of other keys."""
+        repairable = (each for each in self._standing.values() if each.table_key is not None)
+        return self.differences - sum(_differs([one]) for each in repairable for one in each.compared)
+
+    def look_again(self, timeout_s: float) -> None:
+        """Look again at the keys that differed, after a repair."""
+        since_ms = time.time_ns() // 1_000_000 - CREATED_MARGIN_MS
+        for doubted in self._standing.values():
+            self.counts.subtract(each.outcome for each in doubted.compared)
+            doubted.looks = 0
+        for outcome, samples in self._samples.items():
+            self._samples[outcome] = [each for each in samples if each.key.encode() not in self._standing]
+        self._doubted, self._standing = self._standing, {}
+        self._settle(since_ms, time.monotonic() + timeout_s, is_served=self._pending.is_served())
 
     def found(self, outcome: str) -> Found:
         """Return the keys of one outcome."""
@@ -241,11 +260,9 @@ class TableComparison:
             if not _differs(compared) or doubted.looks == _LOOKS:
                 del self._doubted[key]
                 self._tally(key, compared)
-                self.differences += [
-                    Difference(each.topic, key, each.outcome, doubted.table_key)
-                    for each in compared
-                    if _differs([each])
-                ]
+                if _differs(compared):
+                    doubted.compared = compared
+                    self._standing[key] = doubted
             doubted.seen = {topic: states[-1:] for topic, states in doubted.seen.items()}
 
     def _compared(self, doubted: _Doubted, item: PublishedItem | None, since_ms: int) -> list[Compared]:

@@ -17,10 +17,10 @@ from typing import Final
 
 import msgspec
 
-from tailrace.config import LoadedPipeline, Pipeline
+from tailrace.config import LoadedPipeline
 from tailrace.config.snapshot import ReadCapacity
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.ports import Source, TableReader
+from tailrace.core.ports import Source, TableFacts, TableReader
 from tailrace.errors import FileError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.operations import preconditions
@@ -30,6 +30,7 @@ from tailrace.operations.published_items import PublishedItems
 from tailrace.operations.table_comparison import Found, TableComparison
 from tailrace.operations.table_scan import TableScan
 from tailrace.operations.topic_states import TopicStates
+from tailrace.operations.verify_repair import Repair
 from tailrace.transform.transformation import Transformation
 from tailrace.wiring.pipeline import make_converter, make_limits
 from tailrace.wiring.sources import make_source, make_tables
@@ -69,6 +70,8 @@ class TableVerified(msgspec.Struct, frozen=True):
     """Changes in the stream that were not published when the table had been read."""
     read_units: float
     """Read capacity units used."""
+    repaired: int | None
+    """Differences that a repair removed; None without one."""
     notes: tuple[str, ...]
     """Sentences about what limits the comparison."""
 
@@ -94,12 +97,15 @@ def verify(
     loaded: LoadedPipeline,
     tables: Sequence[str] = (),
     *,
+    repair: bool = False,
     read_capacity: str = "50%",
     timeout_s: float = TIMEOUT_S,
     spill_folder: Path | None = None,
     progress: OnProgress = unheard,
 ) -> Verified:
     """Compare tables with their topics, one after the other; without `tables` (names, patterns) all of the pipeline's.
+
+    With `repair` what differs is published again, by a snapshot of those keys, and looked at again.
 
     `read_capacity` is how many read capacity units a second may be used of a table, or which share of what it has.
     `timeout_s` is how long changes in flight may take. What does not fit in memory is in a temporary folder, in
@@ -121,11 +127,12 @@ def verify(
         opened.callback(reader.close)
         names = [name for name in list_tables(pipeline.source, source) if _is_wanted(name, tables)]
         verification = _Verification(
-            pipeline,
+            loaded,
             checkpoint_state,
             source=source,
             reader=reader,
             capacity=capacity,
+            repairs=repair,
             timeout_s=timeout_s,
             spill_folder=spill_folder,
         )
@@ -141,16 +148,20 @@ class _Verification:
 
     def __init__(
         self,
-        pipeline: Pipeline,
+        loaded: LoadedPipeline,
         checkpoint_state: CheckpointState,
         *,
         source: Source,
         reader: TableReader,
         capacity: ReadCapacity,
+        repairs: bool,
         timeout_s: float,
         spill_folder: Path | None,
     ) -> None:
+        pipeline = loaded.pipeline
+        self._loaded = loaded
         self._pipeline = pipeline
+        self._repairs = repairs
         self._checkpoint_state = checkpoint_state
         self._source = source
         self._reader = reader
@@ -180,6 +191,9 @@ class _Verification:
                 published, scan=scan, pending=pending, topics=topics, folder=Path(folder), progress=progress
             )
             compared.run(self._timeout_s)
+            repaired = None
+            if self._repairs:
+                repaired = self._repair(facts, compared, pending=pending, notes=notes, progress=progress)
         if compared.counts["missing"] and self._pipeline.snapshot.mode == "never":
             notes.append("the pipeline takes no snapshots: items that have not changed since it began are missing")
         return TableVerified(
@@ -197,8 +211,40 @@ class _Verification:
             unchecked=compared.counts["unchecked"],
             pending=compared.pending_changes,
             read_units=scan.read_units,
+            repaired=repaired,
             notes=tuple(notes),
         )
+
+    def _repair(
+        self,
+        facts: TableFacts,
+        compared: TableComparison,
+        *,
+        pending: PendingChanges,
+        notes: list[str],
+        progress: OnProgress,
+    ) -> int:
+        """Repair what differs, and look at it again; return how many differences are gone."""
+        before, keys, left = compared.differences, compared.repairable, compared.unrepairable
+        if keys:
+            repair = Repair(
+                self._loaded,
+                facts,
+                source=self._source,
+                transformations=self._transformations,
+                pending=pending,
+                timeout_s=self._timeout_s,
+                progress=progress,
+            )
+            if not repair.run(keys):
+                notes.append("the repair is not finished: the workers go on with it once they publish the changes")
+            compared.look_again(self._timeout_s)
+        if left:
+            notes.append(
+                f"{left} differences were not repaired: more keys differ than are looked at, or nothing tells their "
+                "items; run it again, or start a snapshot of the table"
+            )
+        return before - compared.differences
 
     def _notes_of_table(self, table: str) -> Iterator[str]:
         record = self._checkpoint_state.tables.get(table)

@@ -78,6 +78,11 @@ class World:
             if record.key.decode().split('"')[3] not in self.lost:
                 self.log.append((record.key, record.value, int(time.time() * 1000)))
 
+    def show_again(self, name: str) -> None:
+        """Publish an item's row, as a repair does."""
+        page = self.converter.convert(SHARD, SourcePage([self._row(name)], None, 0, full=False), 0)
+        self.log += [(record.key or b"", record.value, int(time.time() * 1000)) for record in page.records]
+
     def stir(self) -> None:
         for _ in range(self.random.randrange(6)):
             self.write(self.random.choice(HOT), deletes=self.random.random() < 0.3)
@@ -199,6 +204,21 @@ def test_what_a_topic_lacks_is_found_whatever_changes_beside_it(tmp_path: Path, 
         "stale": {key_of(old)},
         "surplus": {key_of(ghost)},
     }
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_was_repaired_is_equal_when_it_is_looked_at_again(tmp_path: Path, seed: int) -> None:
+    world = World(seed)
+    gone, left = COLD[:2]
+    world.log = [record for record in world.log if record[0] not in {key_of(gone).encode(), key_of(left).encode()}]
+    compared = world.compare(tmp_path)
+    assert (compared.differences, compared.unrepairable) == (2, 0)
+    assert set(compared.repairable) == {b'{"id":{"S":"%b"}}' % name.encode() for name in (gone, left)}
+    world.show_again(gone)
+    with patch.object(time, "sleep"):
+        compared.look_again(30.0)
+    assert differences(compared) == {"missing": {key_of(left)}}
+    assert compared.differences == 1
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,0 +1,144 @@
+"""Publishes what `verify` found to differ, by the protocol of a snapshot: rows again, and deletes of what is not there.
+
+The snapshot is one by keys. Snapshot workers that run take part in it; this process joins them until it is done, so it
+needs none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from tailrace.config import LoadedPipeline
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.ports import ReadFailure, Source, TableFacts
+from tailrace.core.snapshot_state import SnapshotProgress
+from tailrace.kafka.owner import new_owner
+from tailrace.operations import snapshot
+from tailrace.operations.pending_changes import Ends, PendingChanges
+from tailrace.operations.progress import OnProgress, Progress
+from tailrace.operations.snapshot import SnapshotDraft, parts_of
+from tailrace.operations.snapshot_estimate import estimate_keys
+from tailrace.process.host import ThreadedHost
+from tailrace.snapshot.observer import SnapshotNotice
+from tailrace.snapshot.worker import SnapshotWorker
+from tailrace.wiring.snapshot_parts import PipelineSnapshotParts
+from tailrace.wiring.transformations import Transformations
+
+_POLL_S: Final = 0.05
+
+
+class Repair:
+    """Repairs one table."""
+
+    def __init__(
+        self,
+        loaded: LoadedPipeline,
+        facts: TableFacts,
+        *,
+        source: Source,
+        transformations: Transformations,
+        pending: PendingChanges,
+        timeout_s: float,
+        progress: OnProgress,
+    ) -> None:
+        """`timeout_s` is how long nothing may become of it before it gives up."""
+        self._loaded = loaded
+        self._facts = facts
+        self._source = source
+        self._transformations = transformations
+        self._pending = pending
+        self._timeout_s = timeout_s
+        self._progress = progress
+
+    def run(self, keys: Sequence[bytes]) -> bool:
+        """Publish the items with these keys (DynamoDB JSON); return whether the snapshot has ended.
+
+        Raises WorldError when the table cannot have a snapshot now.
+        """
+        table = self._facts.table
+        texts = tuple(key.decode() for key in keys)
+        capacity = self._loaded.pipeline.snapshot.wanted_read_capacity(self._facts)
+        draft = SnapshotDraft(
+            table=table,
+            source="keys",
+            filter=None,
+            segments=len(parts_of(texts)),
+            keys=texts,
+            estimate=estimate_keys(self._facts, len(texts), capacity),
+        )
+        started = snapshot.start(self._loaded, draft, reason="repair")
+        watch = _Watch(table, started.id, len(keys), self._timeout_s, self._progress)
+        parts = _Parts(self._loaded, self._source, self._transformations, self._pending)
+        SnapshotWorker(parts, _Unheard(), owner=new_owner(), host=ThreadedHost()).run(watch.is_over)
+        return watch.has_ended
+
+
+class _Parts(PipelineSnapshotParts):
+    """Those of a worker, but that it looks into the stream itself where no worker says how far the table is."""
+
+    def __init__(
+        self, loaded: LoadedPipeline, source: Source, transformations: Transformations, pending: PendingChanges
+    ) -> None:
+        super().__init__(loaded.pipeline, source.policy, transformations)
+        self._pending = pending
+        self._has_workers = pending.checkpoint_state.method == "worker" and pending.has_workers()
+        self._asked: tuple[int, Ends] | None = None
+        self._until_ms = 0
+
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
+        """Return until when all changes of a table are surely published."""
+        if self._has_workers:
+            return super().published_until_ms(checkpoint_state, table, now_ms)
+        if self._asked is None:
+            self._asked = now_ms, self._pending.read(lambda _shard, _changes: None)
+        asked_ms, ends = self._asked
+        if self._pending.wait_published(ends, _POLL_S):
+            self._until_ms, self._asked = asked_ms, None
+        return self._until_ms
+
+
+class _Watch:
+    """Sees when the snapshot has ended, or gets no further."""
+
+    def __init__(self, table: str, snapshot_id: str, keys: int, timeout_s: float, progress: OnProgress) -> None:
+        self.has_ended = False
+        self._table = table
+        self._id = snapshot_id
+        self._keys = keys
+        self._timeout_s = timeout_s
+        self._progress = progress
+        self._last: SnapshotProgress | None = None
+        self._moved_s = time.monotonic()
+
+    def is_over(self, checkpoint_state: CheckpointState) -> bool:
+        """Return whether to stop."""
+        snapshots = checkpoint_state.snapshots
+        present, result = snapshots.snapshots.get(self._table), snapshots.results.get(self._table)
+        if result is not None and result.id == self._id:
+            self.has_ended = True
+        elif present is not None and present.id == self._id:
+            moved = snapshots.progress_of(self._table)
+            if moved != self._last:
+                self._last, self._moved_s = moved, time.monotonic()
+                self._progress(Progress("repaired", moved.rows + moved.stale + moved.deletes, self._keys))
+        return self.has_ended or time.monotonic() - self._moved_s > self._timeout_s
+
+
+class _Unheard:
+    """Nobody listens: the result says what there is to say."""
+
+    def chunk_published(
+        self, table: str, *, rows: int, stale: int, deletes: int, size_bytes: int, read_units: float, seconds: float
+    ) -> None:
+        """Hear nothing."""
+
+    def chunk_aborted(self, table: str, stale: int) -> None:
+        """Hear nothing."""
+
+    def read_failed(self, table: str, failure: ReadFailure, seconds: float) -> None:
+        """Hear nothing."""
+
+    def notice(self, notice: SnapshotNotice) -> None:
+        """Hear nothing."""
