@@ -13,11 +13,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, Producer
 
 from support.bench import Bench
 from support.cli import CommandLine
-from support.kafka_clients import set_topic
+from support.kafka_clients import TIMEOUT_S, client, create_topic, set_topic
 from support.publishing import read_all
 from support.waiting import wait_for
 from tailrace.config import load
@@ -28,12 +28,14 @@ from tailrace.kafka.headers import is_replayed
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.checker import FoundChange, Verdict, check
 from tailrace.local.committed import Interpreter
+from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.progress import Progress
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.redrive import redrive
 from tailrace.operations.replay import Replayed, replay
 from tailrace.operations.switch import switch
 from tailrace.remedy import ReplayFrom
+from tailrace.snapshot.window import Window
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace_simulator import SimulatedDynamoDB
@@ -313,3 +315,18 @@ def test_what_there_is_nothing_to_replay_of_is_refused(bench: Callable[..., Benc
     table.bench.dynamodb.update_table(TableName=table.name, StreamSpecification={"StreamEnabled": False})
     with pytest.raises(WorldError, match=f"table {table.name} has no stream"):
         table.replay()
+
+
+def test_for_a_snapshot_what_a_replay_repeats_is_no_change(kafka: KafkaBroker) -> None:
+    properties = kafka.client_properties()
+    topic = create_topic(properties)
+    window = Window(properties)
+    window.follow([topic])
+    mark = window.mark([topic])
+    producer = Producer(client(properties))
+    producer.produce(topic, b"1", b"changed")
+    producer.produce(topic, b"1", b"replayed", headers=[("tailrace.replayed", b"true")])
+    assert producer.flush(TIMEOUT_S) == 0
+    window.read_to_end([topic], TIMEOUT_S)
+    assert window.changed([(topic, b"changed"), (topic, b"replayed")], mark) == {(topic, b"changed")}
+    window.close()

@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,12 @@ def change(op: Op, item_id: str, table: str = "orders", *, after_s: int = 0) -> 
 
 
 def publish(
-    kafka: KafkaBroker, topic: str, *changes: Change, format_name: FormatName = "debezium", commit: bool = True
+    kafka: KafkaBroker,
+    topic: str,
+    *changes: Change,
+    format_name: FormatName = "debezium",
+    commit: bool = True,
+    more_headers: Sequence[tuple[str, bytes]] = (),
 ) -> None:
     """Write changes in one transaction; each delete of an envelope is followed by its tombstone."""
     encode = make_format(format_name, pipeline="shop", numbers="exact").encode
@@ -72,7 +77,7 @@ def publish(
     producer.begin_transaction()
     for each in changes:
         message = encode(each, 0)
-        headers: list[tuple[str, str | bytes | None]] = [*(message.headers or [])]
+        headers: list[tuple[str, str | bytes | None]] = [*(message.headers or []), *more_headers]
         producer.produce(topic, message.value, message.key, headers=headers, timestamp=each.created_ms)
         if each.op == "d" and message.value is not None:
             producer.produce(topic, None, message.key, timestamp=each.created_ms)
@@ -249,6 +254,13 @@ def test_a_dead_letter_is_shown_with_its_reason(kafka: KafkaBroker, start: Start
     producer.commit_transaction(TIMEOUT_S)
     shown = start(pipeline_file(tmp_path, kafka, name), "--from", "beginning", "--limit", "1")
     assert ended(shown).rstrip().endswith(' dead-letter orders k [too deep] {"eventID":"1"}')
+
+
+def test_a_replayed_change_is_shown_as_one(kafka: KafkaBroker, start: Start) -> None:
+    topic = create_topic(kafka.client_properties())
+    publish(kafka, topic, change("c", "a"), more_headers=[("tailrace.replayed", b"true")])
+    shown = start(topic, "--bootstrap", kafka.bootstrap_servers, "--from", "beginning", "--limit", "1")
+    assert ended(shown).rstrip().endswith(' c orders {"id":"a"} [replayed] {"id":"a","n":1.50}')
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -165,9 +165,12 @@ def _clock(timestamp_ms: int) -> str:
 
 def _text_line(record: Tailed) -> None:
     """Write a line for people: coloured and cut to the width on a terminal, whole and plain elsewhere."""
+    from tailrace.kafka.headers import REPLAYED
+
     shown = record.view
+    note = shown.reason or ("replayed" if REPLAYED in record.headers else "")
     start = f"{_clock(record.timestamp_ms)} "
-    rest = f" {record.table} {shown.key} {shown.reason and f'[{shown.reason}] '}{shown.item}".rstrip()
+    rest = f" {record.table} {shown.key} {note and f'[{note}] '}{shown.item}".rstrip()
     if not sys.stdout.isatty():
         sys.stdout.write(f"{start}{shown.op}{rest}\n")
         return

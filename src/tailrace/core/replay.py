@@ -35,7 +35,7 @@ _DENIED_PAUSE_MS: Final = 1_000
 _TRIM_HORIZON: Final = Position("TRIM_HORIZON")
 
 
-class Window(msgspec.Struct, frozen=True):
+class Span(msgspec.Struct, frozen=True):
     """Which changes are replayed, by their creation times, both ends included."""
 
     from_ms: int | None
@@ -57,7 +57,7 @@ class Phase(StrEnum):
     BUSY = "busy"
     """It is open, and written to all the time: read as far as it was written."""
     PAST = "past"
-    """All that comes in it, and in its descendants, is later than the window."""
+    """All that comes in it, and in its descendants, is later than the span."""
     GONE = "gone"
     """The stream no longer has it."""
 
@@ -87,10 +87,10 @@ class ReplayShard(msgspec.Struct):
 class Course:
     """All shards of one stream."""
 
-    def __init__(self, stream: str, window: Window, policy: SourcePolicy, jitter: Callable[[], float]) -> None:
+    def __init__(self, stream: str, span: Span, policy: SourcePolicy, jitter: Callable[[], float]) -> None:
         """`jitter` draws from [0, 1)."""
         self.stream = stream
-        self._window = window
+        self._span = span
         self._policy = policy
         self._jitter = jitter
         self.shards: dict[str, ReplayShard] = {}
@@ -183,12 +183,12 @@ class Course:
         return min(reading, default=None)
 
     def wanted(self, page: SourcePage) -> SourcePage:
-        """Return the page with only the changes of the window."""
+        """Return the page with only the changes of the span."""
         records = [record for record in page.records if self._is_wanted(record.origin)]
         return page if len(records) == len(page.records) else msgspec.structs.replace(page, records=records)
 
     def _is_wanted(self, origin: Origin) -> bool:
-        from_ms, to_ms = self._window.from_ms, self._window.to_ms
+        from_ms, to_ms = self._span.from_ms, self._span.to_ms
         return (from_ms is None or self._policy.created_before_ms(origin.created_ms) > from_ms) and (
             to_ms is None or origin.created_ms <= to_ms
         )
@@ -204,7 +204,7 @@ class Course:
         shard.empty_reads = 0 if created or page.full else shard.empty_reads + 1
         shard.partial_reads = 0 if page.full else shard.partial_reads + 1
         shard.ready_ms = now_ms if page.full or shard.closed else now_ms + PAUSE_MS
-        to_ms = self._window.to_ms
+        to_ms = self._span.to_ms
         if page.next_iterator is None:
             shard.phase = Phase.ENDED
             self.changed_ms = now_ms
@@ -253,13 +253,13 @@ class Course:
         Everything before is committed. `begun_ms` is when this one began: where nothing is left, all before it is.
         """
         if not self.shards:
-            return self._window.from_ms
+            return self._span.from_ms
         childless, unlisted = set(self.childless), self.unlisted_parents
-        floors = [begun_ms if self._window.to_ms is None else min(begun_ms, self._window.to_ms)]
+        floors = [begun_ms if self._span.to_ms is None else min(begun_ms, self._span.to_ms)]
         for name, shard in self.shards.items():
             if shard.phase is Phase.READING or name in childless:
                 floors.append(shard.floor_ms)
             elif shard.phase is Phase.WAITING and not unlisted.isdisjoint(shard.parent_ids):
                 floors.append(0)
-        first_ms, from_ms = min(floors) - TIMES_GO_BACK_MS, self._window.from_ms
+        first_ms, from_ms = min(floors) - TIMES_GO_BACK_MS, self._span.from_ms
         return from_ms if first_ms <= (from_ms or 0) else first_ms

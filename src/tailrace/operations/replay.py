@@ -22,7 +22,7 @@ from tailrace.core.pacing import Backoff
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage
 from tailrace.core.refusals import Learned, RefusedRecords
-from tailrace.core.replay import Course, ReplayShard, Window
+from tailrace.core.replay import Course, ReplayShard, Span
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, TailraceError, WorldError
 from tailrace.kafka import headers
@@ -97,14 +97,14 @@ def replay(
     """
     pipeline, begun_ms = loaded.pipeline, _now_ms()
     check(loaded, table, from_ms=from_ms, to_ms=to_ms)
-    window = Window(from_ms, to_ms)
+    span = Span(from_ms, to_ms)
     with ExitStack() as opened:
         transformations = Transformations(pipeline)
         source = make_source(pipeline, transcoder.choose(), transformations.of)
         opened.callback(source.close)
         stream = _stream(pipeline, source, transformations, table)
         publisher = opened.enter_context(Publisher(pipeline, "replay"))
-        run = _Replay(publisher, source, transformations, Course(stream, window, source.policy, random.random), table)
+        run = _Replay(publisher, source, transformations, Course(stream, span, source.policy, random.random), table)
         opened.callback(run.close)
         try:
             run.run(stopped, progress)
@@ -114,7 +114,7 @@ def replay(
                 hint=error.hint,
                 remedy=ReplayFrom(table, run.course.resume_ms(begun_ms), to_ms),
             ) from error
-        return run.report(pipeline.name, window, begun_ms)
+        return run.report(pipeline.name, span, begun_ms)
 
 
 def check(loaded: LoadedPipeline, table: str, *, from_ms: int | None, to_ms: int | None) -> None:
@@ -181,13 +181,13 @@ class _Replay:
             else:
                 time.sleep(min(_SLEEP_S, max(0, (self.course.wake_ms() or now_ms) - now_ms) / 1000))
 
-    def report(self, pipeline: str, window: Window, begun_ms: int) -> Replayed:
+    def report(self, pipeline: str, span: Span, begun_ms: int) -> Replayed:
         published = self._publishing
         return Replayed(
             pipeline=pipeline,
             table=self._table,
-            from_ms=window.from_ms,
-            to_ms=window.to_ms,
+            from_ms=span.from_ms,
+            to_ms=span.to_ms,
             changes=published.changes,
             records=published.records,
             dropped=published.dropped,

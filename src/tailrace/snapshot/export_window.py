@@ -15,6 +15,7 @@ from confluent_kafka.admin import OffsetSpec
 from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.core.export_coverage import counts_from_ms
 from tailrace.core.source_policy import SourcePolicy
+from tailrace.kafka import headers
 from tailrace.kafka.watched_consumer import Place
 from tailrace.snapshot.last_changes import SpilledChanges
 from tailrace.snapshot.window import LastChanges, Mark, Window, snapshot_of
@@ -85,9 +86,12 @@ class ExportWindow(Window):
     def _is_change(self, message: Message) -> bool:
         """Count rows of other snapshots, too, if they were read after the export: they are newer than its own.
 
-        A broker's own timestamps do not say when a row was read.
+        So may be what a replay repeats, and compaction may have left nothing else of it. A broker's own timestamps do
+        not say when a row was read or a change was made.
         """
         snapshot = snapshot_of(message)
         kind, at_ms = message.timestamp()
         is_newer = kind == TIMESTAMP_CREATE_TIME and at_ms >= min(self._times)
-        return snapshot is None or (snapshot != self._snapshot_id and is_newer)
+        if snapshot is None:
+            return is_newer or not headers.is_replayed(message)
+        return snapshot != self._snapshot_id and is_newer

@@ -6,7 +6,7 @@ row whose key has a change behind its mark may be older than that change, and is
 
 The window reads uncommitted: the snapshot's own open transaction holds back what is committed behind it, so a
 `read_committed` consumer would see nothing of it. A change that is aborted comes again, so to drop its row is safe.
-Rows of snapshots are no changes, and are recognized by their header.
+Rows of snapshots are no changes, nor is what a replay repeats: both are recognized by their headers.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class Window:
         return RecentChanges()
 
     def _is_change(self, message: Message) -> bool:
-        return snapshot_of(message) is None
+        return snapshot_of(message) is None and not headers.is_replayed(message)
 
     def _marked(self, offsets: Mapping[Place, int]) -> Mark:
         name = next(_names)

@@ -16,17 +16,17 @@ from tailrace.core.replay import (
     Course,
     Phase,
     ReplayShard,
-    Window,
+    Span,
 )
 from tailrace.core.shard import ListedShard, Position
 from tailrace.sources.dynamodb.policy import POLICY
 
 NOW_MS = 1_769_860_805_000
-EVERYTHING = Window(None, None)
+EVERYTHING = Span(None, None)
 
 
-def course(*listed: ListedShard, window: Window = EVERYTHING) -> Course:
-    made = Course("stream", window, POLICY, lambda: 0.5)
+def course(*listed: ListedShard, span: Span = EVERYTHING) -> Course:
+    made = Course("stream", span, POLICY, lambda: 0.5)
     made.take_listing(listed, NOW_MS)
     return made
 
@@ -92,24 +92,24 @@ def test_a_child_is_as_far_as_its_parents() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "wanted"),
+    ("span", "wanted"),
     [
         (EVERYTHING, [0, 58_000, 59_000, 60_000, 119_000, 121_000]),
-        (Window(59_000, None), [0, 59_000, 60_000, 119_000, 121_000]),
-        (Window(59_999, None), [0, 59_000, 60_000, 119_000, 121_000]),
-        pytest.param(Window(119_500, None), [0, 60_000, 119_000, 121_000], id="60,000 may be rounded to the minute"),
-        (Window(120_000, None), [0, 121_000]),
-        (Window(None, 59_000), [0, 58_000, 59_000]),
-        (Window(None, 118_999), [0, 58_000, 59_000, 60_000]),
+        (Span(59_000, None), [0, 59_000, 60_000, 119_000, 121_000]),
+        (Span(59_999, None), [0, 59_000, 60_000, 119_000, 121_000]),
+        pytest.param(Span(119_500, None), [0, 60_000, 119_000, 121_000], id="60,000 may be rounded to the minute"),
+        (Span(120_000, None), [0, 121_000]),
+        (Span(None, 59_000), [0, 58_000, 59_000]),
+        (Span(None, 118_999), [0, 58_000, 59_000, 60_000]),
     ],
 )
-def test_both_ends_are_included_and_what_is_rounded_may_be_meant(window: Window, wanted: list[int]) -> None:
+def test_both_ends_are_included_and_what_is_rounded_may_be_meant(span: Span, wanted: list[int]) -> None:
     read = page(0, 58_000, 59_000, 60_000, 119_000, 121_000)
-    assert times(course(window=window).wanted(read)) == wanted
+    assert times(course(span=span).wanted(read)) == wanted
 
 
 def test_behind_the_window_a_shard_and_its_descendants_are_not_read() -> None:
-    made = course(ListedShard("a", (), closed=True), ListedShard("b", ("a",)), window=Window(None, 1000))
+    made = course(ListedShard("a", (), closed=True), ListedShard("b", ("a",)), span=Span(None, 1000))
     made.take_page(made.shards["a"], page(1000 + TIMES_GO_BACK_MS, 2000 + TIMES_GO_BACK_MS, full=True), NOW_MS)
     assert names(made.next(NOW_MS, 9)) == ["a"], "times may go back"
     made.take_page(made.shards["a"], page(2000 + TIMES_GO_BACK_MS, full=True), NOW_MS)
@@ -220,7 +220,7 @@ def test_a_failure_that_may_pass_is_tried_again_later_and_not_forever() -> None:
 
 
 def test_before_the_first_listing_a_replay_goes_on_where_it_began() -> None:
-    assert Course("stream", Window(5000, None), POLICY, lambda: 0.5).resume_ms(NOW_MS) == 5000
+    assert Course("stream", Span(5000, None), POLICY, lambda: 0.5).resume_ms(NOW_MS) == 5000
 
 
 def test_a_replay_goes_on_before_the_least_advanced_shard() -> None:
@@ -237,16 +237,16 @@ def test_a_replay_goes_on_before_the_least_advanced_shard() -> None:
 
 
 def test_a_replay_goes_on_no_earlier_than_it_began() -> None:
-    made = course(ListedShard("a"), window=Window(990_000, None))
+    made = course(ListedShard("a"), span=Span(990_000, None))
     made.take_page(made.shards["a"], page(1_000_000), NOW_MS)
     assert made.resume_ms(NOW_MS) == 990_000
 
 
 @pytest.mark.parametrize(
-    ("window", "resume_ms"), [(EVERYTHING, NOW_MS), (Window(None, 2_000_000), 2_000_000)], ids=["open", "bounded"]
+    ("span", "resume_ms"), [(EVERYTHING, NOW_MS), (Span(None, 2_000_000), 2_000_000)], ids=["open", "bounded"]
 )
-def test_once_all_is_read_only_what_came_since_the_beginning_is_left(window: Window, resume_ms: int) -> None:
-    made = course(ListedShard("a"), window=window)
+def test_once_all_is_read_only_what_came_since_the_beginning_is_left(span: Span, resume_ms: int) -> None:
+    made = course(ListedShard("a"), span=span)
     made.take_page(made.shards["a"], page(1_000_000), NOW_MS)
     for _ in range(QUIET_READS):
         made.take_page(made.shards["a"], page(), NOW_MS)
