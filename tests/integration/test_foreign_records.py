@@ -15,7 +15,8 @@ from support.cli import CommandLine
 from support.kafka_clients import TIMEOUT_S, client
 from support.names import unique
 from support.worker_process import LoggedWorker
-from tailrace.core.checkpoint import CheckpointKey, encode_key, encode_record
+from tailrace.core.checkpoint import CheckpointKey
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.kafka import watched_consumer

@@ -16,7 +16,8 @@ from support.lambda_batches import of_stream, record, whole, windowed
 from support.names import unique
 from support.waiting import wait_for
 from tailrace.config import load
-from tailrace.core.checkpoint import IgnoredKey, TopicKey, TopicRecord, encode_key, encode_record
+from tailrace.core.checkpoint import IgnoredKey, TopicKey, TopicRecord
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.function.function import Function
 from tailrace.kafka.checkpoint_topic import Follower

@@ -25,7 +25,8 @@ from support.names import unique
 from support.pipeline_file import write_file
 from support.snapshot_records import result, segment
 from support.waiting import wait_for
-from tailrace.core.checkpoint import Write, encode_key, encode_record
+from tailrace.core.checkpoint import Write
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.snapshot_state import SnapshotState
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state, topic_name
 from tailrace.local.dynamodb import DynamoDBLocal

@@ -41,10 +41,8 @@ from tailrace.core.checkpoint import (
     MethodKey,
     MethodRecord,
     Write,
-    decode,
-    encode_key,
-    encode_record,
 )
+from tailrace.core.checkpoint_bytes import decode, encode_key, encode_record
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import CatchUp, ClaimCommand, drive, lane_claim
 from tailrace.core.lane_messages import ProducerAnswer, Transaction

@@ -23,7 +23,8 @@ from simulation.workers import (
     WorkerHost,
     definition,
 )
-from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start, encode_key, encode_record
+from tailrace.core.checkpoint import AcceptKey, DefinitionKey, GapAccepted, Start
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.source_policy import SourcePolicy

@@ -18,9 +18,8 @@ from tailrace.core.checkpoint import (
     TableKey,
     TableRecord,
     Write,
-    encode_key,
-    encode_record,
 )
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients

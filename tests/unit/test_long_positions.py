@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from support.lanes import checkpoint, origin
 from tailrace.core.change import Change
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, decode, encode_key, encode_record
+from tailrace.core.checkpoint import Checkpoint, CheckpointKey
+from tailrace.core.checkpoint_bytes import decode, encode_key, encode_record
 from tailrace.core.page import Outgoing
 from tailrace.core.redrive import DeadLetter, Published
 from tailrace.core.shard import SEQUENCE_DIGITS_MAX, ShardRef, is_after, is_sequence_number

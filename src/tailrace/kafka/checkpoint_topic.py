@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
-from tailrace.core.checkpoint import ActiveMethod, Method, TopicKey, TopicRecord, decode
+from tailrace.core.checkpoint import ActiveMethod, Method, TopicKey, TopicRecord
+from tailrace.core.checkpoint_bytes import decode
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.errors import FormatVersionError, UnderSwitchError, WorldError
 from tailrace.kafka import clients, topics

@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from tailrace.core.checkpoint import encode_key, encode_record
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Refusal, Transaction
 from tailrace.core.page import Outgoing, Page
 from tailrace.errors import UnreachableError

@@ -7,7 +7,8 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from tailrace.core.checkpoint import Write, encode_key, encode_record
+from tailrace.core.checkpoint import Write
+from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.checkpoint_topic import topic_name

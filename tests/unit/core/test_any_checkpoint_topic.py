@@ -31,10 +31,8 @@ from tailrace.core.checkpoint import (
     TableRecord,
     TopicKey,
     TopicRecord,
-    decode,
-    encode_key,
-    encode_record,
 )
+from tailrace.core.checkpoint_bytes import decode, encode_key, encode_record
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import leave_out, reconcile, reconcile_table
 from tailrace.core.lane import Lane, LaneState

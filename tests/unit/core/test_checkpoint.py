@@ -8,9 +8,7 @@ import pytest
 
 from support.lanes import checkpoint, lineage
 from tailrace.core.checkpoint import (
-    FORMAT_VERSION,
     KINDS,
-    OLDEST_READABLE_VERSION,
     AcceptKey,
     CheckpointKey,
     Claim,
@@ -44,10 +42,8 @@ from tailrace.core.checkpoint import (
     TableRecord,
     TopicKey,
     TopicRecord,
-    decode,
-    encode_key,
-    encode_record,
 )
+from tailrace.core.checkpoint_bytes import FORMAT_VERSION, OLDEST_READABLE_VERSION, decode, encode_key, encode_record
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import FormatVersionError, WorldError
 

@@ -18,8 +18,8 @@ from tailrace.core.checkpoint import (
     TopicKey,
     TopicRecord,
     Write,
-    decode,
 )
+from tailrace.core.checkpoint_bytes import decode
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import lane_of
 from tailrace.errors import WorldError
