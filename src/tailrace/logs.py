@@ -7,9 +7,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
+from contextvars import Context, copy_context
 from typing import Any
 
 import structlog
+from structlog.contextvars import bind_contextvars, merge_contextvars
 
 log = logging.getLogger("tailrace")
 
@@ -31,6 +33,7 @@ def configure(level: str, redact: Callable[[str], str], *, as_json: bool | None 
 
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
+            merge_contextvars,
             structlog.stdlib.add_log_level,
             structlog.stdlib.add_logger_name,
             structlog.stdlib.ExtraAdder(),
@@ -49,6 +52,13 @@ def configure(level: str, redact: Callable[[str], str], *, as_json: bool | None 
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # the read that met a malformed answer tells of it
     log.setLevel(_LEVELS[level])
     threading.excepthook = _log_uncaught
+
+
+def naming(pipeline: str) -> Context:
+    """Return a context in which every log line names a pipeline, and so in the threads that start there."""
+    context = copy_context()
+    context.run(bind_contextvars, pipeline=pipeline)
+    return context
 
 
 def _log_uncaught(uncaught: threading.ExceptHookArgs) -> None:

@@ -49,6 +49,7 @@ COVERED = {
     "tailrace tail pipeline.yaml --from beginning --limit 6": "test_tutorial.py",
     "tailrace tail pipeline.yaml --from beginning --key mine --limit 1": "test_tutorial.py",
     "tailrace status pipeline.yaml": "test_tutorial.py",
+    "tailrace run us.yaml eu.yaml": "integration/test_several_pipelines.py",
     "tailrace demo": "test_demo.py",
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",

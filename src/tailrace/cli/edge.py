@@ -76,8 +76,9 @@ def load_existing(
 
 
 def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Register the secrets of a pipeline that was loaded in another way."""
-    edge.redact = loaded.secrets.redact
+    """Register the secrets of a loaded pipeline, beside those of others."""
+    others = edge.redact
+    edge.redact = lambda text: loaded.secrets.redact(others(text))
     return loaded
 
 

@@ -16,7 +16,10 @@ from tailrace.errors import FileError
 if TYPE_CHECKING:
     from tailrace.config import LoadedPipeline
     from tailrace.wiring.worker_parts import PipelineParts
+    from tailrace.worker.metrics import Metrics
+    from tailrace.worker.together import Together
     from tailrace.worker.worker import Worker
+    from tailrace.worker.worker_watch import WorkerWatch
 
 _PORT_HINT = "choose another port with --metrics-port"
 
@@ -31,7 +34,9 @@ class LogLevel(StrEnum):
 
 
 def run(
-    file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE...", help="The pipeline file, or several.", show_default=False)
+    ] = None,
     *,
     table: Annotated[list[str] | None, typer.Option(help="Without a file: a table to stream; repeatable.")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
@@ -52,11 +57,13 @@ def run(
     """Stream the tables of a pipeline into Kafka, until stopped.
 
     Start as many copies as you like, on any hosts: they share the work. SIGTERM or Ctrl-C releases the lanes and ends
-    with exit code 0 within 10 seconds; a second one ends at once.
+    with exit code 0 within 10 seconds; a second one ends at once. Several pipelines of one process start together and
+    end together.
 
     \b
     Example:
       tailrace run pipeline.yaml --metrics-port 9400
+      tailrace run us.yaml eu.yaml
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
     from tailrace.listening import require_free
@@ -67,66 +74,125 @@ def run(
     share_arenas()
     if metrics_port:
         require_free(metrics_port, hint=_PORT_HINT)
+    from tailrace import logs
+
     with ended_by_signals(0):
-        loaded = _loaded(file, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name)
-        parts = _parts(loaded, log_level, accept_changes=accept_changes)
+        all_loaded = _loaded(
+            files, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name
+        )
+        logs.configure(log_level, edge.redact)
+        running = [_Running(loaded, accept_changes=accept_changes) for loaded in all_loaded]
 
-    from tailrace.logs import log
-    from tailrace.operations.definition import define
-    from tailrace.worker.health import HealthServer
-    from tailrace.worker.metrics import Metrics
-    from tailrace.worker.worker import Worker
-    from tailrace.worker.worker_watch import WorkerWatch
+    from tailrace.worker.exposition import Exposition
+    from tailrace.worker.health import HealthServer, of_all
+    from tailrace.worker.together import Member, Together
 
-    log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
-    metrics = Metrics(parts.name, loaded.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
-    worker = Worker(parts, metrics, metrics.snapshots)
-    metrics.watch(worker.report, worker.now_ms, worker.vitals)
-    watch = WorkerWatch(worker, metrics, parts)
+    for each in running:
+        each.make_worker()
     if metrics_port is not None:
         server = HealthServer(
             metrics_port,
-            registry=metrics.registry,
-            healthy=worker.unhealthy_why,
-            ready=watch.unready_why,
+            registry=Exposition({each.name: each.metrics.registry for each in running}),
+            healthy=of_all({each.name: each.worker.unhealthy_why for each in running}),
+            ready=of_all({each.name: each.watch.unready_why for each in running}),
             hint=_PORT_HINT,
         )
-        log.info("serving metrics", extra={"port": server.port})
+        logs.log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):
-        parts.prepare()
-        parts.definition = define(loaded, worker.owner, accept_changes=accept_changes)
-    _stop_on_signals(worker)
-    watch.start()
-    worker.run()
+        for each in running:
+            each.prepare()
+    together = Together({each.name: Member(each.worker, each.context) for each in running})
+    _stop_on_signals(together)
+    for each in running:
+        each.context.run(each.watch.start)
+    together.run()
+
+
+class _Running:
+    """One of the pipelines, step by step, in a context in which its log lines name it."""
+
+    metrics: Metrics
+    worker: Worker
+    watch: WorkerWatch
+
+    def __init__(self, loaded: LoadedPipeline, *, accept_changes: bool) -> None:
+        """Check that it can run. Raises WorldError."""
+        from tailrace import logs
+
+        self.name = loaded.pipeline.name
+        self.context = logs.naming(self.name)
+        self._loaded = loaded
+        self._accept_changes = accept_changes
+        self._parts = self.context.run(_parts, loaded, accept_changes=accept_changes)
+
+    def make_worker(self) -> None:
+        """Make its worker, which does not run yet."""
+        self.context.run(self._make_worker)
+
+    def prepare(self) -> None:
+        """Make or check its topics, and record its definition. Raises WorldError."""
+        from tailrace.operations.definition import define
+
+        self.context.run(self._parts.prepare)
+        self._parts.definition = self.context.run(
+            define, self._loaded, self.worker.owner, accept_changes=self._accept_changes
+        )
+
+    def _make_worker(self) -> None:
+        from tailrace.logs import log
+        from tailrace.worker.metrics import Metrics
+        from tailrace.worker.worker import Worker
+        from tailrace.worker.worker_watch import WorkerWatch
+
+        parts = self._parts
+        log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
+        self.metrics = Metrics(self.name, parts.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
+        self.worker = Worker(parts, self.metrics, self.metrics.snapshots)
+        self.metrics.watch(self.worker.report, self.worker.now_ms, self.worker.vitals)
+        self.watch = WorkerWatch(self.worker, self.metrics, parts)
 
 
 def _loaded(
-    file: Path | None,
+    files: list[Path] | None,
     *,
     tables: list[str] | None,
     bootstrap: str | None,
     endpoint_url: str | None,
     region: str | None,
     name: str | None,
-) -> LoadedPipeline:
-    if file is not None:
+) -> list[LoadedPipeline]:
+    if files:
         if tables or bootstrap or endpoint_url or region or name:
             raise FileError("a file excludes --table, --bootstrap, --endpoint-url, --region and --name: it says them")
-        return load(file, with_functions=True)
+        return _named_apart([load(file, with_functions=True) for file in files])
     if not tables or bootstrap is None:
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags
 
-    return keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))
+    return [keep_secrets(from_flags(tables, bootstrap, endpoint_url=endpoint_url, region=region, name=name))]
 
 
-def _parts(loaded: LoadedPipeline, log_level: LogLevel, *, accept_changes: bool) -> PipelineParts:
+def _named_apart(all_loaded: list[LoadedPipeline]) -> list[LoadedPipeline]:
+    """Raise FileError when two pipelines have one name: logs and metrics could not tell them apart."""
+    files: dict[str, str] = {}
+    for loaded in all_loaded:
+        pipeline = loaded.pipeline.name
+        if pipeline in files:
+            raise FileError(
+                f"{pipeline} is the name of the pipeline in {files[pipeline]}, too",
+                path=loaded.place("name"),
+                hint="give it a name of its own; or, if it writes to another cluster, a process of its own",
+            )
+        files[pipeline] = loaded.file
+    return all_loaded
+
+
+def _parts(loaded: LoadedPipeline, *, accept_changes: bool) -> PipelineParts:
     """Check that the pipeline can run. Raises WorldError."""
     from tailrace import logs
     from tailrace.operations.plan import make_plan, refuse, warnings
     from tailrace.wiring.worker_parts import PipelineParts
 
-    logs.configure(log_level, edge.redact)
     with loaded.telling("source"):
         parts = PipelineParts(loaded.pipeline)
     plan = make_plan(
@@ -145,12 +211,12 @@ def _stop_at_once(_number: int, _frame: object) -> None:
     os._exit(0)
 
 
-def _stop_on_signals(worker: Worker) -> None:
-    """Make the first SIGTERM or SIGINT stop the worker, and the second end the process at once."""
+def _stop_on_signals(together: Together) -> None:
+    """Make the first SIGTERM or SIGINT stop the workers, and the second end the process at once."""
 
     def stop(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
-        worker.stop()
+        together.stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

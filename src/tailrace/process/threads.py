@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextvars import copy_context
 from queue import SimpleQueue
 from threading import Thread
 
@@ -11,8 +12,8 @@ logger = logging.getLogger("tailrace.worker")
 
 
 def start_thread(name: str, run: Callable[[], None]) -> Thread:
-    """Start a daemon thread."""
-    thread = Thread(target=run, name=name, daemon=True)
+    """Start a daemon thread in a copy of the caller's context, so that its log lines name the same pipeline."""
+    thread = Thread(target=copy_context().run, args=(run,), name=name, daemon=True)
     thread.start()
     return thread
 

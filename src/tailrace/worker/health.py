@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
 from tailrace.listening import refused
 from tailrace.process.threads import start_thread
@@ -15,8 +15,26 @@ from tailrace.process.threads import start_thread
 CLIENT_TIMEOUT_S = 10.0
 """How long a client may take to send its request: each holds a thread."""
 
+NO_ANSWER = "the worker does not answer"
+
 Check = Callable[[], str | None]
 """Returns None when all is well, else what is wrong. Raises TimeoutError when the worker does not answer."""
+
+
+def of_all(checks: Mapping[str, Check]) -> Check:
+    """Return the check of several pipelines, by name: the first that is not well says so, with its name."""
+
+    def check() -> str | None:
+        for pipeline, of_one in checks.items():
+            try:
+                fault = of_one()
+            except TimeoutError:
+                fault = NO_ANSWER
+            if fault:
+                return f"pipeline {pipeline}: {fault}" if len(checks) > 1 else fault
+        return None
+
+    return check
 
 
 class HealthServer:
@@ -26,7 +44,7 @@ class HealthServer:
         self,
         port: int,
         *,
-        registry: CollectorRegistry,
+        registry: Collector,
         healthy: Check,
         ready: Check,
         host: str = "0.0.0.0",
@@ -51,7 +69,7 @@ class HealthServer:
                 try:
                     status, content_type, body = route() if route else (404, "text/plain", b"not found\n")
                 except TimeoutError:
-                    status, content_type, body = 503, "text/plain", b"the worker does not answer\n"
+                    status, content_type, body = 503, "text/plain", f"{NO_ANSWER}\n".encode()
                 self.send_response(status)
                 self.send_header("Content-Type", content_type)
                 self.send_header("Content-Length", str(len(body)))

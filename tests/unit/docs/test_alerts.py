@@ -11,6 +11,8 @@ import yaml
 
 from support.prometheus import RULES, minutes_as_seconds, program
 
+LABELS = '{job="t", pipeline="shop", table="orders"}'
+
 
 def test_prometheus_takes_the_rules() -> None:
     subprocess.run([program("promtool"), "check", "rules", RULES], check=True, capture_output=True)
@@ -30,7 +32,7 @@ def test_the_first_dead_letter_of_a_table_raises_the_alert(tmp_path: Path) -> No
                     {
                         "interval": "1m",
                         "input_series": [
-                            {"series": 'tailrace_dead_letters_total{job="t", table="orders"}', "values": "_x5 1x60"},
+                            {"series": f"tailrace_dead_letters_total{LABELS}", "values": "_x5 1x60"},
                             {"series": 'tailrace_info{job="t"}', "values": "1x65"},
                         ],
                         "alert_rule_test": [
@@ -54,10 +56,14 @@ def rules() -> list[dict[str, Any]]:
     return found
 
 
+def _filled_in(text: str) -> str:
+    return text.replace("{{ $labels.table }}", "orders").replace("{{ $labels.pipeline }}", "shop")
+
+
 ALERT = {
-    "exp_labels": {"job": "t", "table": "orders", "severity": "warning"},
+    "exp_labels": {"job": "t", "pipeline": "shop", "table": "orders", "severity": "warning"},
     "exp_annotations": next(
-        {name: text.replace("{{ $labels.table }}", "orders") for name, text in rule["annotations"].items()}
+        {name: _filled_in(text) for name, text in rule["annotations"].items()}
         for rule in rules()
         if rule["alert"] == "TailraceDeadLetters"
     ),
