@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from tailrace import config
@@ -20,6 +21,7 @@ from tailrace.operations import (
     rescale,
     sample,
     snapshot,
+    snapshot_exports,
     snapshot_status,
     status,
     switch,
@@ -44,7 +46,7 @@ from tailrace.operations.tail import Start, Tailed, Wanted
 from tailrace.operations.verify import Verified
 from tailrace.sinks.progress import Limits
 from tailrace.sources.aws_lambda.failure_messages import FailureMessages
-from tailrace.wiring.sources import make_source, make_tables
+from tailrace.wiring.sources import make_export, make_source, make_tables, policy_of
 
 
 def open(file: str | Path) -> Pipeline:  # noqa: A001 - `tailrace.open`
@@ -109,26 +111,49 @@ class Pipeline:
         return snapshot_status.read_snapshots(self._loaded, tables)
 
     def draft_snapshot(
-        self, table: str, *, row_filter: str | None = None, keys: Iterable[bytes] | None = None
+        self,
+        table: str,
+        *,
+        row_filter: str | None = None,
+        keys: Iterable[bytes] | None = None,
+        exports: Sequence[str] = (),
     ) -> SnapshotDraft:
         """Return what a snapshot of a table would read, and what that costs; nothing is started.
 
         Without `row_filter`, that of the file holds. `keys` are lines of JSON, each the key of an item to be read;
-        None: all items. Raises WorldError when the table cannot have a snapshot now, `FileError` for a wrong key or
-        filter.
+        `exports` are exports to S3, `s3://bucket/prefix` or folders, to be loaded instead of the table. With neither,
+        all items are read. Raises WorldError when the table cannot have a snapshot now, or changes are missing between
+        the exports and the topics, `FileError` for a wrong key or filter.
         """
+        pipeline = self._loaded.pipeline
         with self._loaded.telling("source"):
-            reader = make_tables(self._loaded.pipeline)
+            reader = make_tables(pipeline)
         with closing(reader):
+            if exports:
+                return snapshot_exports.draft_exports(
+                    self._loaded,
+                    reader,
+                    table,
+                    exports,
+                    open_export=partial(make_export, pipeline),
+                    policy=policy_of(pipeline),
+                    row_filter=row_filter,
+                )
             if keys is None:
                 return snapshot.draft_scan(self._loaded, reader, table, row_filter=row_filter)
             return snapshot.draft_keys(self._loaded, reader, table, keys, row_filter=row_filter)
 
     def start_snapshot(
-        self, table: str, *, row_filter: str | None = None, keys: Iterable[bytes] | None = None
+        self,
+        table: str,
+        *,
+        row_filter: str | None = None,
+        keys: Iterable[bytes] | None = None,
+        exports: Sequence[str] = (),
     ) -> StartedSnapshot:
         """Start a snapshot of a table, as `draft_snapshot` describes it: the workers read it from now on."""
-        return snapshot.start(self._loaded, self.draft_snapshot(table, row_filter=row_filter, keys=keys))
+        draft = self.draft_snapshot(table, row_filter=row_filter, keys=keys, exports=exports)
+        return snapshot.start(self._loaded, draft)
 
     def pause_snapshot(self, table: str) -> OrderedSnapshot:
         """Pause a table's snapshot. Raises WorldError when none is running."""

@@ -134,6 +134,14 @@ class StartSnapshot(_Code, frozen=True):
     table: str
 
 
+class LoadExports(_Code, frozen=True):
+    """Exports are missing between others and the changes: make them, then load all of them together."""
+
+    table: str
+    exports: tuple[str, ...]
+    """Those that there are."""
+
+
 class ResumeSnapshot(_Code, frozen=True):
     """Resume the table's snapshot: it is paused, or segments of it failed; fix their cause first."""
 
@@ -172,6 +180,7 @@ Remedy = (
     | InspectDeadLetters
     | ShowSnapshots
     | StartSnapshot
+    | LoadExports
     | ResumeSnapshot
     | CancelSnapshot
     | SayTable

@@ -15,6 +15,7 @@ from tailrace.remedy import (
     EnableStream,
     FinishRescale,
     InspectDeadLetters,
+    LoadExports,
     NameTable,
     RedriveAgain,
     Remedy,
@@ -91,6 +92,9 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return f"`tailrace snapshot status {argument}` shows how far the snapshots are"
         case StartSnapshot(table):
             return f"to start one: tailrace snapshot start {argument} --table {table}"
+        case LoadExports(table, exports):
+            given = " ".join(f"--export {each}" for each in exports)
+            return f"then load all: tailrace snapshot start {argument} --table {table} {given} --export NEW_EXPORT…"
         case ResumeSnapshot(table):
             return f"to resume it, and try failed segments again: tailrace snapshot resume {argument} --table {table}"
         case CancelSnapshot(table):

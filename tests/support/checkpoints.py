@@ -71,6 +71,11 @@ def view_of(lanes: int, *writes: Write) -> CheckpointState:
 def write_topic(kafka: dict[str, str], pipeline: str, lanes: int, writes: Iterable[Write]) -> None:
     """Make a pipeline's checkpoint topic and write records to it."""
     checkpoint_topic.ensure(clients.admin(kafka), kafka, pipeline, lanes, 1)
+    write_records(kafka, pipeline, writes)
+
+
+def write_records(kafka: dict[str, str], pipeline: str, writes: Iterable[Write]) -> None:
+    """Write records to the checkpoint topic of a pipeline."""
     producer = Producer(client(kafka))
     topic = checkpoint_topic.topic_name(pipeline)
     for each in writes:

@@ -9,6 +9,8 @@ from typing import Any
 
 from support.bench import Bench
 from support.waiting import wait_for
+from tailrace.core.checkpoint import SnapshotResult
+from tailrace.core.snapshot_state import SnapshotProgress
 from tailrace.kafka import clients
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.checker import Checker, Verdict
@@ -34,6 +36,16 @@ class SnapshotTable:
         """Return whether the last snapshot has ended."""
         result = self._bench.checkpoint_state().snapshots.result_of(self.name)
         return result is not None and result.outcome == "done"
+
+    def progress(self) -> SnapshotProgress:
+        """Return how far the last snapshot is."""
+        return self._bench.checkpoint_state().snapshots.progress_of(self.name)
+
+    def result(self) -> SnapshotResult:
+        """Return how the last snapshot ended."""
+        result = self._bench.checkpoint_state().snapshots.result_of(self.name)
+        assert result is not None
+        return result
 
     def wait_done(self, timeout_s: float = 180.0) -> None:
         """Return when the snapshot has ended."""

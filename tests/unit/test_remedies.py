@@ -31,6 +31,7 @@ ARGUMENTS: dict[str, Any] = {
     "tables_key": "source.tables",
     "from_ms": 1_769_860_800_000,
     "to_ms": None,
+    "exports": ("s3://exports/full",),
 }
 COMMAND = re.compile(rf"\btailrace ({'|'.join(map(re.escape, typer.main.get_command(app).commands))})\b")  # type: ignore[attr-defined]
 

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from contextlib import closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,10 @@ def start(
         Path | None,
         typer.Option(metavar="FILE", help="Only these items: a key as JSON on each line; - for stdin."),
     ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(metavar="URI", help="Load this export to S3 instead: s3://bucket/prefix or a folder; repeatable."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be read, and its costs.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait for its end, and show how far it is.")] = False,
     as_json: JsonOption = False,
@@ -69,12 +74,13 @@ def start(
       tailrace snapshot start pipeline.yaml --table orders --dry-run
       tailrace snapshot start pipeline.yaml --table orders --filter "item.status == 'open'" --wait
       tailrace snapshot start pipeline.yaml --table orders --keys missing.jsonl
+      tailrace snapshot start pipeline.yaml --table orders --export s3://exports/orders
     """
     from tailrace.operations import snapshot
 
     loaded = load(file)
     with ended_by_signals(EXIT_INTERRUPTED):
-        draft = _draft(loaded, table, row_filter, keys)
+        draft = _draft(loaded, table, row_filter, keys, export or [])
         if not (as_json and dry_run):
             typer.echo("\n".join(draft_lines(draft)), err=True)
         if dry_run:
@@ -203,13 +209,27 @@ def status(
             time.sleep(REFRESH_S)
 
 
-def _draft(loaded: LoadedPipeline, table: str, row_filter: str | None, keys: Path | None) -> SnapshotDraft:
-    from tailrace.operations import snapshot
-    from tailrace.wiring.sources import make_tables
+def _draft(
+    loaded: LoadedPipeline, table: str, row_filter: str | None, keys: Path | None, exports: list[str]
+) -> SnapshotDraft:
+    from tailrace.operations import snapshot, snapshot_exports
+    from tailrace.wiring.sources import make_export, make_tables, policy_of
 
+    if keys is not None and exports:
+        raise FileError("--keys and --export exclude each other")
     with loaded.telling("source"):
         reader = make_tables(loaded.pipeline)
     with closing(reader):
+        if exports:
+            return snapshot_exports.draft_exports(
+                loaded,
+                reader,
+                table,
+                exports,
+                open_export=partial(make_export, loaded.pipeline),
+                policy=policy_of(loaded.pipeline),
+                row_filter=row_filter,
+            )
         if keys is None:
             return snapshot.draft_scan(loaded, reader, table, row_filter=row_filter)
         is_stdin = str(keys) == "-"

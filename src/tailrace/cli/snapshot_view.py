@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -17,22 +17,38 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from tailrace.operations.severity import Severity
-    from tailrace.operations.snapshot import SnapshotDraft
+    from tailrace.operations.snapshot import DraftedExport, SnapshotDraft
     from tailrace.operations.snapshot_estimate import Estimate
     from tailrace.operations.snapshot_status import SnapshotsStatus, SnapshotStatus
 
 REFRESH_S: Final = 2.0
 _PACE_S: Final = 60.0
 """A live view shows the rates of so long."""
-_SOURCES: Final = {"scan": "all items", "keys": "items by their keys", "export": "an export"}
+_SOURCES: Final = {"scan": "all items", "keys": "items by their keys", "export": "exports to S3"}
 
 
 def draft_lines(draft: SnapshotDraft) -> Iterator[str]:
     """Write what a snapshot will read, and what that costs."""
     where = f" where {draft.filter}" if draft.filter else ""
     yield f"table {draft.table}: {_SOURCES[draft.source]}{where}, in {count(draft.segments, 'segment')}"
+    if draft.exports:
+        yield from map(_export_line, draft.exports)
+        return
     for line in estimate_lines(draft.estimate):
         yield f"  {line}"
+
+
+def _export_line(drafted: DraftedExport) -> str:
+    export = drafted.export
+    kind = "items" if export.from_ms is None else f"changes since {_time(export.from_ms)}"
+    return (
+        f"  {export.location}: {kind} as of {_time(export.exported_ms)}, {count(drafted.items, 'item')} in "
+        f"{count(len(drafted.files), 'file')}; no read capacity is used"
+    )
+
+
+def _time(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:

@@ -43,6 +43,7 @@ import msgspec
 from msgspec import Meta
 
 from tailrace.core.change import ViewType
+from tailrace.core.ports import LoadedExport
 from tailrace.core.shard import SequenceNumber, ShardRef, lane_of
 from tailrace.core.tags import WantedTags
 
@@ -212,17 +213,6 @@ SnapshotSource = Literal["scan", "keys", "export"]
 """What a snapshot reads: the whole table, some items by their keys, or exports to S3."""
 SnapshotReason = Literal["initial", "manual", "gap", "repair"]
 SegmentState = Literal["running", "done", "failed"]
-
-
-class LoadedExport(msgspec.Struct, frozen=True):
-    """An export to S3 that a snapshot reads."""
-
-    location: str
-    """Where its manifests lie."""
-    exported_ms: Milliseconds
-    """As of when it holds the items."""
-    from_ms: Milliseconds | None = None
-    """Of an incremental export: since when it holds changes."""
 
 
 class SnapshotRecord(Record, frozen=True, kw_only=True):

@@ -225,6 +225,17 @@ class ExportFile(msgspec.Struct, frozen=True):
     """Compressed."""
 
 
+class LoadedExport(msgspec.Struct, frozen=True):
+    """An export that a snapshot reads."""
+
+    location: str
+    """Where its manifests lie."""
+    exported_ms: int
+    """As of when it holds the items."""
+    from_ms: int | None = None
+    """Of an incremental export: since when it holds changes."""
+
+
 class ExportFacts(msgspec.Struct, frozen=True):
     """What an export of a table to S3 is: all of its items as of a time, or those that changed in a span of time."""
 

@@ -10,7 +10,15 @@ from concurrent.futures import Future
 from threading import Thread
 from typing import Any, TypeVar
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ListOffsetsResultInfo, OffsetSpec
 
 from tailrace.errors import UnreachableError, WorldError
@@ -146,7 +154,9 @@ def offsets(
     asked: Mapping[TopicPartition, OffsetSpec],
     isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
 ) -> dict[TopicPartition, Future[int]]:
-    """Ask for an offset of each partition, earliest or latest; a future without an answer raises KafkaException.
+    """Ask for an offset of each partition: earliest, latest, or the first of a time, -1 if no record is as new.
+
+    A future without an answer raises KafkaException.
 
     librdkafka's own answer for a leader that was not reached in time is the offset -1001 (`RD_KAFKA_OFFSET_INVALID`)
     without an error: `rd_kafka_ListOffsets_response_merge` of 2.16 overlooks that the leader's part failed.
@@ -164,7 +174,7 @@ def _known_offset(answer: Future[ListOffsetsResultInfo]) -> Future[int]:
         error = answer.exception()
         if error is not None:
             known.set_exception(error)
-        elif (offset := int(answer.result().offset)) < 0:
+        elif (offset := int(answer.result().offset)) == OFFSET_INVALID:
             silence = KafkaError(KafkaError._TIMED_OUT, "the partition's leader did not answer")
             known.set_exception(KafkaException(silence))
         else:

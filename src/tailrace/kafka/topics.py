@@ -94,19 +94,46 @@ def offsets_held(admin: Admin, user: Mapping[str, str], name: str) -> int:
 
 def end_offsets(admin: Admin, user: Mapping[str, str], names: Collection[str]) -> dict[str, tuple[int, ...]]:
     """Return the end offsets of topics, by partition, open transactions included. Raises WorldError."""
+    return _offsets(admin, user, names, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+
+def forgetful(admin: Admin, user: Mapping[str, str], names: Collection[str], since_ms: int) -> list[str]:
+    """Return those of the topics that may have deleted records of a time or later, by their retention.
+
+    Raises WorldError.
+    """
+    firsts = _offsets(admin, user, names, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+    found = _offsets(admin, user, names, OffsetSpec.for_timestamp(since_ms))
+    ends = end_offsets(admin, user, names)
+    return [
+        name
+        for name, partitions in firsts.items()
+        if any(
+            first > 0 and first >= (at if at >= 0 else end)
+            for first, at, end in zip(partitions, found[name], ends[name], strict=True)
+        )
+    ]
+
+
+def _offsets(
+    admin: Admin, user: Mapping[str, str], names: Collection[str], wanted: OffsetSpec
+) -> dict[str, tuple[int, ...]]:
+    """Return the offsets of topics that exist, by partition; -1 where no record is as new as `wanted`."""
     states = describe(admin, user).topics
     asked = {
-        TopicPartition(name, number): OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        TopicPartition(name, number): wanted
         for name in names
         for number in range(states[name].partitions if name in states else 0)
     }
     try:
         futures = clients.offsets(admin, asked)
-        ends = {(each.topic, each.partition): future.result() for each, future in futures.items()}
+        offsets = {(each.topic, each.partition): future.result() for each, future in futures.items()}
     except KafkaException as error:
-        raise clients.world_error(error, "asking for the ends of topics", user) from error
+        raise clients.world_error(error, "asking for the offsets of topics", user) from error
     return {
-        name: tuple(ends[name, number] for number in range(states[name].partitions)) for name in names if name in states
+        name: tuple(offsets[name, number] for number in range(states[name].partitions))
+        for name in names
+        if name in states
     }
 
 

@@ -23,7 +23,7 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.ports import ReadError, ReadFailure, TableFacts, TableReader
+from tailrace.core.ports import LoadedExport, ReadError, ReadFailure, TableFacts, TableReader
 from tailrace.core.snapshot_state import new_snapshot_id
 from tailrace.errors import FileError, WorldError
 from tailrace.kafka import checkpoint_topic, operator_records
@@ -43,6 +43,14 @@ Order = Literal["pause", "run", "cancel"]
 _ATTEMPTS: Final[Mapping[Order, str]] = {"pause": "pausing", "run": "resuming", "cancel": "cancelling"}
 
 
+class DraftedExport(msgspec.Struct, frozen=True):
+    """An export to S3 that can be loaded."""
+
+    export: LoadedExport
+    items: int
+    files: tuple[str, ...]
+
+
 class SnapshotDraft(msgspec.Struct, frozen=True):
     """A snapshot that can be started: what it will read, and what that costs."""
 
@@ -53,6 +61,8 @@ class SnapshotDraft(msgspec.Struct, frozen=True):
     keys: tuple[str, ...]
     """Of a snapshot by keys: DynamoDB JSON objects."""
     estimate: Estimate
+    exports: tuple[DraftedExport, ...] = ()
+    """Of exports: in the order in which they are read."""
 
 
 class StartedSnapshot(msgspec.Struct, frozen=True):
@@ -78,8 +88,8 @@ def draft_scan(
 
     Raises WorldError when the table cannot be read now, `FileError` for a filter that is none.
     """
-    facts = _facts_to_start(loaded, tables, table)
-    chosen = _filter_of(loaded.pipeline, row_filter)
+    facts = facts_to_start(loaded, tables, table)
+    chosen = filter_of(loaded.pipeline, row_filter)
     snapshot = loaded.pipeline.snapshot
     return SnapshotDraft(
         table=table,
@@ -104,8 +114,8 @@ def draft_keys(
 
     Raises as `draft_scan` does, and `FileErrors` for lines that are no keys of the table.
     """
-    facts = _facts_to_start(loaded, tables, table)
-    chosen = _filter_of(loaded.pipeline, row_filter)
+    facts = facts_to_start(loaded, tables, table)
+    chosen = filter_of(loaded.pipeline, row_filter)
     keys = read_keys(lines, facts.key_types, file)
     return SnapshotDraft(
         table=table,
@@ -129,11 +139,16 @@ def start(loaded: LoadedPipeline, draft: SnapshotDraft, *, reason: SnapshotReaso
         filter=draft.filter,
         item_count=draft.estimate.items,
         size_bytes=draft.estimate.size_bytes,
+        exports=tuple(each.export for each in draft.exports),
     )
     running = SegmentRecord(table=draft.table, state="running", at_ms=now_ms)
     if draft.source == "keys":
         parts = parts_of(draft.keys)
         segments = {str(number): msgspec.structs.replace(running, keys=keys) for number, keys in enumerate(parts)}
+    elif draft.source == "export":
+        files = ((number, file) for number, each in enumerate(draft.exports) for file in each.files)
+        names = [SegmentRef.for_export(draft.table, record.id, number, file).name for number, file in files]
+        segments = dict.fromkeys(names, running)
     else:
         segments = dict.fromkeys(map(str, range(draft.segments)), running)
     return write_snapshot(loaded, draft.table, record, segments)
@@ -240,7 +255,7 @@ def parts_of(keys: Sequence[str]) -> list[tuple[str, ...]]:
     return [tuple(part) for part in parts]
 
 
-def _facts_to_start(loaded: LoadedPipeline, tables: TableReader, table: str) -> TableFacts:
+def facts_to_start(loaded: LoadedPipeline, tables: TableReader, table: str) -> TableFacts:
     """Describe a table that a snapshot can be started of."""
     require_startable(loaded.pipeline, _read(loaded.pipeline), table)
     try:
@@ -251,7 +266,8 @@ def _facts_to_start(loaded: LoadedPipeline, tables: TableReader, table: str) -> 
         raise
 
 
-def _filter_of(pipeline: Pipeline, text: str | None) -> str | None:
+def filter_of(pipeline: Pipeline, text: str | None) -> str | None:
+    """Return the filter to use: the one given, or that of the file. Raises FileError for one that is none."""
     if text is None:
         return pipeline.snapshot.filter
     try:

@@ -11,9 +11,11 @@ from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import ExportReader, Source, TableReader
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.export import Export
+from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
 from tailrace.wiring.transcoder import PURE, Transcoder
@@ -67,6 +69,12 @@ def make_export(pipeline: Pipeline, location: str) -> ExportReader:
     """Make what reads an export of a table, in S3 or a folder. Raises `WorldError`, `ReadError`."""
     session = _session(_dynamodb_streams(pipeline)) if location.startswith(S3_SCHEME) else None
     return Export(location, session)
+
+
+def policy_of(pipeline: Pipeline) -> SourcePolicy:
+    """Return what the protocol must know of the source."""
+    _dynamodb_streams(pipeline)
+    return POLICY
 
 
 def reading_of(pipeline: Pipeline) -> Reading:

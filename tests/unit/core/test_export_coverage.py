@@ -10,7 +10,6 @@ from support.checkpoints import BORN_MS, checkpoint, shard, stream, table, view_
 from tailrace.core.checkpoint import (
     AcceptKey,
     GapAccepted,
-    LoadedExport,
     ShardKey,
     ShardRecord,
     SnapshotRecord,
@@ -26,7 +25,7 @@ from tailrace.core.export_coverage import (
     since_ms,
     windows_to_fill,
 )
-from tailrace.core.ports import ExportFacts
+from tailrace.core.ports import ExportFacts, LoadedExport
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.errors import WorldError
 from tailrace.sources.dynamodb.policy import POLICY
