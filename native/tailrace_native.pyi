@@ -1,4 +1,4 @@
-"""The native transcoder: pages of DynamoDB Streams to the keys and values of Kafka records."""
+"""The native transcoder: pages of DynamoDB Streams, and items of tables, to the keys and values of Kafka records."""
 
 from typing import final
 
@@ -24,6 +24,43 @@ class Transcoder:
         it panicked.
         """
 
+    def scan(
+        self,
+        body: bytes,
+        *,
+        table: str,
+        region: str,
+        arn: str,
+        key_names: list[str],
+        snapshot: str,
+        read_ms: int,
+        now_ns: int,
+    ) -> tuple[RowColumns, tuple[int, int] | None, tuple[int, int] | None] | None:
+        """Give the rows of a body of Scan, and where its LastEvaluatedKey and ConsumedCapacity begin and end.
+
+        None when the whole page is handed back; an item that it is not sure of has only its place. Raises RuntimeError
+        when it panicked.
+        """
+
+    def export_lines(
+        self,
+        lines: bytes,
+        *,
+        table: str,
+        region: str,
+        arn: str,
+        key_names: list[str],
+        snapshot: str,
+        read_ms: int,
+        now_ns: int,
+    ) -> RowColumns:
+        """Give the rows of lines of an export to S3, one for each; of a line that it is not sure of only its place.
+
+        Raises RuntimeError when it panicked.
+        """
+
+RowColumns = tuple[list[bytes | None], list[bytes | None], list[int], list[int]]
+"""Keys, values (both None where it was not sure), and where the items begin and end in the body."""
 Columns = tuple[
     list[bytes | None],
     list[bytes | None],

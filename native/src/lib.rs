@@ -52,18 +52,85 @@ impl Transcoder {
     ) -> PyResult<Option<(Columns<'py>, Option<Bound<'py, PyString>>)>> {
         let text = body.as_bytes();
         let shard = transcode::Shard { table, region, stream_arn, shard_id };
-        // A panic would otherwise pass the `except Exception` of a reader's thread and end it.
-        let page = py
-            .detach(|| catch_unwind(AssertUnwindSafe(|| self.inner.page(text, &shard, now_ns))))
-            .map_err(|_| PyRuntimeError::new_err("the native transcoder panicked"))?;
-        let Some(page) = page else { return Ok(None) };
+        let Some(page) = apart(py, || self.inner.page(text, &shard, now_ns))? else { return Ok(None) };
         let next_iterator = page.next_iterator.as_ref().map(|span| string(py, text, span)).transpose()?;
         Ok(Some((columns(py, text, &page)?, next_iterator)))
     }
+
+    /// Gives the columns of the rows of an answer of `Scan`, and where its last key and its consumed capacity stand; or
+    /// None when the whole page is handed back.
+    #[pyo3(signature = (body, *, table, region, arn, key_names, snapshot, read_ms, now_ns))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's list")]
+    fn scan<'py>(
+        &self,
+        py: Python<'py>,
+        body: &Bound<'py, PyBytes>,
+        table: &str,
+        region: &str,
+        arn: &str,
+        key_names: Vec<String>,
+        snapshot: &str,
+        read_ms: u64,
+        now_ns: u64,
+    ) -> PyResult<Option<Scanned<'py>>> {
+        let text = body.as_bytes();
+        let key_names: Vec<&str> = key_names.iter().map(String::as_str).collect();
+        let table = transcode::Table { name: table, region, arn, key_names: &key_names, snapshot, read_ms };
+        let Some(rows) = apart(py, || self.inner.scan(text, &table, now_ns))? else { return Ok(None) };
+        let place = |span: &Range<usize>| (span.start, span.end);
+        let (last_key, capacity) = (rows.last_key.as_ref().map(place), rows.capacity.as_ref().map(place));
+        Ok(Some((row_columns(py, &rows)?, last_key, capacity)))
+    }
+
+    /// Gives the columns of the rows of an export's lines.
+    #[pyo3(signature = (lines, *, table, region, arn, key_names, snapshot, read_ms, now_ns))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's list")]
+    fn export_lines<'py>(
+        &self,
+        py: Python<'py>,
+        lines: &Bound<'py, PyBytes>,
+        table: &str,
+        region: &str,
+        arn: &str,
+        key_names: Vec<String>,
+        snapshot: &str,
+        read_ms: u64,
+        now_ns: u64,
+    ) -> PyResult<RowColumns<'py>> {
+        let text = lines.as_bytes();
+        let key_names: Vec<&str> = key_names.iter().map(String::as_str).collect();
+        let table = transcode::Table { name: table, region, arn, key_names: &key_names, snapshot, read_ms };
+        row_columns(py, &apart(py, || self.inner.export_lines(text, &table, now_ns))?)
+    }
+}
+
+/// Runs with the interpreter lock released. A panic would otherwise pass the `except Exception` of a reader's thread and
+/// end it.
+fn apart<T: Send>(py: Python, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    py.detach(|| catch_unwind(AssertUnwindSafe(work)))
+        .map_err(|_| PyRuntimeError::new_err("the native transcoder panicked"))
 }
 
 type List<'py> = Bound<'py, PyList>;
 type Columns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>);
+
+type RowColumns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>);
+type Place = (usize, usize);
+type Scanned<'py> = (RowColumns<'py>, Option<Place>, Option<Place>);
+
+/// Makes the Python objects of rows.
+fn row_columns<'py>(py: Python<'py>, made: &transcode::Rows) -> PyResult<RowColumns<'py>> {
+    let rows = &made.rows;
+    let output = |span: &Range<usize>| PyBytes::new(py, &made.output[span.clone()]);
+    Ok((
+        PyList::new(py, rows.iter().map(|row| row.message.as_ref().map(|message| output(&message.key))))?,
+        PyList::new(py, rows.iter().map(|row| row.message.as_ref().map(|message| output(&message.value))))?,
+        PyList::new(py, rows.iter().map(|row| row.span.start))?,
+        PyList::new(py, rows.iter().map(|row| row.span.end))?,
+    ))
+}
 
 /// Makes the Python objects of a page. Lists of columns cost less than a tuple a record, which the collector would visit.
 fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResult<Columns<'py>> {

@@ -1,4 +1,4 @@
-"""Pages of DynamoDB Streams from a seed, written in every way that JSON allows: what is common, and what is odd."""
+"""Pages of streams, scans and exports from a seed, written in every way that JSON allows: common ones, and odd ones."""
 
 from __future__ import annotations
 
@@ -82,6 +82,35 @@ class RandomPages:
         if self._odd():
             answer.append(("ResponseMetadata", {"RequestId": "x"}))
         return self._json(answer, style).encode("utf-8", "surrogatepass")
+
+    def scanned(self, count: int) -> bytes:
+        """Return the body of an answer of Scan, of a table with the keys `id` and `sort`."""
+        style = self._random.choice(["compact", "spaced", "ascii", "wild"])
+        answer = Pairs([("Count", count), ("Items", [self._row() for _ in range(count)]), ("ScannedCount", count)])
+        if self._random.random() < 0.7:
+            last = Pairs([("id", {"S": self._text()}), ("sort", {"N": self._number()})])
+            answer.insert(self._random.randrange(4), ("LastEvaluatedKey", last))
+        if self._random.random() < 0.9:
+            capacity = {"TableName": "orders", "CapacityUnits": Literal(self._random.choice(["128.5", "1.0", "3"]))}
+            answer.append(("ConsumedCapacity", capacity))
+        if self._odd():
+            answer.append(self._random.choice([("LastEvaluatedKey", None), ("Items", []), ("ConsumedCapacity", 5)]))
+        return self._json(answer, style).encode("utf-8", "surrogatepass")
+
+    def export_lines(self, count: int) -> bytes:
+        """Return lines of a full export of such a table."""
+        style = self._random.choice(["compact", "spaced", "ascii"])
+        lines = [Pairs([("Item", self._row())]) for _ in range(count)]
+        for line in lines:
+            if self._odd():
+                line.append(self._random.choice([("Item", {}), ("Keys", {"id": {"S": "a"}}), ("NewImage", None)]))
+        return b"".join(self._json(line, style).encode("utf-8", "surrogatepass") + b"\n" for line in lines)
+
+    def _row(self) -> Pairs:
+        keys = Pairs([("id", {"S": self._text()}), ("sort", {"N": self._number()})])
+        if self._odd():
+            keys.pop()
+        return self._item(keys)
 
     def mutated(self, body: bytes) -> bytes:
         """Return the body with a few bytes changed, left out, put in or moved."""

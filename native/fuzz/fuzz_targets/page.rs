@@ -1,4 +1,4 @@
-//! Whatever bytes come as a page: nothing panics, and what comes out is whole.
+//! Whatever bytes come as a page, a scan or an export: nothing panics, and what comes out is whole.
 
 #![no_main]
 
@@ -17,5 +17,9 @@ fuzz_target!(|body: &[u8]| {
         if let Some(page) = transcoder.page(body, &whole::SHARD, 1) {
             whole::check(&page, body);
         }
+        if let Some(rows) = transcoder.scan(body, &whole::TABLE, 1) {
+            whole::check_rows(&rows, body);
+        }
+        whole::check_rows(&transcoder.export_lines(body, &whole::TABLE, 1), body);
     }
 });

@@ -210,7 +210,7 @@ fn op_letter(op: Op) -> &'static [u8] {
 }
 
 /// Appends a comma and a member whose value is a string.
-fn member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub fn member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name);
     out.extend_from_slice(b"\":");
@@ -218,7 +218,7 @@ fn member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Does as `member` for a value that needs no escapes.
-fn plain_member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
+pub fn plain_member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name);
     out.extend_from_slice(b"\":\"");
@@ -227,14 +227,14 @@ fn plain_member(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
 }
 
 /// Gives the AWS account id of an ARN (`arn:partition:service:region:account:resource`), "" if it has none.
-fn account(arn: &str) -> &str {
+pub fn account(arn: &str) -> &str {
     let mut parts = arn.split(':');
     let account = parts.nth(4);
     account.filter(|_| parts.next().is_some()).unwrap_or("")
 }
 
 /// Appends when the change was made in three units.
-fn times(created_ms: u64, out: &mut Vec<u8>) {
+pub fn times(created_ms: u64, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(b",\"ts_ms\":");
     decimal(created_ms, out);
@@ -249,7 +249,7 @@ fn times(created_ms: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends seconds as DynamoDB writes them, with the milliseconds only when there are any.
-fn seconds(milliseconds: u64, out: &mut Vec<u8>) {
+pub fn seconds(milliseconds: u64, out: &mut Vec<u8>) {
     decimal(milliseconds / 1000, out);
     if !milliseconds.is_multiple_of(1000) {
         out.push(b'.');
@@ -258,7 +258,7 @@ fn seconds(milliseconds: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends a time as RFC 3339, in UTC.
-fn rfc3339(milliseconds: u64, out: &mut Vec<u8>) {
+pub fn rfc3339(milliseconds: u64, out: &mut Vec<u8>) {
     let (days, rest) = (milliseconds / 86_400_000, milliseconds % 86_400_000);
     let (year, month, day) = civil(days);
     padded(year, 4, out);
@@ -285,7 +285,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-fn decimal(number: u64, out: &mut Vec<u8>) {
+pub fn decimal(number: u64, out: &mut Vec<u8>) {
     padded(number, 1, out);
 }
 

@@ -4,6 +4,7 @@
 
 use crate::base64;
 use crate::cursor::{Cursor, Sure, Text, Unsure};
+use crate::key_places::KeyPlaces;
 use crate::number;
 use crate::sorted::{Key, Sorter};
 use crate::strings;
@@ -40,23 +41,40 @@ impl Items<'_, '_> {
 
     /// Appends the key attributes as canonical plain JSON: equal keys are equal bytes.
     pub fn message_key(&mut self, out: &mut Vec<u8>) -> Sure<()> {
-        let is_empty = self.object(out, |items, out| {
-            items.cursor.expect(b'{')?;
-            match items.cursor.name()? {
-                b"S" => {
-                    let text = items.cursor.string()?;
-                    items.write_string(&text, out)?;
-                }
-                b"N" => {
-                    let text = items.cursor.plain_string()?;
-                    items.quoted_if_string(out, |out| number::canonical_into(text, out))?;
-                }
-                b"B" => items.binary(out)?,
-                _ => return Err(Unsure),
-            }
-            items.cursor.expect(b'}')
-        })?;
+        let is_empty = self.object(out, |items, _, out| items.key_value(out))?;
         if is_empty { Err(Unsure) } else { Ok(()) }
+    }
+
+    /// Appends the value of a key attribute as canonical plain JSON.
+    pub fn key_value(&mut self, out: &mut Vec<u8>) -> Sure<()> {
+        self.cursor.expect(b'{')?;
+        match self.cursor.name()? {
+            b"S" => {
+                let text = self.cursor.string()?;
+                self.write_string(&text, out)?;
+            }
+            b"N" => {
+                let text = self.cursor.plain_string()?;
+                self.quoted_if_string(out, |out| number::canonical_into(text, out))?;
+            }
+            b"B" => self.binary(out)?,
+            _ => return Err(Unsure),
+        }
+        self.cursor.expect(b'}')
+    }
+
+    /// Appends an attribute's value, DynamoDB JSON, put in order.
+    pub fn typed_value(&mut self, out: &mut Vec<u8>) -> Sure<()> {
+        self.json(2, out)
+    }
+
+    /// Appends the item, `typed` or as plain JSON, and notes where the values of its key attributes stand.
+    pub fn row(&mut self, typed: bool, keys: &mut KeyPlaces, out: &mut Vec<u8>) -> Sure<()> {
+        let convert = |items: &mut Self, name: &Text, out: &mut Vec<u8>| {
+            keys.note(name, items.cursor)?;
+            if typed { items.typed_value(out) } else { items.value(1, out) }
+        };
+        self.object(out, convert).map(|_| ())
     }
 
     /// Appends the same JSON, compact and with its names sorted. There are no bare numbers in DynamoDB JSON.
@@ -73,7 +91,7 @@ impl Items<'_, '_> {
                 let text = self.cursor.string()?;
                 self.write_string(&text, out)
             }
-            b'{' => self.object(out, |items, out| items.json(level + 1, out)).map(|_| ()),
+            b'{' => self.object(out, |items, _, out| items.json(level + 1, out)).map(|_| ()),
             b'[' => self.array(out, |items, out| items.json(level + 1, out)),
             b't' => self.literal(b"true", out),
             b'f' => self.literal(b"false", out),
@@ -87,7 +105,7 @@ impl Items<'_, '_> {
         if level > LEVELS_MAX {
             return Err(Unsure);
         }
-        self.object(out, |items, out| items.value(level, out)).map(|_| ())
+        self.object(out, |items, _, out| items.value(level, out)).map(|_| ())
     }
 
     /// Converts one `{type: value}`.
@@ -140,7 +158,11 @@ impl Items<'_, '_> {
     }
 
     /// Copies an object, its members sorted by name, each value converted by `value`: gives whether it is empty.
-    fn object(&mut self, out: &mut Vec<u8>, mut value: impl FnMut(&mut Self, &mut Vec<u8>) -> Sure<()>) -> Sure<bool> {
+    fn object(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut value: impl FnMut(&mut Self, &Text, &mut Vec<u8>) -> Sure<()>,
+    ) -> Sure<bool> {
         out.push(b'{');
         let group = self.sorter.open(out);
         let mut more = self.cursor.opens(b'{', b'}')?;
@@ -152,7 +174,7 @@ impl Items<'_, '_> {
             self.cursor.expect(b':')?;
             out.push(b':');
             let key = self.key_of(&name)?;
-            value(self, out)?;
+            value(self, &name, out)?;
             out.push(b',');
             self.sorter.note(key, start, self.cursor.text, out);
             more = self.cursor.goes_on(b'}')?;

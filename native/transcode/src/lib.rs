@@ -1,4 +1,4 @@
-//! Pages of DynamoDB Streams to the keys and values of Kafka records, in one pass over the bytes.
+//! Pages of DynamoDB Streams, and items of tables, to the keys and values of Kafka records, in one pass over the bytes.
 //!
 //! It makes what the Python of Tailrace makes, byte for byte, or says that it is not sure: a record that is unusual in
 //! any way, or a whole page, is handed back, and the Python takes it. So it may refuse whatever is rare.
@@ -9,8 +9,11 @@ mod base64;
 mod cursor;
 mod envelope;
 mod item;
+mod key_places;
 mod number;
 mod record;
+mod row_envelope;
+mod rows;
 mod sorted;
 mod strings;
 
@@ -19,7 +22,10 @@ use std::ops::Range;
 use cursor::{Cursor, Sure, Unsure};
 use envelope::Envelopes;
 pub use item::Numbers;
+use key_places::KeyPlaces;
 use record::{Converted, Op, Reader};
+use row_envelope::RowEnvelope;
+pub use rows::{Message, Row, Rows, Table};
 use sorted::Sorter;
 
 /// What the values are like.
@@ -136,6 +142,24 @@ impl Transcoder {
         };
         work.envelope().ok()?;
         Some(work.page)
+    }
+
+    /// Converts the body of an answer of `Scan` into rows; `now_ns` is the time of processing, nanoseconds since the
+    /// epoch. None when the whole page is handed back.
+    #[must_use]
+    pub fn scan(&self, body: &[u8], table: &Table, now_ns: u64) -> Option<Rows> {
+        self.rows(body, table, now_ns).scan().ok()
+    }
+
+    /// Converts lines of an export to S3 into rows: one for each line, and where it was not sure, the line is left.
+    #[must_use]
+    pub fn export_lines(&self, body: &[u8], table: &Table, now_ns: u64) -> Rows {
+        self.rows(body, table, now_ns).lines()
+    }
+
+    fn rows<'a>(&self, body: &'a [u8], table: &Table, now_ns: u64) -> rows::Work<'a> {
+        let envelope = RowEnvelope::new(self.format, &self.connector, table, now_ns);
+        rows::Work::new(body, self.format, self.numbers, KeyPlaces::new(table.key_names), envelope)
     }
 }
 

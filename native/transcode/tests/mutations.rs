@@ -6,9 +6,11 @@ mod whole;
 
 use tailrace_transcode::{Format, Numbers, Transcoder};
 
-use crate::whole::{SHARD, check, transcoders};
+use crate::whole::{SHARD, TABLE, check, check_rows, transcoders};
 
 const BODY: &str = include_str!("pages/page.json");
+const SCANNED: &str = include_str!("pages/scan.json");
+const LINES: &str = include_str!("pages/export.jsonl");
 
 /// Marsaglia's xorshift: random enough to break things with.
 struct Random(u64);
@@ -82,5 +84,49 @@ fn a_broken_page_harms_nothing() {
         if let Some(page) = transcoders[round % transcoders.len()].page(&body, &SHARD, 1) {
             check(&page, &body);
         }
+    }
+}
+
+#[test]
+fn rows_are_whole_before_they_are_broken() {
+    let transcoder = Transcoder::new(Format::Debezium, Numbers::Exact, "shop", "1");
+    let scanned = transcoder.scan(SCANNED.as_bytes(), &TABLE, 1).unwrap();
+    let lines = transcoder.export_lines(LINES.as_bytes(), &TABLE, 1);
+    for (rows, body) in [(&scanned, SCANNED), (&lines, LINES)] {
+        check_rows(rows, body.as_bytes());
+        assert_eq!(rows.rows.iter().map(|row| row.message.is_some()).collect::<Vec<_>>(), [true, false, true]);
+    }
+    let place = |place: Option<std::ops::Range<usize>>| &SCANNED[place.unwrap()];
+    assert!(place(scanned.last_key).starts_with("{\"id\""));
+    assert!(place(scanned.capacity).contains("\"CapacityUnits\""));
+}
+
+#[test]
+fn a_scan_that_breaks_off_is_handed_back() {
+    let body = SCANNED.trim_end();
+    for transcoder in transcoders() {
+        for end in 0..body.len() {
+            assert!(transcoder.scan(&body.as_bytes()[..end], &TABLE, 1).is_none());
+        }
+    }
+}
+
+#[test]
+fn broken_rows_harm_nothing() {
+    let count = std::env::var("MUTATIONS").map_or(100_000, |count| count.parse().unwrap());
+    let transcoders = transcoders();
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    for round in 0..count {
+        let transcoder = &transcoders[round % transcoders.len()];
+        let mut body = if round % 2 == 0 { SCANNED } else { LINES }.as_bytes().to_vec();
+        for _ in 0..=random.below(4) {
+            random.mutate(&mut body);
+        }
+        if let Some(rows) = transcoder.scan(&body, &TABLE, 1) {
+            check_rows(&rows, &body);
+        }
+        let rows = transcoder.export_lines(&body, &TABLE, 1);
+        check_rows(&rows, &body);
+        assert_eq!(rows.rows.len(), body.split_inclusive(|&byte| byte == b'\n').count());
     }
 }

@@ -11,7 +11,7 @@ from tailrace.config import Pipeline
 from tailrace.core import barrier
 from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.ports import TableFacts
+from tailrace.core.ports import ExportReader, TableFacts
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.formats.keys import message_key
 from tailrace.kafka import topics
@@ -48,7 +48,9 @@ class PipelineSnapshotParts:
         self._admin = LastingAdmin(pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
         self._converter = make_converter(pipeline, transformations, self._limits)
-        self._tables = make_tables(pipeline, choose(), transformations.of)
+        self._transcoder = choose()
+        self._transformations = transformations
+        self._tables = make_tables(pipeline, self._transcoder, transformations.of)
         self._plain_tables = make_tables(pipeline, PURE)
         """For a filter, which needs the items."""
         self._format = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
@@ -105,12 +107,17 @@ class PipelineSnapshotParts:
     def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
         """Make what reads and converts the rows of a snapshot."""
         needs_items = snapshot.filter is not None or snapshot.reason == "repair"
+        transcoder = PURE if needs_items else self._transcoder
+
+        def export(location: str) -> ExportReader:
+            return make_export(self._pipeline, location, transcoder, self._transformations.of)
+
         return RowReader(
             snapshot,
             facts,
             self._plain_tables if needs_items else self._tables,
             self._converter,
-            Exports(snapshot, partial(make_export, self._pipeline)),
+            Exports(snapshot, export),
             deletes=self._deletes(snapshot, facts),
             now_ms=_now_ms,
             time_ns=time.time_ns,

@@ -65,10 +65,18 @@ def make_tables(
     )
 
 
-def make_export(pipeline: Pipeline, location: str) -> ExportReader:
-    """Make what reads an export of a table, in S3 or a folder. Raises `WorldError`, `ReadError`."""
+def make_export(
+    pipeline: Pipeline,
+    location: str,
+    transcoder: Transcoder = PURE,
+    transformation_of: Callable[[str], object | None] = lambda _: None,
+) -> ExportReader:
+    """Make what reads an export of a table, in S3 or a folder; `transformation_of` as for `make_source`.
+
+    Raises `WorldError`, `ReadError`.
+    """
     session = _session(_dynamodb_streams(pipeline)) if location.startswith(S3_SCHEME) else None
-    return Export(location, session)
+    return Export(location, session, decode=transcoder.lines_decoder(pipeline, transformation_of))
 
 
 def policy_of(pipeline: Pipeline) -> SourcePolicy:

@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from tailrace import formats
 from tailrace._version import __version__
@@ -16,7 +16,9 @@ from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.sources.aws.http import Crc32
+from tailrace.sources.dynamodb.export_lines import LinesDecoder, decode_lines
 from tailrace.sources.dynamodb.native_pages import NativeDecoder
+from tailrace.sources.dynamodb.native_rows import NativeLinesDecoder, NativeScanDecoder
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.rows import ScanDecoder, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
@@ -39,13 +41,8 @@ class Transcoder(NamedTuple):
 
     def decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> PageDecoder:
         """Make what decodes the pages of a pipeline; `transformation_of` gives a table's transformation."""
-        if self.module is None:
-            return decode_page
-        try:
-            transcoder = self.module.Transcoder(
-                format=pipeline.format.type, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
-            )
-        except ValueError:  # a format that only Python makes
+        transcoder = self._native(pipeline)
+        if transcoder is None:
             return decode_page
         native = NativeDecoder(transcoder, formats.FORMATS[pipeline.format.type].headers)
 
@@ -58,9 +55,35 @@ class Transcoder(NamedTuple):
         return decode
 
     def scan_decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> ScanDecoder:
-        """Make what decodes the answers of Scan; `transformation_of` returns a table's transformation."""
-        del pipeline, transformation_of
-        return decode_scan
+        """Make what decodes the rows of a pipeline's tables, as `decoder` does its pages."""
+        transcoder = self._native(pipeline)
+        if transcoder is None:
+            return decode_scan
+        native = NativeScanDecoder(transcoder, formats.FORMATS[pipeline.format.type].headers)
+        return lambda body, rows_of: (native if transformation_of(rows_of.facts.table) is None else decode_scan)(
+            body, rows_of
+        )
+
+    def lines_decoder(self, pipeline: Pipeline, transformation_of: Callable[[str], object | None]) -> LinesDecoder:
+        """Make what decodes the lines of exports of a pipeline's tables, as `decoder` does its pages."""
+        transcoder = self._native(pipeline)
+        if transcoder is None:
+            return decode_lines
+        native = NativeLinesDecoder(transcoder, formats.FORMATS[pipeline.format.type].headers)
+        return lambda lines, rows_of: (native if transformation_of(rows_of.facts.table) is None else decode_lines)(
+            lines, rows_of
+        )
+
+    def _native(self, pipeline: Pipeline) -> Any:
+        """Return the native transcoder for the format of a pipeline; None where Python does it all."""
+        if self.module is None:
+            return None
+        try:
+            return self.module.Transcoder(
+                format=pipeline.format.type, numbers=pipeline.numbers, pipeline=pipeline.name, version=__version__
+            )
+        except ValueError:  # a format that only Python makes
+            return None
 
 
 PURE: Final = Transcoder("pure", "nothing else was asked for")

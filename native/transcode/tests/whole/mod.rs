@@ -1,6 +1,6 @@
 //! What must hold for whatever comes out of a page, broken or not; shared with `native/fuzz`.
 
-use tailrace_transcode::{Format, Numbers, Page, Shard, Transcoder};
+use tailrace_transcode::{Format, Numbers, Page, Rows, Shard, Table, Transcoder};
 
 /// Whose page it is.
 pub const SHARD: Shard = Shard {
@@ -8,6 +8,16 @@ pub const SHARD: Shard = Shard {
     region: "eu-west-1",
     stream_arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2024-05-01T10:00:00.000",
     shard_id: "shardId-1",
+};
+
+/// Whose rows they are.
+pub const TABLE: Table = Table {
+    name: "orders",
+    region: "eu-west-1",
+    arn: "arn:aws:dynamodb:eu-west-1:123456789012:table/orders",
+    key_names: &["id", "sort"],
+    snapshot: "true",
+    read_ms: 1_714_557_600_000,
 };
 
 /// One for each format and each way to write numbers.
@@ -35,5 +45,24 @@ pub fn check(page: &Page, body: &[u8]) {
         for text in [Some(&made.key), made.value.as_ref()].into_iter().flatten() {
             assert!(output[text.clone()].starts_with('{') && output[text.clone()].ends_with('}'));
         }
+    }
+}
+
+/// Every place of rows is a place of text, in its order; a line that is not text is one that was left.
+pub fn check_rows(rows: &Rows, body: &[u8]) {
+    let output = std::str::from_utf8(&rows.output).unwrap();
+    let mut end = 0;
+    for row in &rows.rows {
+        assert!(end <= row.span.start && row.span.start <= row.span.end);
+        end = row.span.end;
+        let Some(message) = &row.message else { continue };
+        let item = std::str::from_utf8(&body[row.span.clone()]).unwrap();
+        assert!(item.starts_with('{') && item.ends_with('}'));
+        for text in [&message.key, &message.value] {
+            assert!(output[text.clone()].starts_with('{') && output[text.clone()].ends_with('}'));
+        }
+    }
+    for place in [&rows.last_key, &rows.capacity].into_iter().flatten() {
+        assert!(place.start < place.end && std::str::from_utf8(&body[place.clone()]).is_ok());
     }
 }

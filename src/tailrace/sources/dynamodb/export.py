@@ -18,7 +18,6 @@ from tailrace.core.ports import (
     ExportReader,
     ReadFailure,
     Rows,
-    SourceRecord,
     SpoiledExportError,
     TableFacts,
 )
@@ -27,7 +26,7 @@ from tailrace.extras import brought_by
 from tailrace.sources.aws.files import Files, open_location
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.export_file import OpenFile
-from tailrace.sources.dynamodb.export_lines import ParseLine, decode_line, parse_json
+from tailrace.sources.dynamodb.export_lines import LinesDecoder, ParseLine, decode_line, decode_lines, parse_json
 from tailrace.sources.dynamodb.export_location import find_export
 from tailrace.sources.dynamodb.export_manifest import (
     SUMMARY_NAME,
@@ -51,7 +50,9 @@ _OPEN_MAX: Final = 64
 class Export(ExportReader):
     """One export. Safe for many threads, each at another file."""
 
-    def __init__(self, location: str, session: AwsSession | None = None) -> None:
+    def __init__(
+        self, location: str, session: AwsSession | None = None, *, decode: LinesDecoder = decode_lines
+    ) -> None:
         """Find the export, and read nothing of it yet.
 
         `location` is `s3://bucket/prefix` or a folder: the one with the manifests, or one above it that holds no other
@@ -59,6 +60,7 @@ class Export(ExportReader):
         """
         self._files, folder = open_location(location, session)
         self._folder = find_export(self._files, folder)
+        self._decode = decode
         self._lock = Lock()
         self._described: tuple[ExportFacts, ParseLine] | None = None
         self._by_name: dict[str, ExportFile] = {}
@@ -82,11 +84,11 @@ class Export(ExportReader):
         try:
             opened.seek(int(cursor or 0))
             rows_of = RowsOf(facts, mark, export.exported_ms)
-            records: list[SourceRecord] = []
+            lines: list[bytes] = []
             size_bytes = 0
             while size_bytes < limit_bytes and (line := opened.next()) is not None:
                 size_bytes += len(line)
-                records.append(decode_line(line, parse, rows_of, incremental=export.from_ms is not None))
+                lines.append(line)
             is_done = opened.is_at_end()
         except BaseException:
             opened.close()
@@ -95,6 +97,10 @@ class Export(ExportReader):
             opened.close()
         else:
             self._keep(file, opened)
+        if parse is parse_json and export.from_ms is None:
+            records = self._decode(lines, rows_of)
+        else:
+            records = [decode_line(line, parse, rows_of, incremental=export.from_ms is not None) for line in lines]
         return Rows(records, None if is_done else str(opened.at), size_bytes, read_units=0.0)
 
     def close(self) -> None:

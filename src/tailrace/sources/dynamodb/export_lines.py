@@ -5,8 +5,8 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/S3DataE
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 import msgspec
 
@@ -31,6 +31,19 @@ class Line(msgspec.Struct, frozen=True, gc=False, rename="pascal"):
 ParseLine = Callable[[bytes], Line]
 """Raises ValueError or RecursionError for what is no line of an export."""
 parse_json: Final[ParseLine] = msgspec.json.Decoder(Line).decode
+
+
+class LinesDecoder(Protocol):
+    """Decodes lines of a full export in DynamoDB JSON. Safe to call from many threads at once."""
+
+    def __call__(self, lines: Sequence[bytes], rows_of: RowsOf) -> list[SourceRecord]:
+        """Return a row for each line, which is without its end; one that cannot be understood has an error instead."""
+        ...
+
+
+def decode_lines(lines: Sequence[bytes], rows_of: RowsOf) -> list[SourceRecord]:
+    """Decode lines of a full export in DynamoDB JSON in pure Python, as a `LinesDecoder` does."""
+    return [decode_line(line, parse_json, rows_of, incremental=False) for line in lines]
 
 
 def decode_line(line: bytes, parse: ParseLine, rows_of: RowsOf, *, incremental: bool) -> SourceRecord:

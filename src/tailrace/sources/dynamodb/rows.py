@@ -52,7 +52,7 @@ class _Scanned(msgspec.Struct, gc=False, rename="pascal"):
 
     items: list[msgspec.Raw]
     last_evaluated_key: msgspec.Raw = _ABSENT
-    consumed_capacity: _Capacity | None = None
+    consumed_capacity: msgspec.Raw = _ABSENT
 
 
 class _Unprocessed(msgspec.Struct, gc=False, rename="pascal"):
@@ -73,6 +73,7 @@ class Got(NamedTuple):
 
 
 _decode_scanned = msgspec.json.Decoder(_Scanned).decode
+_decode_capacity = msgspec.json.Decoder(_Capacity | None).decode
 _decode_batch = msgspec.json.Decoder(_Batch).decode
 
 
@@ -83,16 +84,23 @@ def decode_scan(body: bytes, rows_of: RowsOf) -> Rows:
     """
     try:
         scanned = _open_scanned(body)
-        last = scanned.last_evaluated_key
-        cursor = _keys(last).decode() if bytes(last) not in {b"", b"null"} else None
+        cursor = cursor_of(bytes(scanned.last_evaluated_key))
+        units = units_of(bytes(scanned.consumed_capacity))
     except (ValueError, RecursionError) as error:
         raise _broken("Scan", rows_of, error) from error
-    return Rows(
-        records=[decode_item(bytes(item), rows_of) for item in scanned.items],
-        next_cursor=cursor,
-        size_bytes=len(body),
-        read_units=scanned.consumed_capacity.capacity_units if scanned.consumed_capacity else 0.0,
-    )
+    records = [decode_item(bytes(item), rows_of) for item in scanned.items]
+    return Rows(records, cursor, len(body), units)
+
+
+def cursor_of(last_key: bytes) -> str | None:
+    """Return a LastEvaluatedKey as the cursor, None when there is none. Raises ValueError for what is no key."""
+    return None if last_key in {b"", b"null"} else _keys(last_key).decode()
+
+
+def units_of(capacity: bytes) -> float:
+    """Return the read units of a ConsumedCapacity, 0 when there is none. Raises ValueError."""
+    consumed = _decode_capacity(capacity) if capacity else None
+    return consumed.capacity_units if consumed else 0.0
 
 
 def decode_batch(body: bytes, rows_of: RowsOf) -> Got:
@@ -103,7 +111,7 @@ def decode_batch(body: bytes, rows_of: RowsOf) -> Got:
         if others := (batch.responses.keys() | batch.unprocessed_keys.keys()) - {table}:
             raise ValueError(f"it is about the table {min(others)}")  # noqa: TRY301 - one sentence for all of them
         left = batch.unprocessed_keys.get(table)
-        unprocessed = [_keys(key) for key in left.keys] if left else []
+        unprocessed = [_keys(bytes(key)) for key in left.keys] if left else []
     except (ValueError, RecursionError) as error:
         raise _broken("BatchGetItem", rows_of, error) from error
     rows = Rows(
@@ -214,9 +222,8 @@ def _raws(items: list[Any]) -> list[msgspec.Raw]:
     return [msgspec.Raw(dumps(item)) for item in items]
 
 
-def _keys(raw: msgspec.Raw) -> bytes:
+def _keys(text: bytes) -> bytes:
     """Return key attributes as sent. What the service must be sent again has to be valid text."""
-    text = bytes(raw)
     msgspec.json.decode(text, type=dict[str, dict[str, str]])
     return text
 
