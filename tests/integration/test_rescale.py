@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.bench import LANES, Bench
@@ -15,7 +16,16 @@ from support.pipeline_file import write_file
 from support.waiting import wait_for
 from support.worker_process import LoggedWorker
 from tailrace.config import load
-from tailrace.core.checkpoint import AcceptKey, Claim, ClaimKey, GapAccepted, Write
+from tailrace.core.checkpoint import (
+    AcceptKey,
+    Claim,
+    ClaimKey,
+    GapAccepted,
+    SegmentKey,
+    SegmentRecord,
+    SegmentRef,
+    Write,
+)
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_messages import Committed, ProducerLost, ProducerOpened, Transaction
 from tailrace.core.shard import lane_of
@@ -64,10 +74,10 @@ def file(properties: dict[str, str], tmp_path: Path, name: str) -> Path:
     return write_file(tmp_path, properties, name, lanes=NEW)
 
 
-def producer(properties: dict[str, str], name: str, lane: int) -> LaneProducer:
+def producer(properties: dict[str, str], name: str, lane: int, suffix: str = "") -> LaneProducer:
     """A worker's producer of a lane."""
     return LaneProducer(
-        f"{name}.lane-{lane}",
+        f"{name}.lane-{lane}{suffix}",
         1,
         pipeline=name,
         checkpoint_topic=f"{name}.checkpoints",
@@ -192,6 +202,27 @@ def test_a_sleeping_worker_can_commit_nothing_to_a_lane_that_was_moved(
     assert isinstance(answer, ProducerLost)
     assert answer.fenced
     sleeper.close()
+    assert_moved(properties, name)
+
+
+def test_segments_of_a_snapshot_move_and_a_sleeping_snapshot_worker_can_commit_nothing(
+    file: Path, properties: dict[str, str], name: str
+) -> None:
+    segment = SegmentRef("orders", "s1", "7")
+    running = SegmentRecord(table="orders", state="running", at_ms=BORN_MS, cursor="here")
+    sleeper = producer(properties, name, segment.lane(OLD), ".snapshot")
+    assert isinstance(sleeper.open(20), ProducerOpened)
+    write = Write(segment.lane(OLD), SegmentKey(segment), running)
+    assert isinstance(sleeper.commit(Transaction((), (write,))), Committed)
+    rescale(load(file))
+    later = msgspec.structs.replace(running, cursor="later")
+    answer = sleeper.commit(Transaction((), (msgspec.structs.replace(write, record=later),)))
+    assert isinstance(answer, ProducerLost)
+    assert answer.fenced
+    sleeper.close()
+    assert segment.lane(NEW) != segment.lane(OLD)
+    found = read_checkpoint_state(properties, name, NEW).snapshots
+    assert found.shows(Write(segment.lane(NEW), SegmentKey(segment), running))
     assert_moved(properties, name)
 
 

@@ -20,7 +20,9 @@ from tailrace.core.checkpoint import (
     Claim,
     PipelineKey,
     PipelineRecord,
+    SegmentKey,
     ShardKey,
+    SnapshotClaimKey,
     TopicKey,
     TopicRecord,
     Write,
@@ -37,7 +39,7 @@ from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.remedy import RescaleAgain
-from tailrace.wiring.pipeline import lane_suffix
+from tailrace.wiring.pipeline import lane_suffix, snapshot_suffix
 
 READ_TIMEOUT_S = 30.0
 METADATA_TIMEOUT_S = 30.0
@@ -148,25 +150,32 @@ class _Move:
     def run(self, progress: OnProgress) -> int:
         """Move all lanes; return the number of shards moved."""
         count = len(self._old_lanes)
-        with self._claim(ENUMERATOR_LANE) as enumerator:
+        with self._claim_lane(ENUMERATOR_LANE) as enumerator:
             moved = 0
             for lane in self._old_lanes:
                 if lane != ENUMERATOR_LANE:
                     progress(Progress("lanes", lane - 1, count))
-                    with self._claim(lane) as held:
+                    with self._claim_lane(lane) as held:
                         moved += self._move(lane, held)
             progress(Progress("lanes", count - 1, count))
             return moved + self._move(ENUMERATOR_LANE, enumerator)
 
     @contextmanager
-    def _claim(self, lane: int) -> Iterator[HeldClaim]:
-        """Claim a lane as a worker does. Raises WorldError when that, or a commit under it, does not succeed."""
-        record = Claim(owner=self._owner, nonce=f"{self._owner}/{lane}", at_ms=self._around.now_ms())
-        writes = lane_claim(lane, len(self._old_lanes), record)
+    def _claim_lane(self, lane: int) -> Iterator[HeldClaim]:
+        """Claim a lane as a worker does. Raises as `_claim` does."""
+        with self._claim(lane, lane_suffix(lane), lane_claim(lane, len(self._old_lanes), self._claimant(lane))) as held:
+            yield held
+
+    def _claimant(self, lane: int) -> Claim:
+        return Claim(owner=self._owner, nonce=f"{self._owner}/{lane}", at_ms=self._around.now_ms())
+
+    @contextmanager
+    def _claim(self, lane: int, suffix: str, writes: tuple[Write, ...]) -> Iterator[HeldClaim]:
+        """Claim what a lane has. Raises WorldError when that, or a commit under it, does not succeed."""
         try:
             with claims.claim(
                 self._pipeline,
-                lane_suffix(lane),
+                suffix,
                 writes,
                 shows=self._records.shows,
                 follow=self._records.read_until,
@@ -177,9 +186,22 @@ class _Move:
             raise WorldError(f"lane {lane} could not be moved: {error}", remedy=_AGAIN) from error
 
     def _move(self, lane: int, held: HeldClaim) -> int:
-        """Move what does not belong here any more, and leave the mark; return the number of shards moved."""
-        writes = moves(lane, self._records.of[lane], self._mark.lanes)
-        held.commit(Transaction((), (*writes, Write(lane, PipelineKey(), self._mark))))
+        """Move what does not belong here any more, and leave the mark; return the number of shards moved.
+
+        The segments of snapshots are moved under the claim of a snapshot worker: it could write them again otherwise.
+        Lane 0 gets its mark last, as it says that all is done; by then the other lanes' marks stop snapshot workers.
+        """
+        mark = Write(lane, PipelineKey(), self._mark)
+        claim = (Write(lane, SnapshotClaimKey(), self._claimant(lane)),)
+        with self._claim(lane, snapshot_suffix(lane), claim) as snapshots:
+            segments: dict[TopicKey, TopicRecord] = {
+                key: record for key, record in self._records.of[lane].items() if isinstance(key, SegmentKey)
+            }
+            writes = moves(lane, segments, self._mark.lanes)
+            snapshots.commit(Transaction((), writes if lane == ENUMERATOR_LANE else (*writes, mark)))
+        others = {key: record for key, record in self._records.of[lane].items() if key not in segments}
+        writes = moves(lane, others, self._mark.lanes)
+        held.commit(Transaction((), (*writes, mark)))
         return sum(isinstance(write.key, ShardKey) and write.record is None for write in writes)
 
 
