@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -132,15 +132,13 @@ class SnapshotState:
         is_resumed = control is not None and control.order == "run" and control.at_ms > record.at_ms
         return record.state == "running" or (record.state == "failed" and is_resumed)
 
-    def waits(self, segment: SegmentRef) -> bool:
-        """Return whether a segment of an export must wait for exports that are older: their items come first."""
-        if len(self.snapshots[segment.table].exports) < 2:
-            return False
-        number, _ = segment.in_export
-        return any(
-            each.in_export[0] < number and record.state != "done"
-            for each, record in self.segments_of(segment.table).items()
-        )
+    def is_in_turn(self, table: str) -> Callable[[SegmentRef], bool]:
+        """Return what tells whether a segment of the table may be read: an export waits for those that are older."""
+        if len(self.snapshots[table].exports) < 2:
+            return lambda _: True
+        unfinished = (each for each, record in self.segments_of(table).items() if record.state != "done")
+        turn = min((each.in_export[0] for each in unfinished), default=0)
+        return lambda segment: segment.in_export[0] == turn
 
     def leftovers(self, before_ms: int) -> list[SegmentRef]:
         """Return the segments of snapshots that have ended or were replaced, or never began, last written before."""

@@ -133,10 +133,11 @@ class Segments:
             if name not in running or running[name].id != self._tables[name].snapshot.id:
                 self._leave(name)
         for name, snapshot in running.items():
+            is_in_turn = snapshots.is_in_turn(name)
             mine = {
                 segment: self._committed.get(segment, record)
                 for segment, record in snapshots.segments_of(name).items()
-                if self._lane_of(segment) in lanes and not snapshots.waits(segment)
+                if self._lane_of(segment) in lanes and is_in_turn(segment)
             }
             todo = {each: record for each, record in mine.items() if snapshots.is_to_be_read(name, record)}
             table = self._tables.get(name) or (self._enter(name, snapshot) if todo else None)
