@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from tailrace.cli.render import STYLES, console
+from tailrace.moments import utc
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
@@ -40,15 +41,11 @@ def draft_lines(draft: SnapshotDraft) -> Iterator[str]:
 
 def _export_line(drafted: DraftedExport) -> str:
     export = drafted.export
-    kind = "items" if export.from_ms is None else f"changes since {_time(export.from_ms)}"
+    kind = "items" if export.from_ms is None else f"changes since {utc(export.from_ms)}"
     return (
-        f"  {export.location}: {kind} as of {_time(export.exported_ms)}, {count(drafted.items, 'item')} in "
+        f"  {export.location}: {kind} as of {utc(export.exported_ms)}, {count(drafted.items, 'item')} in "
         f"{count(len(drafted.files), 'file')}; no read capacity is used"
     )
-
-
-def _time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def estimate_lines(estimate: Estimate) -> Iterator[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime
 
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
@@ -13,6 +12,7 @@ from tailrace.core.ports import ExportFacts, ExportReader, LoadedExport, TableRe
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, clients, topics
+from tailrace.moments import utc
 from tailrace.operations import preconditions
 from tailrace.operations.snapshot import DraftedExport, SnapshotDraft, facts_to_start, filter_of
 from tailrace.operations.snapshot_estimate import estimate_exports
@@ -76,8 +76,8 @@ def missing_exports(
         return None
     commands = "; ".join(_command(exports[-1], window) for window in windows)
     return WorldError(
-        f"the exports of table {table} hold it as of {_time(until_ms)}, and the topics hold its changes since "
-        f"{_time(covered_ms)}: what was changed between (and a minute around, as clocks differ) would be missing",
+        f"the exports of table {table} hold it as of {utc(until_ms)}, and the topics hold its changes since "
+        f"{utc(covered_ms)}: what was changed between (and a minute around, as clocks differ) would be missing",
         hint=f"load an export that was made later, or export what is missing, too: {commands}",
         remedy=LoadExports(table, tuple(export.location for export in exports)),
     )
@@ -93,7 +93,7 @@ def _require_no_hole(pipeline: Pipeline, policy: SourcePolicy, table: str, expor
     forgetful = topics.forgetful(admin, pipeline.kafka, pipeline.topics_of(table), oldest_ms)
     if forgetful:
         raise WorldError(
-            f"the topic {forgetful[0]} may have deleted changes since {_time(oldest_ms)} already, so rows of the "
+            f"the topic {forgetful[0]} may have deleted changes since {utc(oldest_ms)} already, so rows of the "
             f"export {exports[0].location} cannot be compared with them",
             hint="load an export that was made later; see the topic's retention.ms and retention.bytes",
         )
@@ -123,9 +123,5 @@ def _command(export: ExportFacts, window: Window) -> str:
     return (
         f"aws dynamodb export-table-to-point-in-time --table-arn {export.table_arn} --s3-bucket {bucket} "
         "--export-type INCREMENTAL_EXPORT --incremental-export-specification "
-        f"ExportFromTime={_time(window.from_ms)},ExportToTime={_time(window.to_ms)},ExportViewType=NEW_AND_OLD_IMAGES"
+        f"ExportFromTime={utc(window.from_ms)},ExportToTime={utc(window.to_ms)},ExportViewType=NEW_AND_OLD_IMAGES"
     )
-
-
-def _time(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms // 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
