@@ -59,7 +59,7 @@ def key_attributes(key: bytes, types: Mapping[str, KeyType]) -> bytes | None:
         value = values[name]
         if kind == "N" and value.__class__ is int:
             value = str(value)
-        if value.__class__ is not str:
+        if value.__class__ is not str or not value:  # DynamoDB has no empty keys
             return None
         typed[name] = {kind: value}
     return _encode(typed)

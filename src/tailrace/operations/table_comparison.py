@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -14,7 +14,7 @@ import msgspec
 from tailrace.core.comparison import ABSENT, DIFFERENCES, STATE_BYTES, Compared, compare
 from tailrace.core.ports import SourceRecord
 from tailrace.core.shard import ShardRef
-from tailrace.operations.pending_changes import PendingChanges
+from tailrace.operations.pending_changes import Ends, PendingChanges
 from tailrace.operations.progress import OnProgress, Progress
 from tailrace.operations.published_items import PublishedItem, PublishedItems
 from tailrace.operations.record_view import as_text
@@ -88,7 +88,7 @@ class TableComparison:
         self.counts: Counter[str] = Counter()
         """Keys by outcome, and `unsettled`, `unchecked` and `refused` ones."""
         self.pending_changes = 0
-        self._samples: defaultdict[str, list[Sample]] = defaultdict(list)
+        self._samples: defaultdict[str, list[tuple[int, bytes]]] = defaultdict(list)
         self._lock = Lock()
         self._published = published
         self._scan = scan
@@ -98,6 +98,8 @@ class TableComparison:
         self._shown = Spill(folder / "topics")
         self._in_flight = Spill(folder / "stream")
         self._progress = progress
+        self._patience_s = 0.0
+        """How long it may wait for changes in flight, all in all."""
         self._doubted: dict[bytes, _Doubted] = {}
         self._standing: dict[bytes, _Doubted] = {}
         """The keys that were looked at again, and differ for good."""
@@ -107,14 +109,13 @@ class TableComparison:
         since_ms = time.time_ns() // 1_000_000 - CREATED_MARGIN_MS
         total = self._published.facts.item_count
         self._scan.scan(self._take_items, lambda items: self._progress(Progress("items", items, max(items, total))))
-        deadline_s = time.monotonic() + timeout_s
         ends = self._pending.read(self._take_changes)
-        is_served = self._pending.is_served()
-        is_published = self._pending.wait_published(ends, timeout_s if is_served else 0)
+        self._patience_s = timeout_s if self._pending.is_served() else 0.0
+        is_published = self._wait_published(ends)
         self._shown.add(map(_row_of, self._read_topics()))
         for bucket in range(BUCKETS):
             self._compare_bucket(bucket, since_ms, is_published=is_published)
-        self._settle(since_ms, deadline_s, is_served=is_served)
+        self._settle(since_ms)
 
     @property
     def differences(self) -> int:
@@ -139,13 +140,15 @@ class TableComparison:
             self.counts.subtract(each.outcome for each in doubted.compared)
             doubted.looks = 0
         for outcome, samples in self._samples.items():
-            self._samples[outcome] = [each for each in samples if each.key.encode() not in self._standing]
+            self._samples[outcome] = [(topic, key) for topic, key in samples if key not in self._standing]
         self._doubted, self._standing = self._standing, {}
-        self._settle(since_ms, time.monotonic() + timeout_s, is_served=self._pending.is_served())
+        self._patience_s = timeout_s if self._pending.is_served() else 0.0
+        self._settle(since_ms)
 
     def found(self, outcome: str) -> Found:
         """Return the keys of one outcome."""
-        return Found(self.counts[outcome], tuple(self._samples[outcome]))
+        samples = (Sample(self._published.topics[topic], as_text(key)) for topic, key in self._samples[outcome])
+        return Found(self.counts[outcome], tuple(samples))
 
     # The first look: everything
 
@@ -181,22 +184,16 @@ class TableComparison:
         items_by_key, shown_by_key = _by_key(items, suspects), _by_key(shown, suspects)
         in_flight = set() if is_published else {row.key for row in self._in_flight.rows(bucket)}
         for key in suspects:
-            self._suspect(
-                key,
-                items_by_key.get(key),
-                shown_by_key.get(key, {}),
-                is_settled=lambda newest_ms, key=key: newest_ms < since_ms and key not in in_flight,  # type: ignore[misc]
-            )
+            settled_ms = 0 if key in in_flight else since_ms
+            self._suspect(key, items_by_key.get(key), shown_by_key.get(key, {}), settled_ms)
 
     def _suspect(
-        self,
-        key: bytes,
-        item: Mapping[int, bytes] | None,
-        shown: Mapping[int, bytes],
-        *,
-        is_settled: Callable[[int], bool],
+        self, key: bytes, item: Mapping[int, bytes] | None, shown: Mapping[int, bytes], settled_ms: int
     ) -> None:
-        """Compare one key; take it for doubted when it differs, or decide at once when there are too many."""
+        """Compare one key; doubt it when it differs.
+
+        When too many are doubted, those whose last record is older than `settled_ms` differ for good.
+        """
         if item is not None and item.get(_UNPUBLISHED, b"").startswith(_REFUSED):
             return
         states = None
@@ -214,21 +211,21 @@ class TableComparison:
         if len(self._doubted) < DOUBTED_KEYS_MAX:
             seen = {topic: [payload[:STATE_BYTES]] for topic, payload in shown.items()}
             self._doubted[key] = _Doubted(key, table_key, seen, newest_ms)
-        elif is_settled(newest_ms):
+        elif newest_ms < settled_ms:
             self._tally(key, compared)
         else:
             self._tally(key, [each._replace(outcome="unsettled") if _differs([each]) else each for each in compared])
 
     # The second look: the keys that differ
 
-    def _settle(self, since_ms: int, deadline_s: float, *, is_served: bool) -> None:
-        """Look at the doubted keys until each is equal, differs for good, or time is over."""
+    def _settle(self, since_ms: int) -> None:
+        """Look at the doubted keys until each is equal, differs for good, or patience is over."""
         total, looks = len(self._doubted), 0
         while self._doubted:
             looks += 1
-            self._look_again(since_ms, deadline_s, is_served=is_served)
+            self._look_again(since_ms)
             self._progress(Progress("keys", total - len(self._doubted), total))
-            if time.monotonic() >= deadline_s or (not is_served and looks >= _LOOKS):
+            if looks >= _LOOKS and self._patience_s <= 0:
                 break
             if self._doubted:
                 time.sleep(_PAUSE_S)
@@ -237,7 +234,7 @@ class TableComparison:
             self._tally(doubted.key, [Compared(topic, "unsettled") for topic in topics])
         self._doubted.clear()
 
-    def _look_again(self, since_ms: int, deadline_s: float, *, is_served: bool) -> None:
+    def _look_again(self, since_ms: int) -> None:
         items = self._items_of_doubted()
         in_flight: set[bytes] = set()
 
@@ -245,8 +242,7 @@ class TableComparison:
             in_flight.update(self._published.keys_of(shard, changes) & self._doubted.keys())
 
         ends = self._pending.read(take)
-        left_s = max(0.0, deadline_s - time.monotonic()) if is_served else 0.0
-        is_published = self._pending.wait_published(ends, left_s)
+        is_published = self._wait_published(ends)
         for shown in self._read_topics():
             if doubted := self._doubted.get(shown.key):
                 doubted.seen.setdefault(shown.topic, [ABSENT]).append(shown.state)
@@ -265,6 +261,13 @@ class TableComparison:
                     self._standing[key] = doubted
             doubted.seen = {topic: states[-1:] for topic, states in doubted.seen.items()}
 
+    def _wait_published(self, ends: Ends) -> bool:
+        """Return whether everything up to `ends` is published, as long as patience lasts."""
+        begun_s = time.monotonic()
+        is_published = self._pending.wait_published(ends, max(0.0, self._patience_s))
+        self._patience_s -= time.monotonic() - begun_s
+        return is_published
+
     def _compared(self, doubted: _Doubted, item: PublishedItem | None, since_ms: int) -> list[Compared]:
         if item is not None and item.is_refused:
             return []
@@ -281,15 +284,18 @@ class TableComparison:
 
     def _items_of_doubted(self) -> dict[bytes, PublishedItem]:
         """Read the items of the doubted keys again; return them by Kafka key."""
-        wanted: dict[bytes, list[bytes]] = {}
+        wanted: dict[bytes, bytes] = {}
+        names: defaultdict[bytes, list[bytes]] = defaultdict(list)
         for doubted in self._doubted.values():
-            if doubted.table_key is not None:
-                wanted.setdefault(doubted.table_key, []).append(doubted.key)
+            plain_key = None if doubted.table_key is None else self._published.plain_key(doubted.table_key)
+            if plain_key is not None and doubted.table_key is not None:
+                wanted[plain_key] = doubted.table_key
+                names[plain_key].append(doubted.key)
         found: dict[bytes, PublishedItem] = {}
-        for chunk in _chunks(list(wanted), KEYS_AT_ONCE):
-            plain = {self._published.plain_key(table_key): table_key for table_key in chunk}
-            for item in self._published.of(self._scan.get(chunk)):
-                found.update(dict.fromkeys(wanted[plain[item.plain_key]], item))
+        for row_keys in _chunks(list(wanted.values()), KEYS_AT_ONCE):
+            for item in self._published.of(self._scan.get(row_keys)):
+                if item.plain_key is not None:
+                    found.update(dict.fromkeys(names[item.plain_key], item))
         return found
 
     def _tally(self, key: bytes, compared: Iterable[Compared]) -> None:
@@ -297,7 +303,7 @@ class TableComparison:
             self.counts[outcome] += 1
             samples = self._samples[outcome]
             if outcome in _SHOWN and len(samples) < SAMPLES:
-                samples.append(Sample(self._published.topics[topic], as_text(key)))
+                samples.append((topic, key))
 
 
 def _rows_of(item: PublishedItem) -> Iterator[Row]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from tailrace.core.ports import ReadError, ReadFailure, Rows, SourceRecord, TableFacts, TableReader
 from tailrace.core.read_rate import ReadRate
+from tailrace.sources.aws.errors import RefusedRequestError
 
 SEGMENTS: Final = 4
 """Read at the same time, each a page of 1 MB: what converts them takes longer than the reading."""
@@ -64,7 +65,12 @@ class TableScan:
 
     def get(self, keys: Sequence[bytes]) -> list[SourceRecord]:
         """Read items by their keys, at most `KEYS_AT_ONCE`; those that do not exist are left out. Raises ReadError."""
-        return self._paced(lambda: self._reader.get(self.facts, keys, mark="incremental")).records
+        try:
+            return self._paced(lambda: self._reader.get(self.facts, keys, mark="incremental")).records
+        except RefusedRequestError:
+            if len(keys) == 1:
+                return []  # such as an empty text: no item can have this key
+            return [record for key in keys for record in self.get([key])]
 
     def _scan_segments(self, segments: SimpleQueue[int], take: Callable[[Sequence[SourceRecord]], None]) -> None:
         while True:
@@ -101,9 +107,8 @@ class TableScan:
                 rows = read()
             except ReadError as error:
                 failures += 1
-                if error.failure not in _PASSING or (
-                    failures >= _ATTEMPTS_MAX and error.failure is not ReadFailure.THROTTLED
-                ):
+                is_lasting = error.failure not in _PASSING or isinstance(error, RefusedRequestError)
+                if is_lasting or (failures >= _ATTEMPTS_MAX and error.failure is not ReadFailure.THROTTLED):
                     raise
                 if error.failure is ReadFailure.THROTTLED:
                     with self._lock:

@@ -62,4 +62,4 @@ class TopicStates:
                 key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
                 if key is None:
                     continue  # no change: whatever wrote it, no item has no key
-                yield TopicState(key, number, states.of(value), message.timestamp()[1])
+                yield TopicState(key, number, states.of(value), max(0, message.timestamp()[1]))

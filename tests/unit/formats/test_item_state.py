@@ -105,7 +105,9 @@ def test_any_value_has_a_state(name: FormatName, content: bytes) -> None:
 
 
 NUMBERS = st.integers(-(10**37), 10**37).map(Decimal) | st.decimals(-1000, 1000, places=7)
-KEY_VALUES = st.fixed_dictionaries({"name": st.text(max_size=8), "number": NUMBERS, "blob": st.binary(max_size=8)})
+KEY_VALUES = st.fixed_dictionaries(
+    {"name": st.text(min_size=1, max_size=8), "number": NUMBERS, "blob": st.binary(min_size=1, max_size=8)}
+)
 
 
 @given(values=KEY_VALUES, as_text=st.booleans())
@@ -124,7 +126,7 @@ def test_the_key_attributes_are_read_back_from_a_kafka_key(values: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "key", [b"", b"[]", b'{"id":1}', b'{"id":"a","more":"b"}', b'{"id":null}', b'{"id":{}}', b"{}"]
+    "key", [b"", b"[]", b'{"id":1}', b'{"id":"a","more":"b"}', b'{"id":null}', b'{"id":""}', b'{"id":{}}', b"{}"]
 )
 def test_another_key_tells_no_key_attributes(key: bytes) -> None:
     assert key_attributes(key, {"id": "S"}) is None

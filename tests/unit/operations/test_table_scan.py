@@ -14,6 +14,7 @@ from tailrace.core.ports import ReadError, ReadFailure, Rows, SourceRecord, Tabl
 from tailrace.core.read_rate import ReadRate
 from tailrace.operations import table_scan
 from tailrace.operations.table_scan import SEGMENTS, TableScan
+from tailrace.sources.aws.errors import RefusedRequestError
 
 FACTS = TableFacts("orders", "arn", {"id": "S"}, 0, 0, None)
 
@@ -34,6 +35,12 @@ class Reader:
         place = int(cursor or 0)
         record = SourceRecord(Origin("orders", "", segment * 10 + place, b"{}"), None)
         return Rows([record], str(place + 1) if place < 2 else None, 0, 5.0)
+
+    def get(self, facts: TableFacts, keys: Sequence[bytes], **_options: Any) -> Rows:
+        self.calls += 1
+        if b"bad" in keys:
+            raise RefusedRequestError("no such key", ReadFailure.UNAVAILABLE)
+        return Rows([SourceRecord(Origin("orders", "", 0, key), None) for key in keys], None, 0, 1.0)
 
 
 def scan_of(reader: Reader, units_per_s: float = 1e9) -> TableScan:
@@ -83,3 +90,9 @@ def test_progress_that_raises_ends_it() -> None:
     with pytest.raises(KeyboardInterrupt):
         scan_of(Reader(), units_per_s=1).scan(lambda _rows: None, interrupt)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("scan")]
+
+
+def test_a_key_that_no_item_can_have_is_left_out_of_those_that_are_read() -> None:
+    reader = Reader()
+    found = scan_of(reader).get([b"one", b"bad", b"two"])
+    assert ([record.origin.body for record in found], reader.calls) == ([b"one", b"two"], 4)
