@@ -1,6 +1,6 @@
 """`tailrace snapshot` on a real broker and DynamoDB Local: what it writes to the checkpoint topic, and what it shows.
 
-No worker runs: what one would write is written here.
+But for the last test no worker runs: what one would write is written here.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from support.bench import Bench
 from support.checkpoints import birth, stream, table, write_topic
 from support.cli import CommandLine
 from support.kafka_clients import TIMEOUT_S, client
 from support.names import unique
 from support.pipeline_file import write_file
 from support.snapshot_records import result, segment
+from support.snapshots import SnapshotTable
 from support.waiting import wait_for
 from tailrace.core.checkpoint import Write
 from tailrace.core.checkpoint_bytes import encode_key, encode_record
@@ -201,3 +203,35 @@ def test_start_waits_for_the_end_and_shows_a_bar_on_a_terminal(pipeline: Pipelin
             os.close(its)
     assert (process.returncode, out.startswith("done: snapshot")) == (0, True)
     assert f"{ITEMS} rows published" in out
+
+
+def test_a_worker_does_what_is_ordered(run: CommandLine, bench: Callable[..., Bench], tmp_path: Path) -> None:
+    """Of its two pages the first takes 250 read capacity units: the second waits for 12 s, or to be resumed."""
+    pipeline = bench(tables=1, settings={"snapshot": {"read_capacity": 20, "segments": 1}})
+    table = SnapshotTable(pipeline, items=400, text_bytes=4_000)
+
+    def shown() -> Any:
+        (found,) = run("snapshot", "status", pipeline.file, "--table", table.name, "--json").json()["snapshots"]
+        return found
+
+    pipeline.worker()
+    wait_for("the table is listed", lambda: table.name in pipeline.checkpoint_state().tables)
+    assert run("snapshot", "start", pipeline.file, "--table", table.name).code == 0
+    wait_for("rows are published", lambda: pipeline.checkpoint_state().snapshots.progress_of(table.name).rows > 0)
+    assert run("snapshot", "pause", pipeline.file, "--table", table.name).code == 0
+    paused = shown()
+    assert (paused["phase"], paused["ended_ms"]) == ("paused", None)
+    assert run("snapshot", "resume", pipeline.file, "--table", table.name).code == 0
+    table.wait_done()
+    done = shown()
+    assert (done["phase"], done["segments_done"], done["share"]) == ("done", 1, 1)
+    assert (done["rows"], done["stale"]) == (400, 0)
+    assert done["read_units"] > 350
+
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text('{"id": "loaded-0000001"}\n{"id": "there is none"}\n')
+    only = ("--keys", keys, "--filter", "item.text", "--wait", "--json")
+    ended = run("snapshot", "start", pipeline.file, "--table", table.name, *only)
+    assert ended.code == 0
+    assert (ended.json()["phase"], ended.json()["rows"]) == ("done", 1)
+    pipeline.stop_workers()

@@ -149,6 +149,7 @@ class _Running:
         self.metrics = Metrics(self.name, parts.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
         self.worker = Worker(parts, self.metrics, self.metrics.snapshots)
         self.metrics.watch(self.worker.report, self.worker.now_ms, self.worker.vitals)
+        self.metrics.snapshots.watch(self.worker.snapshot_reports)
         self.watch = WorkerWatch(self.worker, self.metrics, parts)
 
 

@@ -93,7 +93,7 @@ class SnapshotsStatus(msgspec.Struct, frozen=True):
     pipeline: str
     at_ms: int
     workers: tuple[str, ...]
-    """The snapshot workers: every worker is one, and so is `tailrace run --snapshot-only`."""
+    """Whoever reads rows: the pipeline's workers, and those that do nothing else."""
     snapshots: tuple[SnapshotStatus, ...]
 
 
@@ -106,14 +106,18 @@ def read_snapshots(loaded: LoadedPipeline, tables: Sequence[str] = ()) -> Snapsh
     with loaded.telling("kafka", "bootstrap.servers"):
         lanes = preconditions.count_lanes(pipeline)
     checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
-    workers = membership.describe(pipeline.kafka, membership.snapshot_group(pipeline.name)).members
+    workers = {
+        member
+        for group in (pipeline.name, membership.snapshot_group(pipeline.name))
+        for member in membership.describe(pipeline.kafka, group).members
+    }
     found = snapshots_of(checkpoint_state.snapshots)
     for table in tables:
         if table not in checkpoint_state.snapshots.snapshots:
             preconditions.require_tables(checkpoint_state, [table], pipeline.source.named_tables)
             raise no_snapshot(table)
     shown = tuple(each for each in found if not tables or each.table in tables)
-    return SnapshotsStatus(pipeline.name, time.time_ns() // 1_000_000, workers, shown)
+    return SnapshotsStatus(pipeline.name, time.time_ns() // 1_000_000, tuple(sorted(workers)), shown)
 
 
 def no_snapshot(table: str) -> WorldError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from enum import StrEnum
 from typing import Protocol
 
@@ -11,7 +10,6 @@ import msgspec
 
 from tailrace.core.checkpoint import SegmentState
 from tailrace.core.ports import ReadFailure
-from tailrace.core.shard import lane_of
 from tailrace.core.snapshot_state import SnapshotState
 
 
@@ -21,16 +19,11 @@ class SnapshotNoticeKind(StrEnum):
     TAKEN = "snapshot lane taken"
     LOST = "snapshot lane lost"
     STARTED = "snapshot started"
-    PAUSED = "snapshot paused"
-    RESUMED = "snapshot resumed"
     CANCELLED = "snapshot cancelled"
     DONE = "snapshot done"
     SEGMENT_DONE = "segment done"
     SEGMENT_FAILED = "segment failed"
     READ_FAILED = "rows not read"
-    READ_RECOVERED = "rows read again"
-    WAITING = "snapshot waits for changes"
-    """The barrier is not passed for long: a shard of the table is behind."""
 
 
 class SnapshotNotice(msgspec.Struct, frozen=True):
@@ -44,13 +37,13 @@ class SnapshotNotice(msgspec.Struct, frozen=True):
 
 
 class SnapshotReport(msgspec.Struct, frozen=True):
-    """A table's last snapshot at this moment, as far as it is this worker's."""
+    """A table's last snapshot at this moment."""
 
     table: str
     is_running: bool
     """It has not ended, is not paused and not cancelled."""
     segments: dict[SegmentState, int]
-    """How many segments of this worker's lanes are in each state."""
+    """How many segments are in each state."""
 
 
 class SnapshotObserver(Protocol):
@@ -78,19 +71,13 @@ class SnapshotObserver(Protocol):
         ...
 
 
-def reports_of(snapshots: SnapshotState, lanes: Collection[int], lane_count: int) -> list[SnapshotReport]:
-    """Return the state of each table's last snapshot; of its segments only those of `lanes`, out of `lane_count`."""
+def reports_of(snapshots: SnapshotState) -> list[SnapshotReport]:
+    """Describe the last snapshot of each table."""
     return [
         SnapshotReport(
             table,
             snapshots.is_running(table),
-            dict(
-                Counter(
-                    record.state
-                    for segment, record in snapshots.segments_of(table).items()
-                    if lane_of(segment, lane_count) in lanes
-                )
-            ),
+            dict(Counter(record.state for record in snapshots.segments_of(table).values())),
         )
         for table in snapshots.snapshots
     ]

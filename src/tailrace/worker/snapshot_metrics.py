@@ -18,7 +18,6 @@ _LEVELS = {
     SnapshotNoticeKind.SEGMENT_FAILED: logging.ERROR,
     SnapshotNoticeKind.LOST: logging.WARNING,
     SnapshotNoticeKind.READ_FAILED: logging.WARNING,
-    SnapshotNoticeKind.WAITING: logging.WARNING,
 }
 
 
@@ -92,7 +91,7 @@ class _Gauges(Collector):
             "tailrace_snapshot_active", "1 while rows of the table are being published, else 0.", labels=["table"]
         )
         segments = GaugeMetricFamily(
-            "tailrace_snapshot_segments", "Segments of this worker's lanes by state.", labels=["table", "state"]
+            "tailrace_snapshot_segments", "Segments of the table's last snapshot by state.", labels=["table", "state"]
         )
         for report in self._reports():
             active.add_metric([report.table], report.is_running)

@@ -18,7 +18,7 @@ from tailrace.kafka.owner import new_owner
 from tailrace.process.host import Host, Job, ThreadedHost
 from tailrace.process.threads import start_thread
 from tailrace.snapshot.beside import SnapshotsBeside
-from tailrace.snapshot.observer import SnapshotObserver
+from tailrace.snapshot.observer import SnapshotObserver, SnapshotReport, reports_of
 from tailrace.snapshot.parts import SnapshotParts
 from tailrace.worker.engine import RELEASE_TIMEOUT_S, Engine, Parts
 from tailrace.worker.observer import Observer
@@ -97,6 +97,12 @@ class Worker:
         if not self._running.is_set():
             return []
         return self.ask(lambda _: self._engine.reports()).result(timeout=REPORT_TIMEOUT_S)
+
+    def snapshot_reports(self) -> list[SnapshotReport]:
+        """Describe the last snapshot of each table. Raises as `report` does."""
+        if not self._running.is_set():
+            return []
+        return self.ask(lambda state: reports_of(state.snapshots)).result(timeout=REPORT_TIMEOUT_S)
 
     def unhealthy_why(self) -> str | None:
         """Return why this worker should be restarted, or None. Raises TimeoutError when the engine does not answer."""

@@ -41,6 +41,11 @@ def test_the_policy_allows_what_the_operations_page_lists() -> None:
     actions = [statement["Action"] for statement in json.loads(block)["Statement"]]
     allowed = {each for action in actions for each in ([action] if isinstance(action, str) else action)}
     options = set(re.findall(r"^- for .*`(dynamodb:\w+)`", page, flags=re.MULTILINE))
-    assert options == {"dynamodb:ListTagsOfResource", "dynamodb:UpdateTable"}
+    assert options == {
+        "dynamodb:BatchGetItem",
+        "dynamodb:ListTagsOfResource",
+        "dynamodb:Scan",
+        "dynamodb:UpdateTable",
+    }
     permissions = (DOCS / "operations.md").read_text().partition("## Permissions")[2]
     assert allowed | options == set(re.findall(r"`(dynamodb:\w+)`", permissions))

@@ -17,7 +17,6 @@ from tailrace.core.checkpoint import (
     SnapshotRecord,
 )
 from tailrace.core.ports import ReadFailure
-from tailrace.core.shard import lane_of
 from tailrace.core.snapshot_state import SnapshotState
 from tailrace.snapshot.observer import (
     SnapshotNotice,
@@ -64,20 +63,16 @@ def test_the_gauges_show_the_moment_of_the_scrape() -> None:
     assert seen() == (0, None, 4, None)
 
 
-def test_a_worker_reports_the_segments_of_its_own_lanes() -> None:
+def test_a_worker_reports_the_segments_of_each_snapshot() -> None:
     state = SnapshotState(LANES)
-    refs = [SegmentRef("orders", "s1", str(number)) for number in range(40)]
-    for number, ref in enumerate(refs):
+    for number in range(40):
+        ref = SegmentRef("orders", "s1", str(number))
         record = SegmentRecord(table="orders", state="done" if number % 2 else "running", at_ms=1)
-        state.apply(lane_of(ref, LANES), SegmentKey(ref), record)
-    started = SnapshotRecord(id="s1", source="scan", reason="manual", segments=40, at_ms=1)
-    state.apply(0, SnapshotKey("orders"), started)
-    (whole,) = reports_of(state, range(LANES), LANES)
-    assert whole == SnapshotReport("orders", is_running=True, segments={"running": 20, "done": 20})
-    parts = [reports_of(state, [lane], LANES)[0].segments for lane in range(LANES)]
-    assert sum(count for part in parts for count in part.values()) == 40
+        state.apply(ref.lane(LANES), SegmentKey(ref), record)
+    state.apply(0, SnapshotKey("orders"), SnapshotRecord(id="s1", source="scan", reason="manual", segments=40, at_ms=1))
+    assert reports_of(state) == [SnapshotReport("orders", is_running=True, segments={"running": 20, "done": 20})]
     state.apply(0, SnapshotControlKey("orders"), SnapshotControl(id="s1", order="pause", at_ms=2))
-    assert not reports_of(state, [0], LANES)[0].is_running
+    assert not reports_of(state)[0].is_running
 
 
 @pytest.mark.parametrize(
