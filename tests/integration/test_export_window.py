@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from support.kafka_clients import TIMEOUT_S, client
@@ -14,7 +14,7 @@ from support.names import unique
 from support.waiting import wait_for
 from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.core.ports import LoadedExport
-from tailrace.kafka import headers
+from tailrace.kafka import clients, headers, topics
 from tailrace.local.kafka import KafkaBroker
 from tailrace.snapshot.export_window import ExportWindow
 from tailrace.sources.dynamodb.policy import POLICY
@@ -103,6 +103,30 @@ def test_rows_of_another_snapshot_count_if_they_are_newer(kafka: KafkaBroker, to
     catch_up(window, topic)
 
     assert changed(window, topic, {*written}, 0) == {"change", "newer row"}
+
+
+def test_a_topic_that_may_have_deleted_changes_since_an_export_is_forgetful(kafka: KafkaBroker, topic: str) -> None:
+    properties = kafka.client_properties()
+    admin = clients.admin(properties)
+
+    def is_forgetful() -> bool:
+        return topics.forgetful(admin, properties, [topic, "absent"], FULL_MS) == [topic]
+
+    def delete_before(offset: int) -> None:
+        admin.delete_records([TopicPartition(topic, 0, offset)])[TopicPartition(topic, 0, offset)].result(TIMEOUT_S)
+
+    assert not is_forgetful()
+    producer = Producer(client(properties))
+    for at_ms in (FULL_MS - 2000, FULL_MS - 1000, FULL_MS, FULL_MS + 1000):
+        producer.produce(topic, b"{}", b"key", partition=0, timestamp=at_ms)
+    assert producer.flush(TIMEOUT_S) == 0
+    assert not is_forgetful()
+    delete_before(1)
+    assert not is_forgetful(), "what is older is still there"
+    delete_before(2)
+    assert is_forgetful()
+    delete_before(4)
+    assert is_forgetful(), "nothing is left"
 
 
 def test_a_topic_without_a_record_since_the_export_has_no_changes(

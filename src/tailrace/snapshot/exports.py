@@ -7,7 +7,7 @@ from threading import Lock
 
 from tailrace.core.change import SnapshotMark
 from tailrace.core.checkpoint import SegmentRef, SnapshotRecord
-from tailrace.core.ports import ExportReader, Rows, TableFacts
+from tailrace.core.ports import ExportReader, ReadError, ReadFailure, Rows, TableFacts
 
 
 class Exports:
@@ -19,11 +19,14 @@ class Exports:
         self._open_export = open_export
         self._lock = Lock()
         self._opened: dict[int, ExportReader] = {}
+        self._is_closed = False
 
     def read(self, facts: TableFacts, segment: SegmentRef, cursor: str | None, *, mark: SnapshotMark) -> Rows:
         """Read the next rows of a segment. Raises ReadError, and WorldError when an export cannot be read at all."""
         number, file = segment.in_export
         with self._lock:
+            if self._is_closed:
+                raise ReadError("the snapshot is no longer read here", ReadFailure.UNAVAILABLE)
             if number not in self._opened:
                 self._opened[number] = self._open_export(self._exports[number].location)
             export = self._opened[number]
@@ -34,8 +37,9 @@ class Exports:
         return self._exports[segment.in_export[0]].exported_ms
 
     def close(self) -> None:
-        """Close those that are open."""
+        """Close those that are open; no other is opened after that."""
         with self._lock:
+            self._is_closed = True
             for export in self._opened.values():
                 export.close()
             self._opened.clear()

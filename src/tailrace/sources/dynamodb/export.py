@@ -65,6 +65,7 @@ class Export(ExportReader):
         self._described: tuple[ExportFacts, ParseLine] | None = None
         self._by_name: dict[str, ExportFile] = {}
         self._open: OrderedDict[str, OpenFile] = OrderedDict()
+        self._is_closed = False
 
     def describe(self) -> ExportFacts:
         """Return what the export is; the manifests are read and verified once. Raises WorldError, ReadError."""
@@ -104,8 +105,9 @@ class Export(ExportReader):
         return Rows(records, None if is_done else str(opened.at), size_bytes, read_units=0.0)
 
     def close(self) -> None:
-        """Close the files that are open."""
+        """Close the files that are open; one that is being read is closed after that."""
         with self._lock:
+            self._is_closed = True
             for opened in self._open.values():
                 opened.close()
             self._open.clear()
@@ -149,6 +151,9 @@ class Export(ExportReader):
 
     def _keep(self, name: str, opened: OpenFile) -> None:
         with self._lock:
+            if self._is_closed:
+                opened.close()
+                return
             self._open[name] = opened
             if len(self._open) > _OPEN_MAX:
                 self._open.popitem(last=False)[1].close()

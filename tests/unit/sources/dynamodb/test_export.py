@@ -122,6 +122,16 @@ def test_a_page_can_be_read_again(tmp_path: Path, open_export: Callable[..., Exp
     assert export.read(FACTS, file.name, "5", mark="true", limit_bytes=300) == first
 
 
+def test_a_file_that_is_read_while_the_export_is_closed_is_closed_too(tmp_path: Path) -> None:
+    write_full_export(tmp_path, ARN, [ITEMS], exported_ms=AT_MS)
+    export = Export(str(tmp_path))
+    (file,) = export.describe().files
+    export.close()
+
+    assert export.read(FACTS, file.name, None, mark="true", limit_bytes=1).next_cursor == "1"
+    assert export._open == {}
+
+
 def test_a_line_that_cannot_be_understood_spoils_only_itself(tmp_path: Path) -> None:
     write_full_export(tmp_path, ARN, [[ITEMS[0], {"Title": {"S": "no key"}}, ITEMS[1]]], exported_ms=AT_MS)
 
