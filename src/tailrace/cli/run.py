@@ -48,6 +48,10 @@ def run(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Let the file stop or redirect running tables.")
     ] = False,
+    snapshot_only: Annotated[
+        bool,
+        typer.Option("--snapshot-only", help="Only publish the rows of snapshots, beside other workers or Lambda."),
+    ] = False,
     metrics_port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
@@ -64,8 +68,11 @@ def run(
     Example:
       tailrace run pipeline.yaml --metrics-port 9400
       tailrace run us.yaml eu.yaml
+      tailrace run pipeline.yaml --snapshot-only
       tailrace run --table orders --bootstrap localhost:9092 --endpoint-url http://localhost:8000
     """
+    if snapshot_only and accept_changes:
+        raise FileError("--snapshot-only excludes --accept-changes: it publishes no changes")
     from tailrace.listening import require_free
     from tailrace.worker.memory import share_arenas
 
@@ -81,7 +88,10 @@ def run(
             files, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name
         )
         logs.configure(log_level, edge.redact)
-        running = [_Running(loaded, accept_changes=accept_changes) for loaded in all_loaded]
+        running: list[_Running | _Snapshots] = [
+            _Snapshots(loaded) if snapshot_only else _Running(loaded, accept_changes=accept_changes)
+            for loaded in all_loaded
+        ]
 
     from tailrace.worker.exposition import Exposition
     from tailrace.worker.health import HealthServer, of_all
@@ -94,7 +104,7 @@ def run(
             metrics_port,
             registry=Exposition({each.name: each.metrics.registry for each in running}),
             healthy=of_all({each.name: each.worker.unhealthy_why for each in running}),
-            ready=of_all({each.name: each.watch.unready_why for each in running}),
+            ready=of_all({each.name: each.unready_why for each in running}),
             hint=_PORT_HINT,
         )
         logs.log.info("serving metrics", extra={"port": server.port})
@@ -104,7 +114,7 @@ def run(
     together = Together({each.name: Member(each.worker, each.context) for each in running})
     _stop_on_signals(together)
     for each in running:
-        each.context.run(each.watch.start)
+        each.start()
     together.run()
 
 
@@ -113,7 +123,7 @@ class _Running:
 
     metrics: Metrics
     worker: Worker
-    watch: WorkerWatch
+    _watch: WorkerWatch
 
     def __init__(self, loaded: LoadedPipeline, *, accept_changes: bool) -> None:
         """Check that it can run. Raises WorldError."""
@@ -128,6 +138,14 @@ class _Running:
     def make_worker(self) -> None:
         """Make its worker, which does not run yet."""
         self.context.run(self._make_worker)
+
+    def start(self) -> None:
+        """Watch it while it runs."""
+        self.context.run(self._watch.start)
+
+    def unready_why(self) -> str | None:
+        """Return why it does no work yet, or None."""
+        return self._watch.unready_why()
 
     def prepare(self) -> None:
         """Make or check its topics, and record its definition. Raises WorldError."""
@@ -150,7 +168,49 @@ class _Running:
         self.worker = Worker(parts, self.metrics, self.metrics.snapshots)
         self.metrics.watch(self.worker.report, self.worker.now_ms, self.worker.vitals)
         self.metrics.snapshots.watch(self.worker.snapshot_reports)
-        self.watch = WorkerWatch(self.worker, self.metrics, parts)
+        self._watch = WorkerWatch(self.worker, self.metrics, parts)
+
+
+class _Snapshots:
+    """One of the pipelines, of which only the snapshots are worked on here."""
+
+    def __init__(self, loaded: LoadedPipeline) -> None:
+        """Check that the pipeline exists. Raises WorldError."""
+        from tailrace import logs
+
+        self.name = loaded.pipeline.name
+        self.context = logs.naming(self.name)
+        self._loaded = loaded
+
+    def make_worker(self) -> None:
+        """Make its worker, which does not run yet. Raises WorldError."""
+        from tailrace.operations.probing_parts import ProbingParts
+        from tailrace.snapshot.alone import SnapshotsAlone
+        from tailrace.wiring.sources import make_source
+        from tailrace.wiring.transcoder import choose
+        from tailrace.wiring.transformations import Transformations
+        from tailrace.worker.metrics import Metrics
+
+        pipeline, transcoder = self._loaded.pipeline, choose()
+        with self._loaded.telling("source"):
+            source = make_source(pipeline)
+        parts = ProbingParts(pipeline, source, Transformations(pipeline))
+        self.metrics = Metrics(self.name, pipeline.dead_letters_topic, transcoder=transcoder.name)
+        self.worker = SnapshotsAlone(parts, self.metrics.snapshots, self.metrics.client_replaced)
+
+    def prepare(self) -> None:
+        """Check that the pipeline exists, with the lanes of the file. Raises WorldError."""
+        from tailrace.kafka import checkpoint_topic
+        from tailrace.operations.preconditions import count_lanes
+
+        checkpoint_topic.check_lanes(self.name, self._loaded.pipeline.lanes, count_lanes(self._loaded.pipeline))
+
+    def start(self) -> None:
+        """Nothing watches it."""
+
+    def unready_why(self) -> str | None:
+        """Return why it does no work yet, or None."""
+        return self.worker.unready_why()
 
 
 def _loaded(

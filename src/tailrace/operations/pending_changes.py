@@ -42,6 +42,10 @@ class PendingChanges:
         return self
 
     def __exit__(self, *_failure: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the follower."""
         self._follower.close()
 
     def has_workers(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Final
 
 from tailrace.config import LoadedPipeline
@@ -16,14 +17,14 @@ from tailrace.core.ports import ReadFailure, Source, TableFacts
 from tailrace.core.snapshot_state import SnapshotProgress
 from tailrace.kafka.owner import new_owner
 from tailrace.operations import snapshot
-from tailrace.operations.pending_changes import Ends, PendingChanges
+from tailrace.operations.pending_changes import PendingChanges
+from tailrace.operations.probing_parts import ProbingParts
 from tailrace.operations.progress import OnProgress, Progress
 from tailrace.operations.snapshot import SnapshotDraft, parts_of
 from tailrace.operations.snapshot_estimate import estimate_keys
 from tailrace.process.host import ThreadedHost
 from tailrace.snapshot.observer import SnapshotNotice
 from tailrace.snapshot.worker import SnapshotWorker
-from tailrace.wiring.snapshot_parts import PipelineSnapshotParts
 from tailrace.wiring.transformations import Transformations
 
 _POLL_S: Final = 0.05
@@ -70,33 +71,13 @@ class Repair:
         )
         started = snapshot.start(self._loaded, draft, reason="repair")
         watch = _Watch(table, started.id, len(keys), self._timeout_s, self._progress)
-        parts = _Parts(self._loaded, self._source, self._transformations, self._pending)
-        SnapshotWorker(parts, _Unheard(), owner=new_owner(), host=ThreadedHost()).run(watch.is_over)
+        has_workers = self._pending.checkpoint_state.method == "worker" and self._pending.has_workers()
+        parts = ProbingParts(
+            self._loaded.pipeline, self._source, self._transformations, probes=lambda _: not has_workers
+        )
+        with closing(parts):
+            SnapshotWorker(parts, _Unheard(), owner=new_owner(), host=ThreadedHost()).run(watch.is_over)
         return watch.has_ended
-
-
-class _Parts(PipelineSnapshotParts):
-    """Those of a worker, but that it looks into the stream itself where no worker says how far the table is."""
-
-    def __init__(
-        self, loaded: LoadedPipeline, source: Source, transformations: Transformations, pending: PendingChanges
-    ) -> None:
-        super().__init__(loaded.pipeline, source.policy, transformations)
-        self._pending = pending
-        self._has_workers = pending.checkpoint_state.method == "worker" and pending.has_workers()
-        self._asked: tuple[int, Ends] | None = None
-        self._until_ms = 0
-
-    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
-        """Return until when all changes of a table are surely published."""
-        if self._has_workers:
-            return super().published_until_ms(checkpoint_state, table, now_ms)
-        if self._asked is None:
-            self._asked = now_ms, self._pending.read(lambda _shard, _changes: None)
-        asked_ms, ends = self._asked
-        if self._pending.wait_published(ends, _POLL_S):
-            self._until_ms, self._asked = asked_ms, None
-        return self._until_ms
 
 
 class _Watch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from tailrace.core.checkpoint import (
     AcceptKey,
@@ -40,14 +40,21 @@ def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: in
     snapshots = checkpoint_state.snapshots
     if snapshots.unfinished or snapshots.leftovers(now_ms - LEFTOVER_AGE_MS):
         return True
-    return any(_is_to_begin(parts, checkpoint_state, table) for table in checkpoint_state.tables)
+    return any(_is_to_begin(parts, checkpoint_state, table) for table in _tables(checkpoint_state))
+
+
+def _tables(checkpoint_state: CheckpointState) -> Collection[str]:
+    """Return the tables that the pipeline has; those that Lambda publishes have no records of their own."""
+    return checkpoint_state.tables or checkpoint_state.table_names
 
 
 def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table: str) -> bool:
     if not parts.wants(table):
         return False
     is_first = table not in checkpoint_state.snapshots.snapshots
-    begins = is_first and checkpoint_state.tables[table].state == "streaming" and parts.begins_with_snapshot(table)
+    record = checkpoint_state.tables.get(table)  # Lambda keeps none
+    is_streaming = record is None or record.state == "streaming"
+    begins = is_first and is_streaming and parts.begins_with_snapshot(table)
     return begins or (parts.resnapshots(table) and acceptance_of(checkpoint_state, table, 0) is not None)
 
 
@@ -87,7 +94,7 @@ class Coordinator:
         leftovers = snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)
         if leftovers:
             yield tuple(self._segment(each, None) for each in leftovers[:WRITES_MAX])
-        for table in list(checkpoint_state.tables):
+        for table in sorted(_tables(checkpoint_state)):
             if now_ms < self._not_before_ms.get(table, 0) or not _is_to_begin(self._parts, checkpoint_state, table):
                 continue
             try:
@@ -106,7 +113,8 @@ class Coordinator:
             accepted = acceptance_of(checkpoint_state, table, now_ms)
             if accepted is not None:
                 return self._repair(checkpoint_state, table, accepted, now_ms)
-        return self._start(table, "initial", checkpoint_state.tables[table].stream_arn, now_ms)
+        record = checkpoint_state.tables.get(table)
+        return self._start(table, "initial", None if record is None else record.stream_arn, now_ms)
 
     def _repair(
         self, checkpoint_state: CheckpointState, table: str, accepted: GapAccepted, now_ms: int

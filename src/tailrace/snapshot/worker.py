@@ -62,6 +62,10 @@ class SnapshotWorker:
         self._host = host
         self._on_replaced = on_replaced
         self._stopped = host.event()
+        self.has_joined = False
+        """Whether it is a member of the group; some other member may have all the lanes."""
+        self.stepped_s: float | None = None
+        """When it last went round, by the host's monotonic time; None before and after `run`."""
         self._answers: SimpleQueue[Chunk | Failed] = host.queue()
         self.checkpoint_state = CheckpointState(parts.lane_count)
         """What the checkpoint topic shows; only for the thread of `run`."""
@@ -89,6 +93,7 @@ class SnapshotWorker:
         try:
             membership.join()
             while not (self._stopped.is_set() or is_over(self.checkpoint_state)):
+                self.stepped_s = self._host.monotonic_s()
                 for followed in follower.poll(0):
                     self.checkpoint_state.apply(*followed)
                 checkpoint_topic.check_rescaled(self._parts.name, self.checkpoint_state)
@@ -99,6 +104,7 @@ class SnapshotWorker:
                     clients.tell(error.args[0])
                 self._await_answers()
         finally:
+            self.stepped_s = None
             for lane in self._lanes.values():
                 lane.close()
             self._segments.close()
@@ -109,6 +115,7 @@ class SnapshotWorker:
     # The group
 
     def _assigned(self, lanes: list[int]) -> None:
+        self.has_joined = True
         for number in lanes:
             self._lanes[number] = SnapshotLane(
                 number,
