@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tailrace.errors import WorldError
@@ -21,6 +21,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> Iterator[SpilledChanges]:
     spilled.close()
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=2), st.integers(0, 2**63 - 1)), max_size=100))
 def test_it_is_a_dictionary(puts: list[tuple[bytes, int]]) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
