@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.config.source import is_pattern
 from tailrace.core import barrier
 from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.core.checkpoint_state import CheckpointState
@@ -54,7 +56,7 @@ class PipelineSnapshotParts:
         self._plain_tables = make_tables(pipeline, PURE)
         """For a filter, which needs the items."""
         self._format = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
-        self._shared = _shared_topics(pipeline)
+        self._shared = shared_topics(pipeline)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
         """Make a snapshot lane's producer."""
@@ -187,11 +189,17 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _shared_topics(pipeline: Pipeline) -> frozenset[str]:
-    """Return the topics that several tables may write."""
+def shared_topics(pipeline: Pipeline) -> frozenset[str]:
+    """Return the topics that several tables may write: there a key alone does not say whose item it is."""
     if pipeline.source.only_table is not None:
         return frozenset()
-    routes = (template for step in pipeline.transform if step.route for template in step.route.templates)
+    writers = Counter({pipeline.topic: 2})
+    for step in pipeline.transform:
+        is_for_one = len(step.tables) == 1 and not is_pattern(step.tables[0])
+        for template in step.route.templates if step.route else ():
+            writers[template] += 1 if is_for_one else 2
     return frozenset(
-        template.format(pipeline=pipeline.name) for template in (pipeline.topic, *routes) if "{table}" not in template
+        template.format(pipeline=pipeline.name)
+        for template, count in writers.items()
+        if count > 1 and "{table}" not in template
     )
