@@ -32,6 +32,11 @@ class SnapshotTable:
         self._load(text_bytes)
         self._begin_another_stream()
 
+    def rows(self) -> int:
+        """Return how many rows the last snapshot has published so far; 0 before it began."""
+        snapshots = self._bench.checkpoint_state().snapshots
+        return snapshots.progress_of(self.name).rows if self.name in snapshots.snapshots else 0
+
     def is_done(self) -> bool:
         """Return whether the last snapshot has ended."""
         result = self._bench.checkpoint_state().snapshots.result_of(self.name)
