@@ -16,7 +16,10 @@ _DAY_MS: Final = 24 * 3_600_000
 
 
 def parse_ms(text: str, now_ms: int | None = None) -> int:
-    """Return a moment in milliseconds since the epoch; `now_ms` is what `2h` is ago of. Raises ValueError."""
+    """Return a moment in milliseconds since the epoch, not before it; `2h` counts back from `now_ms`, or from now.
+
+    Raises ValueError.
+    """
     if _MILLISECONDS.fullmatch(text):
         return int(text)
     if ago := _AGO.fullmatch(text):
@@ -24,7 +27,7 @@ def parse_ms(text: str, now_ms: int | None = None) -> int:
         return max(0, now - int(ago[1]) * {**UNITS_MS, "d": _DAY_MS}[ago[2]])
     try:
         moment = datetime.fromisoformat(text)
-        return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+        return max(0, round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))
     except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is no time; write {FORMS}") from None
 

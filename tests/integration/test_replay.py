@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from confluent_kafka import Message, Producer
 
+import tailrace
 from support.bench import Bench
 from support.cli import CommandLine
 from support.kafka_clients import TIMEOUT_S, client, create_topic, set_topic
@@ -29,6 +31,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.local.checker import FoundChange, Verdict, check
 from tailrace.local.committed import Interpreter
 from tailrace.local.kafka import KafkaBroker
+from tailrace.moments import parse_ms
 from tailrace.operations.progress import Progress
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.redrive import redrive
@@ -242,13 +245,29 @@ def test_a_replay_that_cannot_commit_breaks_off(bench: Callable[..., Bench], mon
 
 
 def test_a_stopped_replay_goes_on_from_the_time_that_it_says(bench: Callable[..., Bench]) -> None:
-    with SimulatedDynamoDB(seed=1) as simulated:
+    """Stopped by a signal while its source is throttled; what is replayed twice is not older than a minute."""
+    with SimulatedDynamoDB(seed=1, script=parse_script(ROLLING)) as simulated:
         table = Table(bench(endpoint_url=simulated.endpoint_url, tables=1))
-        table.publish(50)
-        stopped = table.replay(stopped=lambda: True)
-        assert (stopped.complete, stopped.changes, stopped.resume_from_ms) == (False, 0, None)
-        assert table.replay(from_ms=stopped.resume_from_ms).complete
-        assert table.verdict().good, table.verdict()
+        table.publish(100)
+        simulated.act("rates", rates={"GetRecords": {"throttle": 0.5, "short": 0.5}})
+        command = [sys.executable, "-m", "tailrace", "replay", str(table.bench.file), "--table", table.name, "--yes"]
+        with subprocess.Popen(
+            [*command, "--from", "trim_horizon"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            wait_for("it has begun", lambda: bool(table.replayed()))
+            process.terminate()
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 130, err
+        told = re.search(r"go on with: tailrace replay \S+ --table \S+ --from (\S+)$", out.strip())
+        assert told, out
+        before = len(table.replayed())
+        assert 0 < before < len(table.bench.workload.history)
+        simulated.act("rates", rates={})
+        from_ms = None if told[1] == "trim_horizon" else parse_ms(told[1])  # a shard may not have been read yet
+        report = tailrace.open(table.bench.file).replay(table.name, from_ms=from_ms)
+        assert report.complete
+        assert table.verdict().lost == 0
+        table.must_end_with_the_present_state()
 
 
 def test_a_replay_converts_as_the_file_says_now_and_leaves_checkpoints_alone(
@@ -270,10 +289,10 @@ def test_a_replay_converts_as_the_file_says_now_and_leaves_checkpoints_alone(
     set_topic(table.bench.kafka, topic, "max.message.bytes", "100000")
     checkpoints = table.bench.end_offsets(table.bench.checkpoints_topic)
 
-    tailrace = CommandLine(capsys)
+    run = CommandLine(capsys)
     arguments = ["--table", table.name, "--yes", "--json"]
-    assert tailrace("replay", file, *arguments, "--from", "3h", "--to", "2h").json()["changes"] == 0
-    done = tailrace("replay", file, *arguments, "--from", "2h").json()
+    assert run("replay", file, *arguments, "--from", "3h", "--to", "2h").json()["changes"] == 0
+    done = run("replay", file, *arguments, "--from", "2h").json()
     counts = {name: done[name] for name in ("changes", "records", "dropped", "dead_letters", "complete")}
     assert counts == {"changes": 4, "records": 3, "dropped": 1, "dead_letters": 1, "complete": True}
     pipeline = load(file).pipeline

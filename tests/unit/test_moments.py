@@ -26,6 +26,7 @@ NOON_MS = 1_769_860_800_000
         ("2h", NOON_MS - 2 * 3_600_000),
         ("7d", NOON_MS - 7 * 24 * 3_600_000),
         ("999999999d", 0),
+        ("0001-01-01", 0),
     ],
 )
 def test_a_time_is_read_in_each_of_its_forms(text: str, moment_ms: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal, Self
 
 from tailrace.config import Pipeline
@@ -102,3 +102,17 @@ class Publisher:
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.close()
+
+
+def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int) -> Iterator[list[int]]:
+    """Cut indices with their sizes in bytes into batches; one that is larger than `bytes_max` is a batch of its own."""
+    batch: list[int] = []
+    size_bytes = 0
+    for index, size in sizes:
+        if batch and (len(batch) == count_max or size_bytes + size > bytes_max):
+            yield batch
+            batch, size_bytes = [], 0
+        batch.append(index)
+        size_bytes += size
+    if batch:
+        yield batch

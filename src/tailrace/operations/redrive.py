@@ -24,7 +24,7 @@ from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
-from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError
+from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError, in_batches
 from tailrace.operations.republisher import (
     AGAIN,
     Outcome,
@@ -33,7 +33,6 @@ from tailrace.operations.republisher import (
     Republisher,
     TopicsOfChanges,
     compare,
-    in_batches,
 )
 from tailrace.sources.dynamodb.shard_range import read_range
 from tailrace.wiring.sources import make_source

@@ -24,7 +24,7 @@ from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
-from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError
+from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError, in_batches
 from tailrace.operations.record_view import header_texts
 from tailrace.operations.republisher import (
     AGAIN,
@@ -34,7 +34,6 @@ from tailrace.operations.republisher import (
     Republisher,
     TopicsOfChanges,
     compare,
-    in_batches,
     one_of,
     position_of,
 )

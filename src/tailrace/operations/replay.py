@@ -32,10 +32,9 @@ from tailrace.kafka.watched_consumer import Place
 from tailrace.moments import utc
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
-from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError, Publisher
+from tailrace.operations.publisher import LOSSES_MAX, NotPublishedError, Publisher, in_batches
 from tailrace.operations.record_view import header_texts
-from tailrace.operations.republisher import in_batches
-from tailrace.remedy import EnableStream, ReplayFrom, RestoreShard
+from tailrace.remedy import EnableStream, ReplayFrom
 from tailrace.sinks.topics import Topics
 from tailrace.wiring import transcoder
 from tailrace.wiring.pipeline import check_table, make_converter
@@ -219,7 +218,7 @@ class _Replay:
                 return True
             due_ms = _now_ms() + (policy.children_pause_ms << attempt)
         missing = ", ".join(self.course.missing)
-        raise WorldError(f"the listing of the stream lacks {missing}, or the children", hint="it should show later")
+        raise WorldError(f"the listing of the stream still has holes around {missing}", hint="it should show more soon")
 
     def _list(self) -> None:
         stream = self.course.stream
@@ -304,7 +303,7 @@ class _Publishing:
             self.dead_letters += sum(record.is_dead_letter for record in page.records)
             self._refused.forget(page.shard, page.last_sequence)
         if stops := [page.stop for page in marked if page.stop is not None]:
-            raise WorldError(stops[0], remedy=RestoreShard())
+            raise WorldError(stops[0], hint="fix the cause, or set `errors: dead-letter`")
 
     def _marked(self, pages: list[Page]) -> tuple[Page, ...]:
         return tuple(map(self._marked_page, pages))

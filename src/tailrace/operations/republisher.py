@@ -7,7 +7,7 @@ ends what that left open. Only then does it read what was published: nothing can
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, Self
 
 import msgspec
@@ -165,20 +165,6 @@ def position_of(message: Message) -> SourcePosition | None:
     value = clients.as_bytes(message.value())
     found = None if value is None else formats.read(value)
     return None if found is None else found.position
-
-
-def in_batches(sizes: Iterable[tuple[int, int]], count_max: int, bytes_max: int) -> Iterator[list[int]]:
-    """Cut indices with their sizes in bytes into batches; one that is larger than `bytes_max` is a batch of its own."""
-    batch: list[int] = []
-    size_bytes = 0
-    for index, size in sizes:
-        if batch and (len(batch) == count_max or size_bytes + size > bytes_max):
-            yield batch
-            batch, size_bytes = [], 0
-        batch.append(index)
-        size_bytes += size
-    if batch:
-        yield batch
 
 
 def one_of(page: SourcePage, index: int) -> SourcePage:
