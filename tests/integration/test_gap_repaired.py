@@ -11,6 +11,7 @@ import pytest
 from support.bench import Bench
 from support.snapshots import latest_values
 from support.waiting import wait_for
+from tailrace.core.snapshot_state import SnapshotState
 from tailrace.errors import WorldError
 from tailrace.local.workload import TableSpec, create_table
 from tailrace_simulator import SimulatedDynamoDB
@@ -82,7 +83,10 @@ def test_what_was_lost_is_found_in_the_table(
 
     lose(pipeline, simulated)
     pipeline.worker()
-    snapshots = lambda: pipeline.checkpoint_state().snapshots  # noqa: E731
+
+    def snapshots() -> SnapshotState:
+        return pipeline.checkpoint_state().snapshots
+
     wait_for("the repair", lambda: snapshots().result_of(pipeline.tables[0]) is not None)
     found = latest(pipeline)
     assert {key: (each["after"] or each["before"])["state"] for key, each in found.items()} == {
