@@ -11,13 +11,14 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.lab import Lab, Table
-from benchmarks.parts import function, page_to_commit, resources, transactions, worker
+from benchmarks.parts import function, page_to_commit, resources, rows, transactions, worker
 
 PARTS: dict[str, Callable[[Lab], Table]] = {
     "page": page_to_commit.against_naive,
     "steps": page_to_commit.step_by_step,
     "sizes": page_to_commit.by_size,
     "formats": page_to_commit.by_format,
+    "rows": rows.by_size,
     "transactions": transactions.by_size,
     "compression": transactions.by_codec,
     "worker": worker.throughput,

@@ -87,8 +87,8 @@ class NaivePipeline:
             "ts_ns": now_ns,
             "transaction": None,
         }
-        key = json.dumps(self._item(body["Keys"]), default=_plain, sort_keys=True)
-        self._producer.produce(self._topic, json.dumps(envelope, default=_plain), key)
+        key = json.dumps(self._item(body["Keys"]), default=plain, sort_keys=True)
+        self._producer.produce(self._topic, json.dumps(envelope, default=plain), key)
         self._producer.poll(0)
 
     def _item(self, image: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -97,7 +97,8 @@ class NaivePipeline:
         return {name: self._deserializer.deserialize(value) for name, value in image.items()}
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return what `json.dumps` can write of a value that it cannot."""
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, set):

@@ -100,6 +100,8 @@ class _Answers:
         """Return the pieces of an answer's body and their CRC-32."""
         if operation == "GetRecords":
             return self._records(request)
+        if operation == "Scan":
+            return self._scanned(request)
         body = json.dumps(self._operations[operation](request)).encode()
         return [body], zlib.crc32(body)
 
@@ -137,6 +139,13 @@ class _Answers:
         body, crc = self._page(first, max(0, count), int(now_s))
         tail = b'],"NextShardIterator":"%b/%d"}' % (shard.encode(), first + max(0, count))
         return [body, tail], zlib.crc32(tail, crc)
+
+    def _scanned(self, request: dict[str, Any]) -> tuple[list[bytes], int]:
+        """Answer with the items behind the start key, as if the table had no end."""
+        start = request.get("ExclusiveStartKey")
+        first = int(start["id"]["S"].removeprefix("order-")) + 1 if start else 0
+        body = pages.scanned(self._stream.item_bytes, first)
+        return [body], zlib.crc32(body)
 
     def _page(self, first: int, count: int, now_s: int) -> tuple[bytes, int]:
         """Return all of a page but its iterator. Shards are read in step, so the next one asks for the same."""

@@ -1,4 +1,4 @@
-"""Ready-made answers of GetRecords, the same for the same seed: items of mixed types, both images."""
+"""Ready-made answers of GetRecords and Scan, the same for the same seed: items of mixed types."""
 
 from __future__ import annotations
 
@@ -49,6 +49,30 @@ def page(item_bytes: int, number: int = 0, created_s: int = 1_700_000_000) -> by
     return b'{"Records":[%b],"NextShardIterator":"next"}' % body
 
 
+def items_per_page(item_bytes: int) -> int:
+    """Return how many items a page of a scan holds: 1 MB of them."""
+    return _PAGE_BYTES // item_bytes
+
+
+@lru_cache
+def item_templates(item_bytes: int, seed: int = SEED) -> tuple[bytes, ...]:
+    """Return the items of a page; each is a bytes template that takes the item's index."""
+    draw = random.Random(seed)
+    made = (_item(draw, item_bytes) for _ in range(items_per_page(item_bytes)))
+    return tuple(_text(item).replace("@index", f"%0{_INDEX_DIGITS}d").encode() for item in made)
+
+
+def scanned(item_bytes: int, first: int = 0) -> bytes:
+    """Return the page of a scan whose first item has this index; there is always another behind it."""
+    pool = item_templates(item_bytes)
+    items = [template % (first + place) for place, template in enumerate(pool)]
+    last = _text({"id": {"S": f"order-{first + len(pool) - 1:0{_INDEX_DIGITS}d}"}, "line": {"N": "0"}}).encode()
+    return (
+        b'{"ConsumedCapacity":{"CapacityUnits":256.0,"TableName":"orders"},"Count":%d,"Items":[%b],'
+        b'"LastEvaluatedKey":%b,"ScannedCount":%d}'
+    ) % (len(pool), b",".join(items), last, len(pool))
+
+
 def index_of(key: bytes) -> int:
     """Return the index of the record that a message key was made of."""
     text: str = json.loads(key)["id"]
@@ -74,8 +98,12 @@ def _template(draw: random.Random, item_bytes: int) -> bytes:
         "eventSource": "aws:dynamodb",
         "eventVersion": "1.1",
     }
-    text = json.dumps(record, separators=(",", ":"), ensure_ascii=False).replace('"@created"', "%d")
+    text = _text(record).replace('"@created"', "%d")
     return text.replace("@index", f"%0{_INDEX_DIGITS}d").encode()
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def _item(draw: random.Random, item_bytes: int) -> dict[str, Any]:

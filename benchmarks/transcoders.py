@@ -7,15 +7,19 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal
 
+import msgspec
+
 from benchmarks.page_server import STREAM_ARN, TABLE, Stream
-from tailrace.config import from_flags
+from tailrace.config import Pipeline, from_flags
 from tailrace.config.format import FormatChoice
 from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
-from tailrace.core.ports import SourcePage
+from tailrace.core.ports import SourcePage, TableFacts
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
 from tailrace.kafka.topic_limits import TopicLimits
+from tailrace.snapshot.chunk import marked
+from tailrace.sources.dynamodb.rows import RowsOf
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.transcoder import choose
 
@@ -23,6 +27,14 @@ How = Literal["pure", "native"]
 Transcode = Callable[[bytes], Page]
 
 SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
+FACTS = TableFacts(
+    TABLE,
+    STREAM_ARN.partition("/stream/")[0],
+    {"id": "S", "line": "N"},
+    item_count=0,
+    size_bytes=0,
+    read_capacity=None,
+)
 
 
 def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
@@ -54,6 +66,25 @@ def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, T
     return {how: _transcode(how, topic, format_name) for how in installed()}
 
 
+def row_transcoders(topic: str) -> dict[How, Transcode]:
+    """Return each way to make of an answer of Scan the page that a snapshot publishes, by name."""
+    return {how: _row_transcode(how, topic) for how in installed()}
+
+
+def _row_transcode(how: How, topic: str) -> Transcode:
+    convert = converter(topic).convert
+    decode = choose(environment(how)).scan_decoder(_pipeline("debezium"), lambda _table: None)
+
+    def transcode(body: bytes) -> Page:
+        now_ns = time.time_ns()
+        rows = decode(body, RowsOf(FACTS, "true", now_ns // 1_000_000))
+        source = SourcePage(rows.records, None, rows.size_bytes, full=False)
+        page = convert(SHARD, source, now_ns)
+        return msgspec.structs.replace(page, records=marked(page.records, "bench"))
+
+    return transcode
+
+
 def _transcode(how: How, topic: str, format_name: FormatName) -> Transcode:
     convert = converter(topic, format_name).convert
     decode = _decoder(how, format_name)
@@ -68,6 +99,9 @@ def _transcode(how: How, topic: str, format_name: FormatName) -> Transcode:
 def _decoder(how: How, format_name: FormatName) -> Callable[..., SourcePage]:
     if how == "pure":
         return decode_page
+    return choose(environment(how)).decoder(_pipeline(format_name), lambda _table: None)
+
+
+def _pipeline(format_name: FormatName) -> Pipeline:
     pipeline = from_flags([TABLE], "localhost:9092", endpoint_url=None, region="us-east-1", name="bench").pipeline
-    pipeline = pipeline.model_copy(update={"format": FormatChoice(type=format_name)})
-    return choose(environment(how)).decoder(pipeline, lambda _table: None)
+    return pipeline.model_copy(update={"format": FormatChoice(type=format_name)})

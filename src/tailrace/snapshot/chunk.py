@@ -58,6 +58,15 @@ def marked(records: list[Outgoing], snapshot_id: str) -> list[Outgoing]:
     own = {id(each): [*each, mark] for each in {id(r.headers): r.headers for r in records if r.headers}.values()}
     alone = [mark]
     return [
-        msgspec.structs.replace(record, headers=own[id(record.headers)] if record.headers else alone)
-        for record in records
+        Outgoing(
+            each.topic,
+            each.key,
+            each.value,
+            own[id(each.headers)] if each.headers else alone,
+            each.timestamp_ms,
+            each.origin,
+            each.partition,
+            each.is_dead_letter,
+        )
+        for each in records
     ]

@@ -110,7 +110,7 @@ def test_a_broken_item_spoils_only_itself() -> None:
 
 
 def test_a_key_attribute_may_have_any_name() -> None:
-    for name in ("class", "a.b", "#x", 'quo"te', "ключ", "0", "__init__"):
+    for name in ("class", "a.b", "#x", "100%", "%b", 'quo"te', "ключ", "0", "__init__"):
         facts = msgspec.structs.replace(FACTS, key_types={name: "N"})
         body = json.dumps({"Items": [{"other": {"S": "x"}, name: {"N": "1"}}]}).encode()
         (row,) = decode_scan(body, RowsOf(facts, "incremental", 0)).records
