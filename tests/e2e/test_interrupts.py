@@ -41,6 +41,7 @@ def test_a_signal_ends_a_command_that_waits_for_kafka(
 ) -> None:
     with ExitStack() as opened:
         started: dict[str, subprocess.Popen[str]] = {}
+        brokers: list[socket.socket] = []
         for place, command in enumerate(commands):
             silent = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
             folder = tmp_path / str(place)
@@ -56,6 +57,9 @@ def test_a_signal_ends_a_command_that_waits_for_kafka(
             )
             started[command] = opened.enter_context(process)
             opened.callback(process.kill)
+            brokers.append(silent)
+        # Only when all are started: on a busy machine the first would give up before the last asks.
+        for silent in brokers:
             silent.settimeout(30)
             connection, _ = silent.accept()
             opened.enter_context(connection)
