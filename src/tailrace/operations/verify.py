@@ -120,11 +120,12 @@ def verify(
         lanes = preconditions.count_lanes(pipeline)
     checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
     preconditions.require_tables(checkpoint_state, tables, pipeline.source.named_tables)
-    with ExitStack() as opened, loaded.telling("source"):
-        source = make_source(pipeline)
-        opened.callback(source.close)
-        reader = make_tables(pipeline)
-        opened.callback(reader.close)
+    with ExitStack() as opened:
+        with loaded.telling("source"):
+            source = make_source(pipeline)
+            opened.callback(source.close)
+            reader = make_tables(pipeline)
+            opened.callback(reader.close)
         names = [name for name in list_tables(pipeline.source, source) if _is_wanted(name, tables)]
         verification = _Verification(
             loaded,
@@ -179,7 +180,7 @@ class _Verification:
         keeps_keys = transformation is None or transformation.keeps_keys(tuple(facts.key_types))
         published = PublishedItems(self._pipeline, facts, self._converter, keeps_keys=keeps_keys)
         scan = TableScan(self._reader, facts, self._capacity.of(facts))
-        notes = [*self._notes_of_table(table)]
+        notes = list(self._notes_of_table(table))
         if transformation is not None:
             notes += _notes_of_transformation(transformation, published, scan)
         with (

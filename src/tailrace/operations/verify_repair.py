@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
 
 from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint_state import CheckpointState
@@ -26,8 +25,6 @@ from tailrace.process.host import ThreadedHost
 from tailrace.snapshot.observer import SnapshotNotice
 from tailrace.snapshot.worker import SnapshotWorker
 from tailrace.wiring.transformations import Transformations
-
-_POLL_S: Final = 0.05
 
 
 class Repair:
@@ -72,12 +69,24 @@ class Repair:
         started = snapshot.start(self._loaded, draft, reason="repair")
         watch = _Watch(table, started.id, len(keys), self._timeout_s, self._progress)
         has_workers = self._pending.checkpoint_state.method == "worker" and self._pending.has_workers()
-        parts = ProbingParts(
-            self._loaded.pipeline, self._source, self._transformations, probes=lambda _: not has_workers
-        )
+        parts = _Parts(self._loaded.pipeline, self._source, self._transformations, probes=lambda _: not has_workers)
         with closing(parts):
             SnapshotWorker(parts, _Unheard(), owner=new_owner(), host=ThreadedHost()).run(watch.is_over)
         return watch.has_ended
+
+
+class _Parts(ProbingParts):
+    """Those of a process that starts no other snapshot: that is for the workers."""
+
+    def begins_with_snapshot(self, table: str) -> bool:
+        """Start none."""
+        del table
+        return False
+
+    def resnapshots(self, table: str) -> bool:
+        """Repair no gap."""
+        del table
+        return False
 
 
 class _Watch:
