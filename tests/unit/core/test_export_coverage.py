@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.checkpoints import BORN_MS, checkpoint, shard, stream, table, view_of
@@ -152,6 +152,7 @@ def test_a_long_hole_takes_several_exports() -> None:
     assert windows[0].from_ms == BORN_MS
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2 * 10**12), st.integers(-(10**9), 10**10))
 def test_the_missing_exports_leave_no_hole_and_are_ones_that_aws_makes(until_ms: int, later_ms: int) -> None:
     covered_ms = max(0, until_ms + later_ms)

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.dynamodb_items import as_aws_sends, items
@@ -21,6 +21,8 @@ from tailrace.sources.dynamodb.rows import RowsOf, decode_item
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
 ROWS_OF = RowsOf(TableFacts("orders", ARN, {"id": "S"}, item_count=0, size_bytes=0, read_capacity=None), "true", 1000)
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""On a busy machine an example takes what it takes."""
 PARSERS: dict[str, ParseLine] = {"DYNAMODB_JSON": parse_json, "ION": parse_ion}
 
 
@@ -53,6 +55,7 @@ def message(record: SourceRecord) -> Message:
 
 
 @pytest.mark.parametrize("output_format", ["DYNAMODB_JSON", "ION"])
+@settings(LOADED)
 @given(item=whole_items)
 def test_an_item_of_a_full_export_becomes_the_record_of_a_scan(output_format: str, item: dict[str, Any]) -> None:
     line = full_line(item, output_format).encode()
@@ -65,7 +68,7 @@ def test_an_item_of_a_full_export_becomes_the_record_of_a_scan(output_format: st
 
 
 @pytest.mark.parametrize("output_format", ["DYNAMODB_JSON", "ION"])
-@settings(max_examples=30)
+@settings(LOADED, max_examples=30)
 @given(old=whole_items, new=whole_items)
 def test_changes_of_an_incremental_export_have_their_images(
     output_format: str, old: dict[str, Any], new: dict[str, Any]
@@ -85,6 +88,7 @@ def test_changes_of_an_incremental_export_have_their_images(
 
 
 @pytest.mark.parametrize("parse", PARSERS.values())
+@settings(LOADED)
 @given(line=st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
 def test_no_line_stops_a_file(parse: ParseLine, line: bytes) -> None:
     record = decode_line(line, parse, ROWS_OF, incremental=False)
