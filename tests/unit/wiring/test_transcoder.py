@@ -13,8 +13,11 @@ import pytest
 from support.cli import CommandLine
 from tailrace import __version__
 from tailrace.config import from_flags
+from tailrace.core.ports import TableFacts
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.sources.dynamodb.export_lines import decode_lines
+from tailrace.sources.dynamodb.rows import RowsOf, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.transcoder import choose
 from tailrace.worker.metrics import Metrics
@@ -43,7 +46,15 @@ class Module(SimpleNamespace):
         def page(_body: bytes, **_fields: object) -> None:
             raise NativeCalledError
 
-        return SimpleNamespace(page=page)
+        return SimpleNamespace(page=page, scan=page, export_lines=page)
+
+
+OF_ORDERS = {"orders": object()}.get
+
+
+def rows_of(table: str) -> RowsOf:
+    arn = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{table}"
+    return RowsOf(TableFacts(table, arn, {"id": "S"}, item_count=1, size_bytes=1, read_capacity=None), "true", 0)
 
 
 def no_transformation(_table: str) -> None:
@@ -135,3 +146,20 @@ def test_both_packages_have_one_version() -> None:
     crates = tomllib.loads((ROOT / "native" / "Cargo.toml").read_text())["workspace"]["package"]
     assert project["version"] == native["version"] == crates["version"] == __version__
     assert project["optional-dependencies"]["native"] == [f"tailrace-native=={__version__}"]
+
+
+def test_rows_of_a_table_with_a_transformation_are_decoded_in_python(installed: Any) -> None:
+    installed(__version__)
+    transcoder = choose({})
+    scan, lines = transcoder.scan_decoder(PIPELINE, OF_ORDERS), transcoder.lines_decoder(PIPELINE, OF_ORDERS)
+    assert scan(b'{"Items":[{"id":{"S":"a"}}]}', rows_of("orders")).records[0].change
+    assert lines([b'{"Item":{"id":{"S":"a"}}}'], rows_of("orders"))[0].change
+    for decode in (lambda: scan(b"{}", rows_of("users")), lambda: lines([b"{}"], rows_of("users"))):
+        with pytest.raises(NativeCalledError):
+            decode()
+
+
+def test_without_the_package_rows_are_decoded_in_python(installed: Any) -> None:
+    installed(None)
+    assert choose({}).scan_decoder(PIPELINE, no_transformation) is decode_scan
+    assert choose({}).lines_decoder(PIPELINE, no_transformation) is decode_lines
