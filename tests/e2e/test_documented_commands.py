@@ -50,6 +50,39 @@ COVERED = {
     "tailrace tail pipeline.yaml --from beginning --key mine --limit 1": "test_tutorial.py",
     "tailrace status pipeline.yaml": "test_tutorial.py",
     "tailrace run us.yaml eu.yaml": "integration/test_several_pipelines.py",
+    "tailrace run pipeline.yaml --snapshot-only": "integration/test_snapshot.py",
+    **dict.fromkeys(
+        (
+            "tailrace snapshot start pipeline.yaml --table orders",
+            "tailrace snapshot start pipeline.yaml --table orders --dry-run",
+            "tailrace snapshot start pipeline.yaml --table orders --wait",
+            "tailrace snapshot start pipeline.yaml --table orders --filter \"item.status == 'open'\"",
+            "tailrace snapshot start pipeline.yaml --table orders --filter \"item.status == 'open'\" --wait",
+            "tailrace snapshot start pipeline.yaml --table orders --keys missing.jsonl",
+            "tailrace snapshot pause pipeline.yaml --table orders",
+            "tailrace snapshot resume pipeline.yaml --table orders",
+            "tailrace snapshot cancel pipeline.yaml --table orders --yes",
+            "tailrace snapshot status pipeline.yaml --watch",
+        ),
+        "integration/test_snapshot_commands.py",
+    ),
+    **dict.fromkeys(
+        (
+            "tailrace snapshot start pipeline.yaml --table orders --export s3://exports --wait",
+            "tailrace snapshot start pipeline.yaml --table orders --export s3://exports/orders",
+            "tailrace snapshot start pipeline.yaml --table orders --export s3://exports/full "
+            "--export s3://exports/incremental",
+        ),
+        "integration/test_snapshot_exports.py, unit/operations, unit/sources",
+    ),
+    **dict.fromkeys(
+        (
+            "tailrace verify pipeline.yaml",
+            "tailrace verify pipeline.yaml --table orders --read-capacity 500",
+            "tailrace verify pipeline.yaml --table orders --repair",
+        ),
+        "integration/test_verify.py",
+    ),
     "tailrace demo": "test_demo.py",
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",
@@ -67,10 +100,10 @@ COVERED = {
 def commands_of_pages() -> set[str]:
     """The README's shell blocks, and the blocks of the other pages that are command lines of Tailrace."""
     shell = re.findall(r"^```sh\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-    found = {line.split("  #")[0].strip() for block in shell for line in block.splitlines()}
+    found = [line for block in shell for line in block.splitlines()]
     for page in (ROOT / "docs").glob("*.md"):
-        found |= set(re.findall(r"^tailrace .*$", page.read_text(), flags=re.MULTILINE))
-    return found - {""}
+        found += re.findall(r"^tailrace .*$", page.read_text(), flags=re.MULTILINE)
+    return {line.split("  #")[0].strip() for line in found} - {""}
 
 
 def examples_of_help() -> dict[str, list[str]]:
@@ -472,6 +505,7 @@ HOW: dict[str, Scenario] = {
         "streaming_shop",
         partial(agrees, warning="changes of table {shop.orders} from 20", saying=" changes replayed\n"),
     ),
+    "tailrace verify pipeline.yaml --table orders": ("streaming_shop", partial(ends, saying="table ")),
     "tailrace schema > pipeline.schema.json": ("shop", prints_a_schema),
     "tailrace accept-gap pipeline.yaml --table orders": (
         "stopped_shop",
