@@ -36,9 +36,8 @@ def published_until_ms(checkpoint_state: CheckpointState, table: str, source: So
 def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _Listing) -> int:
     checkpoint = checkpoint_state.checkpoints.get(shard)
     if checkpoint is None:
-        parents = checkpoint_state.shards[shard].parents
-        # What its parents bound is older than its own changes.
-        return FOREVER_MS if any(not checkpoint_state.ended(parent) for parent in parents) else 0
+        # A parent that has not ended bounds what is older than all changes of this shard.
+        return FOREVER_MS if any(map(listing.is_unended, checkpoint_state.shards[shard].parents)) else 0
     if listing.may_lack_others_like(shard):
         return 0
     if checkpoint.state == "ended":
@@ -58,8 +57,12 @@ class _Listing:
         self._retention_ms = source.retention_ms
         self._whole_before_ms = now_ms - 2 * source.second_child_ms
         """What goes with a shard that was listed before this has been listed as well."""
-        roots = [] if stream is None else filter(self._is_root, checkpoint_state.shards_of_stream(stream))
-        self._last_root_ms = max(map(self._listed_ms, roots), default=0)
+        shards = () if stream is None else checkpoint_state.shards_of_stream(stream)
+        self._last_listed_ms = max(map(self._listed_ms, shards), default=0)
+
+    def is_unended(self, shard: ShardRef) -> bool:
+        """Return whether a shard is known and has not ended; of others nothing was read yet, or is left."""
+        return shard in self._checkpoint_state.shards and not self._checkpoint_state.ended(shard)
 
     def may_lack_others_like(self, shard: ShardRef) -> bool:
         """Return whether other shards without known parents may be still to be listed."""
@@ -68,15 +71,14 @@ class _Listing:
     def may_lack_children(self, shard: ShardRef) -> bool:
         """Return whether children of a shard that has ended may be still to be listed.
 
-        They may be gone without ever having been listed. What descends from them is then listed as if it had no
-        parents.
+        They may be gone without ever having been listed. What descends from them is then in the first listing after.
         """
         if shard.stream != self._stream:
             return False
         children = self._checkpoint_state.children_of(shard)
         if children:
             return min(map(self._listed_ms, children)) > self._whole_before_ms
-        return self._checkpoint_state.closed_after_ms(shard) + self._retention_ms > self._last_root_ms
+        return self._checkpoint_state.closed_after_ms(shard) + self._retention_ms > self._last_listed_ms
 
     def _is_root(self, shard: ShardRef) -> bool:
         return shard.stream == self._stream and not self._checkpoint_state.shards[shard].parents

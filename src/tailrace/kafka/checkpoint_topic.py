@@ -169,6 +169,11 @@ class Follower:
         """The partitions that were not read to an end yet."""
         return self._lanes - self._at_end
 
+    @property
+    def whole_s(self) -> float | None:
+        """Up to when, by the factory's clock, all committed records of all partitions were surely read."""
+        return self._consumer.whole_s
+
     def poll(self, timeout_s: float) -> list[Followed]:
         """Return the next records; none when nothing came in time. Raises WorldError when the topic cannot be read.
 

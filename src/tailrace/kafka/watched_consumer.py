@@ -61,9 +61,12 @@ class WatchedConsumer:
         """Make it; nothing is read before `assign`. `name` is in the log."""
         self.positions: dict[Place, int] = {}
         """The offset up to which each partition was read; none before its first record or end was met."""
+        self.whole_s: float | None = None
+        """Up to when, by the factory's clock, all committed records were surely read; None: not yet known."""
         self._user = user
         self._factory = factory
         self._own = {**COMMITTED, **own}
+        self._asked_s = 0.0
         self._starts: dict[Place, int] = {}
         self._watch: ClientWatch[Place] = ClientWatch(
             user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind, factory=factory
@@ -127,10 +130,14 @@ class WatchedConsumer:
         self.client.incremental_assign([TopicPartition(*place, offset) for place, offset in places.items()])
 
     def _ask_for_ends(self, admin: Admin) -> dict[Place, Future[int]]:
+        self._asked_s = self._factory.monotonic_s()
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         asked = {TopicPartition(*place): latest for place in self._starts}
         futures = clients.offsets(admin, asked, IsolationLevel.READ_COMMITTED)
         return {Place(each.topic, each.partition): future for each, future in futures.items()}
 
     def _is_behind(self, ends: dict[Place, int]) -> dict[Place, int]:
-        return behind(self.positions, ends)
+        found = behind(self.positions, ends)
+        if not found and ends.keys() == self._starts.keys():
+            self.whole_s = self._asked_s
+        return found

@@ -26,6 +26,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import TailraceError
 from tailrace.kafka import checkpoint_topic, clients
+from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.process.host import Host
 from tailrace.snapshot.chunk import Chunk
 from tailrace.snapshot.coordinator import Coordinator, has_work
@@ -99,7 +100,7 @@ class SnapshotWorker:
                 checkpoint_topic.check_rescaled(self._parts.name, self.checkpoint_state)
                 membership.poll(0)
                 try:
-                    self._step()
+                    self._step(follower)
                 except KafkaException as error:
                     clients.tell(error.args[0])
                 self._await_answers()
@@ -134,7 +135,7 @@ class SnapshotWorker:
 
     # Steps
 
-    def _step(self) -> None:
+    def _step(self, follower: Follower) -> None:
         self._segments.follow(self.checkpoint_state, self._lanes.keys())
         for lane in self._lanes.values():
             self._hold_or_close(lane)
@@ -143,8 +144,14 @@ class SnapshotWorker:
         for read in self._segments.reads_due(self.checkpoint_state, held):
             self._readers.submit(partial(self._read, read))
         self._segments.read_windows()
-        for chunk in self._segments.publishable(self.checkpoint_state, held):
+        for chunk in self._segments.publishable(self.checkpoint_state, held, self._whole_ms(follower)):
             self._publish(chunk)
+
+    def _whole_ms(self, follower: Follower) -> int:
+        """Return up to when the checkpoint state surely shows all that was committed; 0: not yet known."""
+        if follower.whole_s is None:
+            return 0
+        return self._host.now_ms() - round((self._host.monotonic_s() - follower.whole_s) * 1000)
 
     def _hold_or_close(self, lane: SnapshotLane) -> None:
         """Claim a lane that has work; what was read before is then read again behind what is committed."""

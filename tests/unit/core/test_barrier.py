@@ -60,6 +60,7 @@ def test_a_child_is_bounded_by_its_parent_until_that_has_ended() -> None:
     assert until_ms(waiting) == 900
     begun = state(parent=((), {"state": "ended"}), child=((PARENT,), None))
     assert until_ms(begun) == 0
+    assert until_ms(state(child=((PARENT,), None))) == 0, "its parent was not read yet"
 
 
 def test_an_ended_shard_bounds_it_until_all_of_its_children_are_listed() -> None:
