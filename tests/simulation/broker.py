@@ -109,6 +109,13 @@ class Log:
                 found.append(entry)
         return found, max(offset, end)
 
+    def uncommitted(self, offset: int, most: int) -> tuple[list[Entry], int]:
+        """Read as read_uncommitted does: what is still open and what was aborted, too."""
+        start = bisect.bisect_left(self.entries, offset, key=lambda entry: entry.offset)
+        found = self.entries[start : start + most]
+        reaches_end = start + len(found) == len(self.entries)
+        return found, self.next_offset if reaches_end else self.entries[start + len(found)].offset
+
     def compact(self, up_to: int, now_ms: int) -> None:
         """Keep the last record of each key before `up_to`; drop what was aborted, and old tombstones."""
         end = min(up_to, self.last_stable_offset)

@@ -106,6 +106,14 @@ class Checker:
     def is_accepted(self, table: str, gaps: list[tuple[ShardRef, int]]) -> bool:
         return set(gaps) <= self._accepted.get(table, set())
 
+    def is_excused(self, item: str, number: int) -> bool:
+        """Return whether a change need not be published."""
+        return (item, number) in self._excused
+
+    def never_streamed(self, item: str, number: int) -> None:
+        """Take a change for one that is older than its stream."""
+        self._excused.add((item, number))
+
     # Changes
 
     def _change_of(self, topic: str, message: Message) -> Written:

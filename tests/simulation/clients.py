@@ -6,13 +6,20 @@ import contextlib
 import random
 import zlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import SimpleNamespace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    OFFSET_INVALID,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AclOperation
 
 from simulation.broker import (
@@ -228,12 +235,20 @@ class ModelProducer:
             raise KafkaException(self._failed)
         if any(self._queue.values()):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        self._end(State.COMMITTED)
+
+    def abort_transaction(self, _timeout_s: float) -> None:
+        self._queue.clear()
+        self._raise_fatal()
+        self._end(State.ABORTED)
+
+    def _end(self, state: State) -> None:
         epoch = self.epoch
         if not self._partitions:
             return
 
         def end() -> None:
-            self._broker.end_transaction(self._id, epoch, State.COMMITTED)
+            self._broker.end_transaction(self._id, epoch, state)
 
         try:
             if self._rng.random() < self._faults.sent_twice:
@@ -315,13 +330,14 @@ class ModelProducer:
 
 
 class Fetched:
-    """What `confluent_kafka.Message` is for the follower."""
+    """What `confluent_kafka.Message` is for those who read."""
 
     def __init__(
-        self, place: Partition, offset: int, key: bytes | None, value: bytes | None, error: KafkaError | None = None
+        self, place: Partition, offset: int, message: Message | None = None, error: KafkaError | None = None
     ) -> None:
+        """`message` None: an error in its place."""
         (self._topic, self._partition), self._offset = place, offset
-        self._key, self._value, self._error = key, value, error
+        self._message, self._error = message, error
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -336,19 +352,30 @@ class Fetched:
         return self._offset
 
     def key(self) -> bytes | None:
-        return self._key
+        return self._message and self._message.key
 
     def value(self) -> bytes | None:
-        return self._value
+        return self._message and self._message.value
+
+    def headers(self) -> Headers | None:
+        return self._message and self._message.headers
 
 
 class ModelConsumer:
-    """What `confluent_kafka.Consumer` does for the follower: it reads with read_committed."""
+    """What `confluent_kafka.Consumer` does for those who choose their partitions."""
 
     def __init__(
-        self, broker: Broker, rng: random.Random, faults: Faults, now_ms: Callable[[], int], translate: Translate
+        self,
+        broker: Broker,
+        rng: random.Random,
+        faults: Faults,
+        now_ms: Callable[[], int],
+        translate: Callable[[str, bytes], bytes],
+        *,
+        own: Mapping[str, Any],
     ) -> None:
-        """`translate` makes of a value what this worker's version reads in it."""
+        """`translate` makes of a topic's value what this worker's version reads in it; `own` are its properties."""
+        self._is_committed = own["isolation.level"] == "read_committed"
         self._now_ms = now_ms
         self._stalled_until_ms: dict[Partition, int] = {}
         self._broker = broker
@@ -361,11 +388,17 @@ class ModelConsumer:
         self.has_stopped = False
         """It fetches nothing more, as librdkafka's consumer may after a broker was away."""
 
-    def list_topics(self, _topic: str, *, timeout: float) -> None:
-        """Learn nothing: a model has no leaders to look for."""
+    def list_topics(self, topic: str, *, timeout: float) -> SimpleNamespace:
+        """Say what partitions a topic of changes has."""
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=range(PARTITIONS))})
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._offsets |= {(each.topic, each.partition): max(0, each.offset) for each in partitions}
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        removed = {(each.topic, each.partition) for each in partitions}
+        self._offsets = {place: offset for place, offset in self._offsets.items() if place not in removed}
+        self._fetched = [each for each in self._fetched if (each.topic(), each.partition()) not in removed]
 
     def poll(self, _timeout_s: float) -> Fetched | None:
         self.has_stopped = self.has_stopped or self._rng.random() < self._faults.stopped_follower
@@ -383,19 +416,24 @@ class ModelConsumer:
                 self._stalled_until_ms[topic, number] = self._now_ms() + self._rng.randint(500, 15_000)
             if self._now_ms() < self._stalled_until_ms.get((topic, number), 0):
                 most = 0
-            entries, self._offsets[topic, number] = self._broker.logs[topic, number].committed(
-                self._offsets[topic, number], most
-            )
+            log = self._broker.logs[topic, number]
+            read = log.committed if self._is_committed else log.uncommitted
+            entries, self._offsets[topic, number] = read(self._offsets[topic, number], most)
             for entry in entries:
-                key, value = entry.message.key, entry.message.value
-                self._fetched.append(Fetched((topic, number), entry.offset, key, value and self._translate(value)))
+                value = entry.message.value
+                message = entry.message._replace(value=value and self._translate(topic, value))
+                self._fetched.append(Fetched((topic, number), entry.offset, message))
             self._tell_end((topic, number))
 
     def _tell_end(self, place: Partition) -> None:
-        end = self._broker.logs[place].last_stable_offset
+        end = self._end_of(place)
         if self._offsets[place] == end != self._ends_told.get(place):
             self._ends_told[place] = end
-            self._fetched.append(Fetched(place, end, None, None, KafkaError(KafkaError._PARTITION_EOF)))
+            self._fetched.append(Fetched(place, end, error=KafkaError(KafkaError._PARTITION_EOF)))
+
+    def _end_of(self, place: Partition) -> int:
+        log = self._broker.logs[place]
+        return log.last_stable_offset if self._is_committed else log.next_offset
 
     def consume(self, _most: int, _timeout_s: float) -> list[Fetched]:
         fetched, self._fetched = self._fetched, []
@@ -403,10 +441,20 @@ class ModelConsumer:
 
     @property
     def is_behind(self) -> bool:
-        return any(self._broker.logs[place].last_stable_offset > offset for place, offset in self._offsets.items())
+        return any(self._end_of(place) > offset for place, offset in self._offsets.items())
 
     def close(self) -> None:
         self._offsets.clear()
+
+
+class BlockingConsumer(ModelConsumer):
+    """Lets its process wait when there is nothing to read."""
+
+    def poll(self, timeout_s: float) -> Fetched | None:
+        message = super().poll(timeout_s)
+        if message is None and timeout_s > 0:
+            sleep(min(max(timeout_s * 1000, 1), 50), "Follow")
+        return message
 
 
 class ModelAdmin:
@@ -419,9 +467,18 @@ class ModelAdmin:
         self._rng = rng
         self._faults = faults
 
-    def list_offsets(self, asked: dict[TopicPartition, object], **_: object) -> dict[TopicPartition, Future[object]]:
+    def list_offsets(
+        self,
+        asked: dict[TopicPartition, object],
+        *,
+        isolation_level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
+        **_: object,
+    ) -> dict[TopicPartition, Future[object]]:
         is_lost = self._rng.random() < self._faults.answer_lost
-        return {each: self._end((each.topic, each.partition), is_lost=is_lost) for each in asked}
+        is_committed = isolation_level == IsolationLevel.READ_COMMITTED
+        return {
+            each: self._end((each.topic, each.partition), is_lost=is_lost, is_committed=is_committed) for each in asked
+        }
 
     def describe_topics(self, asked: TopicCollection, **_: object) -> dict[str, Future[object]]:
         return {name: self._rights(name) for name in asked.topic_names}
@@ -432,8 +489,10 @@ class ModelAdmin:
         answer.set_result(SimpleNamespace(authorized_operations={AclOperation.WRITE} if may_write else set()))
         return answer
 
-    def _end(self, place: Partition, *, is_lost: bool) -> Future[object]:
+    def _end(self, place: Partition, *, is_lost: bool, is_committed: bool) -> Future[object]:
         answer: Future[object] = Future()
-        offset = OFFSET_INVALID if is_lost else self._broker.logs[place].last_stable_offset
-        answer.set_result(SimpleNamespace(offset=offset))  # librdkafka has no error for a leader that is silent
+        log = self._broker.logs[place]
+        end = log.last_stable_offset if is_committed else log.next_offset
+        # librdkafka has no error for a leader that is silent
+        answer.set_result(SimpleNamespace(offset=OFFSET_INVALID if is_lost else end))
         return answer

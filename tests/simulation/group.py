@@ -50,13 +50,19 @@ class Group:
         self._schedule = schedule
         self._rng = rng
         self._faults = faults
+        self._gone: list[Member] = []
         self._told_until_ms: dict[Host, int] = {}
         """A member hears of everything in the order in which it was sent."""
 
     def join(self, member: Member) -> None:
-        if member not in self.members and not member.host.is_dead:
+        if member not in self.members and not member.host.is_dead and member not in self._gone:
             self.members.append(member)
             self.rebalance()
+
+    def quit(self, member: Member) -> None:
+        """Leave for good."""
+        self._gone.append(member)
+        self.leave(member)
 
     def leave(self, member: Member) -> None:
         """Its lanes go to others at once, whether it knows or not."""

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import NewPartitions
 
 from simulation.broker import Broker, Message, Partition
-from simulation.clients import Fetched, ModelAdmin, ModelConsumer, ModelProducer, Network
+from simulation.clients import BlockingConsumer, ModelAdmin, ModelProducer, Network
 from simulation.defects import defects_raised
 from simulation.faults import Faults
 from simulation.simulated_time import Host, Process, Schedule, sleep
@@ -103,16 +103,6 @@ class OperationHost(Host):
             translate=lambda value: value,
             batch_bytes=int(own["batch.size"]),
         )
-
-
-class BlockingConsumer(ModelConsumer):
-    """Lets its process wait when there is nothing to read."""
-
-    def poll(self, timeout_s: float) -> Fetched | None:
-        message = super().poll(timeout_s)
-        if message is None:
-            sleep(min(max(timeout_s * 1000, 1), 50), "Follow")
-        return message
 
 
 class History:
@@ -455,10 +445,15 @@ class Clients:
         assert isinstance(Host.current, OperationHost)
         return cast(Producer, Host.current.make_producer(own))
 
-    def consumer(self, _user: object, _own: object) -> Consumer:
+    def consumer(self, _user: object, own: Mapping[str, Any]) -> Consumer:
         history = self._history
         model = BlockingConsumer(
-            history.broker, history.rng, history.faults, lambda: history.schedule.now_ms, lambda value: value
+            history.broker,
+            history.rng,
+            history.faults,
+            lambda: history.schedule.now_ms,
+            lambda _topic, value: value,
+            own=own,
         )
         return cast(Consumer, model)
 

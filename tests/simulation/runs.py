@@ -13,7 +13,9 @@ from functools import partial
 from simulation.checkers import BrokenPromiseError
 from simulation.coverage import Coverage
 from simulation.mutations import FOUND_IN, MUTATIONS
-from simulation.source import KINDS, STREAMS
+from simulation.snapshot_mutations import OF_SNAPSHOTS
+from simulation.snapshot_world import SnapshotWorld
+from simulation.source import KINDS, SNAPSHOTS, STREAMS
 from simulation.world import World
 
 
@@ -54,7 +56,7 @@ def play(
 ) -> Played:
     """Play one history with a source of a kind, and with a planted fault if one is named."""
     with MUTATIONS[mutation]() if mutation else contextlib.nullcontext():
-        world = World(seed, trace, KINDS[kind])
+        world = (SnapshotWorld if KINDS[kind].has_snapshots else World)(seed, trace, KINDS[kind])
         broken = None
         try:
             world.run()
@@ -85,5 +87,5 @@ def play_all(
 
 def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
     """Return the first history that finds a planted fault."""
-    kind = FOUND_IN.get(mutation, STREAMS.name)
+    kind = SNAPSHOTS.name if mutation in OF_SNAPSHOTS else FOUND_IN.get(mutation, STREAMS.name)
     return next((played for seed in seeds if (played := play(seed, kind=kind, mutation=mutation)).broken), None)

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from simulation.simulated_time import Action, Host, Process
 from tailrace.process.host import Jobs
@@ -82,6 +82,13 @@ class SimulatedQueue(SimpleQueue[_T]):
 
     _waiter: tuple[Process, int] | None = None
 
+    def __new__(cls, _step: str = "Wait") -> Self:
+        return super().__new__(cls)
+
+    def __init__(self, step: str = "Wait") -> None:
+        """`step` is what waiting is called."""
+        self._step = step
+
     def put(self, item: _T, block: bool = True, timeout: float | None = None) -> None:
         super().put(item, block, timeout)
         if self._waiter is not None:
@@ -93,7 +100,7 @@ class SimulatedQueue(SimpleQueue[_T]):
         assert process is not None
         if self.empty():
             self._waiter = process, process.ticket
-            process.wait(None if timeout is None else timeout * 1000, "Wait")
+            process.wait(None if timeout is None else timeout * 1000, self._step)
         return self.get_nowait()
 
 

@@ -158,6 +158,8 @@ class Process:
             raise error
 
     def _pause(self) -> None:
+        if self._killed:
+            raise Killed  # it cleans up after itself: a dead process does not
         self._back.release()
         self._go.acquire()
         if self._killed:

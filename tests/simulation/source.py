@@ -27,6 +27,10 @@ from tailrace.sources.dynamodb.policy import POLICY
 
 ITERATOR_LIFE_MS = 15 * 60_000
 PAGE_RECORDS = 5
+DELETED = 0.3
+"""Part of the changes of an item that delete it."""
+DELETED_WORD = b"deleted"
+"""Ends the text of a delete."""
 GONE = "the shard is gone"
 TRIMMED = "the position was trimmed"
 
@@ -41,6 +45,8 @@ class SourceKind(msgspec.Struct, frozen=True):
     stream: str | None = None
     """Name of the one stream that carries all tables; None: each table has its own."""
     pushes: bool = False
+    has_snapshots: bool = False
+    """Items are deleted and made again, tables are older than their streams, and snapshots are taken of them."""
 
     def streams_of(self, items: dict[str, list[str]]) -> dict[str, list[str]]:
         """Return the items of each stream, by the name that brings it in; given those of each table."""
@@ -59,7 +65,9 @@ LOG = SourceKind(
     pushes=True,
 )
 """As Kinesis with enhanced fan-out: pushes, several tables in a stream, positions of 56 digits, another retention."""
-KINDS = {kind.name: kind for kind in (STREAMS, LOG)}
+SNAPSHOTS = SourceKind("snapshots", STREAMS.policy, 96, has_snapshots=True)
+"""As DynamoDB Streams, with tables that can be read."""
+KINDS = {kind.name: kind for kind in (STREAMS, LOG, SNAPSHOTS)}
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,13 @@ class Written:
     number: int
     written_ms: int
     kind: str
-    """`huge`, `colossal`, `poison`, or nothing special."""
+    """`huge`, `colossal`, `poison`, `deleted`, or nothing special."""
     record: SourceRecord
+
+    @property
+    def text(self) -> bytes:
+        """What it left behind: the item's state, or that it was deleted."""
+        return self.record.origin.raw
 
 
 @dataclass
@@ -96,8 +109,21 @@ class ModelShard:
 class Source:
     """All tables and their streams."""
 
-    def __init__(self, kind: SourceKind, schedule: Schedule, rng: random.Random, faults: Faults) -> None:
+    def __init__(
+        self,
+        kind: SourceKind,
+        schedule: Schedule,
+        rng: random.Random,
+        faults: Faults,
+        *,
+        fates: random.Random | None = None,
+    ) -> None:
+        """`fates` decides which items are deleted; None: no item is ever."""
         self.policy = kind.policy
+        self.present: dict[str, Written] = {}
+        """What the tables hold: the last change of each item that exists."""
+        self.last: dict[str, Written] = {}
+        """The last change of each item."""
         self.shards: dict[ShardRef, ModelShard] = {}
         self.streams: dict[str, str] = {}
         """The ARN of each stream, by the name that brings it in: its table's, if it carries one."""
@@ -112,6 +138,7 @@ class Source:
         self._written: dict[str, int] = {}
         self._owner_of: dict[str, ShardRef] = {}
         self._sequence = kind.first_sequence
+        self._fates = fates
 
     def add_stream(self, name: str, items: list[str], shard_count: int) -> None:
         self.streams[name] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{name}/stream/1"
@@ -136,6 +163,14 @@ class Source:
 
     # What happens to it
 
+    def load(self, item: str) -> None:
+        """Let an item be there since before the stream was."""
+        self._written[item] = 1
+        shard = ShardRef(self.stream_of(item), "-")
+        text = f"{item} 0 0 - ".encode()
+        record = SourceRecord(Origin(table_of(item), "0", self.now_ms, text), None)
+        self.present[item] = self.last[item] = Written(shard, 0, item, 0, self.now_ms, "", record)
+
     def write(self, item: str) -> None:
         rng, faults = self._rng, self._faults
         shard = self._owner_of[item]
@@ -149,16 +184,19 @@ class Source:
                 kind = name
             fate -= getattr(faults, name)
         now_ms = self._schedule.now_ms
+        before = self.present.get(item)
+        deletes = self._fates is not None and before is not None and self._fates.random() < DELETED
+        kind = DELETED_WORD.decode() if deletes else kind
         created_ms = now_ms // 1000 * 1000
         text = f"{item} {number} {self._sequence} {shard.shard_id} {kind}".encode()
         change = Change(
-            op="u",
+            op="d" if deletes else "u" if before else "c",
             table=table_of(item),
             keys=item.encode(),
-            before=None,
-            after=text,
+            before=before.text if deletes and before else None,
+            after=None if deletes else text,
             created_ms=created_ms,
-            event_id="",
+            event_id=text.decode() if deletes else "",
             sequence=str(self._sequence),
             shard_id=shard.shard_id,
             stream_arn=shard.stream,
@@ -166,7 +204,13 @@ class Source:
             view_type="NEW_AND_OLD_IMAGES",
         )
         record = SourceRecord(Origin(change.table, change.sequence, created_ms, text), change)
-        self.shards[shard].changes.append(Written(shard, self._sequence, item, number, now_ms, kind, record))
+        written = Written(shard, self._sequence, item, number, now_ms, kind, record)
+        self.shards[shard].changes.append(written)
+        self.last[item] = written
+        if deletes:
+            del self.present[item]
+        else:
+            self.present[item] = written
         self.reader.written(shard)
 
     def split(self) -> None:

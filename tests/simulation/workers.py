@@ -18,7 +18,7 @@ from simulation.faults import Faults
 from simulation.group import Group
 from simulation.simulated_threads import SimulatedHost, SimulatedPool
 from simulation.simulated_time import Action, Host, Schedule
-from simulation.source import Source
+from simulation.source import DELETED_WORD, Source
 from tailrace.convert.converter import Converter
 from tailrace.core.change import Change, Message
 from tailrace.core.checkpoint import DefinitionRecord, Start, Write
@@ -119,7 +119,12 @@ class Readers:
 
 
 def encode(change: Change, now_ns: int) -> Message:
-    """Make the simplest of records."""
+    """Make the simplest of records: the item's state, or that it was deleted.
+
+    A stream's delete says which change it is (`event_id`); one that a snapshot found names what was deleted.
+    """
+    if change.op == "d":
+        return Message(change.keys, change.event_id.encode() or b"%b %b" % (change.before or b"", DELETED_WORD))
     return Message(change.keys, change.after)
 
 
@@ -161,7 +166,7 @@ class SimulatedParts:
         self.reader_count = 0
         self.definition = definition(tables)
         self.reader: ShardReader = around.source.reader
-        self._limits = ModelLimits(around.too_large)
+        self.limits = ModelLimits(around.too_large)
         self.converter = Converter(
             encode,
             pipeline=PIPELINE,
@@ -169,7 +174,7 @@ class SimulatedParts:
             dead_letters_topic=DEAD_LETTERS,
             tombstones=False,
             errors_fail=around.lane_options.errors_fail,
-            limits=self._limits,
+            limits=self.limits,
         )
         self._around = around
         self._tables = tables
@@ -183,7 +188,7 @@ class SimulatedParts:
             checkpoint_topic=CHECKPOINTS,
             dead_letters_topic=DEAD_LETTERS,
             properties={"transaction.timeout.ms": "12000"},
-            limits=self._limits,
+            limits=self.limits,
             factory=self._clients,
         )
 
@@ -253,8 +258,8 @@ class WorkersClients:
     def producer(self, _user: object, own: Mapping[str, Any]) -> Producer:
         return cast(Producer, self._worker.make_producer(own))
 
-    def consumer(self, _user: object, _own: object) -> Consumer:
-        return cast(Consumer, self._worker.make_consumer())
+    def consumer(self, _user: object, own: Mapping[str, Any]) -> Consumer:
+        return cast(Consumer, self._worker.make_consumer(own))
 
     def admin(self, _user: object, _timeout_s: float = 0) -> Admin:
         return cast(Admin, self._worker.make_admin())
@@ -323,9 +328,9 @@ class SimulatedWorker:
         host.worker = self
         self._around = around
         self._inbox = inbox = Inbox(host, self._step)
-        self._parts = SimulatedParts(around, tables, WorkersClients(self))
+        self.parts = SimulatedParts(around, tables, WorkersClients(self))
         self.engine = ObservedEngine(
-            self._parts, around, WorkersHost(host, around, clock_off_ms, Readers(around, host, inbox)), inbox
+            self.parts, around, WorkersHost(host, around, clock_off_ms, Readers(around, host, inbox)), inbox
         )
         self._network = Network(host, around.faults, around.rng)
         self._armed_ms: int | None = None
@@ -351,10 +356,10 @@ class SimulatedWorker:
             batch_bytes=int(own["batch.size"]),
         )
 
-    def make_consumer(self) -> ModelConsumer:
+    def make_consumer(self, own: Mapping[str, Any]) -> ModelConsumer:
         around = self._around
         self._consumer = ModelConsumer(
-            around.broker, around.rng, around.faults, lambda: around.schedule.now_ms, self._read_version
+            around.broker, around.rng, around.faults, lambda: around.schedule.now_ms, self.read_version, own=own
         )
         return self._consumer
 
@@ -395,13 +400,20 @@ class SimulatedWorker:
 
     # The engine
 
+    def fail(self, error: Exception) -> None:
+        """End, since a part of the worker failed for good."""
+        self._inbox.put(partial(self.engine.fail, error))
+
     def stop(self) -> None:
         """Stop as SIGTERM does."""
         self.engine.stop()
 
     def _start(self) -> None:
-        self._follower = self._parts.follower(lambda: self._around.coverage.happened("replaced: follower"))
+        self._follower = self.parts.follower(lambda: self._around.coverage.happened("replaced: follower"))
         self.follow_soon()
+        self._join()
+
+    def _join(self) -> None:
         self._around.group.join(self)
 
     def _step(self, item: Action | None) -> None:
@@ -445,7 +457,7 @@ class SimulatedWorker:
             batch = self._follower.poll(0)
         except Exception as error:
             self._around.coverage.happened(f"refused to read: {type(error).__name__}")
-            self._inbox.put(partial(self.engine.fail, error))
+            self.fail(error)
             return
         if batch:
             self._inbox.put(partial(self.engine.followed, batch))
@@ -461,8 +473,8 @@ class SimulatedWorker:
         record = msgspec.json.decode(value)
         return msgspec.json.encode({**record, "v": 2, "r": self.version - 1, "added": True})
 
-    def _read_version(self, value: bytes) -> bytes:
-        if self.version == 1:
+    def read_version(self, topic: str, value: bytes) -> bytes:
+        if self.version == 1 or topic != CHECKPOINTS:
             return value
         record = msgspec.json.decode(value)
         return msgspec.json.encode({**record, "v": 1, "r": 1})

@@ -31,7 +31,6 @@ from tailrace.core.source_policy import SourcePolicy
 
 LANE_COUNT = 3
 BIRTH_MS = 1_700_000_000_000
-HISTORY_S = 40
 SETTLE_S = 1_800
 """Everything is published so soon after the faults stop, or never."""
 HOUR_MS = 3_600_000
@@ -39,6 +38,9 @@ HOUR_MS = 3_600_000
 
 class World:
     """One history."""
+
+    items_of_table = 5
+    lasts_s = 40
 
     def __init__(self, seed: int, trace: Callable[[str], None] | None = None, kind: SourceKind = STREAMS) -> None:
         """`trace` is given a line for all that happens."""
@@ -48,7 +50,8 @@ class World:
         self._trace = trace
         self._schedule = schedule = Schedule(BIRTH_MS)
         self.faults = faults = Faults.drawn(rng)
-        self._source = Source(kind, schedule, rng, faults)
+        fates = random.Random(f"fates of {seed}") if kind.has_snapshots else None
+        self._source = Source(kind, schedule, rng, faults, fates=fates)
         self._broker = Broker(lambda: schedule.now_ms, self._refuses)
         self._group = Group(schedule, rng, faults, LANE_COUNT)
         self.checker = Checker(self._source, checkpoint_topic=CHECKPOINTS, dead_letters_topic=DEAD_LETTERS)
@@ -57,7 +60,8 @@ class World:
         self._versions = [1, 1]
         """What a worker that starts may write: now, and with the fault of a newer version."""
         self._start: Start = rng.choice(["TRIM_HORIZON", "TRIM_HORIZON", "LATEST"])
-        items = {table: [f"{table}/{n}" for n in range(5)] for table in ["orders", "users"][: rng.choice([1, 2])]}
+        numbers = range(self.items_of_table)
+        items = {table: [f"{table}/{n}" for n in numbers] for table in ["orders", "users"][: rng.choice([1, 2])]}
         self._tables = list(items)
         streams = kind.streams_of(items)
         tables = list(streams)
@@ -117,7 +121,24 @@ class World:
             self._leap(rng.choice([1, 13, 25]) * HOUR_MS)
         for _ in range(rng.choice([1, 2, 3])):
             self._new_worker()
-        happenings: list[tuple[str, Callable[[], None]]] = [
+        happenings = self._happenings()
+        for _ in range(self.lasts_s):
+            for _ in range(rng.randint(0, 4)):
+                self._write(rng.randint(1, 2))
+                self._pass(250)
+                if rng.random() < 0.2:
+                    self._accept_gaps()
+            for name, happen in happenings:
+                if rng.random() < getattr(faults, name):
+                    self.coverage.happened(name)
+                    self._tell("world", name)
+                    happen()
+            self._every_second()
+
+    def _happenings(self) -> list[tuple[str, Callable[[], None]]]:
+        """Return what may happen each second, by the name of its fault."""
+        rng = self._rng
+        return [
             ("rebalance", self._group.rebalance),
             ("kill", self._kill),
             ("stop_worker", self._stop_worker),
@@ -130,18 +151,6 @@ class World:
             ("a_day", lambda: self._break_down(rng.randint(24 * 60 + 1, 30 * 60))),
             ("upgrade", self._upgrade),
         ]
-        for _ in range(HISTORY_S):
-            for _ in range(rng.randint(0, 4)):
-                self._write(rng.randint(1, 2))
-                self._pass(250)
-                if rng.random() < 0.2:
-                    self._accept_gaps()
-            for name, happen in happenings:
-                if rng.random() < getattr(faults, name):
-                    self.coverage.happened(name)
-                    self._tell("world", name)
-                    happen()
-            self._every_second()
 
     def _pass(self, milliseconds: int) -> None:
         self._schedule.run_until(self._schedule.now_ms + milliseconds)
@@ -155,7 +164,10 @@ class World:
 
     def _write(self, count: int) -> None:
         for _ in range(count):
-            self._source.write(self._rng.choice(self._source.items))
+            self._source.write(self._rng.choice(self._written_to()))
+
+    def _written_to(self) -> list[str]:
+        return self._source.items
 
     def _leap(self, milliseconds: int) -> None:
         """Nobody works for a while: changes are written, and trimmed."""
@@ -198,7 +210,10 @@ class World:
         if self._has_old_files and not self._is_settling and self._files.random() < 0.4:
             tables = tables[:1]
             self.coverage.happened("older file")
-        self._workers.append(SimulatedWorker(host, self._around, version, tables=tables, clock_off_ms=clock_off_ms))
+        self._workers.append(self._made_worker(host, version, tables, clock_off_ms))
+
+    def _made_worker(self, host: WorkerHost, version: int, tables: list[str], clock_off_ms: int) -> SimulatedWorker:
+        return SimulatedWorker(host, self._around, version, tables=tables, clock_off_ms=clock_off_ms)
 
     def _alive(self) -> list[SimulatedWorker]:
         self._workers = [worker for worker in self._workers if not worker.host.is_dead]
@@ -211,8 +226,11 @@ class World:
         worker = self._rng.choice(self._alive())
         self._tell(worker.host.name, "is killed")
         worker.host.die()
-        self._schedule.after(SESSION_TIMEOUT_MS, lambda: self._group.leave(worker))
+        self._schedule.after(SESSION_TIMEOUT_MS, lambda: self._left(worker))
         self._new_worker()
+
+    def _left(self, worker: SimulatedWorker) -> None:
+        self._group.leave(worker)
 
     def _stop_worker(self) -> None:
         """Stop a worker as SIGTERM does, and start another."""
@@ -265,19 +283,29 @@ class World:
         self._remedy()
         for second in range(SETTLE_S):
             if second % 5 == 0:
-                self._group.heal()
+                self._heal()
             self._every_second()
             self._accept_gaps()
-            if not self.checker.missing():
+            if not self._missing():
                 break
         else:
-            missing = self.checker.missing()
+            missing = self._missing()
             raise BrokenPromiseError(f"never published: {', '.join(missing[:5])}; {self._describe()}")
         unended = [each for each in self._broker.transactions if each.state is State.OPEN]
         for _ in range(20):
             self._every_second()
         for each in unended:
             require(each.state is not State.OPEN, f"a transaction of {each.transactional_id} never ended")
+        self._check_the_topics()
+
+    def _heal(self) -> None:
+        self._group.heal()
+
+    def _missing(self) -> list[str]:
+        """Return what is still to be published."""
+        return self.checker.missing()
+
+    def _check_the_topics(self) -> None:
         check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
 
     def _remedy(self) -> None:
