@@ -11,8 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from tailrace.errors import WorldError
 from tailrace.local.artifacts import classpath, java, pinned
@@ -166,16 +165,22 @@ class KafkaBroker(JavaService):
         }
 
     def _is_ready(self, timeout_s: float) -> bool:
-        """Wait for the coordinators, which answer well after the port is open and metadata is served."""
+        """Wait for the coordinators, which answer well after the port is open and metadata is served.
+
+        The group's is asked for offsets: `describe_consumer_groups` may abort the process while a broker starts
+        (https://github.com/confluentinc/librdkafka/issues/4605).
+        """
         client: dict[str, Any] = {**self.client_properties(), **_QUIET}
+        impatient = {**client, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100}
+        consumer = Consumer({**impatient, "group.id": _READY_ID})
         try:
-            admin = AdminClient({**client, "reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100})
-            admin.list_topics(timeout=timeout_s)
-            admin.describe_consumer_groups([_READY_ID], request_timeout=timeout_s)[_READY_ID].result()
+            consumer.list_topics(timeout=timeout_s)
+            consumer.committed([TopicPartition(_READY_ID, 0)], timeout=timeout_s)
             Producer({**client, "transactional.id": f"{_READY_ID}-{self._node_id}"}).init_transactions(timeout_s)
-        except KafkaException as error:
-            # Kafka says so of a group that nobody has used: the coordinator has answered.
-            return bool(error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND)
+        except KafkaException:
+            return False
+        finally:
+            consumer.close()
         return True
 
 
