@@ -20,8 +20,7 @@ from tailrace.core.lane_messages import Committed, ProducerLost, Transaction
 from tailrace.kafka import clients
 from tailrace.kafka.lane_producer import Aborted
 from tailrace.kafka.producer_runner import ProducerRunner
-from tailrace.snapshot.chunk import Chunk
-from tailrace.snapshot.segments import Failed, Segments
+from tailrace.snapshot.segments import Segments
 from tailrace.snapshot.window import Window
 
 _others = set(MUTATIONS)
@@ -46,22 +45,6 @@ def stale_check_of_committed_records() -> Iterator[None]:
 
     own = {**tailrace.snapshot.window._OWN, "isolation.level": "read_committed"}
     with patch.object(tailrace.snapshot.window, "_OWN", own), patch.object(clients, "offsets", committed):
-        yield
-
-
-@mutation
-def end_noted_after_the_read() -> Iterator[None]:
-    original = Segments.take_in
-
-    def take_in(segments: Segments, answer: Chunk | Failed) -> None:
-        window = segments._window
-        if answer.mark in window._marks and window._consumer is not None:
-            positions = window._consumer.positions
-            mark = window._marks[answer.mark]
-            window._marks[answer.mark] = {place: positions.get(place, offset) for place, offset in mark.items()}
-        original(segments, answer)
-
-    with patch.object(Segments, "take_in", take_in):
         yield
 
 

@@ -15,10 +15,18 @@ PROCESSES = 2
 MOST_SEEDS = 300
 
 FOUND_BY: dict[str, int] = {
+    "delete_resurrected": 25,
     "snapshot_lane_without_a_fence": 66,
     "stale_check_of_committed_records": 68,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
+
+TOO_RARE_HERE: dict[str, str] = {
+    "child_shards_unseen_by_the_barrier": (
+        "tests/unit/core/test_barrier.py::test_an_ended_shard_bounds_it_until_all_of_its_children_are_listed"
+    )
+}
+"""Mutations that so few histories find that a test of the core finds them instead."""
 
 REACHED = {
     "rows",
@@ -52,7 +60,7 @@ def test_no_row_is_missing_repeated_older_than_what_it_follows_or_deleted(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", sorted(OF_SNAPSHOTS))
+@pytest.mark.parametrize("name", sorted(OF_SNAPSHOTS - TOO_RARE_HERE.keys()))
 def test_a_planted_fault_is_found(name: str) -> None:
     hint = FOUND_BY.get(name)
     found = first_to_find(name, range(MOST_SEEDS) if hint is None else (hint, *range(MOST_SEEDS)))
