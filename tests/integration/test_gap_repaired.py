@@ -87,7 +87,7 @@ def test_what_was_lost_is_found_in_the_table(
     def snapshots() -> SnapshotState:
         return pipeline.checkpoint_state().snapshots
 
-    wait_for("the repair", lambda: snapshots().result_of(pipeline.tables[0]) is not None)
+    wait_for("the repair", lambda: snapshots().result_of(pipeline.tables[0]) is not None, 240)
     found = latest(pipeline)
     assert {key: (each["after"] or each["before"])["state"] for key, each in found.items()} == {
         "kept": "old",

@@ -67,6 +67,8 @@ class WatchedConsumer:
         self._factory = factory
         self._own = {**COMMITTED, **own}
         self._asked_s = 0.0
+        self._ends: tuple[float, Mapping[Place, int]] | None = None
+        """When the brokers were last asked for the ends, and their answer, until all of it was read."""
         self._starts: dict[Place, int] = {}
         self._watch: ClientWatch[Place] = ClientWatch(
             user, name, on_replaced, ask=self._ask_for_ends, behind=self._is_behind, factory=factory
@@ -113,6 +115,7 @@ class WatchedConsumer:
         messages = [first, *self.client.consume(most, 0)] if most > 1 else [first]
         for message in messages:
             self._saw(message)
+        self._note_whole()
         return messages
 
     def _saw(self, message: Message) -> None:
@@ -137,7 +140,12 @@ class WatchedConsumer:
         return {Place(each.topic, each.partition): future for each, future in futures.items()}
 
     def _is_behind(self, ends: dict[Place, int]) -> dict[Place, int]:
-        found = behind(self.positions, ends)
-        if not found and ends.keys() == self._starts.keys():
-            self.whole_s = self._asked_s
-        return found
+        if ends.keys() == self._starts.keys():
+            self._ends = self._asked_s, ends
+            self._note_whole()
+        return behind(self.positions, ends)
+
+    def _note_whole(self) -> None:
+        """Note that everything was read up to the ends that the brokers named: they move on all the time."""
+        if self._ends is not None and not behind(self.positions, self._ends[1]):
+            self.whole_s, self._ends = self._ends[0], None
