@@ -152,7 +152,7 @@ def cancel(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a table's snapshot. What it has published stays; another one would begin anew.
+    """Cancel a table's snapshot. What it has published stays; another one would start over.
 
     \b
     Example:

@@ -212,6 +212,7 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
 SnapshotSource = Literal["scan", "keys", "export"]
 """What a snapshot reads: the whole table, some items by their keys, or exports to S3."""
 SnapshotReason = Literal["initial", "manual", "gap", "repair"]
+SnapshotOutcome = Literal["done", "cancelled"]
 SegmentState = Literal["running", "done", "failed"]
 
 
@@ -253,7 +254,7 @@ class SnapshotResult(Record, frozen=True, kw_only=True):
     """A snapshot that has ended: its segments' records may be deleted."""
 
     id: str
-    outcome: Literal["done", "cancelled"]
+    outcome: SnapshotOutcome
     at_ms: Milliseconds
     rows: int
     stale: int

@@ -12,6 +12,7 @@ from tailrace.core.checkpoint import (
     SegmentRecord,
     SegmentRef,
     SnapshotKey,
+    SnapshotOutcome,
     SnapshotReason,
     SnapshotRecord,
     SnapshotResult,
@@ -173,12 +174,17 @@ class Coordinator:
         return self._result(checkpoint_state, table, snapshot, "done", now_ms)
 
     def _result(
-        self, checkpoint_state: CheckpointState, table: str, snapshot: SnapshotRecord, outcome: str, now_ms: int
+        self,
+        checkpoint_state: CheckpointState,
+        table: str,
+        snapshot: SnapshotRecord,
+        outcome: SnapshotOutcome,
+        now_ms: int,
     ) -> tuple[Write, ...]:
         progress = checkpoint_state.snapshots.progress_of(table)
         result = SnapshotResult(
             id=snapshot.id,
-            outcome="done" if outcome == "done" else "cancelled",
+            outcome=outcome,
             at_ms=now_ms,
             rows=progress.rows,
             stale=progress.stale,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from tailrace.core.checkpoint import Claim, SnapshotClaimKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import Claiming
-from tailrace.core.lane_messages import Commit, Committed, ProducerLost, ProducerOpened, Transaction
+from tailrace.core.lane_messages import Commit, Committed, OpenProducer, ProducerLost, ProducerOpened, Transaction
 from tailrace.core.pacing import Backoff
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.producer_runner import ProducerRunner
@@ -93,9 +93,9 @@ class SnapshotLane:
         nonce = f"{self._owner}/{self.number}/{self._epoch}"
         claim = Claim(owner=self._owner, nonce=nonce, at_ms=now_ms)
         claiming = Claiming(self._epoch, (Write(self.number, SnapshotClaimKey(), claim),), checkpoint_state.shows)
-        command: object = claiming.open()
+        command: OpenProducer | Commit | None = claiming.open()
         while command is not None:
-            answer = self._producer.carry_out(command, open_timeout_s=OPEN_TIMEOUT_S)  # type: ignore[arg-type]
+            answer = self._producer.carry_out(command, open_timeout_s=OPEN_TIMEOUT_S)
             if not isinstance(answer, ProducerOpened | Committed):
                 assert isinstance(answer, ProducerLost)
                 self._lose(answer, now_ms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 from confluent_kafka import Message
@@ -53,7 +54,8 @@ class LastRecords:
 
     def catch_up(self) -> None:
         """Read on to the present end, past transactions that are open now. Raises WorldError."""
-        for batch in _batches(self._rows(), _BATCH):
+        rows = self._rows()
+        while batch := list(islice(rows, _BATCH)):
             self._database.execute("BEGIN")
             self._database.executemany(_PUT, batch)
             self._database.execute("COMMIT")
@@ -93,14 +95,3 @@ class LastRecords:
 
 def _value(message: Message) -> bytes:
     return clients.as_bytes(message.value()) or b""
-
-
-def _batches(rows: Iterator[tuple[bytes, int, int, bool]], size: int) -> Iterator[list[tuple[bytes, int, int, bool]]]:
-    batch: list[tuple[bytes, int, int, bool]] = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
