@@ -265,9 +265,10 @@ def _predicate(matches: Callable[[Request], bool] | int) -> Callable[[Request], 
 
 
 def _read_frame(source: socket.socket) -> bytes:
-    """One length-prefixed frame, its length included; empty at the end of the stream."""
+    """One length-prefixed frame, its length included; empty at the end of the stream, even amid a frame."""
     size = _read(source, 4)
-    return size + _read(source, struct.unpack(">i", size)[0]) if size else b""
+    rest = _read(source, struct.unpack(">i", size)[0]) if size else b""
+    return size + rest if rest else b""
 
 
 def _read(source: socket.socket, count: int) -> bytes:

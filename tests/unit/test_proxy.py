@@ -171,3 +171,12 @@ def test_a_dropped_request_may_break_its_connection_and_come_late(proxy: KafkaPr
     assert peer.answer() is None
     assert dropped.happened.is_set()
     assert dropped.deliver_late() == b""
+
+
+@pytest.mark.parametrize("frame", [struct.pack(">ihhi", 8, FETCH, 0, 1)[:7], b"\0\0\0\x08"])
+def test_a_connection_that_ends_amid_a_frame_is_cut(proxy: KafkaProxy, frame: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as client:
+        client.sendall(frame)
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+    assert proxy.requests == {}
