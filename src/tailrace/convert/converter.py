@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tailrace.core.change import Change, Message, Origin
+from tailrace.core.change import Change, Message, Origin, Skip
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -52,6 +52,7 @@ class Converter:
         records: list[Outgoing] = []
         changes: list[Origin] = []
         dropped: list[Origin] = []
+        skipped: list[tuple[Origin, Skip]] = []
         native_counts: dict[str, int] = {}
         tables: set[str] = set()
         table, topic, transformation, stop = None, "", None, None
@@ -62,7 +63,9 @@ class Converter:
                 tables.add(table)
                 topic, transformation = self._topic_of(table), self._transformation_of(table)
             before = len(records)
-            if record.message is not None:
+            if record.skipped is not None:
+                skipped.append((origin, record.skipped))
+            elif record.message is not None:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)
                 native_counts[table] = native_counts.get(table, 0) + 1
             # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
@@ -88,7 +91,11 @@ class Converter:
             full=source.full,
             tables=frozenset(tables),
             dropped=dropped,
+            skipped=skipped,
             native_counts=native_counts,
+            window_from=source.window_from,
+            arrived_ms=source.arrived_ms,
+            read_bytes=source.size_bytes,
             stop=stop,
         )
         if self._limits is None or max(sizes, default=0) <= self._limits.ordinary_bytes:

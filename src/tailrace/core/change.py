@@ -15,6 +15,9 @@ ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]
 SnapshotMark = Literal["true", "incremental"]
 """`source.snapshot` of a row, in Debezium's words: of an initial snapshot, or of one that was started later."""
 
+Skip = Literal["repeat", "late", "unwanted"]
+"""Why a record is read and not published: it was published before, `late: drop` says so, its table is not wanted."""
+
 Headers = list[tuple[str, bytes]]
 
 
@@ -44,6 +47,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """The maximum digits of the source's sequence numbers: padded to this length, they compare as text."""
     expired: bool = False
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
+    late: bool = False
+    """True when a newer change of the item has been published already: the source gave them out of order."""
     snapshot: SnapshotMark | None = None
     """Of a row that a snapshot read (`op` r): then `event_id`, `sequence` and `shard_id` are empty, and `stream_arn` is
     the table's ARN."""

@@ -123,6 +123,13 @@ class Checkpoint(Record, frozen=True, kw_only=True):
 
     None: it was not, or an earlier version wrote this.
     """
+    window_from: SequenceNumber | None = None
+    """Of a source that repeats changes: where to read again, without publishing, to know what was published lately.
+
+    None: from the shard's head.
+    """
+    arrived_ms: Milliseconds | None = None
+    """When the last published change arrived in the stream; None: there is none, or the source does not tell."""
 
     def __post_init__(self) -> None:
         """Mark a position that readers of the first format cannot read."""

@@ -17,6 +17,7 @@ from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase, ShardState
+from tailrace.core.tails import tails_of_ancestors
 
 _WAITED_TOO_LONG = "it waited to be read longer than the stream keeps changes"
 
@@ -211,6 +212,8 @@ class LaneShards:
         if shard_state.may_have_lost_its_head(turn.now_ms):
             self._stop(shard_state, Phase.GAP, _WAITED_TOO_LONG, turn)
             return
+        if window_ms := self._options.source.window_ms:
+            shard_state.tails = tails_of_ancestors(self._checkpoint_state, shard_state.shard, window_ms)
         shard_state.phase = Phase.READY
         shard_state.next_read_ms = self._publishing.paused_until_ms(shard_state.shard) or turn.now_ms
         self.reads.add(shard_state)

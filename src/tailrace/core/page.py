@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from tailrace.core.change import Headers, Origin
+from tailrace.core.change import Headers, Origin, Skip
 from tailrace.core.shard import ShardRef, is_after
 
 
@@ -50,8 +50,16 @@ class Page(msgspec.Struct, frozen=True):
     """The tables of the changes."""
     dropped: list[Origin] = []
     """The changes that a transformation dropped."""
+    skipped: list[tuple[Origin, Skip]] = []
+    """The changes of which nothing is published, and why."""
     native_counts: dict[str, int] = {}
     """How many changes of a table the native transcoder converted."""
+    window_from: str | None = None
+    """As in `SourcePage`: it is true of any part of the page."""
+    arrived_ms: int | None = None
+    """When the last change arrived in the stream, if the source tells."""
+    read_bytes: int = 0
+    """Size of the source's response."""
     stop: str | None = None
     """Why nothing after these records may be published: `errors: fail` met a record that cannot be converted."""
     set_aside: dict[int, SetAside] = {}
@@ -120,6 +128,7 @@ class Page(msgspec.Struct, frozen=True):
             records=[record for record in self.records if keeps(record.origin)],
             tables=frozenset(origin.table for origin in changes),
             dropped=[origin for origin in self.dropped if keeps(origin)],
+            skipped=[skipped for skipped in self.skipped if keeps(skipped[0])],
         )
 
 

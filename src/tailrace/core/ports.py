@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tailrace.core.change import Change, Message, Origin, SnapshotMark, ViewType
+from tailrace.core.change import Change, Message, Origin, Skip, SnapshotMark, ViewType
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.tags import WantedTags
@@ -25,6 +25,8 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
     """The change in the pipeline's format, from a decoder that converts at once; then `change` is None."""
     deletes: bool = False
     """`message` is a delete."""
+    skipped: Skip | None = None
+    """Nothing is published of it, but the position moves on behind it."""
 
 
 class SourcePage(msgspec.Struct, frozen=True):
@@ -36,7 +38,38 @@ class SourcePage(msgspec.Struct, frozen=True):
     size_bytes: int
     """Size of the response body."""
     full: bool
-    """The page met a limit of the source, so there is more to read at once."""
+    """The page met a limit of the source, so there is more to read at once: even if empty, it is no proof of the end.
+    """
+    window_from: str | None = None
+    """Of a source that repeats changes: the sequence number with which the window began before this page (`Tail`)."""
+    arrived_ms: int | None = None
+    """When the last record arrived in the stream, if the source tells."""
+
+
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record of a stream that may repeat its changes and give them out of order, and what shows that."""
+
+    record: SourceRecord
+    arrived_ms: int
+    """When it arrived in the stream, milliseconds since the epoch."""
+    identity: bytes = b""
+    """A digest that two records share only if one repeats the other; empty: the record is never a repeat."""
+    item: bytes = b""
+    """A digest of the item's table and keys."""
+    created_us: int = 0
+    """When the change was made, in microseconds since the epoch, as precise as the source tells; 0: unknown."""
+
+
+class LogPage(msgspec.Struct, frozen=True):
+    """The result of one read of such a stream. An empty page proves nothing about the shard's end."""
+
+    records: list[LogRecord]
+    next_iterator: str | None
+    """None at the shard's end: it is closed and read completely."""
+    size_bytes: int
+    """Size of the response body."""
+    full: bool
+    """There is more to read at once."""
 
 
 class ReadFailure(StrEnum):
@@ -97,6 +130,14 @@ class ShardReader(Protocol):
     """
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        """Read the next page; without an iterator, begin at `position`. Raises `ReadError`."""
+        ...
+
+
+class LogReader(Protocol):
+    """Reads shards of a stream that may repeat its changes: as `ShardReader`, but tails are none of its business."""
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
         """Read the next page; without an iterator, begin at `position`. Raises `ReadError`."""
         ...
 

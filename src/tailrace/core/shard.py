@@ -28,6 +28,14 @@ class ShardRef(NamedTuple):
     shard_id: str
 
 
+class Tail(NamedTuple):
+    """The last part of a shard, which is published: it is read again to know what it held."""
+
+    shard: ShardRef
+    first: str | None
+    """The sequence number with which it begins; None: it is the whole shard."""
+
+
 class Position(msgspec.Struct, frozen=True):
     """Where to start reading a shard, in AWS's words for it, and, at or after a sequence number, the number.
 
@@ -38,6 +46,9 @@ class Position(msgspec.Struct, frozen=True):
     kind: PositionKind
     sequence: str | None = None
     since_ms: int | None = None
+    tails: tuple[Tail, ...] = ()
+    """What to read again first without publishing it, for a source that repeats changes: the tails of the shard's
+    ancestors, each to its end, and the shard's own, up to `sequence`."""
 
 
 class ListedShard(msgspec.Struct, frozen=True):

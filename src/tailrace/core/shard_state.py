@@ -10,7 +10,7 @@ from tailrace.core.checkpoint import Checkpoint, ShardCondition, ShardRecord
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
-from tailrace.core.shard import Position, ShardRef
+from tailrace.core.shard import Position, ShardRef, Tail
 from tailrace.core.source_policy import SourcePolicy
 
 
@@ -66,6 +66,12 @@ class ShardState:
     """Nothing up to `sequence` is left in the stream, so it is no longer a valid position."""
     created_ms: int | None = None
     """Creation time of the last change read."""
+    window_from: str | None = None
+    """Where the window of what was published lately begins (`Checkpoint.window_from`)."""
+    arrived_ms: int | None = None
+    """When the last change read arrived in the stream."""
+    tails: tuple[Tail, ...] = ()
+    """The tails of its ancestors, to be read again with its own."""
     iterator: str | None = None
     from_latest: bool = False
     """The iterator comes from a read at LATEST: a restart may still show changes that are a little older."""
@@ -110,6 +116,8 @@ class ShardState:
         shard_state.sequence = checkpoint.sequence
         shard_state.trimmed = checkpoint.trimmed
         shard_state.created_ms = checkpoint.created_ms
+        shard_state.window_from = checkpoint.window_from
+        shard_state.arrived_ms = checkpoint.arrived_ms
         if checkpoint.state in {"open", "ended"}:
             shard_state.checkpointed_ms = checkpoint.at_ms
         if checkpoint.state == "ended" or (checkpoint.state == "gap" and not accepted):
@@ -122,9 +130,12 @@ class ShardState:
         LATEST is used only until the first read succeeds; after that it would skip what was written since.
         """
         if self.sequence is not None:
-            return Position("TRIM_HORIZON") if self.trimmed else Position("AFTER_SEQUENCE_NUMBER", self.sequence)
+            if self.trimmed:
+                return Position("TRIM_HORIZON", tails=self.tails)
+            own = (Tail(self.shard, self.window_from),) if self.source.window_ms else ()
+            return Position("AFTER_SEQUENCE_NUMBER", self.sequence, tails=(*self.tails, *own))
         if self.record.start != "LATEST":
-            return Position("TRIM_HORIZON")
+            return Position("TRIM_HORIZON", tails=self.tails)
         if not self.begun:
             return Position("LATEST")
         return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - self.source.clock_skew_ms)
@@ -176,6 +187,8 @@ class ShardState:
             behind=page.full,
             begun_ms=self.begun_ms,
             until_ms=self.until_ms,
+            window_from=self.window_from,
+            arrived_ms=self.arrived_ms,
         )
 
     def took(self, page: Page, now_ms: int, pacing: Pacing, *, closed: bool) -> None:
@@ -186,9 +199,10 @@ class ShardState:
         self.failures = 0
         self.denied_since_ms = None
         self.iterator = page.next_iterator
-        self.empty_reads = 0 if page.changes else self.empty_reads + 1
-        self._note_empty(is_empty=not page.changes)
-        if not page.changes and not page.full:
+        is_empty = not page.changes and not page.full
+        self.empty_reads = self.empty_reads + 1 if is_empty else 0
+        self._note_empty(is_empty=is_empty)
+        if is_empty:
             self.caught_up_ms = now_ms
         if page.changes or page.next_iterator is None or self.empty_reads >= self.source.caught_up_reads:
             self.read_ms = self.asked_ms
@@ -196,12 +210,15 @@ class ShardState:
         if page.last_sequence is not None:
             self.sequence = page.last_sequence
             self.created_ms = page.last_created_ms
+            self.window_from = page.window_from
+            self.arrived_ms = page.arrived_ms
             self.open_ms = max(self.open_ms, page.last_created_ms or 0)
             self.trimmed = False
         elif self.empty_reads >= self.source.caught_up_reads and page.next_iterator is not None:
             self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
-        self.next_read_ms = now_ms + pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+        pause_ms = pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
+        self.next_read_ms = max(now_ms + pause_ms, self.source.next_read_ms(self.asked_ms, page.read_bytes))
 
     def _note_empty(self, *, is_empty: bool) -> None:
         """One empty page may come in the middle of a shard: enough of them prove that the first met the end."""

@@ -38,6 +38,18 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     time_steps_ms: tuple[int, ...]
     """Creation times are rounded down to one of these, ascending: each to the largest that divides it."""
 
+    read_interval_ms: int = 0
+    """Least time between two reads of a shard."""
+    read_bytes_per_second: int = 0
+    """How much of a shard may be read in a second: after a large page the next one has to wait. 0: no limit."""
+    window_ms: int = 0
+    """The source may repeat a change within this time of its arrival. 0: it never does."""
+
+    def next_read_ms(self, asked_ms: int, size_bytes: int) -> int:
+        """Return when a shard may be read again after a page of `size_bytes` that was requested at `asked_ms`."""
+        waits_ms = size_bytes * 1000 // self.read_bytes_per_second if self.read_bytes_per_second else 0
+        return asked_ms + max(self.read_interval_ms, waits_ms)
+
     def created_before_ms(self, created_ms: int) -> float:
         """Return the end of the time in which a change was created; 0 stands for a time that is unknown."""
         if created_ms == 0:

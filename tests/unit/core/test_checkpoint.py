@@ -111,7 +111,7 @@ def test_the_bytes_are_those_that_other_versions_know() -> None:
     assert encode_record(checkpoint("open", 7)) == (
         b'{"v":1,"r":1,"table":"orders","state":"open","sequence":"7","created_ms":1700000000000,'
         b'"at_ms":1700000000000,"detail":null,"trimmed":false,"open_ms":null,"behind":false,"begun_ms":null,'
-        b'"until_ms":null}'
+        b'"until_ms":null,"window_from":null,"arrived_ms":null}'
     )
     assert encode_record(None) is None
 

@@ -53,3 +53,16 @@ def test_as_many_empty_pages_as_its_source_states_show_that_a_shard_is_read_to_i
         lane.read(A, page(A))
         is_known.append(lane.lane.shard_states[A].read_ms == lane.now_ms)
     assert is_known == [True, False]
+
+
+def test_a_large_page_makes_the_next_read_wait_for_the_shards_throughput() -> None:
+    policy = replace(POLICY, read_interval_ms=200, read_bytes_per_second=2_000_000)
+    pauses_ms = []
+    for read_bytes in (10, 8_000_000):
+        lane = lane_of(policy)
+        lane.publish(ELSEWHERE, checkpoint("ended", 6))
+        asked_ms = lane.lane.shard_states[A].asked_ms
+        lane.now_ms += 50
+        lane.read(A, replace(page(A, 1), read_bytes=read_bytes, full=True))
+        pauses_ms.append(lane.lane.shard_states[A].next_read_ms - asked_ms)
+    assert pauses_ms == [200, 4_000]

@@ -1,0 +1,40 @@
+"""Finds what a shard's ancestors published lately: a source may repeat their changes in their children."""
+
+from __future__ import annotations
+
+from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.shard import ShardRef, Tail
+
+
+def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, window_ms: int) -> tuple[Tail, ...]:
+    """Return the tails to read again before `shard` is read from its position, the oldest ancestors first.
+
+    Its own changes, or those of its parents if it has none yet, arrived at some time: what arrived in the `window_ms`
+    before that counts. An ancestor that the stream no longer has is older than that.
+    """
+    own = checkpoint_state.checkpoints.get(shard)
+    generations = _generations(checkpoint_state, shard)
+    arrivals_ms = [own.arrived_ms] if own is not None else []
+    for ancestor in generations:
+        arrivals_ms.append(checkpoint_state.checkpoints[ancestor].arrived_ms)
+    # The first changes of a shard arrive after the last ones of its ancestors.
+    since_ms = max((each for each in arrivals_ms if each is not None), default=0) - window_ms
+    tails = []
+    for ancestor in reversed(generations):
+        checkpoint = checkpoint_state.checkpoints[ancestor]
+        if checkpoint.arrived_ms is not None and checkpoint.arrived_ms >= since_ms:
+            tails.append(Tail(ancestor, checkpoint.window_from))
+    return tuple(tails)
+
+
+def _generations(checkpoint_state: CheckpointState, shard: ShardRef) -> list[ShardRef]:
+    """Return the ancestors whose ends are committed, parents before their parents."""
+    found: dict[ShardRef, None] = {}
+    frontier = [shard]
+    while frontier:
+        lineage = checkpoint_state.shards.get(frontier.pop(0))
+        for parent in lineage.parents if lineage is not None else ():
+            if parent not in found and checkpoint_state.ended(parent):
+                found[parent] = None
+                frontier.append(parent)
+    return list(found)
