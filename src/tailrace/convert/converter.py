@@ -11,6 +11,7 @@ from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError
+from tailrace.kafka import headers
 from tailrace.kafka.dead_letters import dead_letter
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.transform.transformation import Transformation
@@ -126,7 +127,10 @@ class Converter:
         return None
 
     def _append_change(self, records: list[Outgoing], origin: Origin, change: Change, topic: str, now_ns: int) -> None:
+        before = len(records)
         self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=change.op == "d")
+        if change.late:
+            records[before:] = [_late(record) for record in records[before:]]
 
     def _append_message(
         self, records: list[Outgoing], origin: Origin, message: Message, topic: str, *, deletes: bool
@@ -158,3 +162,8 @@ class Converter:
                 letter = msgspec.structs.replace(record, topic=self._dead_letters_topic, value=record.origin.raw)
                 marks[index] = SetAside(why, bare=limits.why_too_large(letter) is not None)
         return msgspec.structs.replace(page, set_aside=marks)
+
+
+def _late(record: Outgoing) -> Outgoing:
+    """Return a record, a tombstone too, with the header by which consumers tell it from those in order."""
+    return msgspec.structs.replace(record, headers=[*(record.headers or []), (headers.LATE, b"true")])

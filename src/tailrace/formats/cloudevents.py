@@ -49,8 +49,8 @@ _decode: Final = msgspec.json.Decoder(_Event).decode
 class CloudEventsFormat(Format):
     """Makes an event whose `data` holds `before`, `after` and `keys`.
 
-    `data` also has `missing` and `keys_only` (`formats/images.py`), and `ttl`, where they apply. `sequence` is the
-    sequence number, padded to the digits of its source (DynamoDB Streams: 40): the extension requires a text order.
+    `data` also has `missing` and `keys_only` (`formats/images.py`), `ttl` and `late`, where they apply. `sequence` is
+    the sequence number, padded to the digits of its source (DynamoDB Streams: 40): the extension requires a text order.
     A row of a snapshot has none; its `id` is its key and time, and its `source` the table instead of the stream.
     """
 
@@ -77,7 +77,8 @@ class CloudEventsFormat(Format):
     def _message(self, change: Change, key: bytes, shown: Images) -> Message:
         before, after, notes = shown
         expired = b',"ttl":true' if change.expired else b""
-        data = b'{"before":%b,"after":%b,"keys":%b%b%b}' % (before, after, key, notes, expired)
+        late = b',"late":true' if change.late else b""
+        data = b'{"before":%b,"after":%b,"keys":%b%b%b%b}' % (before, after, key, notes, expired, late)
         key_text = key.decode()
         event: dict[str, object] = {
             "specversion": "1.0",

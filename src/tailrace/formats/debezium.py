@@ -45,8 +45,9 @@ _decode: Final = msgspec.json.Decoder(_Envelope).decode
 class DebeziumFormat(Format):
     """Makes `before`, `after`, `source`, `op`, `ts_*` and `transaction` (always null).
 
-    Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, and `missing` and
-    `keys_only` (`formats/images.py`) when the stream's view type leaves out an image that the change has.
+    Besides Debezium's own fields, `source` has `ttl` (true) when Time to Live deleted the item, `late` (true) when a
+    newer change of the item was published before, and `missing` and `keys_only` (`formats/images.py`) when the stream's
+    view type leaves out an image that the change has.
     A row of a snapshot has null for what only a stream has: shard, stream, view type, sequence number and event id.
     """
 
@@ -79,7 +80,7 @@ class DebeziumFormat(Format):
             sequence = event_id = b"null"
         # Joined from pieces that are JSON already: encoding the whole as objects would parse the images again.
         value = (
-            b'{"before":%b,"after":%b,"source":{%b,"snapshot":"%b",%b,"sequence":%b,"event_id":%b,%b%b%b},'
+            b'{"before":%b,"after":%b,"source":{%b,"snapshot":"%b",%b,"sequence":%b,"event_id":%b,%b%b%b%b},'
             b'"op":"%b",%b,"transaction":null}'
         ) % (
             before,
@@ -91,6 +92,7 @@ class DebeziumFormat(Format):
             event_id,
             _times(change.created_ms * 1_000_000),
             b',"ttl":true' if change.expired else b"",
+            b',"late":true' if change.late else b"",
             notes,
             change.op.encode(),
             _times(now_ns),

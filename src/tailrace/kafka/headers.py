@@ -23,6 +23,9 @@ STREAM: Final = "tailrace.stream"
 SHARD: Final = "tailrace.shard"
 SEQUENCE: Final = "tailrace.sequence"
 
+LATE: Final = "tailrace.late"
+"""On a change that was read after a newer one of its item had been published; never on one that came in order."""
+
 SNAPSHOT: Final = "tailrace.snapshot"
 """On a row, or a delete, that a snapshot published: the snapshot's id."""
 

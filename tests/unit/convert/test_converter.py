@@ -166,3 +166,14 @@ def test_the_record_that_stops_a_page_brings_no_table_in() -> None:
     assert placed(made) == [("1", "shop.orders")]
     assert made.tables == {"orders"}
     assert made.stop is not None
+
+
+@pytest.mark.parametrize("steps", [[], [Call(lambda change: change, "shop:same")]], ids=["as it is", "transformed"])
+def test_a_late_change_has_a_header_and_so_has_its_tombstone(steps: list[Step]) -> None:
+    page = source_page("a", "b", event="REMOVE")
+    first, second = page.records
+    assert first.change is not None
+    late = msgspec.structs.replace(first, change=msgspec.structs.replace(first.change, late=True))
+    made = convert(msgspec.structs.replace(page, records=[late, second]), steps)
+    assert [record.headers for record in made.records] == [[("tailrace.late", b"true")]] * 2 + [None] * 2
+    assert [record.value is None for record in made.records] == [False, True, False, True]

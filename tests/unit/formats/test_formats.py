@@ -69,6 +69,16 @@ def value_of(message: Message) -> Any:
     return json.loads(message.value)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_only_a_late_change_says_so_where_there_is_a_place_for_it(name: FormatName) -> None:
+    for op in ("c", "u", "d"):
+        in_order, late = encode(name, change_of(op)), encode(name, change_of(op, late=True))
+        mark = {"debezium": b',"late":true},"op"', "cloudevents": b',"late":true}}'}.get(name, b"")
+        assert (mark in (late.value or b""), mark not in (in_order.value or b"")) == (True, bool(mark))
+        unmarked = late.value and late.value.replace(b',"late":true', b"")
+        assert (late.key, unmarked) == (in_order.key, in_order.value)
+
+
 @settings(max_examples=60, deadline=None)
 @given(items, items)
 def test_every_format_gives_the_item_back(old: dict[str, Any], new: dict[str, Any]) -> None:
