@@ -69,7 +69,7 @@ class ClientWatch(Generic[_K]):
         if not all(each.done() for each in self._asked.values()):
             return False
         answers = {each: future.result() for each, future in self._asked.items() if future.exception() is None}
-        if self._asked and not answers:  # the client that asks may have stopped in the same way
+        if len(answers) < len(self._asked):  # the client that asks may have stopped in the same way, or in part
             self._admin.drop()
         self._asked, self._next_s = None, self._factory.monotonic_s() + PAUSE_S
         verdict = self._stall.look(self._behind(answers), round(self._factory.monotonic_s() * 1000))

@@ -83,6 +83,24 @@ def test_silence_replaces_nothing_but_the_client_that_asks(broker: Broker) -> No
     assert len(broker.admins) == LOOKS
 
 
+def test_the_client_that_asks_is_not_used_again_when_one_partition_fails(broker: Broker) -> None:
+    """After an election it may never learn who leads a partition: who waits for all ends would wait forever."""
+
+    def ask(admin: Admin) -> dict[str, Future[Any]]:
+        asked.append(admin)
+        whole, failed = Future[Any](), Future[Any]()
+        whole.set_result(0)
+        failed.set_exception(KafkaException(KafkaError(KafkaError.FENCED_LEADER_EPOCH)))
+        return {"topic [0]": whole, "topic [1]": failed}
+
+    asked: list[Admin] = []
+    watch: ClientWatch[str] = ClientWatch({}, "follower", ask=ask, behind=lambda _: {})
+    for _ in range(6):
+        broker.now_s += client_watch.PAUSE_S
+        assert not watch.must_replace()
+    assert len(set(map(id, asked))) == len(asked) == 3
+
+
 def test_the_time_of_an_outage_is_not_counted(broker: Broker) -> None:
     broker.answers = [*[1] * 5, *[None] * LOOKS, *[1] * 5, 0]
     assert not any(broker.look() for _ in range(LOOKS + 20))
