@@ -1,12 +1,24 @@
 """The native transcoder: pages of DynamoDB Streams, and items of tables, to the keys and values of Kafka records."""
 
-from typing import final
+from typing import TypedDict, final
 
 __version__: str
 """It goes with the Tailrace of the same version: they make the same bytes."""
 
 def crc32(data: bytes, /) -> int:
     """Give what `zlib.crc32` gives."""
+
+class Table(TypedDict):
+    """The table that rows are of, and how they were read."""
+
+    name: str
+    region: str
+    arn: str
+    key_names: list[str]
+    snapshot: str
+    """What kind of snapshot it is, in Debezium's words."""
+    read_ms: int
+    """Milliseconds since the epoch."""
 
 @final
 class Transcoder:
@@ -25,16 +37,7 @@ class Transcoder:
         """
 
     def scan(
-        self,
-        body: bytes,
-        *,
-        table: str,
-        region: str,
-        arn: str,
-        key_names: list[str],
-        snapshot: str,
-        read_ms: int,
-        now_ns: int,
+        self, body: bytes, table: Table, *, now_ns: int
     ) -> tuple[RowColumns, tuple[int, int] | None, tuple[int, int] | None] | None:
         """Give the rows of a body of Scan, and where its LastEvaluatedKey and ConsumedCapacity begin and end.
 
@@ -42,18 +45,7 @@ class Transcoder:
         when it panicked.
         """
 
-    def export_lines(
-        self,
-        lines: bytes,
-        *,
-        table: str,
-        region: str,
-        arn: str,
-        key_names: list[str],
-        snapshot: str,
-        read_ms: int,
-        now_ns: int,
-    ) -> RowColumns:
+    def export_lines(self, lines: bytes, table: Table, *, now_ns: int) -> RowColumns:
         """Give the rows of lines of an export to S3, one for each; of a line that it is not sure of only its place.
 
         Raises RuntimeError when it panicked.

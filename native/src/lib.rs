@@ -59,50 +59,56 @@ impl Transcoder {
 
     /// Gives the columns of the rows of an answer of `Scan`, and where its last key and its consumed capacity stand; or
     /// None when the whole page is handed back.
-    #[pyo3(signature = (body, *, table, region, arn, key_names, snapshot, read_ms, now_ns))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's list")]
+    #[pyo3(signature = (body, table, *, now_ns))]
+    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's dictionary")]
     fn scan<'py>(
         &self,
         py: Python<'py>,
         body: &Bound<'py, PyBytes>,
-        table: &str,
-        region: &str,
-        arn: &str,
-        key_names: Vec<String>,
-        snapshot: &str,
-        read_ms: u64,
+        table: Table,
         now_ns: u64,
     ) -> PyResult<Option<Scanned<'py>>> {
         let text = body.as_bytes();
-        let key_names: Vec<&str> = key_names.iter().map(String::as_str).collect();
-        let table = transcode::Table { name: table, region, arn, key_names: &key_names, snapshot, read_ms };
-        let Some(rows) = apart(py, || self.inner.scan(text, &table, now_ns))? else { return Ok(None) };
+        let Some(rows) = table.lend(py, |table| self.inner.scan(text, table, now_ns))? else { return Ok(None) };
         let place = |span: &Range<usize>| (span.start, span.end);
         let (last_key, capacity) = (rows.last_key.as_ref().map(place), rows.capacity.as_ref().map(place));
         Ok(Some((row_columns(py, &rows)?, last_key, capacity)))
     }
 
     /// Gives the columns of the rows of an export's lines.
-    #[pyo3(signature = (lines, *, table, region, arn, key_names, snapshot, read_ms, now_ns))]
-    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
-    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's list")]
+    #[pyo3(signature = (lines, table, *, now_ns))]
+    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's dictionary")]
     fn export_lines<'py>(
         &self,
         py: Python<'py>,
         lines: &Bound<'py, PyBytes>,
-        table: &str,
-        region: &str,
-        arn: &str,
-        key_names: Vec<String>,
-        snapshot: &str,
-        read_ms: u64,
+        table: Table,
         now_ns: u64,
     ) -> PyResult<RowColumns<'py>> {
         let text = lines.as_bytes();
+        row_columns(py, &table.lend(py, |table| self.inner.export_lines(text, table, now_ns))?)
+    }
+}
+
+/// The table that rows are of, as Python's dictionary says it.
+#[derive(FromPyObject)]
+#[pyo3(from_item_all)]
+struct Table {
+    name: String,
+    region: String,
+    arn: String,
+    key_names: Vec<String>,
+    snapshot: String,
+    read_ms: u64,
+}
+
+impl Table {
+    /// Lends it to work that runs `apart`.
+    fn lend<T: Send>(&self, py: Python, work: impl FnOnce(&transcode::Table) -> T + Send) -> PyResult<T> {
+        let Self { name, region, arn, key_names, snapshot, read_ms } = self;
         let key_names: Vec<&str> = key_names.iter().map(String::as_str).collect();
-        let table = transcode::Table { name: table, region, arn, key_names: &key_names, snapshot, read_ms };
-        row_columns(py, &apart(py, || self.inner.export_lines(text, &table, now_ns))?)
+        let table = transcode::Table { name, region, arn, key_names: &key_names, snapshot, read_ms: *read_ms };
+        apart(py, || work(&table))
     }
 }
 

@@ -196,7 +196,8 @@ class ModelProducer:
         value: bytes | None = None,
         key: bytes | None = None,
         partition: int = -1,
-        on_delivery: OnDelivery = lambda _error, _message: None,
+        callback: OnDelivery | None = None,
+        on_delivery: OnDelivery | None = None,
         timestamp: int = 0,
         headers: Headers | None = None,
     ) -> None:
@@ -207,7 +208,8 @@ class ModelProducer:
             value = self._translate(value)
         if partition < 0:
             partition = zlib.crc32(key or b"") % PARTITIONS
-        self._queue[topic, partition].append((Message(key, value, headers or []), on_delivery))
+        report = callback or on_delivery or (lambda _error, _message: None)
+        self._queue[topic, partition].append((Message(key, value, headers or []), report))
 
     def poll(self, timeout_s: float) -> int:
         if self._buffer_stays_full:

@@ -98,8 +98,12 @@ class Deletes:
                     LastRecords(self._user, topic, partition, self._judge(topic)) for topic, partition in places
                 ]
             found = self._states[segment]
-        for states in found:
-            states.catch_up()
+        try:
+            for states in found:
+                states.catch_up()
+        except BaseException:
+            self._leave(segment)  # some records may have been read and not kept: begin again
+            raise
         return found
 
     def _leave(self, segment: SegmentRef) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final, NamedTuple
@@ -11,8 +10,9 @@ from confluent_kafka import Message
 
 from tailrace.kafka import clients
 from tailrace.kafka.topic_reader import TopicReader, fetch
+from tailrace.snapshot.temporary_database import TemporaryDatabase
 
-_BATCH: Final = 10_000
+_BATCH: Final = 20_000
 _SCHEMA: Final = """
 CREATE TABLE last (key BLOB PRIMARY KEY, partition INTEGER, position INTEGER, is_alive INTEGER) WITHOUT ROWID;
 CREATE INDEX alive ON last (position) WHERE is_alive;
@@ -49,25 +49,25 @@ class LastRecords:
         self._topic = topic
         self._is_alive = is_alive
         self._reader = TopicReader(user, topic, partition=partition)
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)  # a temporary file
-        self._database.executescript(_SCHEMA)
+        self._database = TemporaryDatabase(_SCHEMA)
 
     def catch_up(self) -> None:
-        """Read on to the present end, past transactions that are open now. Raises WorldError."""
+        """Read on to the present end, past transactions that are open now.
+
+        Raises WorldError; what was read is not all kept then, and this is to be closed.
+        """
         rows = self._rows()
         while batch := list(islice(rows, _BATCH)):
-            self._database.execute("BEGIN")
-            self._database.executemany(_PUT, batch)
-            self._database.execute("COMMIT")
+            last = {key: (key, partition, offset, is_alive) for key, partition, offset, is_alive in batch}
+            self._database.write(_PUT, [last[key] for key in sorted(last)])
 
     def alive(self, first_offset: int, end_offset: int, limit: int) -> list[LastRecord]:
         """Return the last records, not deletes, from one offset of a partition to before another, by offset."""
-        return self._fetched(self._database.execute(_ALIVE, (first_offset, end_offset, limit)).fetchall())
+        return self._fetched(self._database.query(_ALIVE, (first_offset, end_offset, limit)))
 
     def of_keys(self, keys: Iterable[bytes]) -> list[LastRecord]:
         """Return the last records of these keys that are not deletes."""
-        found = (self._database.execute(_OF_KEY, (key,)).fetchone() for key in keys)
-        return self._fetched([row for row in found if row is not None])
+        return self._fetched([row for key in keys for row in self._database.query(_OF_KEY, (key,))])
 
     def close(self) -> None:
         """Close the consumers and delete the file."""

@@ -256,7 +256,7 @@ def test_an_item_keeps_no_copy_of_its_bytes() -> None:
 
 def test_a_transcoder_that_fails_costs_time_only(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
-        def scan(self, _body: bytes, **_fields: object) -> None:
+        def scan(self, *_what: object, **_fields: object) -> None:
             raise RuntimeError("it panicked")
 
         export_lines = scan

@@ -146,13 +146,15 @@ class StuckClient:
         value: bytes | None = None,
         key: bytes | None = None,
         partition: int = -1,
-        on_delivery: Callable[..., None] = lambda *_: None,
+        callback: Callable[..., None] | None = None,
+        on_delivery: Callable[..., None] | None = None,
         timestamp: int = 0,
         headers: object = None,
     ) -> None:
         if len(self.queue) >= self._buffer:
             raise BufferError
-        self.queue.append((Outgoing(topic, key, value, None, timestamp, origin(1), max(0, partition)), on_delivery))
+        report = callback or on_delivery or (lambda *_: None)
+        self.queue.append((Outgoing(topic, key, value, None, timestamp, origin(1), max(0, partition)), report))
 
     def poll(self, timeout_s: float) -> None:
         if timeout_s:

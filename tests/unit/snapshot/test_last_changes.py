@@ -44,7 +44,7 @@ def test_few_keys_are_in_memory(changes: SpilledChanges) -> None:
 
 
 def test_a_full_disk_is_told(changes: SpilledChanges) -> None:
-    changes._database.execute("PRAGMA max_page_count=2")
+    changes._database.query("PRAGMA max_page_count=2", ())
 
     def fill() -> None:
         for number in range(1000):

@@ -43,7 +43,7 @@ class Module(SimpleNamespace):
         if format != self.makes:
             raise ValueError(format)
 
-        def page(_body: bytes, **_fields: object) -> None:
+        def page(*_what: object, **_fields: object) -> None:
             raise NativeCalledError
 
         return SimpleNamespace(page=page, scan=page, export_lines=page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tailrace.core.change import Headers, Message, Origin
 from tailrace.core.ports import Rows, SourceRecord
@@ -13,7 +13,7 @@ from tailrace.sources.dynamodb.export_lines import decode_line, decode_lines, pa
 from tailrace.sources.dynamodb.rows import RowsOf, cursor_of, decode_item, decode_scan, units_of
 
 if TYPE_CHECKING:
-    from tailrace_native import RowColumns, Transcoder  # an optional package
+    from tailrace_native import RowColumns, Table, Transcoder  # an optional package
 
 logger = logging.getLogger("tailrace.worker")
 
@@ -32,7 +32,7 @@ class NativeScanDecoder:
     def __call__(self, body: bytes, rows_of: RowsOf) -> Rows:
         """Return the page's rows in their order. Raises `ReadError`, as `decode_scan` does."""
         try:
-            scanned = self._scan(body, **_table(rows_of), now_ns=self._clock_ns())
+            scanned = self._scan(body, _table(rows_of), now_ns=self._clock_ns())
         except RuntimeError:
             _log_defect(rows_of)
             scanned = None
@@ -62,7 +62,7 @@ class NativeLinesDecoder:
         """Return a row for each line."""
         body = b"".join([each for line in lines for each in (line, b"\n")])
         try:
-            columns = self._lines(body, **_table(rows_of), now_ns=self._clock_ns())
+            columns = self._lines(body, _table(rows_of), now_ns=self._clock_ns())
         except RuntimeError:
             _log_defect(rows_of)
             return decode_lines(lines, rows_of)
@@ -78,10 +78,10 @@ def _log_defect(rows_of: RowsOf) -> None:
     logger.exception("decoding rows of %s in Python; this is a defect of tailrace-native", rows_of.facts.table)
 
 
-def _table(rows_of: RowsOf) -> dict[str, Any]:
+def _table(rows_of: RowsOf) -> Table:
     facts = rows_of.facts
     return {
-        "table": facts.table,
+        "name": facts.table,
         "region": rows_of.region,
         "arn": facts.arn,
         "key_names": list(facts.key_types),
