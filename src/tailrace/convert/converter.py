@@ -68,7 +68,8 @@ class Converter:
                 skipped.append((origin, record.skipped))
             elif record.message is not None:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)
-                native_counts[table] = native_counts.get(table, 0) + 1
+                if not record.is_raw:
+                    native_counts[table] = native_counts.get(table, 0) + 1
             # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
             elif error := record.error or self._append(records, record, topic, now_ns, transformation):
                 if self._errors_fail:

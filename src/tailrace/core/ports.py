@@ -25,6 +25,8 @@ class SourceRecord(msgspec.Struct, frozen=True, gc=False):
     """The change in the pipeline's format, from a decoder that converts at once; then `change` is None."""
     deletes: bool = False
     """`message` is a delete."""
+    is_raw: bool = False
+    """`message` is the record as it is, which is no change."""
     skipped: Skip | None = None
     """Nothing is published of it, but the position moves on behind it."""
 

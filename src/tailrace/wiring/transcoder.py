@@ -22,6 +22,7 @@ from tailrace.sources.dynamodb.native_rows import NativeLinesDecoder, NativeScan
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.rows import ScanDecoder, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
+from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, RecordKind
 
 VARIABLE: Final = "TAILRACE_NATIVE"
 _INSTALL: Final = f"pip install 'tailrace[native]=={__version__}'"
@@ -73,6 +74,10 @@ class Transcoder(NamedTuple):
         return lambda lines, rows_of: (native if transformation_of(rows_of.facts.table) is None else decode_lines)(
             lines, rows_of
         )
+
+    def log_decoder(self, kind: RecordKind, *, deaggregate: bool) -> LogDecoder:
+        """Make what decodes the pages of Kinesis streams whose records are of this kind."""
+        return LogPageDecoder(kind, deaggregate=deaggregate)
 
     def _native(self, pipeline: Pipeline) -> Any:
         """Return the native transcoder for the format of a pipeline; None where Python does it all."""

@@ -25,14 +25,14 @@ PAGE_RECORDS_MAX: Final = 10_000
 """More than GetRecords ever gives, and the most of a Lambda event; each record costs memory, however small."""
 SEQUENCE_DIGITS_MAX: Final = 40
 """The most digits of a sequence number of DynamoDB Streams."""
-_CREATED_MS_MAX: Final = (2**63 - 1) // 1_000_000
+CREATED_MS_MAX: Final = (2**63 - 1) // 1_000_000
 """The latest time whose nanoseconds fit in 64 bits (the year 2262)."""
-_HINT: Final = "look at the record in the dead letters; if AWS has changed its shape, upgrade Tailrace"
-_OPS: Final[dict[str, Op]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
+HINT: Final = "look at the record in the dead letters; if AWS has changed its shape, upgrade Tailrace"
+OPS: Final[dict[str, Op]] = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 _ABSENT: Final = msgspec.Raw()
 
 
-class _Identity(
+class UserIdentity(
     msgspec.Struct,
     gc=False,
     rename={
@@ -50,6 +50,7 @@ class _Identity(
     streams_principal: str = ""
 
     def is_time_to_live(self) -> bool:
+        """Return whether Time to Live deleted the item."""
         kind = self.lambda_type or self.streams_type
         return kind == "Service" and (self.lambda_principal or self.streams_principal) == "dynamodb.amazonaws.com"
 
@@ -91,7 +92,7 @@ class _Record(
     event_id: str
     event_name: Literal["INSERT", "MODIFY", "REMOVE"]
     stream_record: _StreamRecord
-    identity: _Identity | None = None
+    identity: UserIdentity | None = None
 
 
 class _Page(msgspec.Struct, gc=False, rename={"records": "Records", "next_iterator": "NextShardIterator"}):
@@ -160,7 +161,7 @@ def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) ->
         raise ReadError(
             f"no record of a page of shard {shard.shard_id} of table {table} has a sequence number: {records[0].error}",
             ReadFailure.UNAVAILABLE,
-            hint=_HINT,
+            hint=HINT,
         )
     for index in range(head):
         origin = msgspec.structs.replace(records[index].origin, sequence=records[head].origin.sequence)
@@ -207,7 +208,7 @@ def decode_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: st
         name = f"record {sequence}" if sequence else f"the record after {previous_sequence or 'the start of the page'}"
         reason = RecordError(
             f"{name} of shard {shard.shard_id} of table {table} cannot be understood: {excerpt(str(error))}",
-            hint=_HINT,
+            hint=HINT,
         )
         return SourceRecord(Origin(table, sequence or previous_sequence, created_ms, raw), None, reason)
     return SourceRecord(Origin(table, change.sequence, change.created_ms, raw), change)
@@ -216,16 +217,16 @@ def decode_record(raw: bytes, previous_sequence: str, shard: ShardRef, table: st
 def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change:
     """Make the change, or raise ValueError saying which field of the record is wrong."""
     body = record.stream_record
-    keys = _image(body.keys, "Keys")
+    keys = image(body.keys, "Keys")
     if keys is None:
         raise ValueError("Keys is empty")
-    op = _OPS[record.event_name]
+    op = OPS[record.event_name]
     return Change(
         op=op,
         table=table,
         keys=keys,
-        before=_image(body.before, "OldImage"),
-        after=_image(body.after, "NewImage"),
+        before=image(body.before, "OldImage"),
+        after=image(body.after, "NewImage"),
         created_ms=_milliseconds(body.created),
         event_id=record.event_id,
         sequence=_digits(body.sequence),
@@ -238,7 +239,7 @@ def _change(record: _Record, shard: ShardRef, table: str, region: str) -> Change
     )
 
 
-def _image(raw: msgspec.Raw, name: str) -> bytes | None:
+def image(raw: msgspec.Raw, name: str) -> bytes | None:
     """Return an image's own bytes, so that it does not keep the whole page in memory; None when there is none."""
     image = bytes(raw)
     if image[:1] == b"{":
@@ -263,7 +264,7 @@ def _milliseconds(created: int | float | str | None) -> int:
         moment = datetime.fromisoformat(created)
         created = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     milliseconds = round(created * 1000)
-    if 0 <= milliseconds <= _CREATED_MS_MAX:
+    if 0 <= milliseconds <= CREATED_MS_MAX:
         return milliseconds
     raise ValueError("ApproximateCreationDateTime is not a time in seconds since the epoch")
 

@@ -1,0 +1,1 @@
+"""Kinesis Data Streams: changes of DynamoDB tables, and any other records."""

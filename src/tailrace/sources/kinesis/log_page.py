@@ -1,0 +1,216 @@
+"""An answer of GetRecords, decoded: DynamoDB's change records become changes, all other data is carried as it is.
+
+Source: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, NoReturn, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from tailrace.core.change import Origin
+from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourceRecord
+from tailrace.core.shard import SequenceNumber, ShardRef
+from tailrace.errors import RecordError, excerpt
+from tailrace.sources.dynamodb.stream_record import HINT
+from tailrace.sources.kinesis import kpl
+from tailrace.sources.kinesis.change_record import DecodedChange, decode_change, table_meant
+from tailrace.sources.kinesis.raw_record import raw_message
+from tailrace.sources.kinesis.stream_ref import parse
+
+RecordKind = Literal["auto", "dynamodb", "raw"]
+"""What a stream's records are: DynamoDB's change records, any bytes, or either, decided record by record."""
+
+PAGE_RECORDS_MAX: Final = 10_000
+"""GetRecords never gives more records than this; each costs memory, however small."""
+_SECONDS_MAX: Final = 9_223_372_036
+"""The latest time whose nanoseconds fit in 64 bits (the year 2262)."""
+
+
+class StreamRecord(msgspec.Struct, rename="pascal", omit_defaults=True, gc=False):
+    """https://docs.aws.amazon.com/kinesis/latest/APIReference/API_Record.html
+
+    A record that was taken out of an aggregate has the same shape, and two members more: where it stood in it, from 0
+    on, and its explicit hash key.
+    """
+
+    approximate_arrival_timestamp: Annotated[float, Meta(ge=0, le=_SECONDS_MAX)]
+    data: bytes
+    partition_key: str
+    sequence_number: SequenceNumber
+    sub_sequence_number: int | None = None
+    explicit_hash_key: str | None = None
+
+    @property
+    def arrived_ms(self) -> int:
+        """When it arrived in the stream, milliseconds since the epoch."""
+        return round(self.approximate_arrival_timestamp * 1000)
+
+
+class _Answer(msgspec.Struct, rename="pascal", gc=False):
+    records: list[msgspec.Raw]
+    next_shard_iterator: str | None = None
+    millis_behind_latest: int | None = None
+
+
+_decode_answer: Final = msgspec.json.Decoder(_Answer).decode
+_decode_record: Final = msgspec.json.Decoder(StreamRecord).decode
+_encode_record: Final = msgspec.json.Encoder().encode
+
+
+class LogDecoder(Protocol):
+    """Decodes the answers of GetRecords of one pipeline's streams. Safe to call from many threads at once."""
+
+    def __call__(self, body: bytes, *, shard: ShardRef) -> LogPage:
+        """Return its records in their order. Raises `ReadError` when the answer as a whole cannot be understood."""
+        ...
+
+
+class LogPageDecoder(LogDecoder):
+    """Decodes in pure Python."""
+
+    def __init__(self, kind: RecordKind = "auto", *, deaggregate: bool = False) -> None:
+        """`deaggregate`: take the aggregates of the Kinesis Producer Library apart."""
+        self._kind = kind
+        self._deaggregate = deaggregate
+
+    def __call__(self, body: bytes, *, shard: ShardRef) -> LogPage:
+        """Decode an answer into records in their order; those of an aggregate share its sequence number.
+
+        Data that cannot be understood becomes a record with an error. Raises `ReadError` UNAVAILABLE when the answer
+        itself is not one of Kinesis.
+        """
+        try:
+            answer = _decode_answer(body)
+        except (ValueError, RecursionError) as error:
+            broken_page(shard, f"cannot be parsed: {excerpt(str(error))}")
+        if len(answer.records) > PAGE_RECORDS_MAX:
+            broken_page(shard, f"has more than {PAGE_RECORDS_MAX} records")
+        records: list[LogRecord] = []
+        for raw in answer.records:
+            records += self.decode_record(bytes(raw), shard)
+        return log_page(
+            records,
+            next_iterator=answer.next_shard_iterator,
+            size_bytes=len(body),
+            full=bool(answer.millis_behind_latest),
+            shard=shard,
+        )
+
+    def decode_record(self, raw: bytes, shard: ShardRef) -> list[LogRecord]:
+        """Decode one record, an aggregate into its own. Raises `ReadError` when it is none of Kinesis."""
+        try:
+            record = _decode_record(raw)
+        except (ValueError, RecursionError) as error:
+            broken_page(shard, f"has a record that cannot be parsed: {excerpt(str(error))}")
+        if not self._deaggregate or not kpl.is_aggregate(record.data):
+            return [self._decode(record, raw, shard)]
+        try:
+            parts = kpl.take_apart(record.data)
+        except ValueError as error:
+            why = f"is a broken aggregate of the Kinesis Producer Library: {excerpt(str(error))}"
+            return [_failed(record, raw, shard, why, hint="`deaggregate: false` carries aggregates as they are")]
+        return [self._decode(part, _encode_record(part), shard) for part in _records_of(record, parts)]
+
+    def _decode(self, record: StreamRecord, raw: bytes, shard: ShardRef) -> LogRecord:
+        """Decode a record that is no aggregate; `raw` are the bytes of its JSON."""
+        if self._kind == "raw":
+            return _raw(record, raw, shard)
+        stream = parse(shard.stream)
+        try:
+            decoded = decode_change(record.data, record.sequence_number, shard, stream.region)
+        except (ValueError, RecursionError) as error:
+            table = table_meant(record.data)
+            if table is None and self._kind == "auto":
+                return _raw(record, raw, shard)
+            why = f"is not a change record of DynamoDB that can be understood: {excerpt(str(error))}"
+            hint = HINT if table else "if the stream carries other records, too, use `records: auto`"
+            return _failed(record, raw, shard, why, table=table, hint=hint)
+        origin = Origin(decoded.change.table, record.sequence_number, decoded.change.created_ms, raw)
+        return LogRecord(
+            SourceRecord(origin, decoded.change),
+            record.arrived_ms,
+            decoded.identity,
+            decoded.item,
+            decoded.created_us,
+        )
+
+
+def late(record: SourceRecord, shard: ShardRef) -> SourceRecord:
+    """Return a change record as a late one; what is a message already is decoded again, for its value says so, too."""
+    change = record.change
+    if change is None:
+        change = _decoded_again(record, shard).change
+    return SourceRecord(record.origin, msgspec.structs.replace(change, late=True))
+
+
+def _decoded_again(record: SourceRecord, shard: ShardRef) -> DecodedChange:
+    of = _decode_record(record.origin.raw)
+    return decode_change(of.data, of.sequence_number, shard, parse(shard.stream).region)
+
+
+def log_page(
+    records: list[LogRecord], *, next_iterator: str | None, size_bytes: int, full: bool, shard: ShardRef
+) -> LogPage:
+    """Make the page of its decoded records. Raises `ReadError` when they are out of order."""
+    previous = ""
+    for each in records:
+        sequence = each.record.origin.sequence
+        # Numbers of as many digits compare as texts do, which is all that it takes for nearly every record.
+        is_plain = len(sequence) == len(previous) and sequence >= previous
+        if not is_plain and previous and int(sequence) < int(previous):
+            broken_page(shard, f"is out of order: {sequence} stands behind {previous}")
+        previous = sequence
+    return LogPage(records=records, next_iterator=next_iterator, size_bytes=size_bytes, full=full)
+
+
+def broken_page(shard: ShardRef, why: str) -> NoReturn:
+    """Refuse an answer. Raises `ReadError` UNAVAILABLE."""
+    raise ReadError(
+        f"the answer of GetRecords for shard {shard.shard_id} of stream {parse(shard.stream).name} {why}",
+        ReadFailure.UNAVAILABLE,
+        hint="it is asked for again; if it goes on, check that the endpoint is Kinesis itself",
+    )
+
+
+def _records_of(aggregate: StreamRecord, parts: list[kpl.UserRecord]) -> list[StreamRecord]:
+    return [
+        StreamRecord(
+            approximate_arrival_timestamp=aggregate.approximate_arrival_timestamp,
+            data=part.data,
+            partition_key=part.partition_key,
+            sequence_number=aggregate.sequence_number,
+            sub_sequence_number=place,
+            explicit_hash_key=part.hash_key,
+        )
+        for place, part in enumerate(parts)
+    ]
+
+
+def _raw(record: StreamRecord, raw: bytes, shard: ShardRef) -> LogRecord:
+    stream = parse(shard.stream).name
+    message = raw_message(
+        record.data,
+        partition_key=record.partition_key,
+        sequence=record.sequence_number,
+        arrived_ms=record.arrived_ms,
+        shard=shard,
+        stream=stream,
+        sub_sequence=record.sub_sequence_number,
+        hash_key=record.explicit_hash_key,
+    )
+    origin = Origin(stream, record.sequence_number, record.arrived_ms, raw)
+    return LogRecord(SourceRecord(origin, None, message=message, is_raw=True), record.arrived_ms)
+
+
+def _failed(
+    record: StreamRecord, raw: bytes, shard: ShardRef, why: str, *, table: str | None = None, hint: str
+) -> LogRecord:
+    stream = parse(shard.stream).name
+    reason = RecordError(
+        f"record {record.sequence_number} of shard {shard.shard_id} of stream {stream} {why}", hint=hint
+    )
+    origin = Origin(table or stream, record.sequence_number, record.arrived_ms, raw)
+    return LogRecord(SourceRecord(origin, None, reason), record.arrived_ms)
