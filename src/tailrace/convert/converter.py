@@ -59,14 +59,16 @@ class Converter:
         table, topic, transformation, stop = None, "", None, None
         for record in source.records:
             origin = record.origin
+            if record.skipped is not None:
+                skipped.append((origin, record.skipped))
+                changes.append(origin)
+                continue
             if origin.table != table:
                 table = origin.table
                 tables.add(table)
                 topic, transformation = self._topic_of(table), self._transformation_of(table)
             before = len(records)
-            if record.skipped is not None:
-                skipped.append((origin, record.skipped))
-            elif record.message is not None:
+            if record.message is not None:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)
                 if not record.is_raw:
                     native_counts[table] = native_counts.get(table, 0) + 1
@@ -87,7 +89,7 @@ class Converter:
             changes=changes,
             records=records,
             size_bytes=source.size_bytes + sum(sizes),
-            last_sequence=last.sequence if last else None,
+            last_sequence=(source.last_sequence or last.sequence) if last else None,
             last_created_ms=last.created_ms if last else None,
             next_iterator=source.next_iterator,
             full=source.full,
@@ -100,6 +102,10 @@ class Converter:
             read_bytes=source.size_bytes,
             stop=stop,
         )
+        if stop is not None and source.last_sequence is not None:
+            # The records are not in the shard's order: no checkpoint may pass one that is not published.
+            left = source.records[len(changes) :]
+            page = page.before(min((record.origin.sequence for record in left), key=int), stop)
         if self._limits is None or max(sizes, default=0) <= self._limits.ordinary_bytes:
             return page
         return self._marked(page, self._limits)

@@ -73,12 +73,17 @@ class Page(msgspec.Struct, frozen=True):
     def cut_before(self, index: int, why: str) -> Page:
         """Return the page up to, but without, the change of record `index`; `why` becomes its `stop`.
 
-        No earlier record is to be set aside. An earlier change with the same sequence number is cut, too: there is no
-        checkpoint between the two.
+        No earlier record is to be set aside. An earlier change is cut, too, unless its sequence number is before those
+        of all that are cut: a checkpoint is only between what is published and what is not.
         """
-        sequence = self.records[index].origin.sequence
+        cut = self.records[index].origin
+        place = next(place for place, origin in enumerate(self.changes) if origin is cut)
+        return self.before(min((origin.sequence for origin in self.changes[place:]), key=int), why)
+
+    def before(self, sequence: str, why: str) -> Page:
+        """Return the page without the changes at or after `sequence`; `why` becomes its `stop`."""
         page = self._where(lambda origin: is_after(sequence, origin.sequence))
-        last = page.changes[-1] if page.changes else None
+        last = max(page.changes, key=lambda origin: int(origin.sequence), default=None)
         return msgspec.structs.replace(
             page,
             last_sequence=last.sequence if last else None,

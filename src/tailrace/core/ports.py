@@ -46,6 +46,8 @@ class SourcePage(msgspec.Struct, frozen=True):
     """Of a source that repeats changes: the sequence number with which the window began before this page (`Tail`)."""
     arrived_ms: int | None = None
     """When the last record arrived in the stream, if the source tells."""
+    last_sequence: str | None = None
+    """The shard is read up to here; None: up to the last record, as they are in the shard's order."""
 
 
 class LogRecord(msgspec.Struct, frozen=True, gc=False):

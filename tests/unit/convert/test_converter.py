@@ -13,6 +13,7 @@ from tailrace.convert.converter import Converter
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
+from tailrace.errors import RecordError
 from tailrace.formats import make_format
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.transform import Change
@@ -177,3 +178,22 @@ def test_a_late_change_has_a_header_and_so_has_its_tombstone(steps: list[Step]) 
     made = convert(msgspec.structs.replace(page, records=[late, second]), steps)
     assert [record.headers for record in made.records] == [[("tailrace.late", b"true")]] * 2 + [None] * 2
     assert [record.value is None for record in made.records] == [False, True, False, True]
+
+
+def test_a_record_that_is_skipped_moves_the_position_and_makes_nothing() -> None:
+    page = source_page("a", "b", "c")
+    skipped = [page.records[0], *(msgspec.structs.replace(each, skipped="repeat") for each in page.records[1:])]
+    made = converter(None).convert(SHARD, msgspec.structs.replace(page, records=skipped), NOW_NS)
+    assert [record.origin.sequence for record in made.records] == ["1"]
+    assert [(origin.sequence, why) for origin, why in made.skipped] == [("2", "repeat"), ("3", "repeat")]
+    assert made.last_sequence == "3"
+
+
+def test_a_stop_in_a_page_that_is_not_in_the_shards_order_passes_nothing_by() -> None:
+    page = source_page("a", "b", "c", "d")
+    first, second, third, fourth = page.records
+    poison = msgspec.structs.replace(fourth, change=None, error=RecordError("it makes no sense"))
+    mixed = msgspec.structs.replace(page, records=[first, third, poison, second], last_sequence="4")
+    made = converter(None, errors_fail=True).convert(SHARD, mixed, NOW_NS)
+    assert [record.origin.sequence for record in made.records] == ["1"]
+    assert (made.last_sequence, made.stop) == ("1", "it makes no sense (sequence number 4)")

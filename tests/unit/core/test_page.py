@@ -167,3 +167,11 @@ def test_a_mark_of_the_page_is_told_once_and_a_refused_letter_makes_it_bare() ->
     assert refused.note(marked, 1, "the letter, too") is Learned.LETTER_TOO_LARGE
     refused.note_marks(marked)
     assert refused.apply(marked, stop=False).set_aside == {1: SetAside("large", bare=True)}
+
+
+def test_a_page_that_is_not_in_the_shards_order_is_cut_where_a_position_can_be() -> None:
+    whole = page(SHARD, 1, 3, 2, 5, 6, 4)
+    assert sequences(whole.cut_before(1, "too large")) == [1]
+    left = whole.cut_before(4, "too large")
+    assert (sequences(left), left.last_sequence) == ([1, 3, 2], "3")
+    assert sequences(whole.cut_before(5, "too large")) == [1, 3, 2]

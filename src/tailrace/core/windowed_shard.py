@@ -1,0 +1,152 @@
+"""Reads one shard of a stream that repeats its changes: its tails first, then on from the position, without repeats."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple
+
+import msgspec
+
+from tailrace.core.change_window import ChangeWindow, Verdict, WindowBudget
+from tailrace.core.ports import LogPage, LogRecord, ReadFailure, SourcePage, SourceRecord
+from tailrace.core.reordering import Reordering
+from tailrace.core.shard import Position, ShardRef, is_after
+
+Late = Literal["flag", "reorder", "drop"]
+"""What becomes of a change that is older than one of its item that is published: `reorder` holds changes back to put
+them in order, and flags those that come later still."""
+
+_HELD_BYTES: Final = 4 << 20
+"""Most that a shard holds back to put changes in order."""
+
+
+class WindowOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file says of repeats and late changes."""
+
+    window_ms: int
+    late: Late = "flag"
+    late_wait_ms: int = 2_000
+
+
+class LogRead(NamedTuple):
+    """What to read next."""
+
+    shard: ShardRef
+    position: Position
+    iterator: str | None
+
+
+class WindowedShard:
+    """One session of a shard, from a position on. A page that was answered is not forgotten: lost, it needs another
+    session."""
+
+    def __init__(
+        self,
+        shard: ShardRef,
+        position: Position,
+        options: WindowOptions,
+        budget: WindowBudget,
+        *,
+        flagged: Callable[[SourceRecord], SourceRecord],
+        is_wanted: Callable[[str], bool],
+    ) -> None:
+        """Begin with the tails of `position`.
+
+        `flagged` makes the record that says that it is late; `is_wanted` tells whether a table is published.
+        """
+        self.window = ChangeWindow(options.window_ms, budget)
+        self._shard = shard
+        self._position = msgspec.structs.replace(position, tails=())
+        self._tails = deque(position.tails)
+        self._drops_late = options.late == "drop"
+        self._reordering = Reordering(options.late_wait_ms, _HELD_BYTES) if options.late == "reorder" else None
+        self._flagged = flagged
+        self._is_wanted = is_wanted
+        self._iterator: str | None = None
+        self._sequence = position.sequence
+        """All up to here was returned, or is published."""
+
+    def next_read(self) -> LogRead:
+        """Return what to read next."""
+        if not self._tails:
+            return LogRead(self._shard, self._position, self._iterator)
+        tail = self._tails[0]
+        begins = Position("TRIM_HORIZON") if tail.first is None else Position("AT_SEQUENCE_NUMBER", tail.first)
+        return LogRead(tail.shard, begins, self._iterator)
+
+    def skips_tail(self, failure: ReadFailure) -> bool:
+        """Take in that a read failed; return whether reading goes on without the tail that the stream has not any more.
+
+        Its changes are older than all that a stream may repeat.
+        """
+        if not self._tails or failure not in {ReadFailure.TRIMMED, ReadFailure.GONE}:
+            return False
+        self._tails.popleft()
+        self._iterator = None
+        return True
+
+    def took(self, page: LogPage, now_ms: int, token: str) -> SourcePage:
+        """Take in what was read at `now_ms`; return what to publish of it, with `token` as its iterator.
+
+        While tails are read it is an empty page with more to read behind it.
+        """
+        self._iterator = page.next_iterator
+        records = page.records
+        if self._tails and self._tails[0].shard != self._shard:
+            for record in records:
+                self.window.see(record, is_own=False)
+            if page.next_iterator is None:
+                self._tails.popleft()
+            return self._page([], page, token, goes_on=True)
+        if self._tails:
+            published = [record for record in records if not is_after(_sequence(record), self._sequence)]
+            for record in published:
+                self.window.see(record)
+            records = records[len(published) :]
+            if not records and page.next_iterator is not None and page.full:
+                return self._page([], page, token, goes_on=True)
+            self._tails.popleft()
+        is_closed = page.next_iterator is None
+        if self._reordering is not None:
+            for record in records:
+                self._reordering.add(record, now_ms)
+            records = self._reordering.released(now_ms, at_end=is_closed)
+        return self._page(records, page, token, goes_on=page.full and not is_closed)
+
+    def _page(self, records: list[LogRecord], page: LogPage, token: str, *, goes_on: bool) -> SourcePage:
+        is_over = not self._tails and self._iterator is None and not goes_on
+        held = len(self._reordering) if self._reordering is not None else 0
+        sequences = [_sequence(record) for record in records]
+        window_from = self.window.first or self._sequence
+        if self._reordering is not None:
+            sequences.sort(key=int)
+        first, last = (sequences[0], sequences[-1]) if sequences else (None, None)
+        self._sequence = last or self._sequence
+        return SourcePage(
+            records=[self._judged(record) for record in records],
+            next_iterator=None if is_over else token,
+            size_bytes=page.size_bytes,
+            full=goes_on or held > 0,
+            window_from=window_from or first,
+            arrived_ms=max((record.arrived_ms for record in records), default=None),
+            last_sequence=last if self._reordering is not None else None,
+        )
+
+    def _judged(self, record: LogRecord) -> SourceRecord:
+        """Return what is published of a record."""
+        if not self._is_wanted(record.record.origin.table):
+            return msgspec.structs.replace(record.record, skipped="unwanted")
+        match self.window.see(record):
+            case Verdict.REPEAT:
+                return msgspec.structs.replace(record.record, skipped="repeat")
+            case Verdict.LATE if self._drops_late:
+                return msgspec.structs.replace(record.record, skipped="late")
+            case Verdict.LATE:
+                return self._flagged(record.record)
+            case Verdict.NEW:
+                return record.record
+
+
+def _sequence(record: LogRecord) -> str:
+    return record.record.origin.sequence

@@ -1,0 +1,153 @@
+"""Makes of a stream that repeats its changes, and gives them out of order, one that can be published."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from tailrace.core.change_window import WindowBudget
+from tailrace.core.ports import LogPage, LogReader, ReadError, ReadFailure, ShardReader, SourcePage, SourceRecord
+from tailrace.core.shard import Position, ShardRef
+from tailrace.core.windowed_shard import WindowedShard, WindowOptions
+
+logger = logging.getLogger("tailrace.sources")
+
+_IDLE_S: Final = 300
+"""A session that was not read for so long is dropped: its shard may have gone to another worker."""
+_WARNING_INTERVAL_S: Final = 60
+
+
+class _Session(msgspec.Struct):
+    shard: WindowedShard
+    token: str
+    """The iterator that the next read must name."""
+    read_s: float
+
+
+class WindowedReader(ShardReader):
+    """Leaves repeats out, and flags, orders or drops late changes. Safe to call from many threads at once.
+
+    A read without an iterator opens a session of its shard, which reads the tails again and then goes on from the
+    position: what its window holds follows from the committed position alone. A session knows only the iterator that it
+    returned last; any other is EXPIRED.
+    """
+
+    def __init__(
+        self,
+        log: LogReader,
+        options: WindowOptions,
+        *,
+        window_bytes: int,
+        flagged: Callable[[SourceRecord], SourceRecord],
+        is_wanted: Callable[[str], bool] = lambda _: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read nothing yet. `window_bytes` is the memory of the windows of all shards.
+
+        `flagged` makes the record that says that it is late; `is_wanted` tells whether a table is published.
+        """
+        self._log = log
+        self._options = options
+        self._budget = WindowBudget(window_bytes)
+        self._flagged = flagged
+        self._is_wanted = is_wanted
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[ShardRef, _Session] = OrderedDict()
+        """The one that was not read for the longest time first."""
+        self._opened = 0
+        self._warned_s: float | None = None
+        self._warned_of = 0
+
+    @property
+    def forgotten_early(self) -> int:
+        """How many changes were forgotten before the end of the window, as its memory was used up."""
+        return self._budget.forgotten_early
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+        """Read the next page; without an iterator, begin with the tails. Raises `ReadError`.
+
+        While tails are read, the pages are empty, with more behind them.
+        """
+        session = self._session(shard, position, iterator)
+        read = session.shard.next_read()
+        try:
+            page = self._log.read(*read)
+        except ReadError as error:
+            if not session.shard.skips_tail(error.failure):
+                raise
+            logger.warning("the last changes of shard %s are not looked at for repeats: %s", read.shard.shard_id, error)
+            return SourcePage([], session.token, size_bytes=0, full=True)
+        with self._lock:
+            answer = self._taken(shard, session, page)
+            self._warn()
+        return answer
+
+    def _taken(self, shard: ShardRef, session: _Session, page: LogPage) -> SourcePage:
+        if self._sessions.get(shard) is not session:  # another read has opened a new one
+            raise _expired(shard)
+        name, _, number = session.token.partition(":")
+        token = f"{name}:{int(number) + 1}"
+        answer = session.shard.took(page, round(self._clock() * 1000), token)
+        if answer.next_iterator is None:
+            self._drop(shard)
+        session.token = token
+        return answer
+
+    def _session(self, shard: ShardRef, position: Position, iterator: str | None) -> _Session:
+        now_s = self._clock()
+        with self._lock:
+            self._drop_idle(now_s)
+            if iterator is None:
+                self._drop(shard)
+                self._opened += 1
+                windowed = WindowedShard(
+                    shard,
+                    position,
+                    self._options,
+                    self._budget,
+                    flagged=self._flagged,
+                    is_wanted=self._is_wanted,
+                )
+                session = _Session(windowed, f"{self._opened}:0", now_s)
+            elif (found := self._sessions.get(shard)) is not None and found.token == iterator:
+                session = found
+                session.read_s = now_s
+            else:
+                raise _expired(shard)
+            self._sessions[shard] = session
+            self._sessions.move_to_end(shard)
+        return session
+
+    def _drop_idle(self, now_s: float) -> None:
+        while self._sessions:
+            shard, session = next(iter(self._sessions.items()))
+            if now_s - session.read_s <= _IDLE_S:
+                return
+            self._drop(shard)
+
+    def _drop(self, shard: ShardRef) -> None:
+        if session := self._sessions.pop(shard, None):
+            self._budget.remove(session.shard.window)
+
+    def _warn(self) -> None:
+        """Say, now and then, that repeats may be missed."""
+        now_s, forgotten = self._clock(), self._budget.forgotten_early
+        is_soon = self._warned_s is not None and now_s - self._warned_s < _WARNING_INTERVAL_S
+        if forgotten == self._warned_of or is_soon:
+            return
+        logger.warning(
+            "the window for repeats is full: %d changes were forgotten early, and repeats of them would be published",
+            forgotten - self._warned_of,
+        )
+        self._warned_s, self._warned_of = now_s, forgotten
+
+
+def _expired(shard: ShardRef) -> ReadError:
+    return ReadError(f"shard {shard.shard_id} is to be read again from its position", ReadFailure.EXPIRED)

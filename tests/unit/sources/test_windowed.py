@@ -1,0 +1,235 @@
+"""A stream with repeats and disorder is read without the one, and with the other flagged, ordered or dropped."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from support.log_records import SHARD, flagged, log_record
+from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourcePage, SourceRecord
+from tailrace.core.shard import Position, ShardRef, Tail
+from tailrace.core.windowed_shard import Late, WindowOptions
+from tailrace.sources.windowed import WindowedReader
+
+PARENT = ShardRef(SHARD.stream, "parent")
+WINDOW_MS = 60_000
+HEAD = Position("TRIM_HORIZON")
+
+
+class Clock:
+    """A clock that stands still unless it is set."""
+
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def __call__(self) -> float:
+        return self.ms / 1000
+
+
+@dataclass
+class Log:
+    """Shards as a source shows them, some records a page."""
+
+    shards: dict[ShardRef, list[LogRecord]]
+    closed: set[ShardRef] = field(default_factory=set)
+    count: Callable[[], int] = lambda: 2
+    trimmed: set[ShardRef] = field(default_factory=set)
+    reads: list[tuple[ShardRef, Position]] = field(default_factory=list)
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
+        records = self.shards[shard]
+        if iterator is None:
+            self.reads.append((shard, position))
+            if shard in self.trimmed:
+                raise ReadError("trimmed", ReadFailure.TRIMMED)
+            begin = 0
+            if position.sequence is not None:
+                is_after = position.kind == "AFTER_SEQUENCE_NUMBER"
+                begin = sum(int(each.record.origin.sequence) < int(position.sequence) + is_after for each in records)
+        else:
+            begin = int(iterator)
+        end = min(len(records), begin + self.count())
+        is_over = shard in self.closed and end == len(records)
+        return LogPage(records[begin:end], None if is_over else str(end), 100, full=end < len(records))
+
+
+def reader(log: Log, clock: Clock | None = None, **options: Any) -> WindowedReader:
+    return WindowedReader(
+        log,
+        WindowOptions(**({"window_ms": WINDOW_MS} | options)),
+        window_bytes=1 << 24,
+        flagged=flagged,
+        is_wanted=lambda table: table != "unwanted",
+        clock=clock or Clock(),
+    )
+
+
+def read_all(windowed: WindowedReader, position: Position = HEAD, shard: ShardRef = SHARD) -> list[SourcePage]:
+    """Read until the end of the shard, or until there is nothing more for now."""
+    pages = [windowed.read(shard, position, None)]
+    while pages[-1].next_iterator is not None and (pages[-1].full or pages[-1].records):
+        pages.append(windowed.read(shard, position, pages[-1].next_iterator))
+    return pages
+
+
+def published(pages: list[SourcePage]) -> list[str]:
+    """What is published, late ones with a mark."""
+    records = [record for page in pages for record in page.records if record.skipped is None]
+    return [told(record) for record in records]
+
+
+def told(record: SourceRecord) -> str:
+    assert record.change is not None
+    return record.origin.raw.decode() + (" late" if record.change.late else "")
+
+
+def test_a_repeat_is_passed_by_and_counts_for_the_position() -> None:
+    log = Log({SHARD: [log_record(1, "a", 1), log_record(2, "a", 2), log_record(3, "a", 1), log_record(4, "a", 2)]})
+    pages = read_all(reader(log))
+    assert published(pages) == ["a 1", "a 2"]
+    assert [(each.origin.sequence, each.skipped) for each in pages[1].records] == [("3", "repeat"), ("4", "repeat")]
+
+
+@pytest.mark.parametrize(("late", "shown"), [("flag", ["a 2", "a 1 late"]), ("drop", ["a 2"])])
+def test_a_change_behind_a_newer_one_of_its_item_is_late(late: Late, shown: list[str]) -> None:
+    pages = read_all(reader(Log({SHARD: [log_record(1, "a", 2), log_record(2, "a", 1)]}), late=late))
+    assert published(pages) == shown
+    assert pages[0].records[1].skipped == ("late" if late == "drop" else None)
+
+
+def test_tables_that_are_not_wanted_are_passed_by() -> None:
+    pages = read_all(reader(Log({SHARD: [log_record(1, "a", 2, table="unwanted"), log_record(2, "a", 3)]})))
+    assert published(pages) == ["a 3"]
+    assert pages[0].records[0].skipped == "unwanted"
+
+
+def test_a_restart_reads_the_tail_again_and_publishes_nothing_of_it() -> None:
+    records = [log_record(number, "a", number) for number in range(1, 8)]
+    log = Log({SHARD: [*records, log_record(8, "a", 3), log_record(9, "a", 5), log_record(10, "b", 1)]})
+    position = Position("AFTER_SEQUENCE_NUMBER", "7", tails=(Tail(SHARD, "2"),))
+    pages = read_all(reader(log), position)
+    assert log.reads == [(SHARD, Position("AT_SEQUENCE_NUMBER", "2"))]
+    assert published(pages) == ["b 1"]
+    assert [page.full for page in pages if not page.records][:2] == [True, True], "there is more, so no proof of an end"
+    assert {each.origin.sequence for page in pages for each in page.records} == {"8", "9", "10"}
+
+
+def test_a_child_knows_what_its_ancestors_published() -> None:
+    parent = [log_record(1, "a", 1), log_record(2, "a", 2), log_record(3, "b", 1)]
+    log = Log(
+        {PARENT: parent, SHARD: [log_record(11, "a", 2), log_record(12, "a", 3), log_record(13, "b", 1)]}, {PARENT}
+    )
+    pages = read_all(reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "2"),)))
+    assert published(pages) == ["a 3"]
+
+
+def test_a_child_goes_on_without_a_tail_that_the_stream_no_longer_has() -> None:
+    log = Log({PARENT: [log_record(1, "a", 1)], SHARD: [log_record(11, "a", 2)]}, {PARENT}, trimmed={PARENT})
+    assert published(read_all(reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "1"),)))) == ["a 2"]
+
+
+def test_a_trimmed_position_is_told_even_if_the_tail_is_trimmed_too() -> None:
+    log = Log({SHARD: [log_record(11, "a", 2)]}, trimmed={SHARD})
+    with pytest.raises(ReadError) as told_of:
+        read_all(reader(log), Position("AFTER_SEQUENCE_NUMBER", "7", tails=(Tail(SHARD, "2"),)))
+    assert told_of.value.failure is ReadFailure.TRIMMED
+    assert log.reads[-1] == (SHARD, Position("AFTER_SEQUENCE_NUMBER", "7"))
+
+
+def test_only_the_last_iterator_counts_and_only_for_a_while() -> None:
+    clock = Clock()
+    windowed = reader(Log({SHARD: [log_record(number, "a", number) for number in range(9)]}), clock)
+    first = windowed.read(SHARD, HEAD, None)
+    second = windowed.read(SHARD, HEAD, first.next_iterator)
+    for iterator, later_ms in ((first.next_iterator, 0), (second.next_iterator, 301_000)):
+        clock.ms += later_ms
+        with pytest.raises(ReadError) as told_of:
+            windowed.read(SHARD, HEAD, iterator)
+        assert told_of.value.failure is ReadFailure.EXPIRED
+
+
+def test_reorder_puts_changes_in_order_and_flags_what_comes_later_still() -> None:
+    clock = Clock()
+    records = [log_record(1, "a", 2), log_record(2, "b", 7, arrived_ms=100), log_record(3, "a", 1, arrived_ms=200)]
+    log = Log({SHARD: records}, count=lambda: 9)
+    windowed = reader(log, clock, late="reorder", late_wait_ms=500)
+    held = windowed.read(SHARD, HEAD, None)
+    assert (held.records, held.full) == ([], True)
+    clock.ms += 499
+    held = windowed.read(SHARD, HEAD, held.next_iterator)
+    assert held.records == []
+    clock.ms += 1
+    page = windowed.read(SHARD, HEAD, held.next_iterator)
+    assert published([page]) == ["a 1", "b 7", "a 2"]
+    assert page.last_sequence == "3"
+    log.shards[SHARD].append(log_record(4, "a", 1, arrived_ms=201))
+    log.shards[SHARD].append(replace(log_record(5, "a", 0, arrived_ms=202), created_us=1, identity=b"x"))
+    held = windowed.read(SHARD, HEAD, page.next_iterator)
+    clock.ms += 500
+    assert published([windowed.read(SHARD, HEAD, held.next_iterator)]) == ["a 0 late"]
+
+
+def test_reorder_lets_all_go_at_the_end_of_the_shard() -> None:
+    log = Log({SHARD: [log_record(1, "a", 2), log_record(2, "a", 1)]}, {SHARD}, count=lambda: 9)
+    page = reader(log, late="reorder").read(SHARD, HEAD, None)
+    assert (published([page]), page.next_iterator) == (["a 1", "a 2"], None)
+
+
+def mixed(rng: random.Random) -> tuple[list[LogRecord], list[str]]:
+    """Return a stream with repeats and disorder, and each of its changes once."""
+    changes: list[str] = []
+    stream: list[tuple[str, int]] = []
+    for number in range(1, 120):
+        item = f"i{rng.randrange(6)}"
+        changes.append(f"{item} {number}")
+        stream.append((item, number))
+        if rng.random() < 0.2:
+            stream.insert(rng.randrange(max(0, len(stream) - 12), len(stream)), rng.choice(stream[-20:]))
+        if rng.random() < 0.2:
+            stream.append(stream.pop(rng.randrange(max(0, len(stream) - 8), len(stream))))
+    return [log_record(at, item, us, arrived_ms=at * 50) for at, (item, us) in enumerate(stream, start=1)], changes
+
+
+def read_with_losses(
+    windowed: WindowedReader, shard: ShardRef, tails: tuple[Tail, ...], rng: random.Random, clock: Clock
+) -> tuple[list[str], str | None]:
+    """Read a shard to its end, now and then again from what is committed; return what is published, and the tail's
+    beginning."""
+    shown: list[str] = []
+    position, iterator, window_from = replace(HEAD, tails=tails), None, None
+    while True:
+        page = windowed.read(shard, position, iterator)
+        clock.ms += rng.randint(0, 400)
+        if rng.random() < 0.1:  # read, and lost with all that was not committed
+            iterator = None
+            continue
+        shown += published([page])
+        if page.records:
+            window_from = page.window_from
+            sequence = page.last_sequence or page.records[-1].origin.sequence
+            position = Position("AFTER_SEQUENCE_NUMBER", sequence, tails=(*tails, Tail(shard, window_from)))
+        iterator = page.next_iterator
+        if iterator is None:
+            return shown, window_from
+
+
+@pytest.mark.parametrize("late", ["flag", "reorder"])
+@pytest.mark.parametrize("seed", range(25))
+def test_whatever_is_lost_and_read_again_each_change_is_published_once(seed: int, late: Late) -> None:
+    rng, clock = random.Random(seed), Clock()
+    records, changes = mixed(rng)
+    half = len(records) // 2
+    log = Log({PARENT: records[:half], SHARD: records[half:]}, {PARENT, SHARD}, count=lambda: rng.randint(0, 9))
+    windowed = reader(log, clock, late=late, late_wait_ms=300)
+    shown, window_from = read_with_losses(windowed, PARENT, (), rng, clock)
+    shown += read_with_losses(windowed, SHARD, (Tail(PARENT, window_from),), rng, clock)[0]
+    assert sorted(each.removesuffix(" late") for each in shown) == sorted(changes)
+    newest: dict[str, int] = {}
+    for item, number, *mark in map(str.split, shown):
+        assert bool(mark) == (int(number) < newest.get(item, 0))
+        newest[item] = max(int(number), newest.get(item, 0))
