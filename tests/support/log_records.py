@@ -34,7 +34,7 @@ def log_record(
     return LogRecord(record, arrived_ms, identity=text, item=item.encode(), created_us=created_us)
 
 
-def flagged(record: SourceRecord) -> SourceRecord:
+def flagged(record: SourceRecord, _shard: ShardRef) -> SourceRecord:
     """The record that says that it is late."""
     assert record.change is not None
     return replace(record, change=replace(record.change, late=True))

@@ -48,12 +48,12 @@ class WindowedShard:
         options: WindowOptions,
         budget: WindowBudget,
         *,
-        flagged: Callable[[SourceRecord], SourceRecord],
+        flagged: Callable[[SourceRecord, ShardRef], SourceRecord],
         is_wanted: Callable[[str], bool],
     ) -> None:
         """Begin with the tails of `position`.
 
-        `flagged` makes the record that says that it is late; `is_wanted` tells whether a table is published.
+        `flagged` makes the late one of a shard's record; `is_wanted` tells whether a table is published.
         """
         self.window = ChangeWindow(options.window_ms, budget)
         self._shard = shard
@@ -143,7 +143,7 @@ class WindowedShard:
             case Verdict.LATE if self._drops_late:
                 return msgspec.structs.replace(record.record, skipped="late")
             case Verdict.LATE:
-                return self._flagged(record.record)
+                return self._flagged(record.record, self._shard)
             case Verdict.NEW:
                 return record.record
 

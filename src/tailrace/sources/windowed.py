@@ -44,13 +44,13 @@ class WindowedReader(ShardReader):
         options: WindowOptions,
         *,
         window_bytes: int,
-        flagged: Callable[[SourceRecord], SourceRecord],
+        flagged: Callable[[SourceRecord, ShardRef], SourceRecord],
         is_wanted: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing yet. `window_bytes` is the memory of the windows of all shards.
 
-        `flagged` makes the record that says that it is late; `is_wanted` tells whether a table is published.
+        `flagged` makes the late one of a shard's record; `is_wanted` tells whether a table is published.
         """
         self._log = log
         self._options = options
