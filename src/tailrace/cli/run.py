@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from tailrace.worker.worker import Worker
     from tailrace.worker.worker_watch import WorkerWatch
 
+_END_S = 8.0
+"""A process that was stopped ends after so long, whatever its threads wait for: well within the promised 10 s."""
 _PORT_HINT = "choose another port with --metrics-port"
 
 
@@ -116,6 +120,7 @@ def run(
     for each in running:
         each.start()
     together.run()
+    os._exit(0)  # Python would first take apart what threads still wait for, which takes seconds on a busy machine
 
 
 class _Running:
@@ -273,11 +278,25 @@ def _stop_at_once(_number: int, _frame: object) -> None:
 
 
 def _stop_on_signals(together: Together) -> None:
-    """Make the first SIGTERM or SIGINT stop the workers, and the second end the process at once."""
+    """Make the first SIGTERM or SIGINT stop the workers, and the second end the process at once.
+
+    The protocol holds when a process is killed. So one that has not ended in time ends as it is: a call to Kafka or AWS
+    that gets no answer may take longer.
+    """
+    from tailrace.process.threads import start_thread
+
+    stopped = threading.Event()
 
     def stop(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
+        stopped.set()
         together.stop()
 
+    def end_late() -> None:
+        stopped.wait()
+        time.sleep(_END_S)
+        os._exit(0)
+
+    start_thread("end", end_late)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

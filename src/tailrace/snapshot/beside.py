@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -21,7 +22,7 @@ LOOK_S = 1.0
 IDLE_MS = 30_000
 """How long a snapshot worker stays when there is nothing to do any more."""
 RETRY_S = 30.0
-ASK_TIMEOUT_S = 30.0
+ASK_POLL_S = 0.5
 
 
 class SnapshotsBeside:
@@ -52,10 +53,8 @@ class SnapshotsBeside:
         """Look now and then, until stopped."""
         while not self._stopped.wait(LOOK_S):
             try:
-                if self._ask(self._has_work).result(ASK_TIMEOUT_S):
+                if self._is_needed():
                     self._work()
-            except TimeoutError:
-                continue  # the engine is stuck, or has ended: its health check says so
             except TailraceError as error:
                 logger.warning("the snapshot worker stopped, it starts again in %.0f s: %s", RETRY_S, error)
                 self._stopped.wait(RETRY_S)
@@ -68,6 +67,14 @@ class SnapshotsBeside:
         self._stopped.set()
         if worker := self._worker:
             worker.stop()
+
+    def _is_needed(self) -> bool:
+        """Ask whether there is anything to do; once stopped, nobody answers any more."""
+        answer = self._ask(self._has_work)
+        while not self._stopped.is_set():
+            with contextlib.suppress(TimeoutError):
+                return answer.result(ASK_POLL_S)
+        return False
 
     def _work(self) -> None:
         worker = self._worker = SnapshotWorker(

@@ -104,6 +104,8 @@ class SnapshotWorker:
                 except KafkaException as error:
                     clients.tell(error.args[0])
                 self._await_answers()
+        except _StoppedError:
+            pass
         finally:
             self.stepped_s = None
             for lane in self._lanes.values():
@@ -136,16 +138,24 @@ class SnapshotWorker:
     # Steps
 
     def _step(self, follower: Follower) -> None:
+        """Do what is due. What waits for Kafka or AWS may take seconds: none of it begins once this is to stop."""
         self._segments.follow(self.checkpoint_state, self._lanes.keys())
         for lane in self._lanes.values():
+            self._check_stopped()
             self._hold_or_close(lane)
+        self._check_stopped()
         self._coordinate()
         held = {number for number, lane in self._lanes.items() if lane.is_held}
         for read in self._segments.reads_due(self.checkpoint_state, held):
             self._readers.submit(partial(self._read, read))
         self._segments.read_windows()
         for chunk in self._segments.publishable(self.checkpoint_state, held, self._whole_ms(follower)):
+            self._check_stopped()
             self._publish(chunk)
+
+    def _check_stopped(self) -> None:
+        if self._stopped.is_set():
+            raise _StoppedError
 
     def _whole_ms(self, follower: Follower) -> int:
         """Return up to when the checkpoint state surely shows all that was committed; 0: not yet known."""
@@ -215,3 +225,7 @@ class SnapshotWorker:
             self._segments.take_in(self._answers.get(timeout=BUSY_WAIT_S if self._segments.any else IDLE_WAIT_S))
             while True:
                 self._segments.take_in(self._answers.get_nowait())
+
+
+class _StoppedError(Exception):
+    """The worker was stopped in the midst of a step."""

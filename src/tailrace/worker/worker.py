@@ -26,7 +26,7 @@ from tailrace.worker.vitals import Vitals
 
 _T = TypeVar("_T")
 
-LEAVE_TIMEOUT_S = 3.0
+LEAVE_TIMEOUT_S = 2.0
 IDLE_WAKE_S = 1.0
 REPORT_TIMEOUT_S = 5.0
 _READY_STATES = {LaneState.IDLE, LaneState.ACTIVE}
@@ -83,6 +83,8 @@ class Worker:
 
     def stop(self) -> None:
         """Release the lanes and end `run`; does not wait. Safe in a signal handler."""
+        if self._beside is not None:
+            self._beside.stop()
         self._engine.stop()
 
     def ask(self, question: Callable[[CheckpointState], _T]) -> Future[_T]:
