@@ -58,6 +58,10 @@ class Outcome:
     late_commits: dict[str, int]
     source_faults: int
     shards_ended: int
+    snapshots: dict[str, int]
+    """How many were started, by reason, and how many ended, by outcome."""
+    rows: int
+    """Rows of snapshots that were published."""
     takings: int
     take_overs_s: Sequence[float]
     caught_up_s: float | None
@@ -106,6 +110,9 @@ class Outcome:
             told = ", ".join(f"{count:,} {answer}" for answer, count in sorted(self.late_commits.items()))
             yield _line("late commits", f"{told} by the broker")
         yield _line("shards", f"{self.shards_ended:,} read to their end, lanes taken {self.takings:,} times")
+        if self.snapshots:
+            told = ", ".join(f"{count:,} {what}" for what, count in sorted(self.snapshots.items()))
+            yield _line("snapshots", f"{told}; {self.rows:,} rows published")
         if self.take_overs_s:
             claim = sorted(self.take_overs_s)
             yield _line(

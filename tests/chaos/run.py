@@ -17,6 +17,7 @@ from chaos.outcome import Options, Outcome
 from chaos.reader import CommittedReader
 from chaos.saboteur import Saboteur
 from chaos.schedule import Step
+from chaos.snapshots import SnapshotChecker, SnapshotOrders
 from chaos.take_overs import TakeOvers
 from chaos.world import SPLITS_MOST, TABLES, World
 from chaos.writer import Writer
@@ -53,6 +54,7 @@ class _Cast:
 
     world: World
     crew: Crew
+    orders: SnapshotOrders
     saboteur: Saboteur
     writer: Writer
     reader: CommittedReader
@@ -68,6 +70,7 @@ class Run:
         self._progress = progress
         self._changes = Checker()
         self._lineage = LineageChecker()
+        self._snapshots = SnapshotChecker()
         self._take_overs = TakeOvers()
         self._interpret = Interpreter()
         self._letters: list[str] = []
@@ -94,9 +97,13 @@ class Run:
                 told=self._changes.wrote,
                 must_rest=lambda: self._changes.missing > BACKLOG_MOST,
             )
-            saboteur = Saboteur(world, crew, self._take_overs, lambda: self._changes.found)
+            orders = SnapshotOrders(world.pipeline_file, self._snapshots.unfinished)
+            saboteur = Saboteur(world, crew, orders, self._take_overs, lambda: self._changes.found)
             owned.callback(saboteur.close)
-            cast = _Cast(world, crew, saboteur, writer, reader)
+            cast = _Cast(world, crew, orders, saboteur, writer, reader)
+            writer.load(self._changes.loaded)
+            world.begin_streams()
+            self._snapshots.quiet = writer.quiet
             crew.fill()
             self._wait_for_crew(world, crew)
             self._began_s = time.monotonic()
@@ -128,12 +135,15 @@ class Run:
             key, value = message.key() or b"", message.value()
             if message.topic() == checkpoints:
                 self._lineage.saw(key, value, message.timestamp()[1])
+                self._snapshots.saw(key, value)
                 if key == b'["taken"]' and value is not None:
                     self._take_overs.claim(message.partition() or 0, value, at_s)
             elif message.topic() == letters:
                 self._letters.append(f"a dead letter: {message.headers()}")
             else:
-                self._changes.saw(self._interpret(message, time.time_ns()))
+                change = self._interpret(message, time.time_ns())
+                self._changes.saw(change)
+                self._snapshots.saw_row(change)
 
         return saw
 
@@ -179,11 +189,15 @@ class Run:
         self._event("the faults are over")
         calm_s = time.monotonic()
         caught_up_s: float | None = None
+        repeated: set[str] = set()
         while caught_up_s is None:
             crew.look()
+            pending = self._snapshots.not_done()
+            cancelled = {table for table, outcome in pending.items() if outcome is not None}
+            repeated |= {table for table in cancelled - repeated if cast.orders.start([table])}
             self._show(crew, saboteur)
             waited_s = time.monotonic() - calm_s
-            if not self._changes.missing:
+            if not (self._changes.missing or pending):
                 caught_up_s = waited_s
             elif waited_s > CATCH_UP_S:
                 troubles.append(f"not everything was published {CATCH_UP_S:.0f} s after the faults ended")
@@ -222,6 +236,8 @@ class Run:
             late_commits=dict(saboteur.late_commits),
             source_faults=sum(cast.world.state()["faults"].values()),
             shards_ended=self._lineage.ended,
+            snapshots=dict(self._snapshots.counts()),
+            rows=self._changes.rows,
             takings=self._lineage.takings,
             take_overs_s=self._take_overs.seconds,
             caught_up_s=caught_up_s,
@@ -229,6 +245,7 @@ class Run:
             samples=crew.samples,
             troubles=[
                 *self._lineage.finish(),
+                *self._snapshots.finish(),
                 *self._letters,
                 *troubles,
                 *crew.troubles,

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 
 from chaos.crew import Crew, Member
 from chaos.schedule import Kind, Step
+from chaos.snapshots import SnapshotOrders
 from chaos.take_overs import TakeOvers
 from chaos.world import SHARDS_FIRST, SHARDS_MOST, TABLES, World
 from support.proxy import (
@@ -56,7 +57,9 @@ _REPLICAS_S = 240.0
 class Saboteur:
     """For one thread; what takes long goes on in others. `done` counts what was done, in words."""
 
-    def __init__(self, world: World, crew: Crew, take_overs: TakeOvers, published: Callable[[], int]) -> None:
+    def __init__(
+        self, world: World, crew: Crew, orders: SnapshotOrders, take_overs: TakeOvers, published: Callable[[], int]
+    ) -> None:
         self.done: Counter[str] = Counter()
         self.errors: list[str] = []
         """What could not be done, though it must be."""
@@ -69,6 +72,7 @@ class Saboteur:
         """What the broker said to first copies of commits that came late."""
         self._world = world
         self._crew = crew
+        self._orders = orders
         self._take_overs = take_overs
         self._published = published
         self._published_before = 0
@@ -78,6 +82,7 @@ class Saboteur:
         self._lifting = threading.Event()
         self._brokers = ThreadPoolExecutor(1, "brokers")
         self._beside = ThreadPoolExecutor(4, "late commits")
+        self._operator = ThreadPoolExecutor(1, "operator")
         self._under_way: list[Future[None]] = []
 
     def carry_out(self, step: Step) -> None:
@@ -97,6 +102,9 @@ class Saboteur:
                 self._meet_commit(step, rng)
             case Kind.SPLIT | Kind.ROLLOVER:
                 self._reshard(step, rng)
+            case Kind.SNAPSHOT | Kind.SNAPSHOT_PAUSE | Kind.SNAPSHOT_CANCEL:
+                tables = rng.sample(TABLES, len(TABLES))
+                self._in_thread(self._operator, lambda: self._order(step, tables))
 
     def undo_what_is_over(self) -> None:
         """Undo what has lasted long enough."""
@@ -116,7 +124,7 @@ class Saboteur:
     def close(self) -> None:
         """Begin nothing more."""
         self._lifting.set()
-        for pool in (self._brokers, self._beside):
+        for pool in (self._brokers, self._beside, self._operator):
             pool.shutdown(cancel_futures=True)
 
     # Workers
@@ -284,6 +292,19 @@ class Saboteur:
         else:
             self._world.act("rollover", table=table)
         self.done[step.kind] += 1
+
+    # Snapshots
+
+    def _order(self, step: Step, tables: list[str]) -> None:
+        match step.kind:
+            case Kind.SNAPSHOT:
+                self.done[step.kind] += self._orders.start(tables)
+            case Kind.SNAPSHOT_CANCEL:
+                self.done[step.kind] += self._orders.cancel(tables)
+            case Kind.SNAPSHOT_PAUSE if (table := self._orders.pause(tables)) is not None:
+                self.done[step.kind] += 1
+                self._lifting.wait(step.seconds)
+                self._orders.resume(table)
 
     # Time
 

@@ -36,6 +36,9 @@ class Kind(StrEnum):
     """The first copy reaches the broker `seconds` later."""
     SPLIT = "shard split"
     ROLLOVER = "shard rolled over"
+    SNAPSHOT = "snapshot started"
+    SNAPSHOT_PAUSE = "snapshot paused for a while"
+    SNAPSHOT_CANCEL = "snapshot cancelled"
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ _FAULTS = {
     Kind.FREEZE: _Often(60, SESSION_TIMEOUT_S + 1, SESSION_TIMEOUT_S + 7),
     Kind.DOZE: _Often(45, 0.3, 4),
     Kind.JOIN: _Often(150, 10, 30),
-    Kind.CLOCK: _Often(40, 1, 1800),
+    Kind.CLOCK: _Often(40, 0.1, 1),
     Kind.BROKER_KILL: _Often(180, 1, 10),
     Kind.BROKER_RESTART: _Often(240),
     Kind.BROKER_HUNGER: _Often(240, 1, 10),
@@ -81,6 +84,9 @@ _FAULTS = {
     Kind.COMMIT_UNHEARD: _Often(20),
     Kind.COMMIT_LATE: _Often(10, 0, 1),
     Kind.ROLLOVER: _Often(3),
+    Kind.SNAPSHOT: _Often(8),
+    Kind.SNAPSHOT_PAUSE: _Often(20, 1, 8),
+    Kind.SNAPSHOT_CANCEL: _Often(45),
 }
 
 
@@ -109,6 +115,6 @@ def _now_and_then(rng: random.Random, kind: Kind, often: _Often, seconds: float)
         at_s += rng.uniform(0.5, 1.5) * often.every_s
     for each_s in times or [rng.uniform(0.1, 0.8) * seconds]:
         lasting_s = rng.uniform(often.shortest_s, often.longest_s)
-        if kind is Kind.CLOCK:  # as often by seconds as by minutes, forward as backward
+        if kind is Kind.CLOCK:  # as often little as much, forward as backward
             lasting_s = rng.choice([-1, 1]) * often.shortest_s * (often.longest_s / often.shortest_s) ** rng.random()
         yield Step(each_s, kind, rng.random(), lasting_s)

@@ -18,7 +18,10 @@ from chaos.lineage import LineageChecker
 from chaos.outcome import Options, Outcome
 from chaos.resources import Sample
 from chaos.schedule import Kind
+from chaos.snapshots import SnapshotChecker
 from chaos.take_overs import TakeOvers
+from chaos.world import TABLES
+from chaos.writer import QUIET
 from tailrace.local.checker import Checker, FoundChange, FoundOp
 
 TESTS = Path(__file__).parents[1]
@@ -42,6 +45,8 @@ def test_a_short_run_keeps_every_promise() -> None:
     assert told["verdict"]["found"] == told["verdict"]["made"] > 5_000
     assert told["kills"] >= 3
     assert told["shards_ended"] > 4
+    assert told["snapshots"]["done"] >= len(TABLES)
+    assert told["rows"] > len(TABLES) * QUIET
     assert told["source_faults"] > 100
     for kind in (
         Kind.KILL,
@@ -53,6 +58,7 @@ def test_a_short_run_keeps_every_promise() -> None:
         Kind.CUT,
         Kind.HOLE,
         Kind.SPLIT,
+        Kind.SNAPSHOT,
     ):
         assert any(fault.startswith(kind) for fault in told["faults"]), kind
 
@@ -160,6 +166,49 @@ def test_a_checkpoint_that_is_taken_back_too_early_is_found() -> None:
     topic.checkpoint("shard", 10)
     topic.take_back("shard")
     assert topic.checker.finish() == ["the checkpoint of shard is taken back before its end"]
+
+
+# Snapshots
+
+QUIET_ITEMS = frozenset({("orders", "a"), ("orders", "b")})
+
+
+def row(key: str, snapshot: str = "one", table: str = "orders") -> FoundChange:
+    return FoundChange(table, key, "r", 1, f"chaos.{table}", 0, 0, 0, snapshot=snapshot)
+
+
+def snapshots(*rows: FoundChange, outcome: str | None = "done") -> SnapshotChecker:
+    """A snapshot that published these rows."""
+    checker = SnapshotChecker(QUIET_ITEMS)
+    checker.saw(b'["?snapshot","orders"]', b'{"id":"one","reason":"manual"}')
+    for each in rows:
+        checker.saw_row(each)
+    if outcome is not None:
+        checker.saw(b'["?snapshot-result","orders"]', json.dumps({"id": "one", "outcome": outcome}).encode())
+    return checker
+
+
+def test_a_snapshot_that_read_the_whole_table_breaks_nothing() -> None:
+    checker = snapshots(row("a"), row("changing"), row("b"))
+    assert checker.finish() == []
+    assert checker.counts() == {"manual": 1, "done": 1}
+
+
+def test_an_item_that_a_snapshot_did_not_read_is_found() -> None:
+    checker = snapshots(row("a"), row("b", "another"))
+    assert checker.finish() == ["snapshot one of table orders has ended, and published 1 of 2 items that do not change"]
+
+
+def test_a_cancelled_snapshot_may_have_read_anything_and_is_to_be_started_again() -> None:
+    checker = snapshots(row("a"), outcome="cancelled")
+    assert checker.finish() == []
+    assert checker.not_done() == {"orders": "cancelled"}
+
+
+def test_a_snapshot_that_does_not_end_is_found() -> None:
+    checker = snapshots(row("a"), row("b"), outcome=None)
+    assert checker.unfinished() == ["orders"]
+    assert checker.finish() == ["the snapshot of table orders has not ended"]
 
 
 # The crew
@@ -274,6 +323,8 @@ def outcome(checker: Checker, **more: Any) -> Outcome:
         "late_commits": {},
         "source_faults": 1,
         "shards_ended": 1,
+        "snapshots": {"initial": 1, "done": 1},
+        "rows": 2,
         "takings": 1,
         "take_overs_s": [7.0],
         "caught_up_s": 1.0,

@@ -20,6 +20,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from chaos.schedule import SESSION_TIMEOUT_S
 from support.proxy import KafkaProxy
+from tailrace.kafka import clients
 from tailrace.kafka.membership import describe
 from tailrace.local.dynamodb import REGION
 from tailrace.local.kafka import KafkaCluster
@@ -36,12 +37,15 @@ SHARDS_MOST = 10
 """Open shards of a table: there is no merging them again."""
 SPLITS_MOST = len(TABLES) * (SHARDS_MOST - SHARDS_FIRST)
 TRANSACTION_TIMEOUT_S = 10
+SEGMENTS = 6
+READ_CAPACITY = 200
+"""Read capacity units a second: a snapshot takes several seconds, in which something goes wrong."""
 
 _SOURCE_FAULTS: dict[str, Any] = {
     "settings": {
         "shards": SHARDS_FIRST,
         "listing_lag_calls": 2,
-        "skew_s": 3,
+        "skew_s": 1,
         "digit_every": 50_000,
         "slow_s": 0.5,
         "retention_s": 900,
@@ -64,6 +68,17 @@ _SOURCE_FAULTS: dict[str, Any] = {
             "slow": 0.01,
             "hang": 0.0003,
         },
+        "Scan": {
+            "throttle": 0.05,
+            "server_error": 0.02,
+            "reset": 0.02,
+            "lost": 0.02,
+            "cut_short": 0.02,
+            "garbled": 0.02,
+            "slow": 0.05,
+            "hang": 0.005,
+        },
+        "DescribeTable": {"throttle": 0.02, "server_error": 0.02, "slow": 0.02},
     },
 }
 _READY_S = 30.0
@@ -131,6 +146,12 @@ class World:
         """Return the simulator's state."""
         return self._control("GET", "state", None)
 
+    def begin_streams(self) -> None:
+        """Begin other streams: what the tables hold now is in none of them."""
+        for table in TABLES:
+            self.act("switch", table=table)
+            self.act("switch", table=table, view_type="NEW_AND_OLD_IMAGES")
+
     def full_replicas(self) -> bool:
         """Return whether every replica of every partition is in sync: then a broker may go."""
         topics = self._admin.list_topics(timeout=_ADMIN_S).topics.values()
@@ -149,9 +170,9 @@ class World:
         level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
         latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client left its types out
         asked = {TopicPartition(*partition): latest for partition in self.partitions}
-        admin = self._new_admin()  # one that has lived long knows leaders' epochs that are over
-        futures = admin.list_offsets(asked, isolation_level=level, request_timeout=_ADMIN_S)
-        return {(each.topic, each.partition): future.result().offset for each, future in futures.items()}
+        admin = clients.admin(self.kafka)  # one that has lived long knows leaders' epochs that are over
+        futures = clients.offsets(admin, asked, level)
+        return {(each.topic, each.partition): future.result() for each, future in futures.items()}
 
     def open_transactions(self) -> list[str]:
         """Name the partitions in which a transaction holds back readers."""
@@ -244,5 +265,6 @@ class World:
             "topics": {"partitions": PARTITIONS},
             "lanes": LANES,
             "batch": {"linger": "200ms"},
+            "snapshot": {"mode": "initial", "segments": SEGMENTS, "read_capacity": READ_CAPACITY},
         }
         self.pipeline_file.write_text(yaml.safe_dump(pipeline))

@@ -28,14 +28,20 @@ _CATCH_UP_S = 2.0
 _REST_S = 0.5
 _TEXTS = ("", "short", "a longer text " * 8, "long " * 300)
 
+HOT = 800
+"""Items, those that are changed most, that the tables hold before their streams begin."""
+QUIET = 600
+"""Items of each table that it holds before its stream begins, and that nobody changes."""
+_QUIET_TEXT = "quiet " * 500
+
 Told = Callable[[str, str, WrittenOp, int], None]
 """Called with table, key, op and version of a change, before it is made."""
 
 
 class _Item:
-    def __init__(self, table: str, number: int) -> None:
+    def __init__(self, table: str, name: str) -> None:
         self.table = table
-        self.id = f"item-{number}"
+        self.id = name
         self.key = json.dumps({"id": self.id}, separators=(",", ":"))
         self.version = 0
         self.exists = False
@@ -60,7 +66,8 @@ class Writer:
         self.rested_s = 0.0
         self.error: Exception | None = None
         """What ended it early."""
-        self._items = [_Item(tables[number % len(tables)], number) for number in range(items)]
+        self._items = [_Item(tables[number % len(tables)], f"item-{number}") for number in range(items)]
+        self._quiet = [_Item(table, f"quiet-{number}") for table in tables for number in range(QUIET)]
         self._weights = list(itertools.accumulate(1 / rank**ZIPF for rank in range(1, items + 1)))
         self._random = random.Random(f"{seed}/writer")
         self._changes = changes
@@ -81,6 +88,22 @@ class Writer:
     def hottest(self) -> int:
         """Changes of the item that was changed most."""
         return max(item.version for item in self._items)
+
+    @property
+    def quiet(self) -> frozenset[tuple[str, str]]:
+        """The items that nobody changes, by table and key."""
+        return frozenset((item.table, item.key) for item in self._quiet)
+
+    def load(self, loaded: Callable[[str, str, int], None]) -> None:
+        """Write what the tables hold before their streams begin; call `loaded` with table, key and version of each."""
+        items = [*self._items[:HOT], *self._quiet]
+        for at in range(0, len(items), BATCH):
+            requests: dict[str, list[dict[str, Any]]] = {}
+            for item in items[at : at + BATCH]:
+                item.version, item.exists = 1, True
+                loaded(item.table, item.key, item.version)
+                requests.setdefault(item.table, []).append(self._put(item, _QUIET_TEXT))
+            self._send(requests)
 
     def start(self) -> None:
         """Begin to write."""
@@ -114,6 +137,9 @@ class Writer:
         requests: dict[str, list[dict[str, Any]]] = {}
         for item in chosen.values():
             requests.setdefault(item.table, []).append(self._change(item))
+        self._send(requests)
+
+    def _send(self, requests: dict[str, list[dict[str, Any]]]) -> None:
         answer = self._http.request(
             "POST",
             self._endpoint_url,
@@ -130,11 +156,14 @@ class Writer:
         self._told(item.table, item.key, op, item.version)
         if op == "d":
             return {"DeleteRequest": {"Key": {"id": {"S": item.id}}}}
+        return self._put(item, self._random.choice(_TEXTS))
+
+    def _put(self, item: _Item, text: str) -> dict[str, Any]:
         written: dict[str, Any] = {
             "id": {"S": item.id},
             "version": {"N": str(item.version)},
             "written_ns": {"N": str(time.time_ns())},
             "amount": {"N": f"{self._random.randrange(10_000)}.{self._random.randrange(100):02}"},
-            "text": {"S": self._random.choice(_TEXTS)},
+            "text": {"S": text},
         }
         return {"PutRequest": {"Item": written}}

@@ -22,14 +22,16 @@ _BATCH = 25
 class SnapshotTable:
     """The first table of a pipeline under test, with more items than its workload writes.
 
-    They are of version 1 and were written before the table's stream began; the workload's items are not among them.
+    They are of version 1 and were written before the table's stream began. The workload makes some changes before that,
+    too, so that the table also holds the items that change later.
     """
 
-    def __init__(self, bench: Bench, *, items: int, text_bytes: int = 20) -> None:
+    def __init__(self, bench: Bench, *, items: int, text_bytes: int = 20, changes: int = 0) -> None:
         self.name = bench.tables[0]
         self._bench = bench
         self._keys = [f"loaded-{number:07d}" for number in range(items)]
         self._load(text_bytes)
+        self._before = list(bench.workload.run(changes)) if changes else []
         self._begin_another_stream()
 
     def rows(self) -> int:
@@ -61,7 +63,10 @@ class SnapshotTable:
         checker = Checker()
         for key in self._keys:
             checker.loaded(self.name, f'{{"id":"{key}"}}', 1)
-        for change in list(self._bench.workload.history):
+        for change in {change.key: change for change in self._before}.values():
+            if change.op != "d":
+                checker.loaded(self.name, change.key, change.version)
+        for change in self._bench.workload.history[len(self._before) :]:
             checker.wrote(change.table, change.key, change.op, change.version)
         found = read_committed(self._bench.kafka, self._bench.topics)
         for record in sorted(found, key=lambda record: (record.topic, record.partition, record.offset)):
