@@ -215,19 +215,19 @@ class SimulatedSnapshotParts:
     def export_window(self, snapshot: SnapshotRecord, on_replaced: Callable[[], None]) -> ExportWindow:
         raise NotImplementedError(_NO_EXPORTS)
 
-    def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
+    def reader(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> RowReader:
         return RowReader(
             snapshot,
             facts,
             self._options.tables,
             self._worker.parts.converter,
             Exports(snapshot, _no_export),
-            deletes=self._deletes(snapshot, facts),
-            now_ms=self._host.now_ms,
+            deletes=self._deletes(snapshot, facts, now_ms),
+            now_ms=now_ms,
             time_ns=self._host.time_ns,
         )
 
-    def _deletes(self, snapshot: SnapshotRecord, facts: TableFacts) -> Deletes | None:
+    def _deletes(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> Deletes | None:
         if not snapshot.finds_deletes and snapshot.reason != "repair":
             return None
         return Deletes(
@@ -241,7 +241,7 @@ class SimulatedSnapshotParts:
             region="eu-west-1",
             tombstones=False,
             is_of_table=lambda _topic, _value: True,
-            now_ms=self._host.now_ms,
+            now_ms=now_ms,
         )
 
     def facts(self, table: str) -> TableFacts:

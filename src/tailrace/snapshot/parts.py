@@ -57,8 +57,8 @@ class SnapshotParts(Protocol):
         """Make the window over the topics of a table whose exports are read."""
         ...
 
-    def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
-        """Make what reads and converts the rows of a snapshot."""
+    def reader(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> RowReader:
+        """Make the reader of a snapshot's rows; `now_ms` is the worker's clock, which never goes back."""
         ...
 
     def facts(self, table: str) -> TableFacts:

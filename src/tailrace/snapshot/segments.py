@@ -171,7 +171,8 @@ class Segments:
             logger.warning("table %s cannot be read for its snapshot, trying again: %s", name, error)
             return None
         window = self._parts.export_window(snapshot, self._on_replaced) if snapshot.exports else self._window
-        table = _Table(snapshot, facts, self._parts.reader(snapshot, facts), ReadRate(now_ms), window)
+        reader = self._parts.reader(snapshot, facts, self._host.now_ms)
+        table = _Table(snapshot, facts, reader, ReadRate(now_ms), window)
         self._tables[name] = table
         return table
 

@@ -106,8 +106,8 @@ class PipelineSnapshotParts:
             on_replaced=on_replaced,
         )
 
-    def reader(self, snapshot: SnapshotRecord, facts: TableFacts) -> RowReader:
-        """Make what reads and converts the rows of a snapshot."""
+    def reader(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> RowReader:
+        """Make the reader of a snapshot's rows; `now_ms` is the worker's clock, which never goes back."""
         needs_items = snapshot.filter is not None or snapshot.reason == "repair"
         transcoder = PURE if needs_items else self._transcoder
 
@@ -120,12 +120,12 @@ class PipelineSnapshotParts:
             self._plain_tables if needs_items else self._tables,
             self._converter,
             Exports(snapshot, export),
-            deletes=self._deletes(snapshot, facts),
-            now_ms=_now_ms,
+            deletes=self._deletes(snapshot, facts, now_ms),
+            now_ms=now_ms,
             time_ns=time.time_ns,
         )
 
-    def _deletes(self, snapshot: SnapshotRecord, facts: TableFacts) -> Deletes | None:
+    def _deletes(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> Deletes | None:
         if not snapshot.finds_deletes and snapshot.reason != "repair":
             return None
         pipeline = self._pipeline
@@ -140,7 +140,7 @@ class PipelineSnapshotParts:
             region=facts.arn.split(":")[3],
             tombstones=pipeline.tombstones,
             is_of_table=lambda topic, value: topic not in self._shared or self._table_of(topic, value) == facts.table,
-            now_ms=_now_ms,
+            now_ms=now_ms,
         )
 
     def facts(self, table: str) -> TableFacts:
@@ -183,10 +183,6 @@ class PipelineSnapshotParts:
     def _table_of(self, _topic: str, value: bytes) -> str | None:
         read = self._format.read(value)
         return None if read is None else read.table
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def shared_topics(pipeline: Pipeline) -> frozenset[str]:
