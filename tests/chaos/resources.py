@@ -36,7 +36,7 @@ BOUNDS = (
     Bound("memory_mb", most=400, growth=25),
     Bound("threads", most=250, growth=20),
     Bound("sockets", most=250, growth=20),
-    Bound("files", most=300, growth=20),
+    Bound("files", most=400, growth=20),
 )
 TREND_S = 600.0
 """In a shorter time a trend means nothing: the thirds differ by how many lanes the worker happened to have."""
