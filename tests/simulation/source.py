@@ -303,11 +303,12 @@ class ModelReader:
         changes = true.changes[start:end]
         at_end = true.closed_ms is not None and end == len(true.changes)
         since_ms = position.since_ms or 0
+        records = [self._record(change) for change in changes if change.record.origin.created_ms >= since_ms]
         return SourcePage(
-            records=[self._record(change) for change in changes if change.record.origin.created_ms >= since_ms],
+            records=records,
             next_iterator=None if at_end else iterator,
             size_bytes=100 * len(changes),
-            full=len(changes) == PAGE_RECORDS,
+            full=len(changes) == PAGE_RECORDS or len(records) < len(changes),
         )
 
     def _denied_for_ms(self, position: Position) -> int:

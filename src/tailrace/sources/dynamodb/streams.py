@@ -307,9 +307,12 @@ def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
 
 
 def _since(page: SourcePage, since_ms: int) -> SourcePage:
-    """Drop the records created before `since_ms`, as far as their rounded times tell; the doubtful ones stay."""
+    """Drop the records created before `since_ms`, as far as their rounded times tell; the doubtful ones stay.
+
+    A page of which some were dropped does not end the shard, however empty it is now: there is more to read.
+    """
     records = [record for record in page.records if POLICY.created_before_ms(record.origin.created_ms) > since_ms]
-    return msgspec.structs.replace(page, records=records)
+    return msgspec.structs.replace(page, records=records, full=page.full or len(records) < len(page.records))
 
 
 def _check_lineage(stream_arn: str, shards: Mapping[str, ListedShard]) -> None:

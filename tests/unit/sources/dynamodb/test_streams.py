@@ -164,6 +164,13 @@ def test_changes_older_than_the_start_are_dropped_from_every_page(fake: FakeAws,
     assert kept == [["2", "3"], ["2", "3"], ["3"]]
 
 
+def test_a_page_of_dropped_changes_only_does_not_look_like_the_end(fake: FakeAws, streams: DynamoDBStreams) -> None:
+    fake.answers("GetRecords", ok(Records=[record(1, created_s=99)]), ok(Records=[record(2, created_s=101)]))
+    since = Position("TRIM_HORIZON", since_ms=100_000)
+    pages = [streams.read(SHARD, since, "i") for _ in range(2)]
+    assert [(len(page.records), page.full) for page in pages] == [(0, True), (1, False)]
+
+
 def test_a_change_whose_time_is_rounded_to_the_minute_is_kept_when_in_doubt(
     fake: FakeAws, streams: DynamoDBStreams
 ) -> None:
