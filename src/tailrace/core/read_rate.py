@@ -8,6 +8,8 @@ _SLOWER: Final = 0.5
 _FASTER_PER_S: Final = 0.1
 """Part of the limit that the rate gains in each second without throttling."""
 _UNITS_MIN: Final = 1.0
+_FIRST_READ_MS: Final = 20
+"""The first read is alone, as it shows what reads cost; so long until one looks again whether it has ended."""
 _BURST_S: Final = 1.0
 """How many seconds' worth of units may be used at once after a pause."""
 
@@ -20,6 +22,8 @@ class ReadRate:
         self._rate: float | None = None
         """Units a second, once throttling has lowered it; None: the limit."""
         self._tokens = 0.0
+        self._read_units: float | None = None
+        """What the last read cost, so the next one will cost about as much; None before the first."""
         self._at_ms = now_ms
 
     def allow(self, units_per_s: float, now_ms: int) -> None:
@@ -31,6 +35,7 @@ class ReadRate:
         """Count a read."""
         self._pass(now_ms)
         self._tokens -= units
+        self._read_units = units
 
     def throttled(self, now_ms: int) -> None:
         """Slow down: the table has no capacity left."""
@@ -43,10 +48,13 @@ class ReadRate:
         """The present rate."""
         return self._limit if self._rate is None else min(self._limit, self._rate)
 
-    def wait_ms(self, now_ms: int) -> int:
-        """Return how long to wait before the next read; 0: it may begin."""
+    def wait_ms(self, now_ms: int, *, under_way: int = 0) -> int:
+        """Return how long to wait before the next read; 0: it may begin. `under_way` reads are not counted yet."""
         self._pass(now_ms)
-        return 0 if self._tokens >= 0 else int(-self._tokens / self.units_per_s * 1000) + 1
+        if under_way and self._read_units is None:
+            return _FIRST_READ_MS
+        tokens = self._tokens - under_way * (self._read_units or 0.0)
+        return 0 if tokens >= 0 else int(-tokens / self.units_per_s * 1000) + 1
 
     def _pass(self, now_ms: int) -> None:
         passed_s = max(0, now_ms - self._at_ms) / 1000

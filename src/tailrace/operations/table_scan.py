@@ -36,6 +36,7 @@ class TableScan:
         self._lock = threading.Lock()
         self._ended = threading.Event()
         """The scan has failed, or its caller gives up."""
+        self._under_way = 0
         self._rate = ReadRate(_now_ms())
         self._rate.allow(units_per_s, _now_ms())
 
@@ -97,14 +98,10 @@ class TableScan:
         """Read once the rate allows; again, more slowly, while the table throttles or does not answer."""
         failures = 0
         while True:
-            with self._lock:
-                wait_ms = self._rate.wait_ms(_now_ms())
-            if wait_ms:
-                self._ended.wait(min(wait_ms / 1000, _BACKOFF_MAX_S))
-                if not self._ended.is_set():
-                    continue
+            if not self._begin():
+                continue
             try:
-                rows = read()
+                rows = self._end(read)
             except ReadError as error:
                 failures += 1
                 is_lasting = error.failure not in _PASSING or isinstance(error, RefusedRequestError)
@@ -115,10 +112,27 @@ class TableScan:
                         self._rate.throttled(_now_ms())
                 self._ended.wait(min(_BACKOFF_S * 2**failures, _BACKOFF_MAX_S))
                 continue
+            return rows
+
+    def _begin(self) -> bool:
+        """Return whether a read may begin now; wait for a while if not, unless the scan has ended."""
+        with self._lock:
+            wait_ms = 0 if self._ended.is_set() else self._rate.wait_ms(_now_ms(), under_way=self._under_way)
+            self._under_way += not wait_ms
+        self._ended.wait(min(wait_ms / 1000, _BACKOFF_MAX_S))
+        return not wait_ms
+
+    def _end(self, read: Callable[[], Rows]) -> Rows:
+        """Carry out a read that has begun. Raises ReadError."""
+        try:
+            rows = read()
             with self._lock:
                 self._rate.used(rows.read_units, _now_ms())
                 self.read_units += rows.read_units
             return rows
+        finally:
+            with self._lock:
+                self._under_way -= 1
 
 
 def _now_ms() -> int:

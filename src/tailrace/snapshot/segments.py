@@ -200,18 +200,20 @@ class Segments:
         page_bytes, most_bytes = self._parts.policy.page_bytes, self._parts.buffer_bytes
         for table in self._tables.values():
             table.rate.allow(self._share_of(table, checkpoint_state), now_ms)
+            under_way = sum(segment.reading is not None for segment in table.segments.values())
             for name, segment in table.segments.items():
                 expected_bytes = held_bytes + (self._reads + 1) * page_bytes
                 if self._reads >= self._parts.reader_count * READS_PER_READER:
                     return
                 if (held_bytes or self._reads) and expected_bytes > most_bytes:
                     return
-                if table.rate.wait_ms(now_ms):
+                if table.rate.wait_ms(now_ms, under_way=under_way):
                     break
                 refused = self._refused.get(name)
                 not_before_ms = max(segment.not_before_ms, refused.not_before_ms if refused else 0)
                 if segment.is_idle and now_ms >= not_before_ms and self._lane_of(name) in held:
                     self._reads += 1
+                    under_way += 1
                     segment.reading = self._mark(table, name)
                     yield Read(table.reader, name, segment.record, segment.reading)
 

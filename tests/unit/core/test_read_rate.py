@@ -41,3 +41,14 @@ def test_it_never_stops_for_good() -> None:
     rate.allow(0.1, 0)
     read_for(rate, 600, units=1, throttles=True)
     assert rate.units_per_s >= 1
+
+
+def test_reads_under_way_count_as_much_as_the_last_one_cost() -> None:
+    rate = ReadRate(0)
+    rate.allow(100, 0)
+    assert rate.wait_ms(0) == 0
+    assert rate.wait_ms(0, under_way=1) > 0, "the first one shows what a read costs"
+    rate.used(30, 0)
+    assert rate.wait_ms(1_300) == 0
+    assert rate.wait_ms(1_300, under_way=3) == 0
+    assert rate.wait_ms(1_300, under_way=4) > 0
