@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import clocked_worker, resources
+from chaos import resources
+from support import clocked_worker
 from tailrace.local.worker_process import STOP_TIMEOUT_S, WorkerProcess
 
 SETTLED_S = 4.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,9 +10,10 @@ import msgspec
 import pytest
 
 from support.bench import Bench
+from support.cli import CommandLine
 from support.snapshots import latest_values
 from support.waiting import wait_for
-from tailrace.core.snapshot_state import SnapshotState
+from support.worker_process import LoggedWorker
 from tailrace.errors import WorldError
 from tailrace.local.workload import TableSpec, create_table
 from tailrace_simulator import SimulatedDynamoDB
@@ -19,9 +21,19 @@ from tailrace_simulator import SimulatedDynamoDB
 STREAM = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
 
 
+DOWN_S = 48 * 3600.0
+"""Twice as long as a stream keeps its changes."""
+
+
 @pytest.fixture
 def simulated() -> Iterator[SimulatedDynamoDB]:
     with SimulatedDynamoDB(seed=5) as dynamodb:
+        yield dynamodb
+
+
+@pytest.fixture
+def simulated_two_days_ago() -> Iterator[SimulatedDynamoDB]:
+    with SimulatedDynamoDB(seed=5, clock=lambda: time.time() - DOWN_S) as dynamodb:
         yield dynamodb
 
 
@@ -41,6 +53,15 @@ def latest(pipeline: Bench) -> dict[str, Any]:
     except WorldError:
         return {}
     return {msgspec.json.decode(key)["id"]: msgspec.json.decode(value) for key, value in values.items()}
+
+
+def states(found: dict[str, Any]) -> dict[str, str]:
+    """The state of each item, of a deleted one the last."""
+    return {key: (each["after"] or each["before"])["state"] for key, each in found.items()}
+
+
+def is_repaired(pipeline: Bench) -> bool:
+    return pipeline.checkpoint_state().snapshots.result_of(pipeline.tables[0]) is not None
 
 
 def change_unseen(pipeline: Bench) -> None:
@@ -84,12 +105,9 @@ def test_what_was_lost_is_found_in_the_table(
     lose(pipeline, simulated)
     pipeline.worker()
 
-    def snapshots() -> SnapshotState:
-        return pipeline.checkpoint_state().snapshots
-
-    wait_for("the repair", lambda: snapshots().result_of(pipeline.tables[0]) is not None, 240)
+    wait_for("the repair", lambda: is_repaired(pipeline), 240)
     found = latest(pipeline)
-    assert {key: (each["after"] or each["before"])["state"] for key, each in found.items()} == {
+    assert states(found) == {
         "kept": "old",
         "changed": "new",
         "added": "new",
@@ -98,8 +116,57 @@ def test_what_was_lost_is_found_in_the_table(
     }
     assert {key for key, each in found.items() if each["op"] == "d"} == {"deleted", "deleted before"}
     assert found["deleted"]["source"]["snapshot"] == "incremental"
-    result = snapshots().results[pipeline.tables[0]]
+    result = pipeline.checkpoint_state().snapshots.results[pipeline.tables[0]]
     assert (result.outcome, result.rows + result.stale, result.deletes) == ("done", 3, 1)
     put(pipeline, "kept", state="newer")
     wait_for("a change after the repair", lambda: latest(pipeline)["kept"]["op"] == "u")
+    pipeline.stop_workers()
+
+
+def down_for_two_days(pipeline: Bench, simulated: SimulatedDynamoDB) -> LoggedWorker:
+    """Publish changes, then let two days pass without a worker: the shard rolls over, is trimmed and removed."""
+    put(pipeline, "kept", "changed", "deleted", state="old")
+    pipeline.worker(clock_shift_s=-DOWN_S)
+    wait_for("the items", lambda: len(latest(pipeline)) == 3)
+    shard = pipeline.shard_of(pipeline.tables[0])
+    pipeline.stop_workers()
+    change_unseen(pipeline)
+    simulated.act("advance", seconds=DOWN_S)
+    put(pipeline, "late", state="new")
+
+    worker = pipeline.worker(clock_shift_s=0)
+    worker.wait_logged("read failed", shard=shard.shard_id)
+    worker.set_clock(60)  # a denial is believed once it has lasted for half a minute
+    return worker
+
+
+def test_a_worker_that_was_down_for_two_days_finds_what_was_changed_and_deleted(
+    bench: Callable[..., Bench], simulated_two_days_ago: SimulatedDynamoDB
+) -> None:
+    pipeline = bench(tables=1, endpoint_url=simulated_two_days_ago.endpoint_url, settings={"on_gap": "resnapshot"})
+    down_for_two_days(pipeline, simulated_two_days_ago)
+
+    wait_for("the repair", lambda: is_repaired(pipeline), 240)
+    wait_for("the change that the stream still holds", lambda: "late" in latest(pipeline))
+    found = latest(pipeline)
+    assert states(found) == {"kept": "old", "changed": "new", "added": "new", "deleted": "old", "late": "new"}
+    assert {key for key, each in found.items() if each["op"] == "d"} == {"deleted"}
+    put(pipeline, "kept", state="newer")
+    wait_for("a change after the repair", lambda: latest(pipeline)["kept"]["op"] == "u")
+    pipeline.stop_workers()
+
+
+def test_a_worker_that_was_down_for_two_days_stops_the_table_and_says_what_is_lost(
+    bench: Callable[..., Bench], simulated_two_days_ago: SimulatedDynamoDB, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline = bench(tables=1, endpoint_url=simulated_two_days_ago.endpoint_url, settings={"on_gap": "fail"})
+    worker = down_for_two_days(pipeline, simulated_two_days_ago)
+
+    worker.wait_logged("gap", table=pipeline.tables[0])
+    wait_for("the gap", lambda: pipeline.checkpoint_state().is_stopped(pipeline.tables[0]))
+    status = CommandLine(capsys)("status", pipeline.file)
+    assert f"table {pipeline.tables[0]}  stopped by a gap" in status.out
+    assert "Shard does not exist; it was deleted, or is older than 24 hours" in status.out
+    assert f"! decide what the loss means, then: tailrace accept-gap {pipeline.file}" in status.out
+    assert sorted(latest(pipeline)) == ["changed", "deleted", "kept"], "nothing behind the gap is published"
     pipeline.stop_workers()

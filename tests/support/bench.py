@@ -113,9 +113,18 @@ class Bench:
 
     # Workers
 
-    def worker(self, file: Path | None = None, *options: str, ready: bool = True) -> LoggedWorker:
-        """Start a worker, and wait until it is a member of the group."""
-        worker = LoggedWorker(file or self.file, *options)
+    def worker(
+        self, file: Path | None = None, *options: str, ready: bool = True, clock_shift_s: float | None = None
+    ) -> LoggedWorker:
+        """Start a worker, and wait until it is a member of the group.
+
+        With `clock_shift_s` its wall clock begins shifted by so much, and can be set.
+        """
+        clock_file = None
+        if clock_shift_s is not None:
+            clock_file = self._folder / unique("clock")
+            clock_file.write_text(str(clock_shift_s))
+        worker = LoggedWorker(file or self.file, *options, clock_file=clock_file)
         self.workers.append(worker)
         if ready:
             worker.wait_logged("lanes assigned")

@@ -15,6 +15,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from support import clocked_worker
 from support.waiting import TIMEOUT_S, wait_for
 from tailrace.local.service import hold
 
@@ -23,11 +24,21 @@ STOP_TIMEOUT_S = 10.0
 
 
 class LoggedWorker:
-    """One `tailrace run`, started at once. `close` kills it whatever its state."""
+    """One `tailrace run`, started at once. `close` kills it whatever its state.
 
-    def __init__(self, file: Path, *options: str) -> None:
+    With a `clock_file` its wall clock can be set; it begins with the shift in seconds that the file holds.
+    """
+
+    def __init__(self, file: Path, *options: str, clock_file: Path | None = None) -> None:
+        program = [str(Path(sys.executable).with_name("tailrace"))]
+        environment = dict(os.environ)
+        self._clock_file = clock_file
+        if clock_file is not None:
+            program = [sys.executable, "-P", clocked_worker.__file__]
+            environment[clocked_worker.SHIFT_FILE] = str(clock_file)
         self._process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("tailrace")), "run", str(file), "--metrics-port", "0", *options],
+            [*program, "run", str(file), "--metrics-port", "0", *options],
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -113,6 +124,12 @@ class LoggedWorker:
             for sample in family.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+    def set_clock(self, shift_s: float) -> None:
+        """Shift its wall clock from the true time."""
+        assert self._clock_file is not None
+        self._clock_file.write_text(str(shift_s))
+        os.kill(self.pid, signal.SIGUSR1)
 
     def freeze(self) -> None:
         """Hold it with SIGSTOP."""

@@ -1,4 +1,4 @@
-"""`tailrace` with a wall clock that can be set: on SIGUSR1 it is shifted by the seconds that the named file holds."""
+"""`tailrace` with a wall clock that can be set: a file, read again on SIGUSR1, says by how many seconds."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def main() -> None:
     """Put the clock in place, then be `tailrace`."""
     clock = _Clock(Path(os.environ[SHIFT_FILE]))
     time.time, time.time_ns = clock.time, clock.time_ns
+    clock.set()
     signal.signal(signal.SIGUSR1, clock.set)
     from tailrace.cli.entry import main as tailrace  # noqa: PLC0415 - after the clock, which others may import
 
