@@ -50,7 +50,7 @@ COVERED = {
     "tailrace tail pipeline.yaml --from beginning --key mine --limit 1": "test_tutorial.py",
     "tailrace status pipeline.yaml": "test_tutorial.py",
     "tailrace run us.yaml eu.yaml": "integration/test_several_pipelines.py",
-    "tailrace run pipeline.yaml --snapshot-only": "integration/test_snapshot.py",
+    "tailrace run pipeline.yaml --snapshot-only": "integration/test_snapshot_beside_lambda.py",
     **dict.fromkeys(
         (
             "tailrace snapshot start pipeline.yaml --table orders",

@@ -166,6 +166,7 @@ class SimulatedSnapshotParts:
     """What a snapshot worker is built of (`tailrace.snapshot.parts.SnapshotParts`)."""
 
     filter: str | None = None
+    named_tables: tuple[str, ...] = ()
     name = PIPELINE
     reader_count = READERS
 
@@ -246,6 +247,9 @@ class SimulatedSnapshotParts:
 
     def facts(self, table: str) -> TableFacts:
         return self._options.tables.facts(table)
+
+    def ensure_topics(self, _table: str) -> None:
+        """They are there."""
 
     def topics_of(self, table: str) -> tuple[str, ...]:
         return (f"{PIPELINE}.{table}",)

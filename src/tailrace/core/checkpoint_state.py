@@ -154,6 +154,13 @@ class CheckpointState:
         """The tables that the pipeline has: those listed by a worker, and those of which Lambda published a change."""
         return {*self.tables, *(checkpoint.table for checkpoint in self.checkpoints.values())}
 
+    def snapshot_tables(self, named: Iterable[str]) -> set[str]:
+        """Return the tables of which snapshots can be started, if the pipeline's file names `named`.
+
+        Nobody lists tables for Lambda, so there a named table counts even if it never had a change.
+        """
+        return self.table_names.union(named) if self.method == "lambda" else set(self.tables)
+
     def shows(self, write: Write) -> bool:
         """Return whether `write` is the last record that was seen of its key."""
         match write.key:

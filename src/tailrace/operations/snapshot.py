@@ -219,13 +219,21 @@ def control_of(checkpoint_state: CheckpointState, table: str, wanted: Order, now
 def require_startable(pipeline: Pipeline, checkpoint_state: CheckpointState, table: str) -> None:
     """Raise WorldError unless a snapshot of the table can be started now."""
     record = checkpoint_state.tables.get(table)
+    if not pipeline.source.reads(table) and table not in checkpoint_state.table_names:
+        key, named = pipeline.source.tables_key, ", ".join(each.text for each in pipeline.source.tables_read)
+        raise WorldError(f"table {table} is no table of the pipeline", hint=f"{key} of the file has: {named}")
     if not pipeline.source.reads(table) or (record is not None and record.state == "left out"):
         raise WorldError(
             f"table {table} is no table of the pipeline", remedy=NameTable(table, pipeline.source.tables_key)
         )
     if checkpoint_state.is_stopped(table) or (record is not None and record.state == "gap"):
         raise WorldError(f"table {table} is stopped by a gap, so no snapshot can be started", remedy=AcceptGap(table))
-    if record is None and table not in checkpoint_state.table_names:
+    if record is None and table not in checkpoint_state.snapshot_tables(pipeline.source.named_tables):
+        if checkpoint_state.method == "lambda":
+            raise WorldError(
+                f"the Lambda function has published no change of table {table} yet",
+                hint=f"name the table in {pipeline.source.tables_key}, where a pattern brings it in now",
+            )
         raise WorldError(
             f"no worker has listed table {table} yet",
             hint="start a worker with this file, or wait some seconds until one has listed it",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 
 from tailrace.core.checkpoint import (
     AcceptKey,
@@ -41,12 +41,8 @@ def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: in
     snapshots = checkpoint_state.snapshots
     if snapshots.unfinished or snapshots.leftovers(now_ms - LEFTOVER_AGE_MS):
         return True
-    return any(_is_to_begin(parts, checkpoint_state, table) for table in _tables(checkpoint_state))
-
-
-def _tables(checkpoint_state: CheckpointState) -> Collection[str]:
-    """Return the tables that the pipeline has; those that Lambda publishes have no records of their own."""
-    return checkpoint_state.tables or checkpoint_state.table_names
+    tables = checkpoint_state.snapshot_tables(parts.named_tables)
+    return any(_is_to_begin(parts, checkpoint_state, table) for table in tables)
 
 
 def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table: str) -> bool:
@@ -95,7 +91,7 @@ class Coordinator:
         leftovers = snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)
         if leftovers:
             yield tuple(self._segment(each, None) for each in leftovers[:WRITES_MAX])
-        for table in sorted(_tables(checkpoint_state)):
+        for table in sorted(checkpoint_state.snapshot_tables(self._parts.named_tables)):
             if now_ms < self._not_before_ms.get(table, 0) or not _is_to_begin(self._parts, checkpoint_state, table):
                 continue
             try:

@@ -22,6 +22,8 @@ class SnapshotParts(Protocol):
 
     name: str
     lane_count: int
+    named_tables: tuple[str, ...]
+    """The tables that the file names, not by a pattern."""
     policy: SourcePolicy
     reader_count: int
     """Pages that are read at the same time."""
@@ -63,6 +65,13 @@ class SnapshotParts(Protocol):
 
     def facts(self, table: str) -> TableFacts:
         """Describe a table. Raises ReadError."""
+        ...
+
+    def ensure_topics(self, table: str) -> None:
+        """Make the topics of a table if they are missing: beside Lambda, nothing may have been published yet.
+
+        Raises WorldError.
+        """
         ...
 
     def topics_of(self, table: str) -> tuple[str, ...]:

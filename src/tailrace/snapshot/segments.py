@@ -14,6 +14,7 @@ from tailrace.core.pacing import Backoff
 from tailrace.core.page import Outgoing, SetAside
 from tailrace.core.ports import ReadError, ReadFailure, TableFacts
 from tailrace.core.read_rate import ReadRate
+from tailrace.errors import WorldError
 from tailrace.process.host import Host
 from tailrace.snapshot.chunk import Chunk
 from tailrace.snapshot.export_window import ExportWindow
@@ -166,7 +167,8 @@ class Segments:
             return None
         try:
             facts = self._parts.facts(name)
-        except ReadError as error:
+            self._parts.ensure_topics(name)
+        except (ReadError, WorldError) as error:
             self._describe_ms[name] = now_ms + _FACTS_RETRY_MS
             logger.warning("table %s cannot be read for its snapshot, trying again: %s", name, error)
             return None

@@ -26,7 +26,7 @@ from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Window
-from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix
+from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix, table_topics
 from tailrace.wiring.sources import make_export, make_tables
 from tailrace.wiring.transcoder import PURE, choose
 from tailrace.wiring.transformations import Transformations
@@ -42,12 +42,14 @@ class PipelineSnapshotParts:
         """Reach for the tables; Kafka is reached later. Raises WorldError."""
         self.name = pipeline.name
         self.lane_count = pipeline.lanes
+        self.named_tables = pipeline.source.named_tables
         self.policy = policy
         self.reader_count = READERS
         self.filter = pipeline.snapshot.filter
         self.buffer_bytes = pipeline.buffer_bytes
         self._pipeline = pipeline
         self._admin = LastingAdmin(pipeline.kafka)
+        self._topics = topics.TopicKeeper(self._admin, pipeline.kafka)
         self._limits = make_limits(pipeline, self._admin)
         self._converter = make_converter(pipeline, transformations, self._limits)
         self._transcoder = choose()
@@ -146,6 +148,11 @@ class PipelineSnapshotParts:
     def facts(self, table: str) -> TableFacts:
         """Describe a table. Raises ReadError."""
         return self._tables.facts(table)
+
+    def ensure_topics(self, table: str) -> None:
+        """Make the topics of a table if they are missing. Raises WorldError."""
+        for spec in table_topics(self._pipeline, table):
+            self._topics.ensure(spec)
 
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Return the topics that a table's changes may go to."""

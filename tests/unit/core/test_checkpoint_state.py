@@ -17,6 +17,8 @@ from tailrace.core.checkpoint import (
     GapAccepted,
     IgnoredKey,
     IgnoredRecord,
+    MethodKey,
+    MethodRecord,
     PipelineKey,
     PipelineRecord,
     ShardKey,
@@ -272,3 +274,10 @@ def test_shards_are_known_by_stream_and_streams_by_table() -> None:
     assert checkpoint_state.shards_of_stream(later.stream) == set()
     assert checkpoint_state.streams_of(TABLE) == {STREAM}
     assert checkpoint_state.streams_of("users") == set()
+
+
+def test_snapshots_of_tables_that_nobody_lists_can_be_started_when_the_file_names_them() -> None:
+    checkpoint_state = view_of((A, checkpoint("open", 1)))
+    assert checkpoint_state.snapshot_tables(["users"]) == set()
+    checkpoint_state.apply(0, MethodKey(), MethodRecord(method="lambda", nonce="n", at_ms=NOW_MS))
+    assert checkpoint_state.snapshot_tables(["users"]) == {TABLE, "users"}

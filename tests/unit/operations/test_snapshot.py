@@ -7,7 +7,7 @@ import pytest
 from support.checkpoints import BORN_MS, checkpoint, lineage, shard, table, view_of
 from support.snapshot_records import control, result, segment, snapshot
 from tailrace.config import Pipeline, from_flags
-from tailrace.core.checkpoint import Write
+from tailrace.core.checkpoint import MethodKey, MethodRecord, Write
 from tailrace.errors import WorldError
 from tailrace.operations.snapshot import (
     KEY_BYTES_A_SEGMENT,
@@ -41,7 +41,11 @@ def test_a_streaming_table_without_an_unfinished_snapshot_can_have_one() -> None
 
 
 def test_a_table_that_only_lambda_has_can_have_a_snapshot() -> None:
-    require_startable(pipeline(), view_of(LANES, checkpoint(shard(1), LANES)), "orders")
+    of_lambda = Write(0, MethodKey(), MethodRecord(method="lambda", nonce="n", at_ms=BORN_MS))
+    require_startable(pipeline("o*"), view_of(LANES, of_lambda, checkpoint(shard(1), LANES)), "orders")
+    require_startable(pipeline("orders"), view_of(LANES, of_lambda), "orders")
+    with pytest.raises(WorldError, match="the Lambda function has published no change of table orders yet"):
+        require_startable(pipeline("o*"), view_of(LANES, of_lambda), "orders")
 
 
 GAP = [table(), lineage(shard(1), LANES), checkpoint(shard(1), LANES, state="gap")]
