@@ -43,15 +43,18 @@ def processes_of(folder: Path) -> list[str]:
     return [line for line in shown.stdout.splitlines() if f"TMPDIR={folder}" in line and not line.startswith("Z")]
 
 
-def test_a_short_demo_finds_every_change_once_and_in_order(tmp_path: Path) -> None:
+def test_a_short_demo_finds_every_change_and_item_once_and_in_order(tmp_path: Path) -> None:
     with demo(tmp_path, "--seconds", "6", "--json") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     verdict = json.loads(out)
     assert verdict["made"] == verdict["found"] > 100
-    assert [verdict[fault] for fault in ("lost", "repeated", "out_of_order", "unexpected", "misplaced")] == [0] * 5
+    assert verdict["items_to_load"] >= verdict["items_loaded_by_rows"] > 900
+    faults = ("lost", "repeated", "out_of_order", "unexpected", "misplaced", "without_tombstone", "stale")
+    assert [verdict[fault] for fault in faults] == [0] * len(faults)
     assert list(verdict["exit_codes"].values()) == [0, 0]
     assert "killed with SIGKILL" in err
+    assert "table products is loaded" in err
     assert "\x1b" not in err
     assert processes_of(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

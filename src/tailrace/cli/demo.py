@@ -1,4 +1,4 @@
-"""`tailrace demo`: see it work, on this machine, in under a minute."""
+"""`tailrace demo`: see it work, on this machine, in about a minute."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ def demo(
 ) -> None:
     """Watch changes arrive while a worker is killed.
 
-    Starts Kafka and DynamoDB Local on free ports (the first time it downloads them, about 80 MB), writes to five
-    tables, kills a worker halfway with SIGKILL, compares what is in Kafka with what was written, and prints the
-    verdict. The exit code is 0 only if nothing is lost, repeated or out of order. Ctrl-C ends all of it at any moment.
+    Starts Kafka and DynamoDB Local on free ports (the first time it downloads them, about 80 MB), and writes to five
+    tables. One of them holds items from before, which a snapshot loads meanwhile. Kills a worker halfway with SIGKILL,
+    compares what is in Kafka with what was written and with the tables, and prints the verdict. The exit code is 0 only
+    if nothing is lost, repeated, out of order or other than in its table. Ctrl-C ends all of it at any moment.
 
     \b
     Example:
@@ -106,12 +107,15 @@ def summary(result: DemoResult) -> dict[str, Any]:
         "good": result.good,
         "made": verdict.made,
         "found": verdict.found,
+        "items_to_load": verdict.loaded,
+        "items_loaded_by_rows": verdict.loaded_by_rows,
         "lost": verdict.lost,
         "repeated": verdict.repeated,
         "out_of_order": verdict.out_of_order,
         "unexpected": verdict.unexpected,
         "misplaced": verdict.misplaced,
         "without_tombstone": verdict.without_tombstone,
+        "stale": verdict.stale,
         "faults": [str(fault) for fault in verdict.examples],
         "write_to_visible_ms": _times(result.times),
         "write_to_visible_ms_while_no_worker_came_or_went": _times(result.calm_times),

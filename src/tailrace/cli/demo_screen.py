@@ -15,16 +15,16 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from tailrace.local.demo import DemoResult
+from tailrace.local.demo import LOADED, DemoResult
 from tailrace.local.demo_view import LATEST_MAX, DemoView, Times
 from tailrace.local.fleet import WorkerState
 from tailrace.operations.record_view import RecordView, view
 
 _LINE_EVERY_S = 3.0
 _PLAIN_WIDTH = 110
-_PANEL_ROWS = 10
+_PANEL_ROWS = 11
 """Rows of the panel without its workers and the latest changes, and one for the cursor."""
-_OP_STYLES = {"c": "green", "u": "yellow", "d": "red"}
+_OP_STYLES = {"c": "green", "u": "yellow", "d": "red", "r": "cyan"}
 _STATE_STYLES = {"streaming": "green", "killed": "bold red", "stopped": "dim"}
 _BARS = " ▁▂▃▄▅▆▇█"
 _SPARKS = 32
@@ -55,6 +55,8 @@ class PlainScreen:
             return
         self._line_at_s = time.monotonic() + _LINE_EVERY_S
         self._write(f"{view.elapsed_s:5.1f} s  {_counts(view)}  {_times(view.times)}")
+        if view.loaded < 1:
+            self._write(f"{'':9}loading {LOADED.name}  {view.loaded:.0%}  {view.rows:,} rows")
         self._write(f"{'':9}{', '.join(map(_worker, view.workers))}")
         if view.latest:
             op, table, key, item = _change(view.latest[-1])
@@ -100,6 +102,7 @@ class LiveScreen:
             Text.assemble((_counts(view), "bold")),
             Text.assemble("write to visible  ", (_times(view.times), "bold")),
             Text.assemble("waiting  ", (_sparks(self._waiting), "cyan"), (f" {view.waiting:,}", "bold")),
+            _loading(view),
             Text(),
             _workers(view),
             Text(),
@@ -130,18 +133,25 @@ def _numbers(result: DemoResult) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column()
     table.add_column(justify="right")
-    for name, count in (("changes made", verdict.made), ("found in Kafka", verdict.found)):
+    counts = {
+        "changes made": verdict.made,
+        "found in Kafka": verdict.found,
+        "items to load": verdict.loaded,
+        "found as rows": verdict.loaded_by_rows,
+    }
+    for name, count in counts.items():
         table.add_row(f"  {name}", f"{count:,}")
     faults = {
         "lost": verdict.lost,
         "repeated": verdict.repeated,
         "out of order": verdict.out_of_order,
+        "not as in the table": verdict.stale,
         "unexpected": verdict.unexpected,
         "in two partitions": verdict.misplaced,
         "without tombstone": verdict.without_tombstone,
     }
     for place, (name, count) in enumerate(faults.items()):
-        if place < 3 or count:
+        if place < 4 or count:
             table.add_row(f"  {name}", Text(f"{count:,}", style="bold red" if count else "bold green"))
     return table
 
@@ -182,6 +192,14 @@ def _bar(view: DemoView) -> Table:
     row.add_column(ratio=1)
     row.add_column(justify="right")
     row.add_row(ProgressBar(total=1, completed=view.done), f"{view.elapsed_s:.0f} s")
+    return row
+
+
+def _loading(view: DemoView) -> Table:
+    row = Table.grid(padding=(0, 1))
+    row.add_row(
+        f"loading {LOADED.name} ", ProgressBar(total=1, completed=view.loaded, width=_SPARKS), f"{view.rows:,} rows"
+    )
     return row
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -59,6 +59,8 @@ class FaultKind(StrEnum):
     MISPLACED = "misplaced"
     """A key with records in more than one partition."""
     NO_TOMBSTONE = "without tombstone"
+    STALE = "stale"
+    """A key whose last record does not show what the table holds, which the fault names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,32 +87,47 @@ class Verdict:
 
     made: int
     found: int
-    """Changes found, tombstones not counted."""
+    """Changes found, tombstones and rows not counted."""
+    loaded: int
+    """Items that were there before their streams began."""
+    loaded_by_rows: int
+    """Those of them that a snapshot published; the others had a change first."""
     lost: int
     repeated: int
     out_of_order: int
     unexpected: int
     misplaced: int
     without_tombstone: int
+    stale: int
     examples: tuple[Fault, ...]
 
     @property
     def good(self) -> bool:
-        """Whether every change was found exactly once and in the order of its item."""
+        """Whether every change and item was found, none twice, and in the order of each item."""
         return not self.examples
 
 
-def check(history: Iterable[Written], found: Iterable[FoundChange], *, tombstones: bool = True) -> Verdict:
+def check(
+    history: Iterable[Written],
+    found: Iterable[FoundChange],
+    *,
+    loaded: Iterable[Written] = (),
+    held: Mapping[tuple[str, str], int] | None = None,
+    tombstones: bool = True,
+) -> Verdict:
     """Compare the changes of each item, in the order of its versions, with its records, in the order of offsets.
 
+    `loaded` are items from before their streams began, `held` the versions that the tables hold now, by table and key.
     See `Checker`, which does the same while records come.
     """
     checker = Checker(tombstones=tombstones)
+    for item in loaded:
+        checker.loaded(item.table, item.key, item.version)
     for change in history:
         checker.wrote(change.table, change.key, change.op, change.version)
     for record in sorted(found, key=lambda record: (record.topic, record.partition, record.offset)):
         checker.saw(record)
-    return checker.verdict()
+    return checker.verdict(held)
 
 
 _CODES: dict[str, int] = {"c": 1, "u": 2, "d": 3}
@@ -130,6 +147,7 @@ class _Item:
         "newest_row",
         "place",
         "previous",
+        "shown",
         "snapshots",
     )
 
@@ -141,6 +159,8 @@ class _Item:
         self.previous = 0
         """The version of the last record."""
         self.newest = 0
+        self.shown = 0
+        """The version that the last record shows; 0 when that is a delete, or there is none."""
         self.loaded = 0
         """The version that it had before its stream began; 0 when it did not exist."""
         self.newest_row = 0
@@ -166,6 +186,7 @@ class Checker:
         """Changes found, tombstones and rows not counted."""
         self.rows = 0
         """Rows of snapshots found."""
+        self._loaded = 0
         self._matched = 0
         self._tombstones = tombstones
         self._items: dict[tuple[str, str], _Item] = {}
@@ -188,6 +209,7 @@ class Checker:
         """Note an item that was there before its stream began: only a snapshot can publish it."""
         item = self._items.setdefault((table, key), _Item())
         item.loaded = version
+        self._loaded += 1
         item.changes.extend(bytes(version - len(item.changes)))
 
     def saw(self, record: FoundChange) -> None:
@@ -218,6 +240,7 @@ class Checker:
             if version < item.newest or version <= item.newest_row:
                 self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
         item.newest = max(item.newest, version)
+        item.shown = 0 if record.op == "d" else version
 
     def _saw_row(self, item: _Item, record: FoundChange) -> None:
         """Note a row: a state that the item had, no older than what precedes it, and once in each snapshot."""
@@ -234,9 +257,13 @@ class Checker:
         item.previous = version
         item.newest_row = max(item.newest_row, version)
         item.newest = max(item.newest, version)
+        item.shown = version
 
-    def verdict(self) -> Verdict:
-        """Sum up; what was not found until now counts as lost."""
+    def verdict(self, held: Mapping[tuple[str, str], int] | None = None) -> Verdict:
+        """Sum up; what was not found until now counts as lost.
+
+        With `held`, the versions that the tables hold by table and key, each item's last record must show the same.
+        """
         counts = self._counts.copy()
         examples = {kind: list(faults) for kind, faults in self._examples.items()}
 
@@ -252,15 +279,24 @@ class Checker:
             for version, known in enumerate(item.changes, start=1):
                 if known and not known & _SEEN:
                     note(Fault(FaultKind.LOST, table, key, _OPS[known - 1], version))
+        if held is not None:
+            shown = {name: item.shown for name, item in self._items.items()}
+            for name in sorted(shown.keys() | held.keys()):
+                version = held.get(name, 0)
+                if version != shown.get(name, 0):
+                    note(Fault(FaultKind.STALE, *name, "u" if version else "d", version or None))
         return Verdict(
             made=self.made,
             found=self.found,
+            loaded=self._loaded,
+            loaded_by_rows=sum(bool(item.loaded and item.snapshots) for item in self._items.values()),
             lost=counts[FaultKind.LOST],
             repeated=counts[FaultKind.REPEATED],
             out_of_order=counts[FaultKind.OUT_OF_ORDER],
             unexpected=counts[FaultKind.UNEXPECTED],
             misplaced=counts[FaultKind.MISPLACED],
             without_tombstone=counts[FaultKind.NO_TOMBSTONE],
+            stale=counts[FaultKind.STALE],
             examples=tuple(fault for kind in FaultKind for fault in examples.get(kind, [])[:EXAMPLES_MAX]),
         )
 

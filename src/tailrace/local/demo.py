@@ -13,8 +13,9 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
+from tailrace import config
 from tailrace.errors import WorldError
 from tailrace.local.artifacts import Progress
 from tailrace.local.checker import FoundChange, Verdict, Written, check
@@ -25,22 +26,35 @@ from tailrace.local.fleet import Fleet
 from tailrace.local.stack import LocalStack
 from tailrace.local.worker_process import STOP_TIMEOUT_S, WorkerProcess
 from tailrace.local.workload import TableSpec, Workload, connect
+from tailrace.operations.snapshot_status import read_snapshots
 
 TABLES = (
     TableSpec("customers"),
     TableSpec("orders"),
-    TableSpec("products"),
     TableSpec("lines", sort_key=True),
     TableSpec("visits", sort_key=True),
 )
 RATE = 250.0
 """Changes per second."""
+LOADED = TableSpec("products")
+"""The table that holds items before the pipeline begins."""
+ALL_TABLES = (*TABLES, LOADED)
+LOADED_ITEMS = 1_000
+LOADED_RATE = 3.0
+"""Its changes per second. DynamoDB Local rounds a change's creation time down to the minute, so a row is published soon
+only if the shard is read to its end now and then."""
+_LOADED_READ_UNITS = 350
+"""What reading it takes, about."""
+_LOADED_SHARE = 0.6
+"""In which part of the time of writing it is read."""
 
 _WRITERS = 4
 _TICK_S = 0.25
-_READY_TIMEOUT_S = 45.0
+_TIMEOUT_S = 60.0
 _QUIET_TIMEOUT_S = 20.0
 """How long nothing new may become visible before the demo no longer waits for the rest."""
+_SNAPSHOT_EVERY_S = 1.0
+"""How often to ask whether the snapshot has ended, once all that it has to publish is visible."""
 _REPLACEMENT_S = 7.0
 """From the kill to the start of another worker: long enough to see the others take the work over."""
 
@@ -60,6 +74,10 @@ source:
 topics:
   partitions: 3
 format: debezium
+snapshot:
+  mode: initial
+  segments: 16
+  read_capacity: {read_capacity} # slow enough to be watched
 lanes: 8
 batch:
   linger: 20ms
@@ -106,7 +124,7 @@ class Screen(Protocol):
     """Shows the demo to whoever watches."""
 
     def event(self, elapsed_s: float, text: str, *, alarming: bool) -> None:
-        """Return what happened."""
+        """Say what happened."""
         ...
 
     def show(self, view: DemoView) -> None:
@@ -157,14 +175,15 @@ class Demo:
         options = self._options
         services = self._start_services()
         kafka = {"bootstrap.servers": services.bootstrap_servers}
-        topics = [f"demo.{table.name}" for table in TABLES]
+        topics = [f"demo.{table.name}" for table in ALL_TABLES]
         folder = self._make_folder()
         pipeline_file = folder / "pipeline.yaml"
-        pipeline_file.write_text(_pipeline(services))
+        pipeline_file.write_text(_pipeline(services, options.seconds))
 
-        workload = self._make_tables(services)
+        tables = self._make_tables(services)
+        history = tables.history
         fleet = self.fleet = self._owned.enter_context(Fleet(pipeline_file, folder))
-        seen = Observation(kafka, topics, workload, fleet)
+        seen = Observation(kafka, topics, history=history, loaded=tables.loaded, fleet=fleet)
         self._owned.enter_context(seen.reader)
         show = _Clock(self._began_s, self._screen, seen, fleet)
 
@@ -173,12 +192,19 @@ class Demo:
         show.until(
             "starting workers",
             lambda: seen.reader.follows_all.is_set() and fleet.all_stream() and _all_tables(fleet),
+            otherwise="the workers did not stream every table",
         )
-        self._tell("every table is streamed; writing begins")
-        self._owned.callback(workload.abandon)
-        workload.start()
+        self._tell("every table is streamed; writing begins, while the snapshot goes on")
+        self._owned.callback(tables.abandon)
+        tables.start()
         show.begin_writing(options.seconds)
-        show.write_until(options.seconds / 2)
+        snapshot = _Snapshot(pipeline_file, self._tell)
+
+        def look_for_loaded() -> None:
+            if seen.is_loaded:
+                snapshot.has_ended()
+
+        show.write_until(options.seconds / 2, look_for_loaded)
 
         worker = fleet.busiest()
         death = _Shift()
@@ -186,6 +212,7 @@ class Demo:
         self._tell(f"{_named(worker)} killed with SIGKILL", alarming=True)
 
         def look_for_take_over() -> None:
+            look_for_loaded()
             if not death.is_over and _all_tables(fleet):
                 self._tell(f"its work is taken over, {death.end():.1f} s after its death")
 
@@ -200,16 +227,17 @@ class Demo:
                 arrival.end()
 
         show.write_until(options.seconds, look_for_both)
-        workload.stop()
-        self._tell(f"writing ends; {len(workload.history):,} changes were made")
+        tables.stop()
+        self._tell(f"writing ends; {len(history):,} changes were made")
         show.until_all_visible(look_for_both)
+        show.until("ending the snapshot", snapshot.has_ended, otherwise="the snapshot did not end")
 
         exit_codes = {} if options.keep else self._stop(fleet)
         found = read_committed(kafka, topics)
-        self._tell(f"read the topics with read_committed: {len(found):,} records, with tombstones")
-        times = _WriteToVisible(workload.history, seen.reader.found)
+        self._tell(f"read the topics with read_committed: {len(found):,} records, with rows and tombstones")
+        times = _WriteToVisible(history, seen.reader.found)
         return DemoResult(
-            verdict=check(workload.history, found),
+            verdict=check(history, found, loaded=tables.loaded, held=tables.held()),
             seed=options.seed,
             times=Times.of(times.all_ms()),
             calm_times=Times.of(times.all_ms(without=[times.settled(death), times.settled(arrival)])),
@@ -237,11 +265,12 @@ class Demo:
         self._owned.callback(remove)
         return folder
 
-    def _make_tables(self, services: LocalStack) -> Workload:
+    def _make_tables(self, services: LocalStack) -> _Tables:
         client = connect(services.endpoint_url)
         self._owned.callback(client.close)
-        workload = Workload(client, TABLES, seed=self._options.seed, threads=_WRITERS, rate=RATE)
-        return workload.create_tables()
+        tables = _Tables(client, self._options.seed)
+        self._tell(f"table {LOADED.name} holds {len(tables.loaded):,} items that its stream knows nothing of")
+        return tables
 
     def _stop(self, fleet: Fleet) -> dict[str, int | None]:
         began_s = time.monotonic()
@@ -251,6 +280,62 @@ class Demo:
 
     def _tell(self, text: str, *, alarming: bool = False) -> None:
         self._screen.event(time.monotonic() - self._began_s, text, alarming=alarming)
+
+
+class _Tables:
+    """Tables that are written to, one of which holds items from before its stream began."""
+
+    def __init__(self, client: Any, seed: int) -> None:
+        self.history: list[Written] = []
+        """The changes to all tables; grows while they are made."""
+        busy = Workload(client, TABLES, seed=seed, threads=_WRITERS, rate=RATE, history=self.history)
+        slow = Workload(
+            client, [LOADED], seed=seed, threads=1, items=LOADED_ITEMS, rate=LOADED_RATE, history=self.history
+        )
+        self.loaded = slow.create_loaded_tables()
+        self._workloads = busy.create_tables(), slow
+
+    def start(self) -> None:
+        """Write until `stop`."""
+        for workload in self._workloads:
+            workload.start()
+
+    def stop(self) -> None:
+        """End after the writes under way. Raises what ended a thread before."""
+        self.abandon()
+        for workload in self._workloads:
+            workload.wait()
+
+    def abandon(self) -> None:
+        """Make no more changes, and do not wait for those under way."""
+        for workload in self._workloads:
+            workload.abandon()
+
+    def held(self) -> dict[tuple[str, str], int]:
+        """Read the tables: the version of each item that they hold, by table and key."""
+        return {item: version for workload in self._workloads for item, version in workload.held().items()}
+
+
+class _Snapshot:
+    """That of the table which holds items from before."""
+
+    def __init__(self, pipeline_file: Path, tell: _Tell) -> None:
+        self._pipeline = config.load(pipeline_file)
+        self._tell = tell
+        self._ended = False
+        self._ask_s = 0.0
+
+    def has_ended(self) -> bool:
+        """Return whether it has ended, as of some time in the last second; tell it once."""
+        if self._ended or time.monotonic() < self._ask_s:
+            return self._ended
+        self._ask_s = time.monotonic() + _SNAPSHOT_EVERY_S
+        for snapshot in read_snapshots(self._pipeline).snapshots:
+            if snapshot.table == LOADED.name and snapshot.phase == "done":
+                self._ended = True
+                told = f"{snapshot.rows:,} rows, {snapshot.stale:,} left out for a newer change"
+                self._tell(f"table {LOADED.name} is loaded: {told}")
+        return self._ended
 
 
 class _Clock:
@@ -264,12 +349,12 @@ class _Clock:
         self._writing_s = 0.0
         self._seconds = 0.0
 
-    def until(self, phase: str, condition: Callable[[], bool]) -> None:
-        """Return when the condition holds. Raises WorldError if it does not in time."""
-        deadline_s = time.monotonic() + _READY_TIMEOUT_S
+    def until(self, phase: str, condition: Callable[[], bool], *, otherwise: str) -> None:
+        """Return when the condition holds. Raises WorldError, which says `otherwise`, if it does not in time."""
+        deadline_s = time.monotonic() + _TIMEOUT_S
         while not condition():
             if time.monotonic() > deadline_s:
-                raise WorldError(f"the workers did not stream every table after {_READY_TIMEOUT_S:.0f} s")
+                raise WorldError(f"{otherwise} within {_TIMEOUT_S:.0f} s")
             self._tick(phase)
 
     def begin_writing(self, seconds: float) -> None:
@@ -283,12 +368,12 @@ class _Clock:
             self._tick("writing", min(_TICK_S, left_s))
 
     def until_all_visible(self, look: Callable[[], None]) -> None:
-        """Return when no change waits, or when none has become visible for long."""
+        """Return when no change or item waits, or when nothing has become visible for long."""
         visible, moved_s = -1, time.monotonic()
-        while (view := self._tick("catching up")).waiting and time.monotonic() < moved_s + _QUIET_TIMEOUT_S:
+        while not (view := self._tick("catching up")).is_complete and time.monotonic() < moved_s + _QUIET_TIMEOUT_S:
             look()
-            if view.visible != visible:
-                visible, moved_s = view.visible, time.monotonic()
+            if view.visible + view.rows != visible:
+                visible, moved_s = view.visible + view.rows, time.monotonic()
 
     def _tick(self, phase: str, pause_s: float = _TICK_S) -> DemoView:
         self._fleet.check()
@@ -344,7 +429,7 @@ class _WriteToVisible:
         self._changes = [
             _Span(sent_ns, change.seen_ns)
             for change in live
-            if (sent_ns := sent.pop((change.table, change.key, change.version), None)) is not None
+            if change.op != "r" and (sent_ns := sent.pop((change.table, change.key, change.version), None)) is not None
         ]
 
     def settled(self, shift: _Shift) -> _Span:
@@ -363,17 +448,18 @@ class _WriteToVisible:
         ]
 
 
-def _pipeline(services: LocalStack) -> str:
+def _pipeline(services: LocalStack, seconds: float) -> str:
     return _PIPELINE.format(
         bootstrap_servers=services.bootstrap_servers,
         endpoint_url=services.endpoint_url,
         region=REGION,
-        tables=", ".join(table.name for table in TABLES),
+        tables=", ".join(table.name for table in ALL_TABLES),
+        read_capacity=max(1, round(_LOADED_READ_UNITS / (seconds * _LOADED_SHARE))),
     )
 
 
 def _all_tables(fleet: Fleet) -> bool:
-    return fleet.streamed_tables() == {table.name for table in TABLES}
+    return fleet.streamed_tables() == {table.name for table in ALL_TABLES}
 
 
 def _named(worker: WorkerProcess) -> str:

@@ -10,7 +10,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -30,6 +30,8 @@ _HOT_ITEMS = 3
 _HOT_SHARE = 0.3
 _ITEMS_OF_ID = 4
 """Items that share a partition key in a table with a sort key."""
+_BATCH = 25
+"""The most that BatchWriteItem takes."""
 _RETRY_S = 0.2
 _GIVE_UP_S = 60.0
 """How long DynamoDB may be away before a write fails."""
@@ -58,8 +60,8 @@ def connect(endpoint_url: str) -> Any:
     )
 
 
-def create_table(client: Any, spec: TableSpec) -> None:
-    """Make a table with its stream."""
+def create_table(client: Any, spec: TableSpec, *, has_stream: bool = True) -> None:
+    """Make a table, with its stream unless that is to be enabled later."""
     names = [("id", "S"), ("at", "N")] if spec.sort_key else [("id", "S")]
     client.create_table(
         TableName=spec.name,
@@ -68,8 +70,12 @@ def create_table(client: Any, spec: TableSpec) -> None:
         ],
         AttributeDefinitions=[{"AttributeName": name, "AttributeType": kind} for name, kind in names],
         BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": spec.view_type},
+        StreamSpecification=_stream(spec) if has_stream else {"StreamEnabled": False},
     )
+
+
+def _stream(spec: TableSpec) -> dict[str, Any]:
+    return {"StreamEnabled": True, "StreamViewType": spec.view_type}
 
 
 class Workload:
@@ -88,8 +94,10 @@ class Workload:
         threads: int = 2,
         items: int = 200,
         rate: float | None = None,
+        history: list[Written] | None = None,
     ) -> None:
-        self.history: list[Written] = []
+        """Make it; workloads of different tables may share a `history`."""
+        self.history: list[Written] = [] if history is None else history
         """Every acknowledged change; those of one item in their order. Grows while it runs."""
         self.tables = tuple(tables)
         self._stopping = threading.Event()
@@ -112,6 +120,27 @@ class Workload:
         for spec in self.tables:
             create_table(self._client, spec)
         return self
+
+    def create_loaded_tables(self) -> list[Written]:
+        """Make the tables with every item in them, then enable their streams, which know nothing of it.
+
+        Return what was written. It is no part of the history: only a snapshot can publish it.
+        """
+        for spec in self.tables:
+            create_table(self._client, spec, has_stream=False)
+        loaded = [written for writer in self._writers for written in writer.load()]
+        for spec in self.tables:
+            self._client.update_table(TableName=spec.name, StreamSpecification=_stream(spec))
+        return loaded
+
+    def held(self) -> dict[tuple[str, str], int]:
+        """Read the tables: the version of each item that they hold, by table and key."""
+        return {
+            (spec.name, _key_text(item)): int(item["version"]["N"])
+            for spec in self.tables
+            for page in self._client.get_paginator("scan").paginate(TableName=spec.name, ConsistentRead=True)
+            for item in page["Items"]
+        }
 
     def run(self, changes: int) -> list[Written]:
         """Make so many changes, shared evenly by the threads, and give the history."""
@@ -175,11 +204,9 @@ class _Item:
         of_id = number // _ITEMS_OF_ID if table.sort_key else number
         name = f"{_SUBJECTS[of_id % len(_SUBJECTS)]}-{of_id}"
         self.key: _Attributes = {"id": {"S": name}}
-        key: dict[str, object] = {"id": name}
         if table.sort_key:
             self.key["at"] = {"N": str(number)}
-            key["at"] = number
-        self.key_text = json.dumps(key, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+        self.key_text = _key_text(self.key)
         self.version = 0
         self.exists = False
         self.may_be_deleted = True
@@ -196,6 +223,20 @@ class _Writer:
         self._random = random_
         self._record = record
 
+    def load(self) -> Iterator[Written]:
+        """Make all items, as their first version."""
+        for start in range(0, len(self._items), _BATCH):
+            batch, left = self._items[start : start + _BATCH], dict[str, list[Any]]()
+            time_ns = time.time_ns()
+            for item in batch:
+                body = _attributes(self._random) | _marks(1, time_ns) | item.key
+                left.setdefault(item.table, []).append({"PutRequest": {"Item": body}})
+            while left:
+                left = self._client.batch_write_item(RequestItems=left).get("UnprocessedItems", {})
+            for item in batch:
+                item.version, item.exists = 1, True
+                yield Written(item.table, item.key_text, "c", 1, time_ns)
+
     def write_one(self) -> None:
         """Make one change, sent again until its outcome is known."""
         draw = self._random
@@ -203,8 +244,7 @@ class _Writer:
         item = draw.choice(self._items[:_HOT_ITEMS] if hot else self._items)
         op: WrittenOp = "c" if not item.exists else "d" if draw.random() < 0.2 and item.may_be_deleted else "u"
         version, time_ns = item.version + 1, time.time_ns()
-        marks = {"version": {"N": str(version)}, "written_ns": {"N": str(time_ns)}}
-        self._send(item, op, self._request(item, op, marks), version)
+        self._send(item, op, self._request(item, op, _marks(version, time_ns)), version)
         item.version, item.exists = version, op != "d"
         self._record(Written(item.table, item.key_text, op, version, time_ns))
 
@@ -271,6 +311,18 @@ class _Writer:
         if found is None or op == "d":
             return found is None and op == "d"
         return bool(found["version"]["N"] == str(version))
+
+
+def _marks(version: int, time_ns: int) -> _Attributes:
+    return {"version": {"N": str(version)}, "written_ns": {"N": str(time_ns)}}
+
+
+def _key_text(item: _Attributes) -> str:
+    """Return the key of an item as the record's key has it."""
+    key: dict[str, object] = {"id": item["id"]["S"]}
+    if "at" in item:
+        key["at"] = int(item["at"]["N"])
+    return json.dumps(key, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
 
 
 def _is_unknown(error: BotoCoreError | ClientError) -> bool:

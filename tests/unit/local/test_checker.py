@@ -223,3 +223,22 @@ def test_what_was_there_before_the_stream_is_found_as_a_row() -> None:
     assert faults(checker.verdict()) == {(FaultKind.LOST, 1)}
     checker.saw(row(1))
     assert checker.verdict().good
+
+
+def test_the_last_record_of_each_key_must_show_what_the_table_holds() -> None:
+    versions = {("orders", "a"): len(HISTORY)}
+    assert check(HISTORY, RECORDS, held=versions).good
+    assert check(history_of("cud"), records_of(history_of("cud")), held={}).good
+    assert faults(check(HISTORY, RECORDS, held={("orders", "a"): 5})) == {(FaultKind.STALE, 5)}
+    assert faults(check(HISTORY, RECORDS, held={})) == {(FaultKind.STALE, None)}
+    verdict = check(HISTORY, RECORDS, held={**versions, ("orders", "b"): 1})
+    assert [(fault.kind, fault.key) for fault in verdict.examples] == [(FaultKind.STALE, "b")]
+
+
+def test_a_loaded_item_is_found_as_a_row_or_by_a_newer_change() -> None:
+    loaded = [Written("orders", key, "c", 1, 0) for key in "ab"]
+    change = Written("orders", "b", "u", 2, 0)
+    found = in_this_order([row(1), *records_of([change])])
+    verdict = check([change], found, loaded=loaded, held={("orders", "a"): 1, ("orders", "b"): 2})
+    assert verdict.good
+    assert (verdict.loaded, verdict.loaded_by_rows) == (2, 1)

@@ -64,6 +64,7 @@ def test_the_json_counts_and_names_faults() -> None:
     shown = summary(result_of(FOUND[1:], {"worker 2": 0}))
     assert (shown["good"], shown["made"], shown["found"], shown["lost"]) == (False, 2, 1, 1)
     assert shown["faults"] == ["lost: orders a c version 1"]
+    assert (shown["items_to_load"], shown["items_loaded_by_rows"], shown["stale"]) == (0, 0, 0)
     assert shown["write_to_visible_ms"] == {"p50": 60.0, "p99": 5900.0, "max": 6100.0}
 
 
@@ -100,6 +101,8 @@ def test_plain_lines_tell_how_it_goes_every_few_seconds() -> None:
         visible=1_240,
         write_rate=250,
         visible_rate=249,
+        rows=600,
+        loaded=0.61,
         times=Times(60, 140, 150),
         workers=(WorkerState("worker 1", 1, "killed", 0, (), 0), WorkerState("worker 2", 2, "streaming", 8, (), 250)),
         latest=(),
@@ -110,6 +113,7 @@ def test_plain_lines_tell_how_it_goes_every_few_seconds() -> None:
     assert out.getvalue().splitlines() == [
         " 11.0 s  worker 1 (pid 1) killed with SIGKILL",
         " 12.0 s  written 1,250 (250/s)  visible 1,240 (249/s)  waiting 10  p50 60 ms  p99 140 ms",
+        "         loading products  61%  600 rows",
         "         worker 1 killed, worker 2 streaming 250/s",
     ]
 
@@ -121,6 +125,6 @@ def test_the_pipeline_file_is_a_valid_one(tmp_path: Path) -> None:
 
     services: Any = Services()
     file = tmp_path / "pipeline.yaml"
-    file.write_text(demo._pipeline(services))
+    file.write_text(demo._pipeline(services, seconds=30))
     assert yaml.safe_load(file.read_text())["lanes"] == config.load(file).pipeline.lanes
-    assert set(config.load(file).pipeline.source.named_tables) == {table.name for table in demo.TABLES}
+    assert set(config.load(file).pipeline.source.named_tables) == {table.name for table in demo.ALL_TABLES}

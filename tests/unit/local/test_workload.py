@@ -44,6 +44,7 @@ class FakeDynamoDB:
         self.done: list[tuple[tuple[str, str], str, int]] = []
         """Item, op and version of every change that was done."""
         self.written: list[Item] = []
+        self.streams: list[str] = []
         self._before = before
         self._after = after
         self._lock = threading.Lock()
@@ -64,6 +65,31 @@ class FakeDynamoDB:
         assert request["ConsistentRead"]
         item = self.items.get(self._place(request))
         return {} if item is None else {"Item": item}
+
+    def create_table(self, **request: Any) -> None:
+        self.streams.append("stream" if request["StreamSpecification"]["StreamEnabled"] else "no stream")
+
+    def update_table(self, **request: Any) -> None:
+        assert request["StreamSpecification"]["StreamEnabled"]
+        self.streams.append("stream")
+
+    def batch_write_item(self, **request: Any) -> dict[str, Any]:
+        """Leave the last one unprocessed, as DynamoDB may."""
+        ((table, puts),) = list(request["RequestItems"].items())[:1]
+        done = puts[:-1] or puts
+        for put in done:
+            item = put["PutRequest"]["Item"]
+            self.items[self._place({"TableName": table, "Item": item})] = item
+        left = {**request["RequestItems"], table: puts[len(done) :]}
+        return {"UnprocessedItems": {name: puts for name, puts in left.items() if puts}}
+
+    def get_paginator(self, name: str) -> FakeDynamoDB:
+        assert name == "scan"
+        return self
+
+    def paginate(self, **request: Any) -> list[dict[str, Any]]:
+        assert request["ConsistentRead"]
+        return [{"Items": [item]} for (table, _), item in self.items.items() if table == request["TableName"]]
 
     def _place(self, request: Any) -> tuple[str, str]:
         key = request.get("Key") or {name: request["Item"][name] for name in ("id", "at") if name in request["Item"]}
@@ -131,6 +157,21 @@ def test_each_item_counts_its_changes_from_one() -> None:
         assert [version for _, version in sequence] == list(range(1, len(sequence) + 1))
     assert set(Counter(change.op for change in history)) == {"c", "u", "d"}
     assert any(op == "c" and version > 1 for sequence in recorded(history) for op, version in sequence)
+
+
+def test_loaded_items_are_no_changes_and_are_changed_from_there() -> None:
+    client = FakeDynamoDB()
+    workload = Workload(client, TABLES, threads=2, items=40)
+    loaded = workload.create_loaded_tables()
+    assert client.streams == ["no stream", "no stream", "stream", "stream"]
+    assert len(loaded) == len(client.items) == 80
+    assert workload.held() == {(item.table, item.key): 1 for item in loaded}
+    history = workload.run(500)
+    assert min(change.version for change in history) == 2
+    alive = dict[tuple[str, str], int]()
+    for change in [*loaded, *history]:
+        alive[change.table, change.key] = 0 if change.op == "d" else change.version
+    assert workload.held() == {item: version for item, version in alive.items() if version}
 
 
 def test_an_item_says_when_and_as_what_version_it_was_written() -> None:
