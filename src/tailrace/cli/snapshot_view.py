@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tailrace.operations.snapshot_status import SnapshotsStatus, SnapshotStatus
 
 REFRESH_S: Final = 2.0
+_CENT: Final = 0.01
 _PACE_S: Final = 60.0
 """A live view shows the rates of so long."""
 _SOURCES: Final = {"scan": "all items", "keys": "items by their keys", "export": "exports to S3"}
@@ -55,9 +56,10 @@ def estimate_lines(estimate: Estimate) -> Iterator[str]:
     yield (
         f"reads about {count(estimate.items, 'item')}, {size(estimate.size_bytes)}: "
         f"{count(round(estimate.read_units), 'read capacity unit')}, {estimate.read_units_per_s:,.0f} a second, "
-        f"{duration(estimate.seconds)} or more"
+        f"{duration(max(1, estimate.seconds))} or more"
     )
-    yield f"costs about USD {estimate.usd:,.2f} at {PRICED}; with provisioned capacity, a share of that capacity"
+    about = f"about USD {estimate.usd:,.2f}" if estimate.usd >= _CENT else f"less than USD {_CENT}"
+    yield f"costs {about} at {PRICED}; with provisioned capacity, a share of that capacity"
 
 
 def lines(status: SnapshotsStatus, argument: str) -> Iterator[tuple[str, Severity]]:
@@ -136,7 +138,7 @@ def _pace(snapshot: SnapshotStatus) -> str:
     segments = f"segments: {snapshot.segments_done:,} of {snapshot.segments:,} done"
     if snapshot.segments_failed:
         segments += f", {snapshot.segments_failed:,} failed"
-    used = f"{snapshot.read_units:,.0f} read capacity units used"
+    used = f"{count(round(snapshot.read_units), 'read capacity unit')} used"
     if snapshot.rows_per_s is None or snapshot.bytes_per_s is None or snapshot.read_units_per_s is None:
         return f"{segments}; {used}"
     rates = (

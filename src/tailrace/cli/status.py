@@ -16,7 +16,7 @@ import typer
 from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import STYLES, console, to_json
-from tailrace.cli.snapshot_view import lines_below
+from tailrace.cli.snapshot_view import duration, lines_below
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tailrace.operations.status import ShardStatus, Status, TableStatus
 
 WATCH_S = 2.0
+_LONG_S = 120.0
+"""From here on a time is shown in minutes, hours and days."""
 
 
 def status(
@@ -161,8 +163,10 @@ def _row(shard: ShardStatus) -> tuple[str, ...]:
 
 
 def _ago(age_s: float | None) -> str:
-    return "-" if age_s is None else f"{age_s:.1f} s ago"
+    return "-" if age_s is None else f"{_seconds(age_s)} ago"
 
 
 def _seconds(lag_s: float | None) -> str:
-    return "-" if lag_s is None else f"{lag_s:.1f} s"
+    if lag_s is None:
+        return "-"
+    return f"{lag_s:.1f} s" if lag_s < _LONG_S else duration(lag_s)

@@ -95,6 +95,13 @@ def test_a_draft_says_what_is_read_and_what_it_costs() -> None:
     assert msgspec.json.encode(draft)
 
 
+def test_a_draft_of_a_small_table_costs_less_than_a_cent() -> None:
+    estimate = estimate_scan(facts(item_count=2, size_bytes=51), 500)
+    _, reads, costs = draft_lines(SnapshotDraft("orders", "scan", None, 1, (), estimate))
+    assert "1 read capacity unit, 500 a second, 1 s or more" in reads
+    assert costs.startswith("  costs less than USD 0.01 at ")
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [(0.2, "0 s"), (59, "59 s"), (60, "1 min 0 s"), (3_599, "59 min 59 s"), (3_660, "1 h 1 min"), (200_000, "2 d 7 h")],

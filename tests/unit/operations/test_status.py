@@ -183,6 +183,12 @@ def test_the_text_has_a_line_for_each_shard_and_names_what_stands_still() -> Non
     assert len(text) == 8
 
 
+def test_a_long_time_is_shown_in_days() -> None:
+    found = status(*known(1), checkpoint(shard(1), LANES, sequence="17", created_ms=NOW_MS - 2 * 86_400_000))
+    text = list(lines(Status("shop", NOW_MS, LANES, (), found), "shop.yaml"))
+    assert "last change: 2 d 0 h ago" in text[2]
+
+
 def test_a_pipeline_whose_tables_nobody_has_listed_says_so() -> None:
     assert list(lines(Status("shop", NOW_MS, LANES, (), ()), "shop.yaml"))[1] == "no table was listed yet"
 
