@@ -63,9 +63,11 @@ soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGE
 		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
-# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* again.
-bench: $(READY)  ## Measure how fast it is beside the usual code (QUICK=1, ONLY=page,worker, WRITE=1)
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write)
+# QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* again;
+# ONLY=keys KEYS=10000000 measures memory at so many keys.
+bench: $(READY)  ## Measure how fast it is beside the usual code (QUICK=1, ONLY=page,worker, WRITE=1, KEYS=10000000)
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY)) $(if $(WRITE),--write) \
+		$(if $(KEYS),--keys $(KEYS))
 
 lint: $(READY)  ## Check style, types and the import rule
 	$(BIN)/ruff check $(CODE)

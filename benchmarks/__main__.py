@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.lab import Lab, Table
-from benchmarks.parts import function, page_to_commit, resources, rows, transactions, worker
+from benchmarks.lab import KEYS, Lab, Table
+from benchmarks.parts import function, keys, page_to_commit, resources, rows, snapshot, transactions, worker
 
 PARTS: dict[str, Callable[[Lab], Table]] = {
     "page": page_to_commit.against_naive,
@@ -19,6 +19,8 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "sizes": page_to_commit.by_size,
     "formats": page_to_commit.by_format,
     "rows": rows.by_size,
+    "snapshot-latency": snapshot.latency,
+    "snapshot-workers": snapshot.workers,
     "transactions": transactions.by_size,
     "compression": transactions.by_codec,
     "worker": worker.throughput,
@@ -27,7 +29,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "start": resources.start,
     "memory": resources.memory,
     "idle": resources.idle,
-    "verify": resources.verify,
+    "keys": keys.memory,
     "lambda": function.batches,
 }
 
@@ -44,12 +46,17 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="only show that everything runs; nothing is written")
     parser.add_argument("--only", default="", help=f"parts, with commas between: {', '.join(PARTS)}")
     parser.add_argument("--write", action="store_true", help="write the results into docs/performance.*")
+    parser.add_argument("--keys", type=int, default=KEYS, help="keys that memory is measured at, and a tenth of them")
     options = parser.parse_args()
     chosen = [name for name in options.only.split(",") if name] or list(PARTS)
     if unknown := [name for name in chosen if name not in PARTS]:
         say(f"error: there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
         return 2
-    with tempfile.TemporaryDirectory(prefix="tailrace-bench-") as folder, Lab(Path(folder), quick=options.quick) as lab:
+    most_keys = 10_000 if options.quick else options.keys
+    with (
+        tempfile.TemporaryDirectory(prefix="tailrace-bench-") as folder,
+        Lab(Path(folder), quick=options.quick, keys=most_keys) as lab,
+    ):
         for name in chosen:
             started_s = time.monotonic()
             table = PARTS[name](lab)

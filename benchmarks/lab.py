@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,6 +23,7 @@ from tailrace.local.kafka import KafkaBroker
 MEASURED_CORE = 0
 SERVICE_CORE = 1
 PARTITIONS = 6
+KEYS = 1_000_000
 
 Cell = str | int | float
 _T = TypeVar("_T")
@@ -43,9 +44,11 @@ class Table:
 class Lab:
     """A context manager that starts the broker on a core of its own, away from what is measured."""
 
-    def __init__(self, folder: Path, *, quick: bool) -> None:
+    def __init__(self, folder: Path, *, quick: bool, keys: int = KEYS) -> None:
         self.folder = folder
         self.quick = quick
+        self.keys = keys
+        """Most keys that memory is measured at."""
         self.rounds = 1 if quick else 5
         self.round_s = 0.05 if quick else 0.6
 
@@ -66,11 +69,11 @@ class Lab:
         """Return all cases, or the first alone when it is only to be shown that they run."""
         return cases[:1] if self.quick else cases
 
-    def topic(self, partitions: int = PARTITIONS) -> str:
-        """Make a topic."""
+    def topic(self, partitions: int = PARTITIONS, properties: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Make a topic; `properties` win over those that keep it small."""
         name = f"bench-{uuid.uuid4().hex[:8]}"
         large = {"max.message.bytes": str(4 << 20), "retention.bytes": str(1 << 26), "segment.bytes": str(1 << 26)}
-        self._admin.create_topics([NewTopic(name, partitions, config=large)])[name].result()
+        self._admin.create_topics([NewTopic(name, partitions, config={**large, **properties})])[name].result()
         return name
 
     def delete_topics(self, prefix: str) -> None:
@@ -96,10 +99,10 @@ class Lab:
             yield server
 
 
-def wait_until(what: str, is_true: Callable[[], bool], timeout_s: float) -> None:
+def wait_until(what: str, is_true: Callable[[], bool], timeout_s: float, pause_s: float = 0.02) -> None:
     """Wait for a condition, looked at often but not so often that it costs."""
     deadline_s = time.monotonic() + timeout_s
     while not is_true():
         if time.monotonic() > deadline_s:
             raise TimeoutError(f"{what} did not happen within {timeout_s} s")
-        time.sleep(0.02)
+        time.sleep(pause_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import platform
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,10 +13,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 Step = Callable[[], int]
 """Does a piece of work and gives the number of changes in it."""
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+class Measured(msgspec.Struct):
+    """What a run over so many keys took, as a process of its own tells it."""
+
+    keys: int
+    cpu_s: float
+    memory_mb: float
 
 
 @dataclass
@@ -97,6 +108,11 @@ def memory_mb_of(pid: int, *, peak: bool = True) -> float:
     name = "VmHWM" if peak else "VmRSS"
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) / 1024
+
+
+def peak_memory_mb() -> float:
+    """Return the highest resident memory of this process so far, in MB (Linux)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def percentile(sorted_values: Sequence[float], share: float) -> float:

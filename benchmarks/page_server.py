@@ -26,6 +26,8 @@ TABLE: Final = "orders"
 STREAM_ARN: Final = f"arn:aws:dynamodb:us-east-1:123456789012:table/{TABLE}/stream/2026-01-01T00:00:00.000"
 _SHARDS_PER_ANSWER: Final = 100
 _PAGES_KEPT: Final = 32
+_FIRST_ITEM: Final = 10**15
+"""Index of the table's first item: larger than those of all changes."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,10 @@ class Stream:
     rate_per_s: float | None = None
     """Changes a second of each shard."""
     start_s: float = 0.0
+    items: int = 1 << 60
+    """Items of the table, which a scan reads; no change is of one of them."""
+    scan_s: float = 0.0
+    """How long a page of a scan takes at least."""
 
     def shard_ids(self) -> list[str]:
         """Name the shards."""
@@ -107,7 +113,20 @@ class _Answers:
 
     def _describe_table(self, request: dict[str, Any]) -> dict[str, Any]:
         specification = {"StreamEnabled": True, "StreamViewType": "NEW_AND_OLD_IMAGES"}
-        table = {"TableName": request["TableName"], "TableStatus": "ACTIVE", "LatestStreamArn": STREAM_ARN}
+        table = {
+            "TableName": request["TableName"],
+            "TableArn": STREAM_ARN.partition("/stream/")[0],
+            "TableStatus": "ACTIVE",
+            "LatestStreamArn": STREAM_ARN,
+            "KeySchema": [
+                {"AttributeName": name, "KeyType": kind} for name, kind in (("id", "HASH"), ("line", "RANGE"))
+            ],
+            "AttributeDefinitions": [
+                {"AttributeName": name, "AttributeType": kind} for name, kind in (("id", "S"), ("line", "N"))
+            ],
+            "ItemCount": self._stream.items,
+            "TableSizeBytes": self._stream.items * self._stream.item_bytes,
+        }
         return {"Table": table | {"StreamSpecification": specification}}
 
     def _describe_stream(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -141,11 +160,18 @@ class _Answers:
         return [body, tail], zlib.crc32(tail, crc)
 
     def _scanned(self, request: dict[str, Any]) -> tuple[list[bytes], int]:
-        """Answer with the items behind the start key, as if the table had no end."""
+        """Answer with the next items of a segment, behind the start key."""
+        time.sleep(self._stream.scan_s)
+        size, segment, segments = self._stream.item_bytes, request.get("Segment", 0), request.get("TotalSegments", 1)
         start = request.get("ExclusiveStartKey")
-        first = int(start["id"]["S"].removeprefix("order-")) + 1 if start else 0
-        body = pages.scanned(self._stream.item_bytes, first)
+        first = int(start["id"]["S"].removeprefix("order-")) + 1 if start else self._begin(segment, segments)
+        count = min(pages.items_per_page(size), self._begin(segment + 1, segments) - first)
+        body = pages.scanned(size, first, count, is_last=first + count == self._begin(segment + 1, segments))
         return [body], zlib.crc32(body)
+
+    def _begin(self, segment: int, segments: int) -> int:
+        """Return the index of the first item of a segment."""
+        return _FIRST_ITEM + self._stream.items * segment // segments
 
     def _page(self, first: int, count: int, now_s: int) -> tuple[bytes, int]:
         """Return all of a page but its iterator. Shards are read in step, so the next one asks for the same."""

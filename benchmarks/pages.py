@@ -14,6 +14,7 @@ SIZES: Final = (100, 400, 4_000, 100_000)
 USUAL_SIZE: Final = 400
 _RECORDS_MAX: Final = 1_000
 _PAGE_BYTES: Final = 1 << 20
+_BYTES_A_READ_UNIT: Final = 4_096
 _WORDS: Final = (
     *("amber", "basalt", "cedar", "delta", "ember", "fjord", "granite", "harbor"),
     *("indigo", "jasper", "kelp", "larch", "maple", "nickel", "ochre"),
@@ -62,15 +63,20 @@ def item_templates(item_bytes: int, seed: int = SEED) -> tuple[bytes, ...]:
     return tuple(_text(item).replace("@index", f"%0{_INDEX_DIGITS}d").encode() for item in made)
 
 
-def scanned(item_bytes: int, first: int = 0) -> bytes:
-    """Return the page of a scan whose first item has this index; there is always another behind it."""
-    pool = item_templates(item_bytes)
+def scanned(item_bytes: int, first: int = 0, count: int | None = None, *, is_last: bool = False) -> bytes:
+    """Return a page of a scan: `count` items from index `first` on, as many as a page holds when it is None."""
+    pool = item_templates(item_bytes)[:count]
     items = [template % (first + place) for place, template in enumerate(pool)]
     last = _text({"id": {"S": f"order-{first + len(pool) - 1:0{_INDEX_DIGITS}d}"}, "line": {"N": "0"}}).encode()
     return (
-        b'{"ConsumedCapacity":{"CapacityUnits":256.0,"TableName":"orders"},"Count":%d,"Items":[%b],'
-        b'"LastEvaluatedKey":%b,"ScannedCount":%d}'
-    ) % (len(pool), b",".join(items), last, len(pool))
+        b'{"ConsumedCapacity":{"CapacityUnits":%.1f,"TableName":"orders"},"Count":%d,"Items":[%b],%b"ScannedCount":%d}'
+    ) % (
+        len(pool) * item_bytes / _BYTES_A_READ_UNIT,
+        len(pool),
+        b",".join(items),
+        b"" if is_last else b'"LastEvaluatedKey":%b,' % last,
+        len(pool),
+    )
 
 
 def index_of(key: bytes) -> int:

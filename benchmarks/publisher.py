@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import cycle
 
 from benchmarks.page_server import TABLE
@@ -16,6 +17,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 
 BATCH_CHANGES = 5_000
 BATCH_BYTES = 8 << 20
+_ATTEMPTS = 5
 
 
 class Publisher:
@@ -23,7 +25,8 @@ class Publisher:
 
     def __init__(self, kafka: Mapping[str, str], checkpoint_topic: str) -> None:
         name = f"bench-{uuid.uuid4().hex[:8]}"
-        self._producer = LaneProducer(
+        self._make_producer = partial(
+            LaneProducer,
             f"{name}.lane-0",
             1,
             pipeline=name,
@@ -31,8 +34,7 @@ class Publisher:
             dead_letters_topic="bench.dead-letters",
             properties=kafka,
         )
-        opened = self._producer.open(10)
-        assert isinstance(opened, ProducerOpened), opened
+        self._open()
 
     def commit(self, pages: Sequence[Page]) -> int:
         """Publish pages in one transaction, each with its checkpoint; give the number of changes."""
@@ -51,13 +53,23 @@ class Publisher:
         return sum(len(page.changes) for page in pages)
 
     def publish(self, transaction: Transaction) -> None:
-        """Carry out one transaction."""
-        outcome = self._producer.commit(transaction)
-        assert isinstance(outcome, Committed), outcome
+        """Carry out one transaction; where the machine is so busy that the producer is lost, with the next one."""
+        for _ in range(_ATTEMPTS):
+            outcome = self._producer.commit(transaction)
+            if isinstance(outcome, Committed):
+                return
+            self.close()
+            self._open()
+        raise AssertionError(outcome)
 
     def close(self) -> None:
         """Drop the producer."""
         self._producer.close()
+
+    def _open(self) -> None:
+        self._producer = self._make_producer()
+        opened = self._producer.open(10)
+        assert isinstance(opened, ProducerOpened), opened
 
 
 class Carrier:

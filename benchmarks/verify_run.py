@@ -6,7 +6,6 @@ Table and topic are made in this process, page by page; what is measured convert
 
 from __future__ import annotations
 
-import resource
 import sys
 import tempfile
 import time
@@ -16,6 +15,7 @@ from typing import Any, cast
 
 import msgspec
 
+from benchmarks.measure import Measured, peak_memory_mb
 from tailrace.config import from_flags
 from tailrace.core.change import Change, Origin
 from tailrace.core.ports import Rows, SourceRecord, TableFacts
@@ -30,14 +30,6 @@ from tailrace.wiring.transformations import Transformations
 
 _PAGE_ITEMS = 4_000
 _ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/orders"
-
-
-class Measured(msgspec.Struct):
-    """What a comparison took."""
-
-    keys: int
-    cpu_s: float
-    memory_mb: float
 
 
 class _Made:
@@ -114,8 +106,7 @@ def main() -> None:
         compared.run(timeout_s=60)
         cpu_s = time.process_time() - begun_s
     assert compared.counts["equal"] == keys, compared.counts
-    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    sys.stdout.write(msgspec.json.encode(Measured(keys, cpu_s, memory_mb)).decode())
+    sys.stdout.write(msgspec.json.encode(Measured(keys, cpu_s, peak_memory_mb())).decode())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A consumer that sees committed records only, and when it saw which."""
+"""A consumer that sees committed changes only, no rows of snapshots, and when it saw which."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from benchmarks import pages
 from benchmarks.lab import Lab, wait_until
+from benchmarks.page_server import Stream
+from tailrace.snapshot.window import snapshot_of
 
 
 class Watcher:
@@ -51,6 +53,19 @@ class Watcher:
         """Return once it has seen a record."""
         wait_until("the first change", lambda: bool(self.seen), timeout_s)
 
+    def delays_ms(self, stream: Stream, begin_s: float, end_s: float) -> list[float]:
+        """Return how long each change that was written in this time took to be seen, sorted.
+
+        Every one is waited for, so a slow one counts in full.
+        """
+        wanted = [index for index in range(stream.available(end_s)) if begin_s < stream.written_s(index) <= end_s]
+
+        def seen() -> list[tuple[float, int]]:
+            return [(seen_s, index) for seen_s, index in list(self.seen) if wanted[0] <= index <= wanted[-1]]
+
+        wait_until("the last change", lambda: len(seen()) >= stream.shards * len(wanted), 120)
+        return sorted((seen_s - stream.written_s(index)) * 1000 for seen_s, index in seen())
+
     def _partitions(self, topic: str) -> list[int]:
         return list(self._consumer.list_topics(topic, timeout=10).topics[topic].partitions)
 
@@ -60,5 +75,5 @@ class Watcher:
             now_s = time.time()
             for message in messages:
                 key = message.key()
-                if message.error() is None and key:
+                if message.error() is None and key and snapshot_of(message) is None:
                     self.seen.append((now_s, pages.index_of(key)))

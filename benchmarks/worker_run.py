@@ -19,6 +19,8 @@ from benchmarks.lab import Lab, wait_until
 from benchmarks.measure import cpu_s_of, memory_mb_of
 from benchmarks.page_server import TABLE, PageServer
 from benchmarks.transcoders import How, environment
+from tailrace.config import load
+from tailrace.operations.snapshot import Order, order
 
 
 class Pipeline:
@@ -40,6 +42,10 @@ class Pipeline:
         }
         self.file = lab.folder / f"{self.name}.yaml"
         self.file.write_text(yaml.safe_dump(document))
+
+    def order_snapshot(self, wanted: Order) -> None:
+        """Pause or resume the table's snapshot, as `tailrace snapshot` does."""
+        order(load(self.file), TABLE, wanted)
 
 
 class WorkerRun:
@@ -70,6 +76,10 @@ class WorkerRun:
     def published(self) -> float:
         """Return the number of changes that it has committed, by its own metrics."""
         return self._metric("tailrace_changes_published_total")
+
+    def rows(self) -> float:
+        """Return the number of rows of snapshots that it has committed, by its own metrics."""
+        return self._metric("tailrace_snapshot_rows_total")
 
     def wait_reading(self, shards: int, timeout_s: float = 120) -> None:
         """Return once it reads so many shards."""

@@ -1,4 +1,4 @@
-"""What a worker takes: time to start, memory, CPU of idle shards; and what verify takes."""
+"""What a worker takes: time to start, memory, CPU of idle shards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import subprocess
 import sys
 import time
 
-import msgspec
-
 from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table, wait_until
 from benchmarks.measure import on_core
 from benchmarks.page_server import Stream
-from benchmarks.verify_run import Measured
 from benchmarks.watcher import Watcher
 from benchmarks.worker_run import Pipeline, WorkerRun
 
@@ -61,21 +58,6 @@ def memory(lab: Lab) -> Table:
                     lab.broker.resume()
         lab.delete_topics("bench-")
     return Table("Memory of a worker with default settings (highest, MB)", ["load", "MB"], rows, figures=figures)
-
-
-def verify(lab: Lab) -> Table:
-    """Measure CPU and memory of a comparison of a table with its topic, by keys."""
-    rows: list[list[Cell]] = []
-    figures: dict[str, float] = {}
-    for keys in (10_000,) if lab.quick else (100_000, 1_000_000):
-        command = [sys.executable, "-m", "benchmarks.verify_run", str(keys)]
-        told = subprocess.run(command, check=True, capture_output=True).stdout
-        measured = msgspec.json.decode(told, type=Measured)
-        rows.append([f"{keys:,}", round(measured.memory_mb), round(keys / measured.cpu_s)])
-        figures[f"MB at {keys} keys"] = measured.memory_mb
-    columns = ["keys", "highest MB", "keys a CPU second"]
-    notes = ["10,000,000 keys take ten times as long, and no more memory: the part is scaled to run in a minute."]
-    return Table("Comparing a table with its topic (tailrace verify)", columns, rows, notes, figures)
 
 
 def idle(lab: Lab) -> Table:

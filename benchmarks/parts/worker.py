@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
-from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table, wait_until
+from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table
 from benchmarks.measure import Rates, cores, interleave, on_core, percentile
 from benchmarks.naive import NaivePipeline
 from benchmarks.page_server import Stream
@@ -63,10 +63,7 @@ def latency(lab: Lab) -> Table:
 
 
 def _delays_ms(lab: Lab, how: How, rate: int) -> tuple[list[float], float]:
-    """Return how long each change of some seconds took, sorted, and how many cores the worker kept busy meanwhile.
-
-    Every change that is written in the window is waited for, so a slow one counts in full.
-    """
+    """Return how long each change of some seconds took, sorted, and how many cores the worker kept busy meanwhile."""
     seconds = 2 if lab.quick else 20
     stream = Stream(shards=_SHARDS, rate_per_s=rate / _SHARDS, start_s=time.time())
     with lab.pages(stream) as server:
@@ -77,13 +74,7 @@ def _delays_ms(lab: Lab, how: How, rate: int) -> tuple[list[float], float]:
             begin_s, cpu_s = time.time(), worker.cpu_s()
             time.sleep(seconds)
             end_s, busy = time.time(), (worker.cpu_s() - cpu_s) / seconds
-            wanted = [index for index in range(stream.available(end_s)) if begin_s < stream.written_s(index) <= end_s]
-
-            def window() -> list[tuple[float, int]]:
-                return [(seen_s, index) for seen_s, index in list(watcher.seen) if wanted[0] <= index <= wanted[-1]]
-
-            wait_until("the last change", lambda: len(window()) >= _SHARDS * len(wanted), 120)
-    return sorted((seen_s - stream.written_s(index)) * 1000 for seen_s, index in window()), busy
+            return watcher.delays_ms(stream, begin_s, end_s), busy
 
 
 def catch_up(lab: Lab) -> Table:

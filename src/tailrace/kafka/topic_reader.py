@@ -20,6 +20,7 @@ _OWN: Mapping[str, Any] = {
     "group.id": "tailrace-redrive",  # required by the client; nothing joins or commits
     **COMMITTED,
     "fetch.wait.max.ms": 20,
+    "queued.max.messages.kbytes": 16_384,
 }
 
 

@@ -113,18 +113,21 @@ class WatchedConsumer:
         if first is None:
             return []
         messages = [first, *self.client.consume(most, 0)] if most > 1 else [first]
-        for message in messages:
-            self._saw(message)
+        self._saw(messages)
         self._note_whole()
         return messages
 
-    def _saw(self, message: Message) -> None:
-        error = message.error()
-        if error is not None and error.code() != KafkaError._PARTITION_EOF:
-            return
-        place = Place(message.topic() or "", message.partition() or 0)
-        position = message.offset() or 0
-        self.positions[place] = max(position, self.positions.get(place, 0)) if error is not None else position + 1
+    def _saw(self, messages: list[Message]) -> None:
+        """Note how far each partition was read: its last message says it, so the loop does no more than find that."""
+        last: dict[tuple[str | None, int | None], Message] = {}
+        for message in messages:
+            error = message.error()
+            if error is None or error.code() == KafkaError._PARTITION_EOF:
+                last[message.topic(), message.partition()] = message
+        for (topic, partition), message in last.items():
+            place, offset = Place(topic or "", partition or 0), message.offset() or 0
+            is_end = message.error() is not None
+            self.positions[place] = max(offset, self.positions.get(place, 0)) if is_end else offset + 1
 
     def _replace(self) -> None:
         self._factory.drop(self.client)

@@ -9,6 +9,7 @@ from typing import Final
 from tailrace.snapshot.temporary_database import TemporaryDatabase
 
 _WRITTEN_AT_ONCE: Final = 20_000
+_CACHE_KIB: Final = 32_768
 _SCHEMA: Final = "CREATE TABLE changes (hash BLOB PRIMARY KEY, at INTEGER NOT NULL) WITHOUT ROWID"
 _HASH_BYTES: Final = 16
 """Two of ten billion keys have the same hash with a probability of 10^-19; a row of one may then count as changed."""
@@ -20,7 +21,7 @@ class SpilledChanges:
     def __init__(self) -> None:
         self._new: dict[bytes, int] = {}
         """What is not in the file yet, by hash."""
-        self._database = TemporaryDatabase(_SCHEMA)
+        self._database = TemporaryDatabase(_SCHEMA, cache_kib=_CACHE_KIB)
 
     def __setitem__(self, key: bytes, at: int) -> None:
         """Note where a key changed last. Raises WorldError when the disk is full."""

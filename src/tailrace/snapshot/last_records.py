@@ -13,6 +13,8 @@ from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.snapshot.temporary_database import TemporaryDatabase
 
 _BATCH: Final = 20_000
+_CACHE_KIB: Final = 4_096
+"""Small, as there is a database for each partition that is read; more would not help with keys in no order."""
 _SCHEMA: Final = """
 CREATE TABLE last (key BLOB PRIMARY KEY, partition INTEGER, position INTEGER, is_alive INTEGER) WITHOUT ROWID;
 CREATE INDEX alive ON last (position) WHERE is_alive;
@@ -49,7 +51,7 @@ class LastRecords:
         self._topic = topic
         self._is_alive = is_alive
         self._reader = TopicReader(user, topic, partition=partition)
-        self._database = TemporaryDatabase(_SCHEMA)
+        self._database = TemporaryDatabase(_SCHEMA, cache_kib=_CACHE_KIB)
 
     def catch_up(self) -> None:
         """Read on to the present end, past transactions that are open now.

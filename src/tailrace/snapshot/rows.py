@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
+from typing import Final
 
 import msgspec
 
@@ -21,6 +23,9 @@ from tailrace.transform import change as transform_change
 from tailrace.transform.rows import row_condition
 
 KEYS_PER_CHUNK = 500
+_CONVERTING: Final = Lock()
+"""Held while rows are converted: only one thread of the process runs Python at a time, and a lane's thread that has to
+wait for all readers in turn would publish its changes late."""
 _NO_ROWS = Rows([], None, size_bytes=0, read_units=0.0)
 
 
@@ -65,7 +70,8 @@ class RowReader:
             rows, follows = _NO_ROWS, msgspec.structs.replace(record, state="failed", detail=str(error))
         kept = self._filtered(rows.records)
         source = SourcePage(kept, None, rows.size_bytes, full=False)
-        page = self._converter.convert(self._shard, source, self._time_ns())
+        with _CONVERTING:
+            page = self._converter.convert(self._shard, source, self._time_ns())
         following = msgspec.structs.replace(
             follows,
             at_ms=self._now_ms(),

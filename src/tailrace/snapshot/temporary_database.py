@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from tailrace.errors import WorldError
-
-_CACHE_KIB: Final = 32_768
 
 
 class TemporaryDatabase:
@@ -17,9 +15,10 @@ class TemporaryDatabase:
     The file has no name, and is gone with the process: what is lost with it is read again.
     """
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str, *, cache_kib: int) -> None:
+        """`cache_kib` bounds its memory."""
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{_CACHE_KIB}"):
+        for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{cache_kib}"):
             self._database.execute(f"PRAGMA {pragma}")
         self._database.executescript(schema)
 

@@ -194,7 +194,8 @@ class Window:
         return RecentChanges()
 
     def _is_change(self, message: Message) -> bool:
-        return snapshot_of(message) is None and not headers.is_replayed(message)
+        names = [header[0] for header in message.headers() or ()]
+        return headers.SNAPSHOT not in names and headers.REPLAYED not in names
 
     def _marked(self, offsets: Mapping[Place, int]) -> Mark:
         name = next(_names)
@@ -215,9 +216,11 @@ class Window:
                 if not passes(refusal):
                     raise KafkaException(refusal)
                 continue
+            if not self._is_change(message):
+                continue
             topic, key = message.topic() or "", clients.as_bytes(message.key())
             last = self._last.get(topic)
-            if last is None or key is None or not self._is_change(message):
+            if last is None or key is None:
                 continue
             if self._shared(topic):
                 table = self._table_of(topic, clients.as_bytes(message.value()) or b"")
