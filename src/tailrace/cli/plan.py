@@ -67,7 +67,8 @@ def _table_lines(table: TablePlan) -> Iterator[str]:
     yield f"table {table.table}"
     if table.stream_arn is not None:
         shards = f"{table.open_shards} open and {table.closed_shards} closed shards"
-        yield _line("stream", f"{table.stream_arn}, {table.view_type}, {shards}")
+        view_type = f"{table.view_type}, " if table.view_type is not None else ""
+        yield _line("stream", f"{table.stream_arn}, {view_type}{shards}")
     elif table.enables_stream:
         yield _line("stream", f"off, to be switched on with {table.view_type}")
     if table.snapshot is not None:

@@ -135,6 +135,19 @@ class Source(Part):
         return tuple(each.text for each in self.tables_read if not each.is_pattern and self.reads(each.text))
 
     @property
+    def streams_carry_other_tables(self) -> bool:
+        """Whether changes of tables that no entry names may come with those that are read."""
+        return False
+
+    def publishes(self, table: str) -> bool:
+        """Return whether the changes of a table are published. A stream may carry tables that no entry names."""
+        return self.reads(table)
+
+    def tables_of(self, entry: str) -> tuple[str, ...]:
+        """Return the tables, as far as the file names them, whose changes come with what is read by this name."""
+        return (entry,)
+
+    @property
     def only_table(self) -> str | None:
         """The table, when there can be only one."""
         first, *more = self.tables_read

@@ -90,6 +90,10 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     """It was in the first listing of its stream: what was trimmed before it is read was never promised."""
     listed_ms: Milliseconds | None = None
     """When a listing first showed it; None: an earlier version wrote this."""
+    since_ms: Milliseconds | None = None
+    """Changes that arrived before are not read: the file asked to start then."""
+    retention_ms: Milliseconds | None = None
+    """How long its stream keeps changes; None: as long as the source's policy says."""
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):

@@ -49,6 +49,7 @@ def reconcile(
     whole: bool,
     current: bool,
     start: Start,
+    since_ms: int | None = None,
     gone: Collection[ShardRef],
     now_ms: int,
     source: SourcePolicy,
@@ -57,7 +58,8 @@ def reconcile(
 
     `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream. `start`:
     where the shards of a stream that was never listed before begin, unless Lambda has delivered from it: then they
-    begin where Lambda stopped. `gone`: shards that the source denies (`exists` is false).
+    begin where Lambda stopped. `since_ms`: they skip what arrived before. `gone`: shards that the source denies
+    (`exists` is false).
     """
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
@@ -70,8 +72,12 @@ def reconcile(
         return Reconciliation((), frozenset(unknown))
     delivered = {shard for shard in listed if shard in checkpoint_state.checkpoints} if initial else set()
     passed = _ancestors(listed, delivered)
+    retention_ms = listing.retention_ms or _retention_ms(checkpoint_state, known)
     writes = []
     for shard, entry in listed.items():
+        if shard in known and checkpoint_state.shards[shard].retention_ms != retention_ms:
+            changed = msgspec.structs.replace(checkpoint_state.shards[shard], retention_ms=retention_ms)
+            writes.append(ShardKey(*shard).write(changed, checkpoint_state.lane_count))
         if shard in known or shard in held_back:
             continue
         parents = [ShardRef(listing.stream, parent) for parent in entry.parent_ids]
@@ -88,6 +94,8 @@ def reconcile(
             seen_ms=now_ms if initial else _unread_since_ms(checkpoint_state, waits_for, known, now_ms),
             initial=initial,
             listed_ms=now_ms,
+            since_ms=since_ms if initial and begins == "TRIM_HORIZON" and shard not in delivered else None,
+            retention_ms=retention_ms,
         )
         writes.append(ShardKey(*shard).write(record, checkpoint_state.lane_count))
     if whole:
@@ -107,6 +115,11 @@ def reconcile(
             # In this order: a shard without a checkpoint would be read from its head.
             writes += [each(*shard).write(None, checkpoint_state.lane_count) for each in (ShardKey, CheckpointKey)]
     return Reconciliation(tuple(writes), frozenset(unknown))
+
+
+def _retention_ms(checkpoint_state: CheckpointState, known: Collection[ShardRef]) -> int | None:
+    """Return the retention of a stream as it is known from its shards."""
+    return next((checkpoint_state.shards[shard].retention_ms for shard in known), None)
 
 
 def _hold_back(
@@ -208,7 +221,7 @@ def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream:
 
 def forget_outdated(checkpoint_state: CheckpointState, source: SourcePolicy, now_ms: int) -> tuple[Write, ...]:
     """Return tombstones for what Lambda left of shards that their streams no longer have: no listing shows them."""
-    before_ms = now_ms - 2 * source.retention_ms
+    before_ms = now_ms - source.shard_life_ms
     checkpoints = (
         shard
         for shard, each in checkpoint_state.checkpoints.items()

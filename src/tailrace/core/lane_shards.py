@@ -106,7 +106,11 @@ class LaneShards:
             case ReadFailure.GONE if shard_state.forgives(turn.now_ms):
                 self._end_without_reading(shard_state, turn)
                 turn.report(NoticeKind.SHARD_SKIPPED, shard_state, event.reason)
-            case ReadFailure.GONE | ReadFailure.TRIMMED if not shard_state.forgives(turn.now_ms):
+            case ReadFailure.GONE if not shard_state.forgives(turn.now_ms):
+                self._stop(shard_state, Phase.GAP, event.reason, turn)
+            case ReadFailure.TRIMMED if not (
+                shard_state.forgives(turn.now_ms) or shard_state.has_lost_nothing(turn.now_ms)
+            ):
                 self._stop(shard_state, Phase.GAP, event.reason, turn)
             case _ if shard_state.may_have_lost_its_head(turn.now_ms):
                 self._stop(shard_state, Phase.GAP, _WAITED_TOO_LONG, turn)

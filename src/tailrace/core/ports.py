@@ -119,6 +119,8 @@ class StreamListing(msgspec.Struct, frozen=True):
     created_ms: int
     """When the stream was created, milliseconds since the epoch; 0 when unknown."""
     shards: tuple[ListedShard, ...]
+    retention_ms: int | None = None
+    """How long the stream keeps changes, if streams of its kind differ in that."""
 
 
 class ShardReader(Protocol):

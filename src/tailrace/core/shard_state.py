@@ -118,6 +118,7 @@ class ShardState:
         shard_state.created_ms = checkpoint.created_ms
         shard_state.window_from = checkpoint.window_from
         shard_state.arrived_ms = checkpoint.arrived_ms
+        shard_state.until_ms = checkpoint.until_ms
         if checkpoint.state in {"open", "ended"}:
             shard_state.checkpointed_ms = checkpoint.at_ms
         if checkpoint.state == "ended" or (checkpoint.state == "gap" and not accepted):
@@ -135,7 +136,7 @@ class ShardState:
             own = (Tail(self.shard, self.window_from),) if self.source.window_ms else ()
             return Position("AFTER_SEQUENCE_NUMBER", self.sequence, tails=(*self.tails, *own))
         if self.record.start != "LATEST":
-            return Position("TRIM_HORIZON", tails=self.tails)
+            return Position("TRIM_HORIZON", since_ms=self.record.since_ms, tails=self.tails)
         if not self.begun:
             return Position("LATEST")
         return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - self.source.clock_skew_ms)
@@ -145,7 +146,7 @@ class ShardState:
 
         What a stream loses within its retention after its first listing was there before it.
         """
-        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= self.source.retention_ms
+        was_there_before = self.record.initial and now_ms - self.record.seen_ms <= self._retention_ms
         return self.accepted or (self.sequence is None and was_there_before)
 
     def may_have_lost_its_head(self, now_ms: int) -> bool:
@@ -154,7 +155,20 @@ class ShardState:
         Reading at TRIM_HORIZON would skip them silently.
         """
         at_its_head = self.position().kind == "TRIM_HORIZON"
-        return at_its_head and not self.accepted and now_ms - self.read_ms > self.source.retention_ms
+        return at_its_head and not self.accepted and now_ms - self.read_ms > self._retention_ms
+
+    def has_lost_nothing(self, now_ms: int) -> bool:
+        """Return whether a trimmed position is only old: the last change of a shard that stayed open without any since.
+
+        It was read to its end so lately that whatever came then is still there.
+        """
+        kept_ms = self._retention_ms - self.source.clock_skew_ms
+        is_old = self.arrived_ms is not None and now_ms - self.arrived_ms >= kept_ms
+        return is_old and self.until_ms is not None and now_ms - self.until_ms <= kept_ms
+
+    @property
+    def _retention_ms(self) -> int:
+        return self.record.retention_ms or self.source.retention_ms
 
     def needs_checkpoint(self, *, awaited: bool) -> bool:
         """Return whether an empty page is worth a checkpoint.
@@ -171,7 +185,7 @@ class ShardState:
             and self.until_ms - self.checkpointed_until_ms >= AWAITED_CHECKPOINT_MS
         ):
             return True
-        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > self.source.retention_ms // 4
+        return self.checkpointed_ms is None or self.read_ms - self.checkpointed_ms > self._retention_ms // 4
 
     def checkpoint(self, page: Page, at_ms: int, detail: str | None) -> Checkpoint:
         """Return the checkpoint that holds once all up to `page`, the last one read, is published."""

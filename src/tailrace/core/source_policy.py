@@ -11,7 +11,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """The promises and limits of a source that decide what the protocol may conclude."""
 
     retention_ms: int
-    """How long a change can be read: the source may trim what is older, read or not."""
+    """How long a change can be read: the source may trim what is older, read or not. Where streams differ, the least.
+    """
     page_bytes: int
     """Estimated memory of a page while it is being read, as Kafka records."""
     caught_up_reads: int
@@ -38,6 +39,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     time_steps_ms: tuple[int, ...]
     """Creation times are rounded down to one of these, ascending: each to the largest that divides it."""
 
+    shard_life_ms: int = 48 * 3_600_000
+    """How long after its last checkpoint a shard may still be in its stream."""
     read_interval_ms: int = 0
     """Least time between two reads of a shard."""
     read_bytes_per_second: int = 0

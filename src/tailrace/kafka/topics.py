@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
@@ -154,7 +155,10 @@ def ensure(admin: Admin, user: Mapping[str, str], specs: list[TopicSpec]) -> dic
 
 
 class TopicKeeper:
-    """Makes topics that are missing, one by one; looks only once a minute which there are: that tells of all topics."""
+    """Makes topics that are missing, one by one; looks only once a minute which there are: that tells of all topics.
+
+    Safe to call from many threads at once.
+    """
 
     def __init__(
         self, admin: LastingAdmin, user: Mapping[str, str], clock: Callable[[], float] = time.monotonic
@@ -165,10 +169,11 @@ class TopicKeeper:
         self._looked_s: float | None = None
         self._brokers = 0
         self._known: set[str] = set()
+        self._lock = threading.Lock()
 
     def ensure(self, spec: TopicSpec) -> None:
         """Make the topic if it is missing. Raises WorldError, UnreachableError when it may help to ask again."""
-        with self._admin.use() as admin:
+        with self._lock, self._admin.use() as admin:
             if self._looked_s is None or self._clock() - self._looked_s >= LOOK_AGAIN_S:
                 cluster = describe(admin, self._user)
                 self._brokers, self._known = cluster.brokers, set(cluster.topics)

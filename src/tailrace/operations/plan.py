@@ -57,9 +57,9 @@ class TablePlan(msgspec.Struct, frozen=True):
     snapshot: SnapshotPlan | None = None
     """What is read of it before long: its first snapshot."""
     topic: TopicPlan | None = None
-    """The table's own; None when its changes are routed to others."""
+    """The table's own; None when its changes go to others."""
     routed: tuple[TopicPlan, ...] = ()
-    """The topics of its route."""
+    """The topics of its route, or those of the tables in a stream that carries several."""
     problems: tuple[str, ...] = ()
     unread: str | None = None
     """Why it could not be looked at now, a whole sentence: that may pass, so `run` tries again."""
@@ -373,14 +373,17 @@ class _Planner:
         problems = []
         found: tuple[TopicPlan, ...] = ()
         try:
-            found = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, name))
-            faults = wiring.faults(self._pipeline, self._transformations, stream)
-            problems += [f"{place}: table {name}: {why}" for why in (*faults, *self.look_at_names(found))]
+            for each in source.tables_of(name):
+                topics_of_it = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, each))
+                as_of_it = msgspec.structs.replace(stream, table=each)
+                faults = wiring.faults(self._pipeline, self._transformations, as_of_it)
+                problems += [f"{place}: table {each}: {why}" for why in (*faults, *self.look_at_names(topics_of_it))]
+                found += topics_of_it
             why_not = why_not_read(self._pipeline, name, self._names) if begins else None
             problems += [f"{place}: {why_not}"] if why_not else []
         except TopicError as error:
             problems.append(f"{place}: {error}")
-        is_routed = self._pipeline.is_routed(name)
+        has_own = source.tables_of(name) == (name,) and not self._pipeline.is_routed(name)
         closed = sum(shard.closed for shard in listing.shards) if listing else None
         return msgspec.structs.replace(
             table,
@@ -390,8 +393,8 @@ class _Planner:
             open_shards=len(listing.shards) - (closed or 0) if listing else None,
             closed_shards=closed,
             snapshot=snapshot_plan(self._pipeline, facts) if facts is not None else None,
-            topic=found[0] if found and not is_routed else None,
-            routed=found if is_routed else (),
+            topic=found[0] if found and has_own else None,
+            routed=() if has_own else found,
             problems=tuple(problems),
         )
 

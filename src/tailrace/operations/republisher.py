@@ -101,7 +101,7 @@ class Republisher(Publisher):
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
         """Convert the one record of a page again, with the headers of a redrive. Raises WorldError for a bad topic."""
         table = source.records[0].origin.table
-        if not self.pipeline.source.reads(table):
+        if not self.pipeline.source.publishes(table):
             raise WorldError(f"the file leaves table {table} out", hint=f"see {self.pipeline.source.tables_key}")
         table_topics(self.pipeline, table)
         page = self._converter.convert(shard, source, time.time_ns())

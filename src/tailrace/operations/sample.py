@@ -109,7 +109,7 @@ def _shard(pipeline: Pipeline, record: msgspec.Raw, table: str | None, file: str
         name = parse(arn).table
     except (msgspec.DecodeError, ReadError) as error:
         raise FileError(f"holds a record that cannot be placed: {error}", file=file, hint=_FORMS) from None
-    if not pipeline.source.reads(name):
+    if not pipeline.source.publishes(name):
         raise FileError(
             f"holds a record of table {name}, which the pipeline leaves out",
             file=file,

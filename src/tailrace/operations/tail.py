@@ -65,7 +65,7 @@ def _tables_of(pipeline: Pipeline, template: str, tables: tuple[str, ...]) -> Ca
 
     def table_of(topic: str) -> str | None:
         found = pattern.fullmatch(topic)
-        return found["table"] if found and pipeline.source.reads(found["table"]) else None
+        return found["table"] if found and pipeline.source.publishes(found["table"]) else None
 
     return table_of
 

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
 from tailrace.config import Pipeline
+from tailrace.config.source import Source as SourceKey
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
+from tailrace.config.sources.kinesis import KinesisSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
 from tailrace.core.ports import ExportReader, Source, TableReader
 from tailrace.core.source_policy import SourcePolicy
+from tailrace.core.windowed_shard import WindowOptions
+from tailrace.errors import WorldError
 from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
+from tailrace.sources.kinesis.log_page import late
+from tailrace.sources.kinesis.policy import policy as kinesis_policy
+from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
+from tailrace.sources.windowed import WindowedReader
 from tailrace.wiring.transcoder import PURE, Transcoder
 
 
@@ -28,7 +37,16 @@ class Reading(msgspec.Struct, frozen=True):
     """Shards that a worker reads at the same time."""
     pacing: Pacing
     start: Start
+    start_ms: int | None
+    """When streams begin that are older than the pipeline, if `start` is a time; milliseconds since the epoch."""
     listing_interval_ms: int
+
+
+_KINESIS_READERS: Final = 16
+_KINESIS_PACING: Final = Pacing(min_ms=200, max_ms=1_000)
+_KINESIS_LISTING_INTERVAL_MS: Final = 10_000
+_WINDOW_BYTES: Final = 128 << 20
+"""Memory of a worker for what it published lately."""
 
 
 def make_source(
@@ -40,14 +58,37 @@ def make_source(
 
     Raises WorldError for credentials or a region that are not there.
     """
-    source = _dynamodb_streams(pipeline)
-    return DynamoDBStreams(
-        _session(source),
-        decode=transcoder.decoder(pipeline, transformation_of),
-        crc32=transcoder.crc32,
-        readers=source.readers,
-        describe_stream_per_second=source.discovery.describe_stream_per_second,
+    match pipeline.source:
+        case DynamoDBStreamsSource() as source:
+            return DynamoDBStreams(
+                _session(source),
+                decode=transcoder.decoder(pipeline, transformation_of),
+                crc32=transcoder.crc32,
+                readers=source.readers,
+                describe_stream_per_second=source.discovery.describe_stream_per_second,
+            )
+        case KinesisSource() as source:
+            return _kinesis(source, transcoder)
+        case other:
+            raise _unknown(other)
+
+
+def _kinesis(source: KinesisSource, transcoder: Transcoder) -> Source:
+    if source.fan_out == "enhanced":
+        raise WorldError("source.fan_out: enhanced is not available yet", hint="set it to polling")
+    clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
+    reader = WindowedReader(
+        clients.polling(transcoder.log_decoder(source.records, deaggregate=source.deaggregate)),
+        WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=source.late_wait_ms),
+        window_bytes=_WINDOW_BYTES,
+        flagged=late,
+        is_wanted=source.publishes,
     )
+    return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
+
+
+def _kinesis_policy(source: KinesisSource) -> SourcePolicy:
+    return kinesis_policy(0 if source.records == "raw" else source.window_ms)
 
 
 def make_tables(
@@ -56,12 +97,11 @@ def make_tables(
     transformation_of: Callable[[str], object | None] = lambda _: None,
 ) -> TableReader:
     """Make what reads the tables themselves; `transformation_of` as for `make_source`. Raises `WorldError`."""
-    source = _dynamodb_streams(pipeline)
     return DynamoDBTables(
-        _session(source),
+        _session(pipeline.source),
         decode=transcoder.scan_decoder(pipeline, transformation_of),
         crc32=transcoder.crc32,
-        readers=source.readers,
+        readers=reading_of(pipeline).readers,
     )
 
 
@@ -75,28 +115,45 @@ def make_export(
 
     Raises `WorldError`, `ReadError`.
     """
-    session = _session(_dynamodb_streams(pipeline)) if location.startswith(S3_SCHEME) else None
+    session = _session(pipeline.source) if location.startswith(S3_SCHEME) else None
     return Export(location, session, decode=transcoder.lines_decoder(pipeline, transformation_of))
 
 
 def policy_of(pipeline: Pipeline) -> SourcePolicy:
     """Return what the protocol must know of the source."""
-    _dynamodb_streams(pipeline)
-    return POLICY
+    match pipeline.source:
+        case DynamoDBStreamsSource():
+            return POLICY
+        case KinesisSource() as source:
+            return _kinesis_policy(source)
+        case other:
+            raise _unknown(other)
 
 
 def reading_of(pipeline: Pipeline) -> Reading:
     """Return how the source of a pipeline is to be read."""
-    source = _dynamodb_streams(pipeline)
-    return Reading(
-        readers=source.readers,
-        pacing=Pacing(source.poll.min_ms, source.poll.max_ms),
-        start=source.start_position,
-        listing_interval_ms=source.discovery.interval_ms,
-    )
+    match pipeline.source:
+        case DynamoDBStreamsSource() as source:
+            return Reading(
+                readers=source.readers,
+                pacing=Pacing(source.poll.min_ms, source.poll.max_ms),
+                start=source.start_position,
+                start_ms=None,
+                listing_interval_ms=source.discovery.interval_ms,
+            )
+        case KinesisSource() as source:
+            return Reading(
+                readers=_KINESIS_READERS,
+                pacing=_KINESIS_PACING,
+                start=source.start_position,
+                start_ms=source.start_ms,
+                listing_interval_ms=_KINESIS_LISTING_INTERVAL_MS,
+            )
+        case other:
+            raise _unknown(other)
 
 
-def _session(source: DynamoDBStreamsSource) -> AwsSession:
+def _session(source: SourceKey) -> AwsSession:
     return AwsSession(
         AwsSettings(
             region=source.region,
@@ -108,7 +165,5 @@ def _session(source: DynamoDBStreamsSource) -> AwsSession:
     )
 
 
-def _dynamodb_streams(pipeline: Pipeline) -> DynamoDBStreamsSource:
-    """Return the source's part of the file. A second kind makes this a choice by its type."""
-    assert isinstance(pipeline.source, DynamoDBStreamsSource)
-    return pipeline.source
+def _unknown(source: SourceKey) -> AssertionError:
+    return AssertionError(f"no factory makes a source of type {source.type}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import msgspec
+
 from tailrace.config import Pipeline
 from tailrace.config.definition import definition_of
 from tailrace.core.lane_options import LaneOptions
@@ -16,6 +18,7 @@ from tailrace.kafka.clients import LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topics import TopicKeeper
+from tailrace.process.host import ThreadedHost
 from tailrace.wiring.pipeline import (
     check_table,
     lane_suffix,
@@ -31,6 +34,7 @@ from tailrace.wiring.table_choice import TableChoice
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
 from tailrace.worker.enumerator import Engine, EnumeratorLoop
+from tailrace.worker.topics_first import TopicsFirst
 
 
 class PipelineParts:
@@ -48,6 +52,8 @@ class PipelineParts:
         self.transformations = Transformations(pipeline)
         self.source = make_source(pipeline, self.transcoder, self.transformations.of)
         self.reader: ShardReader = self.source
+        if pipeline.source.streams_carry_other_tables:
+            self.reader = TopicsFirst(self.source, self._make_topics, ThreadedHost())
         self.lane_options = LaneOptions(
             self.source.policy,
             batch_changes=pipeline.batch.changes,
@@ -76,7 +82,8 @@ class PipelineParts:
     def topics_of(self, table: str) -> list[str]:
         """Return the topics that a table's changes may go to; none when the table can have none."""
         try:
-            return list(self.pipeline.topics_of(table))
+            tables = self.pipeline.source.tables_of(table)
+            return [topic for each in tables for topic in self.pipeline.topics_of(each)]
         except TopicError:
             return []
 
@@ -85,8 +92,12 @@ class PipelineParts:
 
         Raises WorldError; UnreachableError when that says nothing of the table.
         """
-        check_table(self.pipeline, self.transformations, stream)
-        for spec in table_topics(self.pipeline, stream.table):
+        for table in self.pipeline.source.tables_of(stream.table):
+            check_table(self.pipeline, self.transformations, msgspec.structs.replace(stream, table=table))
+            self._make_topics(table)
+
+    def _make_topics(self, table: str) -> None:
+        for spec in table_topics(self.pipeline, table):
             self._topics.ensure(spec)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
@@ -129,6 +140,7 @@ class PipelineParts:
             other_tags=choice.other_tags if self.pipeline.source.tags_read else None,
             wanted=self.pipeline.source.reads,
             start=self._reading.start,
+            since_ms=self._reading.start_ms,
             interval_s=self._reading.listing_interval_ms / 1000,
             prepare_table=self.prepare_table,
             enable_stream=partial(self.source.enable_stream, view_type=view_type) if view_type else None,

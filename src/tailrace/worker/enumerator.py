@@ -26,6 +26,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import (
     STREAM_OFF,
     TAGS_LOST,
+    Reconciliation,
     forget_outdated,
     leave_out,
     leave_out_untagged,
@@ -102,6 +103,7 @@ class EnumeratorLoop:
         other_tags: Callable[[str], Mapping[str, str] | None] | None = None,
         wanted: Callable[[str], bool],
         start: Start,
+        since_ms: int | None = None,
         interval_s: float,
         prepare_table: Callable[[TableStream], None],
         enable_stream: Callable[[str], None] | None = None,
@@ -111,6 +113,7 @@ class EnumeratorLoop:
 
         `table_names` gives the tables to stream that there are, `wanted` tells whether the file wants a table by its
         name. `other_tags`, if the file asks for tags, returns those of a table that has others, None when it has them.
+        `start` and `since_ms` say where streams begin that are older than the pipeline.
         `prepare_table` makes a table's topic, and raises WorldError when the table cannot be served, UnreachableError
         when it could not find out. `enable_stream` switches a table's stream on, or raises ReadError; without it,
         streams that are off stay off. `publish_poll_s` is the pause between two looks whether what was published shows.
@@ -123,6 +126,7 @@ class EnumeratorLoop:
         self._other_tags = other_tags
         self._wanted = wanted
         self._start = start
+        self._since_ms = since_ms
         self._interval_s = interval_s
         self._prepare_table = prepare_table
         self._enable_stream = enable_stream
@@ -365,19 +369,7 @@ class EnumeratorLoop:
         """Publish what a listing shows, asking first about the shards that it should show and does not."""
         asked: set[ShardRef] = set()
         while not self._stopped.is_set():
-            result = self._ask(
-                lambda checkpoint_state: reconcile(
-                    checkpoint_state,
-                    table,
-                    listing,
-                    whole=whole,
-                    current=_streamed(checkpoint_state, table) == listing.stream,
-                    start=_start_of(checkpoint_state, table, listing, self._start),
-                    gone=self._gone,
-                    now_ms=self._engine.host.now_ms(),
-                    source=self._policy,
-                )
-            )
+            result = self._ask(partial(self._compared, table, listing, whole=whole))
             open_questions = result.unknown - asked - self._gone
             if not open_questions:
                 self._publish(result.writes)
@@ -386,6 +378,23 @@ class EnumeratorLoop:
                 asked.add(shard)
                 if not self._enumerator.exists(shard):
                     self._gone.add(shard)
+
+    def _compared(
+        self, table: str, listing: StreamListing, checkpoint_state: CheckpointState, *, whole: bool
+    ) -> Reconciliation:
+        is_later = _is_later(checkpoint_state, table, listing)
+        return reconcile(
+            checkpoint_state,
+            table,
+            listing,
+            whole=whole,
+            current=_streamed(checkpoint_state, table) == listing.stream,
+            start="TRIM_HORIZON" if is_later else self._start,
+            since_ms=None if is_later else self._since_ms,
+            gone=self._gone,
+            now_ms=self._engine.host.now_ms(),
+            source=self._policy,
+        )
 
     def _look_for_children(self) -> None:
         """Ask for the children of ended shards whose time has come: those of one stream, the most urgent."""
@@ -537,12 +546,10 @@ def _streams(wanted: Callable[[str], bool], checkpoint_state: CheckpointState) -
     }
 
 
-def _start_of(checkpoint_state: CheckpointState, table: str, listing: StreamListing, start: Start) -> Start:
-    """Return where a stream that nobody has listed before begins.
+def _is_later(checkpoint_state: CheckpointState, table: str, listing: StreamListing) -> bool:
+    """Return whether a stream is newer than the pipeline: `start` counts for those that were there at its birth.
 
-    `start` counts for the streams that were there when the pipeline was born. Later ones are read from their
-    beginning: none of their changes is older than the pipeline.
+    Later ones are read from their beginning: none of their changes is older than the pipeline.
     """
     born_ms = checkpoint_state.pipeline.created_ms if checkpoint_state.pipeline else 0
-    is_later = bool(checkpoint_state.streams_of(table)) or (born_ms and listing.created_ms > born_ms)
-    return "TRIM_HORIZON" if is_later else start
+    return bool(checkpoint_state.streams_of(table)) or bool(born_ms and listing.created_ms > born_ms)

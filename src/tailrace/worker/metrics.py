@@ -53,6 +53,11 @@ class Metrics:
         self._dropped = self._counter(
             "tailrace_changes_dropped", "Changes that a transformation dropped, behind a checkpoint by now.", ["table"]
         )
+        self._skipped = self._counter(
+            "tailrace_records_skipped",
+            "Records of which nothing is published: a repeat, a late change, one of a table that is left out.",
+            ["table", "reason"],
+        )
         self._dead_letters = self._counter("tailrace_dead_letters", "Records set aside as dead letters.", ["table"])
         self._transactions = self._counter("tailrace_transactions_committed", "Transactions committed.", [])
         self._commit_seconds = Histogram(
@@ -129,9 +134,11 @@ class Metrics:
         for page in transaction.pages:
             for table, part in page.of_each_table().items():
                 self._published(table, part)
+            for origin, why in page.skipped:
+                self._skipped.labels(origin.table, why).inc()
 
     def _published(self, table: str, page: Page) -> None:
-        count = len(page.changes) - len(page.dropped)
+        count = len(page.changes) - len(page.dropped) - len(page.skipped)
         self._changes.labels(table).inc(count)
         self._totals["changes"] += count
         if page.dropped:

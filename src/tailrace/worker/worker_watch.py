@@ -112,7 +112,8 @@ class WorkerWatch:
         """Log each table that streams now and did not at the last look."""
         streaming = self._worker.ask(_streaming).result(timeout=REPORT_TIMEOUT_S)
         for table in sorted(streaming - self._streaming):
-            logger.info("streaming", extra={"table": table, "topic": ", ".join(self._parts.topics_of(table))})
+            topics = self._parts.topics_of(table)
+            logger.info("streaming", extra={"table": table} | ({"topic": ", ".join(topics)} if topics else {}))
         self._streaming = streaming
 
     def log_summary(self) -> None:

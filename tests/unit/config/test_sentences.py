@@ -143,7 +143,7 @@ CASES: list[tuple[str, str, str]] = [
     ("name with a blank", GOOD.replace("shop", "my shop"), f"1: name: `my shop` cannot be a pipeline's name; {NAME_REMEDY}"),
     ("name too long", GOOD.replace("shop", LONG * 3), f"1: name: `{LONG[:57]}...` cannot be a pipeline's name; {NAME_REMEDY}"),
     ("name of dots", GOOD.replace("shop", "..."), f"1: name: `...` cannot be a pipeline's name; {NAME_REMEDY}"),
-    ("other type", GOOD.replace("-streams", "-stream"), "5: source.type: must be dynamodb-streams, not `dynamodb-stream`; did you mean `dynamodb-streams`?"),
+    ("other type", GOOD.replace("-streams", "-stream"), "5: source.type: must be dynamodb-streams or kinesis, not `dynamodb-stream`; did you mean `dynamodb-streams`?"),
     ("other start", source("start: lates"), "7: source.start: must be trim_horizon or latest, not `lates`; did you mean `latest`?"),
     ("other format", top("format: avro"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not `avro`"),
     ("misspelt format", top("format: cloudevent"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not `cloudevent`; did you mean `cloudevents`?"),

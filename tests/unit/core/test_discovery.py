@@ -54,14 +54,17 @@ class Pipeline:
         gone: Collection[str] = (),
         whole: bool = True,
         current: bool = True,
+        since_ms: int | None = None,
+        retention_ms: int | None = None,
     ) -> Reconciliation:
         return reconcile(
             self.checkpoint_state,
             TABLE,
-            StreamListing(stream, NOW_MS, shards),
+            StreamListing(stream, NOW_MS, shards, retention_ms),
             whole=whole,
             current=current,
             start=start,
+            since_ms=since_ms,
             gone={ref(name, stream) for name in gone},
             now_ms=self.now_ms,
             source=POLICY,
@@ -408,3 +411,22 @@ def test_a_table_that_the_file_leaves_out_is_stopped_once_and_streamed_again_onc
     assert (again.state, again.stream_arn) == ("streaming", STREAM)
     pipeline.checkpoint_state.apply(0, TableKey(TABLE), again)
     assert not pipeline.checkpoint_state.is_stopped(TABLE)
+
+
+def test_a_first_listing_starts_at_the_time_that_the_file_asks_for_and_a_later_one_at_the_beginning(
+    pipeline: Pipeline,
+) -> None:
+    first = pipeline.list(listed("a", closed=True), listed("b", "a"), since_ms=5)
+    later = pipeline.list(listed("a", closed=True), listed("b", "a", closed=True), listed("c", "b"), since_ms=5)
+    since = [record.since_ms for record in [*first.values(), *later.values()] if record is not None]
+    assert since == [5, 5, None]
+
+
+def test_a_shard_knows_the_retention_of_its_stream_and_each_change_of_it(pipeline: Pipeline) -> None:
+    def retentions(published: dict[str, ShardRecord | None]) -> dict[str, int | None]:
+        return {name: record.retention_ms for name, record in published.items() if record is not None}
+
+    assert retentions(pipeline.list(listed("a"), retention_ms=24)) == {"a": 24}
+    assert retentions(pipeline.list(listed("b", "a"), whole=False)) == {"b": 24}
+    assert retentions(pipeline.list(listed("a"), listed("b", "a"), retention_ms=48)) == {"a": 48, "b": 48}
+    assert pipeline.list(listed("a"), listed("b", "a"), retention_ms=48) == {}

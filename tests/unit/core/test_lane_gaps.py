@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
 from support.lanes import (
     DAY_MS,
@@ -490,3 +491,42 @@ def test_start_latest_promises_nothing_before_the_first_read() -> None:
     lane.now_ms += 2 * DAY_MS
     lane.take()
     assert lane.reads[A].position == Position("LATEST")
+
+
+@pytest.mark.parametrize(
+    ("arrived_ms", "until_ms", "phase"),
+    [
+        (NOW_MS - 25 * HOUR_MS, NOW_MS - HOUR_MS, Phase.READY),
+        (NOW_MS - 25 * HOUR_MS, NOW_MS - 25 * HOUR_MS, Phase.GAP),
+        (NOW_MS - HOUR_MS, NOW_MS - HOUR_MS, Phase.GAP),
+        (None, NOW_MS - HOUR_MS, Phase.GAP),
+        (NOW_MS - 25 * HOUR_MS, None, Phase.GAP),
+    ],
+)
+def test_a_position_that_only_grew_old_in_a_quiet_shard_is_no_gap(
+    arrived_ms: int | None, until_ms: int | None, phase: Phase
+) -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, lineage())
+    lane.publish(A, replace(checkpoint("open", 7), arrived_ms=arrived_ms, until_ms=until_ms))
+    lane.take()
+    lane.fail(A, ReadFailure.TRIMMED)
+    assert lane.phase(A) is phase
+    if phase is Phase.READY:
+        lane.wait(60_000)
+        assert lane.reads[A].position == Position("TRIM_HORIZON")
+
+
+def test_a_stream_that_keeps_changes_for_longer_is_waited_for_as_long() -> None:
+    for retention_ms, phase in ((None, Phase.GAP), (7 * DAY_MS, Phase.READING)):
+        lane = LaneUnderTest(1)
+        lane.publish(A, replace(lineage(), seen_ms=NOW_MS - 2 * DAY_MS, initial=False, retention_ms=retention_ms))
+        lane.take()
+        assert lane.phase(A) is phase
+
+
+def test_a_shard_begins_at_the_time_that_the_file_asks_for() -> None:
+    lane = LaneUnderTest(1)
+    lane.publish(A, replace(lineage(), since_ms=NOW_MS - HOUR_MS))
+    lane.take()
+    assert lane.reads[A].position == Position("TRIM_HORIZON", since_ms=NOW_MS - HOUR_MS)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -29,6 +29,34 @@ class Call(NamedTuple):
     subject: Subject
     pace: Pace | None = None
     """What spaces out its requests."""
+
+
+class Page(Protocol):
+    """One page of a listing; `last` names where the next one begins."""
+
+    @property
+    def last(self) -> str | None:
+        """Where the next page begins; None: there is none."""
+        ...
+
+
+_AnswerPage = TypeVar("_AnswerPage", bound=Page)
+
+
+def ask_pages(
+    call: Call, request: dict[str, Any], start_key: str, answer: type[_AnswerPage], sleep: Callable[[float], None]
+) -> Iterator[_AnswerPage]:
+    """Ask for every page of a listing; `start_key` is the request's field that continues it. Raises `ReadError`."""
+    starts: set[str] = set()
+    while True:
+        page = ask(call, request, answer, sleep)
+        yield page
+        if page.last is None:
+            return
+        if page.last in starts:
+            raise broken(call.operation, call.subject, f"its pages go round in circles at {page.last}")
+        starts.add(page.last)
+        request = request | {start_key: page.last}
 
 
 def ask(call: Call, request: dict[str, Any], answer: type[_Answer], sleep: Callable[[float], None]) -> _Answer:

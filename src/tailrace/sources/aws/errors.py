@@ -24,6 +24,8 @@ _LONG_WORD: Final = re.compile(r"\S{100,}")
 """Shard iterators and session tokens are such words; what people need to read is not."""
 _WORD_CHARACTERS_KEPT: Final = 24
 
+_KMS: Final = "KMS"
+"""What the codes begin with that Kinesis passes on from KMS when it cannot decrypt a stream."""
 _EXACT: Final = {
     "ExpiredIteratorException": ReadFailure.EXPIRED,
     "TrimmedDataAccessException": ReadFailure.TRIMMED,
@@ -35,6 +37,7 @@ _EXACT: Final = {
     "RequestLimitExceeded": ReadFailure.THROTTLED,
     "TooManyRequestsException": ReadFailure.THROTTLED,
     "BandwidthLimitExceeded": ReadFailure.THROTTLED,
+    "KMSThrottlingException": ReadFailure.THROTTLED,
     "SlowDown": ReadFailure.THROTTLED,
     "RequestExpired": ReadFailure.DENIED,
     "RequestTimeTooSkewed": ReadFailure.DENIED,
@@ -55,6 +58,7 @@ _STARTS: Final = {
     "InvalidAccessKeyId": ReadFailure.DENIED,
     "MissingAuthenticationToken": ReadFailure.DENIED,
     "ExpiredToken": ReadFailure.DENIED,
+    _KMS: ReadFailure.DENIED,
 }
 _STATUSES: Final = {
     401: ReadFailure.DENIED,
@@ -209,7 +213,7 @@ def _failure(operation: str, status: int, code: str, text: str) -> ReadFailure |
     for start, failure in _STARTS.items():
         if code.startswith(start):
             return failure
-    if code.startswith("Validation") and operation == "GetRecords" and "iterator" in text.lower():
+    if code.startswith(("Validation", "InvalidArgument")) and operation == "GetRecords" and "iterator" in text.lower():
         return ReadFailure.EXPIRED
     return _STATUSES.get(status)
 
@@ -221,6 +225,8 @@ def _hint(failure: ReadFailure, service: Service, operation: str, subject: Subje
 
 
 def _hint_denied(service: Service, operation: str, subject: Subject, code: str) -> str:
+    if code.startswith(_KMS):
+        return "allow kms:Decrypt on the stream's key to these credentials, and check that the key is enabled"
     action = f"{service.action_prefix}:{operation}"
     if code.startswith(("AccessDenied", "UnauthorizedOperation", "NotAuthorized")):
         return f"allow {action} on {subject.resource} to these credentials"

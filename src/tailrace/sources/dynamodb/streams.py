@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property, partial
-from graphlib import CycleError, TopologicalSorter
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -29,9 +28,10 @@ from tailrace.core.ports import (
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.tags import WantedTags
-from tailrace.sources.aws.ask import Call, ask, ask_once
+from tailrace.sources.aws.ask import Call, ask, ask_once, ask_pages
 from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
 from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
+from tailrace.sources.aws.lineage import check_lineage
 from tailrace.sources.aws.pace import Pace
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
@@ -98,16 +98,6 @@ class _StreamDescription(msgspec.Struct, rename="pascal"):
     @property
     def last(self) -> str | None:
         return self.stream_description.last_evaluated_shard_id
-
-
-class _Page(Protocol):
-    """One page of a listing; `last` names where the next one begins."""
-
-    @property
-    def last(self) -> str | None: ...
-
-
-_AnswerPage = TypeVar("_AnswerPage", bound=_Page)
 
 
 class DynamoDBStreams(Source):
@@ -202,7 +192,7 @@ class DynamoDBStreams(Source):
         names = set(patterns) - set(wild)
         if wild:
             call = Call(self._tables, "ListTables", Subject(f"region {self._region}", "*"))
-            for page in self._pages(call, {"Limit": _TABLES_MAX}, "ExclusiveStartTableName", _TableNames):
+            for page in ask_pages(call, {"Limit": _TABLES_MAX}, "ExclusiveStartTableName", _TableNames, self._sleep):
                 names.update(name for name in page.table_names if any(fnmatchcase(name, each) for each in wild))
         return sorted(names)
 
@@ -248,7 +238,7 @@ class DynamoDBStreams(Source):
                 known = shards.get(shard.shard_id)
                 if known is None or not known.closed:  # a shard shown twice, closed once, is closed
                     shards[shard.shard_id] = shard.listed()
-        _check_lineage(stream_arn, shards)
+        check_lineage("DescribeStream", _stream_subject(stream_arn), shards)
         return StreamListing(stream_arn, round(created_s * 1000), tuple(shards.values()))
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
@@ -282,23 +272,8 @@ class DynamoDBStreams(Source):
     def _describe(self, stream_arn: str, options: dict[str, Any]) -> Iterator[_Stream]:
         call = Call(self._streams, "DescribeStream", _stream_subject(stream_arn), self._pace)
         request = {"StreamArn": stream_arn, "Limit": POLICY.shards_per_call} | options
-        for page in self._pages(call, request, "ExclusiveStartShardId", _StreamDescription):
+        for page in ask_pages(call, request, "ExclusiveStartShardId", _StreamDescription, self._sleep):
             yield page.stream_description
-
-    def _pages(
-        self, call: Call, request: dict[str, Any], start_key: str, answer: type[_AnswerPage]
-    ) -> Iterator[_AnswerPage]:
-        """Ask for every page of a listing; `start_key` is the request's field that continues it."""
-        starts: set[str] = set()
-        while True:
-            page = ask(call, request, answer, self._sleep)
-            yield page
-            if page.last is None:
-                return
-            if page.last in starts:
-                raise broken(call.operation, call.subject, f"its pages go round in circles at {page.last}")
-            starts.add(page.last)
-            request = request | {start_key: page.last}
 
 
 def _iterator_request(shard: ShardRef, position: Position) -> dict[str, str]:
@@ -313,15 +288,6 @@ def _since(page: SourcePage, since_ms: int) -> SourcePage:
     """
     records = [record for record in page.records if POLICY.created_before_ms(record.origin.created_ms) > since_ms]
     return msgspec.structs.replace(page, records=records, full=page.full or len(records) < len(page.records))
-
-
-def _check_lineage(stream_arn: str, shards: Mapping[str, ListedShard]) -> None:
-    """Refuse a listing in which a shard is its own ancestor: what waits for itself is never read."""
-    try:
-        TopologicalSorter({shard_id: shard.parent_ids for shard_id, shard in shards.items()}).prepare()
-    except CycleError as error:
-        cycle = " < ".join(error.args[1])
-        raise broken("DescribeStream", _stream_subject(stream_arn), f"shards descend in a circle: {cycle}") from error
 
 
 def _stream_subject(stream_arn: str) -> Subject:

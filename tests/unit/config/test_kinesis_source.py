@@ -1,0 +1,105 @@
+"""The keys of `source.type: kinesis`, and the sentences for what is wrong with them."""
+
+# ruff: noqa: E501 - a sentence of the table is one line
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+from yaml import BaseLoader
+from yaml import load as load_yaml
+
+from tailrace.config import FileErrors, json_schema, load
+from tailrace.config.sources.kinesis import KinesisSource
+
+TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n  type: kinesis\n"
+GOOD = TOP + "  streams: [shop-cdc]\n"
+ARN = "arn:aws:kinesis:us-east-1:123456789012:stream/shop-cdc"
+
+
+def source_of(path: Path, content: str) -> KinesisSource:
+    file = path / "pipeline.yaml"
+    file.write_text(content)
+    source = load(file).pipeline.source
+    assert isinstance(source, KinesisSource)
+    assert Draft202012Validator(json_schema()).is_valid(load_yaml(content, BaseLoader) | {"name": "shop"})
+    return source
+
+
+@pytest.mark.parametrize(
+    ("line", "position", "start_ms"),
+    [
+        ("trim_horizon", "TRIM_HORIZON", None),
+        ("latest", "LATEST", None),
+        ("1700000000000", "TRIM_HORIZON", 1_700_000_000_000),
+        ("'1700000000000'", "TRIM_HORIZON", 1_700_000_000_000),
+        ("'2023-11-14T22:13:20Z'", "TRIM_HORIZON", 1_700_000_000_000),
+        ("2023-11-14T22:13:20+00:00", "TRIM_HORIZON", 1_700_000_000_000),
+    ],
+)
+def test_a_stream_starts_where_the_file_says(line: str, position: str, start_ms: int | None, tmp_path: Path) -> None:
+    source = source_of(tmp_path, GOOD.replace("kinesis\n", f"kinesis\n  start: {line}\n"))
+    assert (source.start_position, source.start_ms) == (position, start_ms)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (TOP, "3: source.streams: is missing; add e.g. `streams: [shop-cdc]`"),
+        (TOP + "  streams: []\n", "5: source.streams: "),
+        (TOP + "  streams: [shop cdc]\n", "5: source.streams[0]: `shop cdc` cannot be a stream's name; "),
+        (TOP + "  streams: ['arn:aws:dynamodb:x']\n", "5: source.streams[0]: `arn:aws:dynamodb:x` is not the ARN of a stream; "),
+        (TOP + f"  region: eu-west-1\n  streams: ['{ARN}']\n", "3: source: reads eu-west-1 and names a stream of us-east-1; "),
+        (TOP + f"  streams: ['{ARN}', '{ARN.replace('1234', '4321')}']\n", "5: source.streams: names two streams `shop-cdc` of different accounts or regions; "),
+        (GOOD + "  start: yesterday\n", "6: source.start: must be trim_horizon, latest or a time, not `yesterday`; "),
+        (GOOD + "  start: 2h\n", "6: source.start: must be trim_horizon, latest or a time, not `2h`; "),
+        (GOOD + "  start: true\n", "6: source.start: must be trim_horizon, latest or a time, not true or false; "),
+        (GOOD + "  late: keep\n", "6: source.late: must be flag, reorder or drop, not `keep`"),
+        (GOOD + "  late_wait: 5s\n", "3: source: has `late_wait` without `late: reorder`; "),
+        (GOOD + "  fan_out: enhanced\n", "3: source: has `fan_out: enhanced` without `consumer`; "),
+        (GOOD + "  consumer: tailrace\n", "3: source: has `consumer` without `fan_out: enhanced`; "),
+        (GOOD + "  fan_out: enhanced\n  consumer: a/b\n", "7: source.consumer: `a/b` cannot be a consumer's name; "),
+        (GOOD + "  window: 0s\n", "6: source.window: must be 1s to 24h, not `0s`"),
+        (GOOD + "  records: raw\n  tables: [orders]\n", "3: source: has `tables` or `exclude` with `records: raw`; "),
+        (GOOD + "  readers: 3\n", "6: source.readers: is not a key of `source`; "),
+        (GOOD + "topic: all\n", "6: topic: would put several tables into one topic; "),
+    ],
+)  # fmt: skip
+def test_a_mistake_gives_one_sentence(content: str, expected: str, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(content)
+    with pytest.raises(FileErrors) as caught:
+        load(file)
+    (sentence,) = str(caught.value).splitlines()
+    assert sentence.removeprefix(f"{file}:").startswith(expected)
+
+
+def test_streams_are_known_by_their_names(tmp_path: Path) -> None:
+    source = source_of(tmp_path, TOP + f"  streams: ['{ARN}', 'web-*']\n")
+    assert [entry.text for entry in source.tables_read] == ["shop-cdc", "web-*"]
+    assert source.arns == {"shop-cdc": ARN}
+    assert source.reads("web-1")
+    assert not source.reads("shop")
+
+
+def test_tables_filter_changes_and_leave_raw_records_alone(tmp_path: Path) -> None:
+    source = source_of(tmp_path, GOOD + "  tables: [orders, 'users-*']\n  exclude: [users-old]\n")
+    published = ("orders", "users-1", "users-old", "other", "shop-cdc")
+    assert [source.publishes(table) for table in published] == [True, True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("more", "only"),
+    [
+        ("", None),
+        ("  records: raw\n", "shop-cdc"),
+        ("  records: dynamodb\n", None),
+        ("  records: dynamodb\n  tables: [orders]\n", "orders"),
+        ("  records: dynamodb\n  tables: [orders-*]\n", None),
+        ("  tables: [orders]\n", None),
+    ],
+)
+def test_one_topic_is_enough_for_one_table_or_one_raw_stream(more: str, only: str | None, tmp_path: Path) -> None:
+    assert source_of(tmp_path, GOOD + more).only_table == only
