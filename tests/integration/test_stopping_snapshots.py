@@ -7,7 +7,7 @@ from collections.abc import Callable
 from support.bench import Bench
 from support.proxy import KafkaProxy
 from support.snapshots import SnapshotTable
-from support.waiting import wait_for
+from support.waiting import TIMEOUT_S, wait_for
 from support.worker_process import STOP_TIMEOUT_S
 from tailrace.local.kafka import KafkaBroker
 from tailrace_simulator import SimulatedDynamoDB
@@ -22,12 +22,12 @@ def test_workers_of_snapshots_end_when_neither_kafka_nor_the_table_answers(
             tables=1,
             items=10,
             through={"bootstrap.servers": kafka.proxied_bootstrap_servers},
-            settings={"snapshot": {"mode": "initial", "segments": 8, "read_capacity": 200}},
+            settings={"snapshot": {"mode": "initial", "segments": 2, "read_capacity": 100}},
         )
-        table = SnapshotTable(pipeline, items=3_000, text_bytes=4_000)
+        table = SnapshotTable(pipeline, items=800, text_bytes=4_000)
         processes = [pipeline.worker(), pipeline.worker(None, "--snapshot-only", ready=False)]
         wait_for("both have joined", lambda: not any(each.unready() for each in processes))
-        wait_for("rows are published", lambda: table.rows() > 0)
+        wait_for("rows are published", lambda: table.rows() > 0, 3 * TIMEOUT_S)
         dynamodb.act("rates", rates={"Scan": {"hang": 1.0}, "DescribeTable": {"hang": 1.0}})
         wait_for("a read hangs", lambda: dynamodb.state()["faults"].get("Scan hang", 0) > 0)
         assert not table.is_done()
