@@ -34,9 +34,9 @@ class Bound:
 
 BOUNDS = (
     Bound("memory_mb", most=400, growth=25),
-    Bound("threads", most=250, growth=20),
+    Bound("threads", most=350, growth=20),
     Bound("sockets", most=250, growth=20),
-    Bound("files", most=400, growth=20),
+    Bound("files", most=550, growth=20),
 )
 TREND_S = 600.0
 """In a shorter time a trend means nothing: the thirds differ by how many lanes the worker happened to have."""
