@@ -18,13 +18,32 @@ class _Action(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, tag_fiel
     """One action; its tag is the class's name in small letters."""
 
 
-class Split(_Action, kw_only=True):
+class _OfEither(_Action, kw_only=True):
+    """An action on the stream of a table, or on a Kinesis stream."""
+
+    table: str | None = None
+    stream: str | None = None
+    """A Kinesis stream's name."""
+
+    def __post_init__(self) -> None:
+        if (self.table is None) is (self.stream is None):
+            raise ValueError("give either table or stream: a table, or a Kinesis stream")
+
+
+class Split(_OfEither, kw_only=True):
     """Split an open shard in two; `at` is the part of its key hashes that the first child gets."""
 
-    table: str
     shard: str | None = None
     """The shard's name; one is drawn when it is left out."""
     at: float = 0.5
+
+
+class Merge(_Action, kw_only=True):
+    """Merge an open shard of a Kinesis stream with one beside it."""
+
+    stream: str
+    shard: str | None = None
+    """The shard's name; one is drawn when it is left out."""
 
 
 class Rollover(_Action, kw_only=True):
@@ -34,10 +53,9 @@ class Rollover(_Action, kw_only=True):
     shard: str | None = None
 
 
-class Trim(_Action, kw_only=True):
+class Trim(_OfEither, kw_only=True):
     """Forget what is older than `older_than_s`, as if its retention had ended: records, closed shards, old streams."""
 
-    table: str
     shard: str | None = None
     """Only this shard; all, and the table's streams that were switched off, when it is left out."""
     older_than_s: float = 0
@@ -63,7 +81,7 @@ class Switch(_Action, kw_only=True):
 
 
 class Fail(_Action, kw_only=True):
-    """Make the next `times` calls of an operation meet a fault."""
+    """Make the next `times` calls of an operation meet a fault; `table` is a table or a Kinesis stream."""
 
     operation: str = ANY_OPERATION
     fault: Fault
@@ -96,7 +114,7 @@ class Release(_Action):
     """Release the calls that hang: their connections are closed."""
 
 
-Action = Split | Rollover | Trim | Advance | Expire | Switch | Fail | Faults | Change | Release
+Action = Split | Merge | Rollover | Trim | Advance | Expire | Switch | Fail | Faults | Change | Release
 NAMES: Final = tuple(str(kind.__struct_config__.tag) for kind in Action.__args__)
 
 

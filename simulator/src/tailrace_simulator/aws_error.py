@@ -1,4 +1,4 @@
-"""An error as DynamoDB answers it: AWS's name, a sentence, an HTTP status.
+"""An error as AWS answers it: AWS's name, a sentence, an HTTP status.
 
 Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html
 """
@@ -31,9 +31,9 @@ class AwsError(Exception):
         self.status = status
         self.fields = fields or {}
 
-    def body(self) -> bytes:
-        """Return the answer's body."""
-        kind = f"{_NAMESPACES.get(self.code, _NAMESPACE)}#{self.code}"
+    def body(self, *, is_dynamodb: bool = True) -> bytes:
+        """Return the answer's body; DynamoDB names an error with its namespace, Kinesis without."""
+        kind = f"{_NAMESPACES.get(self.code, _NAMESPACE)}#{self.code}" if is_dynamodb else self.code
         return msgspec.json.encode({"__type": kind, "message": self.message} | self.fields)
 
 

@@ -48,25 +48,65 @@ class Fault(StrEnum):
     LATE_END = "late_end"
     """GetRecords: a closed shard's last page does not say that it is the last; an empty one does."""
     UNPROCESSED = "unprocessed"
-    """BatchGetItem: some of the items, or all, are not read; UnprocessedKeys names them."""
+    """BatchGetItem, PutRecords: some of the items or records, or all, are left out, and the answer says which."""
     HOLE = "hole"
     """DescribeStream: one shard is missing, in this answer and some more."""
     SPLIT = "split"
-    """A write: before it one of the table's shards splits, at a place that is drawn."""
+    """A write: before it one of the shards of the table's stream, or of the Kinesis stream, splits at a drawn place."""
     ROLLOVER = "rollover"
     """A write: before it one of the table's shards is followed by one child."""
+    MERGE = "merge"
+    """A record that is put into a Kinesis stream: before it two shards next to each other merge."""
     NOT_FOUND = "not_found"
     """GetRecords, GetShardIterator: not carried out; ResourceNotFoundException, although the shard exists."""
+    REPEAT = "repeat"
+    """Replication: the change record is put once more, later (`repeat_s`), half of them with another eventID."""
+    DELAY = "delay"
+    """Replication: the change record is put late (`delay_s`), so that later ones overtake it."""
 
 
 WRITES: Final = frozenset({"PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem"})
 STREAM_OPERATIONS: Final = frozenset({"DescribeStream", "GetRecords", "GetShardIterator", "ListStreams"})
 TAGGING_OPERATIONS: Final = frozenset({"GetResources"})
 """Those of the Resource Groups Tagging API."""
+KINESIS_PREFIX: Final = "kinesis:"
+"""What operations of Kinesis are named with, as in IAM's policies: DynamoDB Streams has some of the same names."""
+PUTS: Final = frozenset({"kinesis:PutRecord", "kinesis:PutRecords"})
+KINESIS_OPERATIONS: Final = PUTS | {
+    "kinesis:CreateStream",
+    "kinesis:DecreaseStreamRetentionPeriod",
+    "kinesis:DeleteStream",
+    "kinesis:DeregisterStreamConsumer",
+    "kinesis:DescribeStream",
+    "kinesis:DescribeStreamConsumer",
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:IncreaseStreamRetentionPeriod",
+    "kinesis:ListShards",
+    "kinesis:ListStreamConsumers",
+    "kinesis:ListStreams",
+    "kinesis:MergeShards",
+    "kinesis:RegisterStreamConsumer",
+    "kinesis:SplitShard",
+    "kinesis:SubscribeToShard",
+    "kinesis:UpdateShardCount",
+    "kinesis:UpdateStreamMode",
+}
+DESTINATION_OPERATIONS: Final = frozenset(
+    {
+        "DescribeKinesisStreamingDestination",
+        "DisableKinesisStreamingDestination",
+        "EnableKinesisStreamingDestination",
+        "UpdateKinesisStreamingDestination",
+    }
+)
 OPERATIONS: Final = (
     WRITES
     | STREAM_OPERATIONS
     | TAGGING_OPERATIONS
+    | KINESIS_OPERATIONS
+    | DESTINATION_OPERATIONS
     | {
         "BatchGetItem",
         "CreateTable",
@@ -84,25 +124,36 @@ OPERATIONS: Final = (
     }
 )
 ANY_OPERATION: Final = "*"
+REPLICATION: Final = "replication"
+"""What DynamoDB does by itself: it puts one change record into one Kinesis stream."""
 
 
-def service_of(operation: str) -> str:
-    """Return the service that has an operation, as `X-Amz-Target` names it."""
+def target_of(operation: str) -> str:
+    """Return an operation as `X-Amz-Target` names it."""
+    if operation in KINESIS_OPERATIONS:
+        return f"Kinesis_20131202.{operation.removeprefix(KINESIS_PREFIX)}"
     if operation in STREAM_OPERATIONS:
-        return "DynamoDBStreams_20120810"
-    return "ResourceGroupsTaggingAPI_20170126" if operation in TAGGING_OPERATIONS else "DynamoDB_20120810"
+        return f"DynamoDBStreams_20120810.{operation}"
+    service = "ResourceGroupsTaggingAPI_20170126" if operation in TAGGING_OPERATIONS else "DynamoDB_20120810"
+    return f"{service}.{operation}"
 
 
+_READS: Final = frozenset({"GetRecords", "kinesis:GetRecords"})
 _OF_OPERATIONS: Final = {
-    Fault.EXPIRED: frozenset({"GetRecords"}),
-    Fault.EMPTY: frozenset({"GetRecords"}),
-    Fault.SHORT: frozenset({"GetRecords"}),
-    Fault.LATE_END: frozenset({"GetRecords"}),
-    Fault.UNPROCESSED: frozenset({"BatchGetItem"}),
+    Fault.EXPIRED: _READS,
+    Fault.EMPTY: _READS,
+    Fault.SHORT: _READS,
+    Fault.LATE_END: _READS,
+    Fault.UNPROCESSED: frozenset({"BatchGetItem", "kinesis:PutRecords"}),
     Fault.HOLE: frozenset({"DescribeStream"}),
-    Fault.SPLIT: WRITES,
+    Fault.SPLIT: WRITES | PUTS | {REPLICATION},
     Fault.ROLLOVER: WRITES,
-    Fault.NOT_FOUND: frozenset({"GetRecords", "GetShardIterator"}),
+    Fault.MERGE: PUTS | {REPLICATION},
+    Fault.NOT_FOUND: _READS | {"GetShardIterator", "kinesis:GetShardIterator"},
+    Fault.REPEAT: frozenset({REPLICATION}),
+    Fault.DELAY: frozenset({REPLICATION}),
+    # Answers of Kinesis carry no checksum: nobody could notice.
+    Fault.GARBLED: OPERATIONS - KINESIS_OPERATIONS,
 }
 """Faults of some operations only."""
 
@@ -117,8 +168,9 @@ def suits(fault: Fault, operation: str) -> bool:
 
 def check(operation: str, fault: Fault, rate: float = 1) -> None:
     """Raise ValueError, with a sentence, for a fault that can never happen."""
-    if operation != ANY_OPERATION and operation not in OPERATIONS:
-        raise ValueError(f"{operation} is not an operation; there are {', '.join(sorted(OPERATIONS))} and *")
+    if operation not in OPERATIONS | {ANY_OPERATION, REPLICATION}:
+        known = ", ".join(sorted(OPERATIONS | {REPLICATION}))
+        raise ValueError(f"{operation} is not an operation; there are {known} and *")
     if operation != ANY_OPERATION and not suits(fault, operation):
         raise ValueError(f"{fault} cannot happen to {operation}")
     if not 0 <= rate <= 1:
@@ -133,7 +185,7 @@ def check_rates(rates: Rates) -> None:
 
 
 class Told(msgspec.Struct):
-    """A fault that the next `times` calls of an operation meet."""
+    """A fault that the next `times` calls of an operation meet; `table` is a table or a Kinesis stream."""
 
     operation: str
     fault: Fault

@@ -5,13 +5,10 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_strea
 
 from __future__ import annotations
 
-import zlib
-from base64 import b64encode
-from binascii import Error, a2b_base64
-
 import msgspec
 
 from tailrace_simulator.aws_error import AwsError, invalid
+from tailrace_simulator.sealed import seal, unseal
 
 
 class ShardIterator(msgspec.Struct, frozen=True, array_like=True):
@@ -29,21 +26,15 @@ class ShardIterator(msgspec.Struct, frozen=True, array_like=True):
 
 def encode(iterator: ShardIterator) -> str:
     """Return an iterator as text, with the stream's ARN before it as AWS has it."""
-    inside = msgspec.json.encode(iterator)
-    sealed = inside + zlib.crc32(inside).to_bytes(4, "big")
-    return f"{iterator.stream_arn}|1|{b64encode(sealed).decode()}"
+    return f"{iterator.stream_arn}|1|{seal(iterator)}"
 
 
 def decode(text: str) -> ShardIterator:
     """Take an iterator's text apart. Raises `AwsError` when it is damaged."""
-    try:
-        sealed = a2b_base64(text.rpartition("|")[2].encode("ascii"), strict_mode=True)
-        inside, seal = sealed[:-4], sealed[-4:]
-        if zlib.crc32(inside).to_bytes(4, "big") == seal:
-            return msgspec.json.decode(inside, type=ShardIterator)
-    except (Error, UnicodeEncodeError, msgspec.DecodeError):
-        pass
-    raise invalid("Invalid ShardIterator: the iterator is not one that this service gave out")
+    iterator = unseal(text.rpartition("|")[2], ShardIterator)
+    if iterator is None:
+        raise invalid("Invalid ShardIterator: the iterator is not one that this service gave out")
+    return iterator
 
 
 def expired() -> AwsError:

@@ -233,6 +233,37 @@ class BatchWriteItem(_Counted, kw_only=True):
     return_item_collection_metrics: Literal["NONE", "SIZE"] = "NONE"
 
 
+class KinesisConfiguration(Request):
+    """How precise the creation times of change records in Kinesis are."""
+
+    approximate_creation_date_time_precision: Literal["MILLISECOND", "MICROSECOND"] | None = None
+
+
+class DescribeKinesisStreamingDestination(_Table):
+    """Show which Kinesis streams a table's changes go to."""
+
+
+class EnableKinesisStreamingDestination(_Table, kw_only=True):
+    """Let a table's changes go to a Kinesis stream."""
+
+    stream_arn: str
+    enable_kinesis_streaming_configuration: KinesisConfiguration | None = None
+
+
+class DisableKinesisStreamingDestination(_Table, kw_only=True):
+    """Let a table's changes go to a Kinesis stream no longer."""
+
+    stream_arn: str
+    enable_kinesis_streaming_configuration: KinesisConfiguration | None = None
+
+
+class UpdateKinesisStreamingDestination(_Table, kw_only=True):
+    """Change how precise creation times are."""
+
+    stream_arn: str
+    update_kinesis_streaming_configuration: KinesisConfiguration | None = None
+
+
 class Scan(_Expressed):
     """Read a table page by page."""
 
@@ -299,6 +330,11 @@ def parse(body: bytes, shape: type[_Shape]) -> _Shape:
         raise AwsError("SerializationException", f"The request is not JSON: {error}") from error
 
 
+def method_of(operation: str) -> str:
+    """Return an operation's name as Python's methods are named."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", operation).lower()
+
+
 def check_range(value: int, name: str, most: int) -> None:
     """Raise `AwsError` unless 1 <= `value` <= `most`."""
     bounds = "greater than or equal to 1" if value < 1 else f"less than or equal to {most}"
@@ -320,4 +356,9 @@ def _refused(message: str, shape: type[Request]) -> AwsError:
     if choice := re.search(r"Invalid enum value '(.*)' - at `\$\.?(.*)`", message):
         name = choice[2][:1].lower() + choice[2][1:]
         return constraint(choice[1], name, "Member must satisfy enum value set")
+    if broken := re.search(
+        r"Expected `(?:str|int|array)` (of length .*|matching .*|[<>]=? .*) - at `\$\.?(.*)`", message
+    ):
+        name = broken[2][:1].lower() + broken[2][1:]
+        return invalid(f"1 validation error detected: Value at '{name}' failed to satisfy constraint: {broken[1]}")
     return AwsError("SerializationException", message)

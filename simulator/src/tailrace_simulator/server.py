@@ -19,10 +19,14 @@ import msgspec
 from tailrace_simulator import actions
 from tailrace_simulator.aws_error import AwsError
 from tailrace_simulator.http_server import HttpServer
+from tailrace_simulator.kinesis import event_stream
+from tailrace_simulator.kinesis.consumer_operations import Push, Subscription, initial_response
 from tailrace_simulator.simulator import Reply, Simulator
 
 CONTROL: Final = "/_tailrace/"
 _POLL_S: Final = 0.05
+_PUSH_POLL_S: Final = 0.05
+"""How often it is looked whether a subscription has something to send."""
 _GONE_POLL_S: Final = 0.5
 """How often it is looked whether a client still waits for an answer that is held back."""
 _REQUEST_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -31,7 +35,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class SimulatedDynamoDB:
-    """DynamoDB and DynamoDB Streams at `endpoint_url`, from entering the context to leaving it.
+    """DynamoDB, DynamoDB Streams and Kinesis Data Streams at `endpoint_url`, from entering the context to leaving it.
 
     Safe to use from many threads at once. `act` and `state` are what `/_tailrace/…` does over HTTP.
     """
@@ -94,6 +98,12 @@ class SimulatedDynamoDB:
         """Return how everything stands."""
         with self._lock:
             return self._simulator.state(self._now_ms())
+
+    def pushed(self, subscription: Subscription) -> Push:
+        """Return what a subscription's client is sent now; nothing more once this closes."""
+        with self._lock:
+            pushed = self._simulator.push(subscription, self._now_ms())
+            return pushed._replace(is_over=pushed.is_over or self._closing)
 
     def answer(self, target: str, body: bytes, *, signed: bool) -> Reply:
         """Return what is answered to a request."""
@@ -165,11 +175,35 @@ def _handler(simulated: SimulatedDynamoDB) -> type[BaseHTTPRequestHandler]:
                 self.connection.close()
                 return
             self.close_connection = reply.transport == "cut short"
+            if reply.subscription is not None:
+                self._push(reply.subscription)
+                return
             headers = {"x-amzn-RequestId": uuid4().hex.upper()}
             if reply.checksum is not None:
                 headers["x-amz-crc32"] = str(reply.checksum)
             body = reply.body[: len(reply.body) // 2] if reply.transport == "cut short" else reply.body
             self._send(reply.status, reply.content_type, headers, body, len(reply.body))
+
+        def _push(self, subscription: Subscription) -> None:
+            """Send a subscription's messages as they come; one that is cut short ends after the first."""
+            self.send_response(200)
+            self.send_header("Content-Type", event_stream.CONTENT_TYPE)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self._chunk(initial_response())
+            pushed = Push(b"", is_over=self.close_connection)
+            while not pushed.is_over and not self._is_gone():
+                pushed = simulated.pushed(subscription)
+                if pushed.messages:
+                    self._chunk(pushed.messages)
+                if not pushed.is_over:
+                    simulated.hold(_PUSH_POLL_S, self._is_gone)
+            if not self.close_connection:
+                self._chunk(b"")
+
+        def _chunk(self, content: bytes) -> None:
+            self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+            self.wfile.flush()
 
         def _give_json(self, status: int, content: dict[str, Any]) -> None:
             body = msgspec.json.encode(content)

@@ -34,6 +34,27 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """1: GetResources of the Resource Groups Tagging API is answered; 0: it is unknown, as in DynamoDB Local."""
     tag_lag_s: float = 0
     """How long after a tag was changed GetResources still shows the tags from before."""
+    kinesis_page_bytes: int = 10 * 1024 * 1024
+    """Size at which an answer of Kinesis's GetRecords ends."""
+    kinesis_iterator_life_s: float = 300
+    kinesis_reads_per_second: int = 5
+    """GetRecords calls of one Kinesis shard in a second, and as many of GetShardIterator; 0 for any number."""
+    kinesis_read_bytes_per_second: int = 2 * 1024 * 1024
+    """Bytes that may be read from one Kinesis shard in a second; more must be waited for. 0 for any number."""
+    stream_change_s: float = 0
+    """How long a Kinesis stream is CREATING or UPDATING; what it changes to holds at once."""
+    on_demand_shards: int = 4
+    """Shards that an on-demand stream begins with."""
+    on_demand_split_records: int = 0
+    """A shard of an on-demand stream splits in half when it has taken so many records; 0 never."""
+    subscription_s: float = 300
+    """How long a subscription (SubscribeToShard) lasts."""
+    push_interval_s: float = 1
+    """How often a subscription without records is told that there are none."""
+    repeat_s: float = 5
+    """A change record that is repeated in a Kinesis stream comes again within this time."""
+    delay_s: float = 2
+    """A change record that is delayed comes within this time."""
     slow_s: float = 1
     """How long the fault `slow` holds an answer back."""
 
@@ -41,5 +62,6 @@ class Settings(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """Raise ValueError, with a sentence, for what cannot be."""
         if negative := [name for name in self.__struct_fields__ if getattr(self, name) < 0]:
             raise ValueError(f"{', '.join(negative)} cannot be negative")
-        if self.shards < 1:
-            raise ValueError("shards must be at least 1")
+        for name in ("shards", "on_demand_shards"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")

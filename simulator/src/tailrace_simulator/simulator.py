@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import html
 import random
-import re
 import zlib
 from collections import Counter
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 import msgspec
 
 from tailrace_simulator import actions, iterators, requests
 from tailrace_simulator.aws_error import AwsError
+from tailrace_simulator.destination_operations import DestinationOperations
 from tailrace_simulator.faults import (
+    DESTINATION_OPERATIONS,
+    KINESIS_OPERATIONS,
     OPERATIONS,
     STREAM_OPERATIONS,
     TAGGING_OPERATIONS,
@@ -25,8 +26,15 @@ from tailrace_simulator.faults import (
     Fault,
     Faults,
     Told,
-    service_of,
+    target_of,
 )
+from tailrace_simulator.kinesis import KinesisService
+from tailrace_simulator.kinesis.consumer_operations import Push, Subscription
+from tailrace_simulator.kinesis.service import SHAPES as KINESIS_SHAPES
+from tailrace_simulator.kinesis.service import merge_any
+from tailrace_simulator.kinesis.streams import Stream as KinesisStream
+from tailrace_simulator.refused import refusal_of
+from tailrace_simulator.replication import Replication
 from tailrace_simulator.settings import Settings
 from tailrace_simulator.stream_operations import StreamOperations
 from tailrace_simulator.streams import Shard, Stream
@@ -38,19 +46,12 @@ REGION: Final = "us-east-1"
 ACCOUNT: Final = "123456789012"
 _TICK_MS: Final = 1000
 _JSON: Final = "application/x-amz-json-1.0"
-_SHAPES: Final[dict[str, type[requests.Request]]] = {name: getattr(requests, name) for name in OPERATIONS}
-_METHODS: Final = {name: re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower() for name in OPERATIONS}
-_THROTTLES: Final = {
-    False: ("ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded"),
-    True: ("ThrottlingException", "LimitExceededException", "ProvisionedThroughputExceededException"),
+_KINESIS_JSON: Final = "application/x-amz-json-1.1"
+_BY_TARGET: Final = {target_of(name): name for name in OPERATIONS}
+SHAPES: Final[dict[str, type[requests.Request]]] = KINESIS_SHAPES | {
+    name: getattr(requests, name) for name in OPERATIONS - KINESIS_OPERATIONS
 }
-_NOT_CARRIED_OUT: Final[dict[Fault, Callable[[bool, random.Random], AwsError]]] = {
-    Fault.SERVER_ERROR: lambda _, __: AwsError("InternalServerError", "Internal server error", status=500),
-    Fault.THROTTLE: lambda of_streams, rng: AwsError(rng.choice(_THROTTLES[of_streams]), "Rate exceeded"),
-    Fault.DENIED: lambda _, __: AwsError("AccessDeniedException", "User is not authorized to perform this operation"),
-    Fault.NOT_FOUND: lambda _, __: AwsError("ResourceNotFoundException", "Requested resource not found"),
-    Fault.EXPIRED_TOKEN: lambda _, __: AwsError("ExpiredTokenException", "The security token is expired"),
-}
+_METHODS: Final = {name: requests.method_of(name) for name in OPERATIONS - KINESIS_OPERATIONS}
 
 
 class Reply(msgspec.Struct, frozen=True):
@@ -63,6 +64,8 @@ class Reply(msgspec.Struct, frozen=True):
     """x-amz-crc32; None for an answer that is not DynamoDB's own."""
     delay_s: float = 0
     transport: Literal["reset", "hang", "cut short"] | None = None
+    subscription: Subscription | None = None
+    """What follows, message by message, instead of the body."""
 
 
 class Simulator:
@@ -75,7 +78,11 @@ class Simulator:
         self.seed = seed
         self.settings = Settings()
         self.faults = Faults(seed)
-        self.database = Database(region=REGION, account=ACCOUNT, seed=seed, settings=self.settings)
+        self.kinesis = KinesisService(region=REGION, account=ACCOUNT, seed=seed, settings=self.settings)
+        self._replication = Replication(self.kinesis.account, self.faults, self.settings, region=REGION, seed=seed)
+        self.database = Database(
+            region=REGION, account=ACCOUNT, seed=seed, settings=self.settings, replication=self._replication
+        )
         self.calls: Counter[str] = Counter()
         self.released = 0
         """How often the calls that hang were let go."""
@@ -83,6 +90,7 @@ class Simulator:
         self._tables = TableOperations(self.database)
         self._streams = StreamOperations(self.database, self.settings)
         self._tags = TagOperations(self.database, self.settings)
+        self._destinations = DestinationOperations(self.database, self.kinesis.account)
         self._started_ms = now_ms
         self._advanced_ms = 0
         self._ticked_ms = now_ms
@@ -94,29 +102,40 @@ class Simulator:
     def handle(self, target: str, body: bytes, now_ms: int, *, signed: bool = True) -> Reply:
         """Answer one request; `target` is its X-Amz-Target."""
         now_ms += self._advanced_ms
-        service, _, operation = target.partition(".")
+        operation = _BY_TARGET.get(target, "")
         is_off = operation in TAGGING_OPERATIONS and not self.settings.tagging_api
-        if operation not in _SHAPES or service != service_of(operation) or is_off:
-            return _refusal(AwsError("UnknownOperationException", f"The simulator does not know {target!r}"))
+        if not operation or is_off:
+            return _refusal(AwsError("UnknownOperationException", f"The simulator does not know {target!r}"), operation)
         if not signed:
-            return _refusal(AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token"))
+            error = AwsError("MissingAuthenticationTokenException", "Request is missing Authentication Token")
+            return _refusal(error, operation)
         self.calls[operation] += 1
         self._tick(now_ms)
         self._run_script(operation, now_ms - self._advanced_ms)
         try:
-            request = requests.parse(body, _SHAPES[operation])
+            request = requests.parse(body, SHAPES[operation])
         except AwsError as error:
-            return _refusal(error)
-        table, subject = self._subject(request)
+            return _refusal(error, operation)
+        table, subject = self._subject(operation, request)
         decision = self.faults.decide(operation, table, subject)
         return self._reply(operation, request, table, decision, now_ms)
+
+    def push(self, subscription: Subscription, now_ms: int) -> Push:
+        """Return what a subscription's client is sent now."""
+        now_ms += self._advanced_ms
+        self._tick(now_ms)
+        return self.kinesis.push(subscription, now_ms)
 
     def act(self, action: actions.Action, now_ms: int) -> dict[str, Any]:
         """Carry out an action and give what became of it. Raises `AwsError` for what cannot be."""
         now_ms += self._advanced_ms
         match action:
-            case actions.Split() | actions.Rollover():
-                stream = self._stream_of(action.table)
+            case actions.Split(stream=str(name)):
+                return self._split_kinesis(name, action, now_ms)
+            case actions.Merge():
+                return self._merge(action, now_ms)
+            case actions.Split(table=str(name)) | actions.Rollover(table=name):
+                stream = self._stream_of(name)
                 shard = self._chosen(stream, action.shard)
                 children = (
                     stream.split(shard, action.at, now_ms)
@@ -155,6 +174,8 @@ class Simulator:
             "steps_failed": self._steps_failed,
             "tables": {name: _table_state(table) for name, table in sorted(self.database.tables.items())},
             "streams": {arn: _stream_state(stream) for arn, stream in sorted(self.database.streams.items())},
+            "kinesis": self.kinesis.state(now_ms + self._advanced_ms),
+            "failed_to_replicate": dict(sorted(self._replication.failed.items())),
         }
 
     def _reply(self, operation: str, request: requests.Request, table: str, decision: Decision, now_ms: int) -> Reply:
@@ -166,19 +187,18 @@ class Simulator:
         if Fault.UNAVAILABLE in faults:
             page = f"<html><body><h1>503</h1>{html.escape(operation)}</body></html>"
             return Reply(page.encode(), 503, "text/html")
-        for fault, make in _NOT_CARRIED_OUT.items():
-            if fault in faults:
-                return _refusal(make(operation in STREAM_OPERATIONS, decision.random))
+        if refusal := refusal_of(operation, decision):
+            return _refusal(refusal, operation)
         self._reshard(table, decision, now_ms)
         try:
-            reply = _answer(self._carry_out(operation, request, decision, now_ms))
+            reply = _answer(self._carry_out(operation, request, decision, now_ms), operation)
         except AwsError as error:
-            reply = _refusal(error)
+            reply = _refusal(error, operation)
         if Fault.LOST in faults:
             return Reply(transport="reset")
         delay_s = self.settings.slow_s if Fault.SLOW in faults else 0
         body = reply.body
-        if Fault.GARBLED in faults:
+        if Fault.GARBLED in faults and body:
             place = decision.random.randrange(len(body))
             body = body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :]
         transport: Literal["cut short"] | None = "cut short" if Fault.CUT_SHORT in faults else None
@@ -186,7 +206,9 @@ class Simulator:
 
     def _carry_out(
         self, operation: str, request: requests.Request, decision: Decision, now_ms: int
-    ) -> dict[str, Any] | bytes:
+    ) -> dict[str, Any] | bytes | Subscription:
+        if operation in KINESIS_OPERATIONS:
+            return self.kinesis.carry_out(operation, request, now_ms, decision)
         match request:
             case requests.GetRecords():
                 return self._streams.get_records(request, now_ms, decision)
@@ -197,11 +219,13 @@ class Simulator:
         of: object = self._streams if operation in STREAM_OPERATIONS else self._tables
         if operation in TAG_OPERATIONS:
             of = self._tags
+        elif operation in DESTINATION_OPERATIONS:
+            of = self._destinations
         answer: dict[str, Any] = getattr(of, _METHODS[operation])(request, now_ms)
         return answer
 
     def _reshard(self, name: str, decision: Decision, now_ms: int) -> None:
-        """Split or roll over a shard before a write, if that was drawn."""
+        """Split or roll over a shard of a table's stream before a write, if that was drawn."""
         table = self.database.tables.get(name)
         if table is None or table.stream is None:
             return
@@ -212,8 +236,10 @@ class Simulator:
         if Fault.ROLLOVER in decision.faults:
             stream.roll_over(rng.choice(stream.open_shards), now_ms)
 
-    def _subject(self, request: requests.Request) -> tuple[str, str]:
-        """Return the table that a request is about, and its subject: what its calls are counted by."""
+    def _subject(self, operation: str, request: requests.Request) -> tuple[str, str]:
+        """Return the table or Kinesis stream of a request, and its subject: what its calls are counted by."""
+        if operation in KINESIS_OPERATIONS:
+            return self.kinesis.subject(request)
         match request:
             case requests.GetRecords():
                 try:
@@ -241,9 +267,11 @@ class Simulator:
         return stream.table, f"{stream.table}/{shard.ordinal}" if shard else stream.table
 
     def _tick(self, now_ms: int) -> None:
+        self._replication.deliver(now_ms)
         if now_ms - self._ticked_ms >= _TICK_MS:
             self._ticked_ms = now_ms
             self.database.tick(now_ms)
+            self.kinesis.account.tick(now_ms)
 
     def _run_script(self, operation: str, now_ms: int) -> None:
         """Carry out the steps that are due at this call."""
@@ -282,8 +310,33 @@ class Simulator:
             raise AwsError("InvalidAction", f"shard {shard_id} is closed")
         return shard
 
+    def _kinesis_stream(self, name: str) -> KinesisStream:
+        return self.kinesis.account.stream(name, None)
+
+    def _split_kinesis(self, name: str, action: actions.Split, now_ms: int) -> dict[str, Any]:
+        stream = self._kinesis_stream(name)
+        shard = stream.shard(action.shard) if action.shard else self._random.choice(stream.open_shards)
+        width = shard.high - shard.low + 1
+        at = shard.low + min(max(round(width * action.at), 1), width - 1)
+        children = stream.split(shard, at, now_ms)
+        return {"parent": shard.shard_id, "children": [child.shard_id for child in children]}
+
+    def _merge(self, action: actions.Merge, now_ms: int) -> dict[str, Any]:
+        stream = self._kinesis_stream(action.stream)
+        parents = merge_any(stream, stream.shard(action.shard) if action.shard else None, self._random, now_ms)
+        if not parents:
+            raise AwsError("InvalidAction", f"stream {stream.name} has one shard, and nothing to merge it with")
+        return {"parents": [each.shard_id for each in parents], "child": parents[0].children[0].shard_id}
+
+    def _trim_kinesis(self, name: str, shard_id: str | None, horizon_ms: int) -> None:
+        stream = self._kinesis_stream(name)
+        stream.trim(horizon_ms, [stream.shard(shard_id)] if shard_id else None)
+
     def _trim(self, action: actions.Trim, now_ms: int) -> None:
         horizon_ms = now_ms - round(action.older_than_s * 1000) + (action.older_than_s == 0)
+        if action.stream is not None:
+            self._trim_kinesis(action.stream, action.shard, horizon_ms)
+            return
         streams = [stream for stream in self.database.streams.values() if stream.table == action.table]
         if action.shard is None:
             for stream in streams:
@@ -318,14 +371,21 @@ class Simulator:
             setattr(self.settings, name, value)
 
 
-def _answer(answer: dict[str, Any] | bytes) -> Reply:
+def _answer(answer: dict[str, Any] | bytes | Subscription, operation: str) -> Reply:
+    if isinstance(answer, Subscription):
+        return Reply(subscription=answer)
     body = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
-    return Reply(body, checksum=zlib.crc32(body))
+    return _whole(body, 200, operation)
 
 
-def _refusal(error: AwsError) -> Reply:
-    body = error.body()
-    return Reply(body, error.status, checksum=zlib.crc32(body))
+def _refusal(error: AwsError, operation: str) -> Reply:
+    return _whole(error.body(is_dynamodb=operation not in KINESIS_OPERATIONS), error.status, operation)
+
+
+def _whole(body: bytes, status: int, operation: str) -> Reply:
+    if operation in KINESIS_OPERATIONS:
+        return Reply(body, status, _KINESIS_JSON)
+    return Reply(body, status, checksum=zlib.crc32(body))
 
 
 def _table_state(table: Table) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from typing import Any, Final, NamedTuple
 
 from tailrace_simulator.attribute_values import AttributeValue, Item, item_size, normal_value, sort_key
 from tailrace_simulator.aws_error import AwsError, invalid, invalid_parameter, not_found
+from tailrace_simulator.change_records import Change
 from tailrace_simulator.read_capacity import ReadCapacity
+from tailrace_simulator.replication import Destination, Replication
 from tailrace_simulator.settings import Settings
 from tailrace_simulator.streams import HASHES, Stream, ViewType
 
@@ -60,6 +62,7 @@ class Table:
         *,
         read_capacity: ReadCapacity,
         write_units: int,
+        replication: Replication,
     ) -> None:
         self.name = name
         self.arn = arn
@@ -70,6 +73,8 @@ class Table:
         """Provisioned capacity; 0 for a table that pays per request."""
         self.stream: Stream | None = None
         self.latest_stream: Stream | None = None
+        self.destinations: dict[str, Destination] = {}
+        """The Kinesis streams that its changes go to, or went to, by their ARNs."""
         self.ttl_attribute: str | None = None
         self.tags: dict[str, str] = {}
         self.tags_before: dict[str, str] = {}
@@ -79,6 +84,7 @@ class Table:
         self.writes = 0
         """How many items were put, updated or deleted so far."""
         self.size_bytes = 0
+        self._replication = replication
         self._items: dict[Key, Item] = {}
         self._order: list[Key] = []
 
@@ -132,10 +138,13 @@ class Table:
             self._items[key] = after
             if before is None:
                 insort(self._order, key)
+        changed = after or before or {}
+        keys = {name: changed[name] for name in self.key_names}
         if self.stream is not None:
-            changed = after or before or {}
-            keys = {name: changed[name] for name in self.key_names}
             self.stream.append(key.hash, keys, before, after, now_ms, expired=expired)
+        if self.destinations:
+            change = Change(self.name, keys, before, after, expired)
+            self._replication.send(change, self.destinations.values(), now_ms)
 
     def scan(self, limit: int | None, start_after: Item | None, segment: int, segments: int) -> ScanPage:
         """Return the next items of one segment of the table: at most `limit`, at most 1 MB. Raises `AwsError`."""
@@ -193,13 +202,14 @@ class Table:
 class Database:
     """The tables and streams of one account and region."""
 
-    def __init__(self, *, region: str, account: str, seed: int, settings: Settings) -> None:
+    def __init__(self, *, region: str, account: str, seed: int, settings: Settings, replication: Replication) -> None:
         self.tables: dict[str, Table] = {}
         self.streams: dict[str, Stream] = {}
         self._region = region
         self._account = account
         self._seed = seed
         self._settings = settings
+        self._replication = replication
         self._streams_made = 0
 
     def table(self, name: str) -> Table:
@@ -220,7 +230,13 @@ class Database:
         read_units, write_units = units
         read_capacity = ReadCapacity(self._settings, read_units, now_ms)
         self.tables[name] = Table(
-            name, arn, key_attributes, now_ms, read_capacity=read_capacity, write_units=write_units
+            name,
+            arn,
+            key_attributes,
+            now_ms,
+            read_capacity=read_capacity,
+            write_units=write_units,
+            replication=self._replication,
         )
         return self.tables[name]
 

@@ -1,21 +1,19 @@
-"""`tailrace simulate`: a simulator of DynamoDB and its streams, for testing consumers."""
+"""`tailrace simulate`: a simulator of DynamoDB, its streams and Kinesis, for testing consumers."""
 
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from tailrace.cli.simulate_kinesis import simulate_kinesis
 from tailrace.cli.simulate_lambda import simulate_lambda
-from tailrace.cli.simulator_errors import simulator_errors
-from tailrace.extras import brought_by
-from tailrace.listening import refused
+from tailrace.cli.simulator_process import environment_of, started, until_signal
 
 app = typer.Typer(rich_markup_mode=None)
+app.command("kinesis")(simulate_kinesis)
 app.command("lambda")(simulate_lambda)
 
 
@@ -31,10 +29,10 @@ def simulate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
-    """Run a simulator of DynamoDB, or a Lambda function.
+    """Simulate DynamoDB and Kinesis, or run a Lambda function.
 
-    Without a command it simulates DynamoDB and its streams, with shard splits and faults, for any AWS client with any
-    credentials. It keeps everything in memory. SIGTERM or Ctrl-C ends it.
+    Without a command it simulates DynamoDB, its streams and Kinesis, with shard splits and faults, for any AWS client
+    with any credentials. It keeps everything in memory. SIGTERM or Ctrl-C ends it.
 
     \b
     Example:
@@ -43,20 +41,8 @@ def simulate(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    with brought_by("simulator"):
-        from tailrace_simulator import SimulatedDynamoDB
-        from tailrace_simulator.script_file import load_script
-
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.set())
-    with simulator_errors():
-        script = load_script(faults) if faults else None
-    try:
-        simulated = SimulatedDynamoDB(seed=seed, port=port, host=host, script=script)
-    except OSError as error:
-        raise refused(error, f"{host}:{port}", port, hint="choose another port") from error
-    with simulated:
+    stopped = until_signal()
+    with started(port=port, host=host, seed=seed, faults=faults) as simulated:
         _show(simulated.endpoint_url, seed, as_json)
         stopped.wait()
 
@@ -72,12 +58,7 @@ def _refuse_options(context: typer.Context) -> None:
 
 
 def _show(endpoint_url: str, seed: int, as_json: bool) -> None:
-    environment = {
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint_url,
-    }
+    environment = environment_of(endpoint_url)
     control_url = f"{endpoint_url}/_tailrace"
     if as_json:
         shown = {"endpoint_url": endpoint_url, "control_url": control_url, "seed": seed, "environment": environment}
@@ -85,7 +66,7 @@ def _show(endpoint_url: str, seed: int, as_json: bool) -> None:
         return
     exports = " ".join(f"{name}={value}" for name, value in environment.items())
     typer.echo(
-        f"simulating DynamoDB, seed {seed}\n"
+        f"simulating DynamoDB and Kinesis, seed {seed}\n"
         f"  endpoint_url  {endpoint_url}\n"
         f"  control       {control_url}/state\n"
         "\n"

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-from filelock import FileLock
-
 from tailrace.errors import WorldError
 from tailrace.extras import brought_by
 
@@ -60,6 +57,8 @@ def cache_dir() -> Path:
     """Return where jars and local services live: `TAILRACE_CACHE`, or the platform's cache folder of this user."""
     if chosen := os.environ.get("TAILRACE_CACHE"):
         return Path(chosen)
+    with brought_by("local"):
+        import platformdirs  # noqa: PLC0415 - an optional extra
     return platformdirs.user_cache_path("tailrace", appauthor=False)
 
 
@@ -74,6 +73,8 @@ def classpath(*jars: Jar, progress: Progress | None = None) -> str:
     folder = cache_dir() / "jars"
     if missing := _missing(jars, folder):
         with brought_by("local"):
+            from filelock import FileLock  # noqa: PLC0415 - an optional extra
+
             from tailrace.local.download import download  # noqa: PLC0415 - heavy, and used once on a machine
 
         folder.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import pytest
 from support.simulated import RefusedError, Simulated
 from tailrace_simulator.actions import NAMES, parse_action, parse_script
 from tailrace_simulator.aws_error import AwsError
-from tailrace_simulator.faults import OPERATIONS, Fault, suits
+from tailrace_simulator.faults import OPERATIONS, REPLICATION, Fault, suits
 from tailrace_simulator.simulator import Reply
 
 EVERYTHING = {fault.value: 0.05 for fault in Fault}
@@ -260,12 +260,12 @@ def test_a_wrong_script_is_refused_with_a_sentence(script: object, sentence: str
 def test_a_wrong_action_is_refused_with_a_sentence() -> None:
     with pytest.raises(ValueError, match=r"there is no action explode; there are split, "):
         parse_action("explode", {})
-    with pytest.raises(ValueError, match="missing required field `table`"):
+    with pytest.raises(ValueError, match="give either table or stream"):
         parse_action("split", {})
     with pytest.raises(ValueError, match="hole cannot happen to GetItem"):
         parse_action("fail", {"operation": "GetItem", "fault": "hole"})
 
 
 def test_every_fault_suits_an_operation_and_every_action_has_a_name() -> None:
-    assert all(any(suits(fault, operation) for operation in OPERATIONS) for fault in Fault)
-    assert len(set(NAMES)) == len(NAMES) == 10
+    assert all(any(suits(fault, operation) for operation in OPERATIONS | {REPLICATION}) for fault in Fault)
+    assert len(set(NAMES)) == len(NAMES) == 11

@@ -115,7 +115,7 @@ def test_actions_and_state_can_be_had_over_http(simulated: SimulatedDynamoDB, po
     ("method", "path", "body", "status", "sentence"),
     [
         ("POST", "explode", b"{}", 400, "there is no action explode"),
-        ("POST", "split", b"{}", 400, "missing required field `table`"),
+        ("POST", "split", b"{}", 400, "give either table or stream"),
         ("POST", "split", b'{"table": "none"}', 400, "none not found"),
         ("POST", "split", b"{", 400, "truncated"),
         ("POST", "split", b"[]", 400, "Expected `object`"),
