@@ -115,9 +115,9 @@ class SnapshotChecker:
                 snapshot = self.snapshots[record["id"]]
                 if snapshot.outcome is None:
                     snapshot.outcome = record["outcome"]
-                if record["outcome"] == "done":
-                    unended = [name for name, segment in snapshot.segments.items() if segment.state != "done"]
-                    require(not unended, f"{snapshot.id} has ended without its segments {unended}")
+                final = {"done"} if record["outcome"] == "done" else {"done", "cancelled"}
+                unended = [name for name, segment in snapshot.segments.items() if segment.state not in final]
+                require(not unended, f"{snapshot.id} has ended without its segments {unended}")
 
     def _see_snapshot(self, table: str, record: dict[str, Any]) -> None:
         before, snapshot = self.current.get(table), self._snapshot(table, record["id"])
@@ -134,7 +134,7 @@ class SnapshotChecker:
         snapshot = self._snapshot(table, snapshot_id)
         before = snapshot.segments.get(name) or Segment("running", "", 0)
         after = Segment(record["state"], record["cursor"] or "", record["rows"] + record["deletes"])
-        require(before.state != "done", f"segment {name} of {snapshot_id} goes on after its end")
+        require(before.state not in {"done", "cancelled"}, f"segment {name} of {snapshot_id} goes on after its end")
         is_further = after.state == "done" or after.cursor >= before.cursor
         require(is_further, f"segment {name} of {snapshot_id} steps back from {before.cursor} to {after.cursor}")
         counted = after.rows - before.rows

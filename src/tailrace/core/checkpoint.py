@@ -224,7 +224,8 @@ SnapshotSource = Literal["scan", "keys", "export"]
 """What a snapshot reads: the whole table, some items by their keys, or exports to S3."""
 SnapshotReason = Literal["initial", "manual", "gap", "repair"]
 SnapshotOutcome = Literal["done", "cancelled"]
-SegmentState = Literal["running", "done", "failed"]
+SegmentState = Literal["running", "done", "failed", "cancelled"]
+"""`done` and `cancelled` are final: no row of the segment is published after them."""
 
 
 class SnapshotRecord(Record, frozen=True, kw_only=True):
@@ -262,7 +263,7 @@ class SnapshotControl(Record, frozen=True, kw_only=True):
 
 
 class SnapshotResult(Record, frozen=True, kw_only=True):
-    """A snapshot that has ended: its segments' records may be deleted."""
+    """A snapshot that has ended, as all of its segments had: their records may be deleted."""
 
     id: str
     outcome: SnapshotOutcome
@@ -424,6 +425,12 @@ class SegmentRef(NamedTuple):
         """The number of the export and the data file, of a segment that reads exports."""
         number, _, file = self.name.partition("/")
         return int(number), file
+
+    @property
+    def export_number(self) -> int:
+        """The number of the export that it reads; 0 when it reads none."""
+        number, is_file, _ = self.name.partition("/")
+        return int(number) if is_file and number.isdecimal() else 0
 
     @property
     def deletes_in(self) -> tuple[str, int] | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeVar
 
 import msgspec
@@ -13,6 +13,7 @@ from tailrace.core.checkpoint import (
     SegmentKey,
     SegmentRecord,
     SegmentRef,
+    SegmentState,
     SnapshotClaimKey,
     SnapshotControl,
     SnapshotControlKey,
@@ -45,6 +46,35 @@ class SnapshotProgress(msgspec.Struct, frozen=True):
     """When it last progressed, or began."""
 
 
+class _Segments:
+    """The segments of one snapshot, counted as their records come: there may be 100,000 of them."""
+
+    def __init__(self) -> None:
+        self.records: dict[SegmentRef, SegmentRecord] = {}
+        self.counts: Counter[SegmentState] = Counter()
+        self.not_done: Counter[int] = Counter()
+        """How many are not done, by the number of their export; 0 for those of a table."""
+        self.last_ms = 0
+        """When one of them was last written."""
+
+    def put(self, segment: SegmentRef, record: SegmentRecord | None) -> None:
+        """Take in a segment's record; None: it was deleted."""
+        self._count(segment, self.records.get(segment), -1)
+        self._count(segment, record, 1)
+        _put(self.records, segment, record)
+        if record is not None:
+            self.last_ms = max(self.last_ms, record.at_ms)
+
+    def _count(self, segment: SegmentRef, record: SegmentRecord | None, by: int) -> None:
+        if record is not None:
+            self.counts[record.state] += by
+            if record.state != "done":
+                self.not_done[segment.export_number] += by
+
+
+_NONE: Final = _Segments()
+
+
 class SnapshotState:
     """The last snapshot of each table, and its segments."""
 
@@ -55,7 +85,7 @@ class SnapshotState:
         self.controls: dict[str, SnapshotControl] = {}
         self.results: dict[str, SnapshotResult] = {}
         self.claims: dict[int, Claim] = {}
-        self._segments: dict[tuple[str, str], dict[SegmentRef, SegmentRecord]] = defaultdict(dict)
+        self._segments: dict[tuple[str, str], _Segments] = defaultdict(_Segments)
 
     def apply(self, partition: int, key: TopicKey, record: TopicRecord | None) -> bool:
         """Fold in one committed record of these kinds; return whether it can change what is to be done."""
@@ -64,7 +94,7 @@ class SnapshotState:
                 _put(self.claims, partition, record)
             case SegmentKey(), SegmentRecord() | None:
                 if key.home_lane(self._lane_count) == partition:
-                    _put(self._segments[key.segment[:2]], key.segment, record)
+                    self._put_segment(key.segment, record)
             case _ if partition != 0:
                 return False
             case SnapshotKey(), SnapshotRecord() | None:
@@ -84,7 +114,7 @@ class SnapshotState:
             case SnapshotClaimKey():
                 return self.claims.get(write.partition) == write.record
             case SegmentKey():
-                return self._segments[write.key.segment[:2]].get(write.key.segment) == write.record
+                return self._segments_of(write.key.segment).records.get(write.key.segment) == write.record
             case SnapshotKey():
                 return self.snapshots.get(write.key.table) == write.record
             case SnapshotControlKey():
@@ -99,8 +129,13 @@ class SnapshotState:
         return result if snapshot is not None and result is not None and result.id == snapshot.id else None
 
     def order_of(self, table: str) -> str:
-        """Return what the operator last ordered of the table's last snapshot: `run`, `pause` or `cancel`."""
+        """Return what the operator last ordered of the table's last snapshot: `run`, `pause` or `cancel`.
+
+        Nothing is ordered any more once a segment was cancelled.
+        """
         snapshot, control = self.snapshots.get(table), self.controls.get(table)
+        if self.counts_of(table)["cancelled"]:
+            return "cancel"
         return control.order if snapshot is not None and control is not None and control.id == snapshot.id else "run"
 
     def is_unfinished(self, table: str) -> bool:
@@ -121,10 +156,28 @@ class SnapshotState:
         """The tables with a snapshot that has not ended."""
         return [table for table in self.snapshots if self.is_unfinished(table)]
 
+    @property
+    def cancelling(self) -> list[str]:
+        """The tables whose snapshot is cancelled and has not ended: its segments are to end, each by its owner."""
+        return [table for table in self.unfinished if self.order_of(table) == "cancel"]
+
     def segments_of(self, table: str) -> Mapping[SegmentRef, SegmentRecord]:
         """Return the segments of the table's last snapshot."""
-        snapshot = self.snapshots.get(table)
-        return {} if snapshot is None else self._segments.get((table, snapshot.id), {})
+        return self._last_segments(table).records
+
+    def counts_of(self, table: str) -> Counter[SegmentState]:
+        """Return how many segments of the table's last snapshot are in each state."""
+        return self._last_segments(table).counts
+
+    def have_ended(self, table: str) -> bool:
+        """Return whether every segment of the table's last snapshot is done or cancelled; those unseen are not.
+
+        Segments and snapshots lie in different partitions, and are read in any order.
+        """
+        snapshot, counts = self.snapshots[table], self.counts_of(table)
+        ended, total = counts["done"] + counts["cancelled"], counts.total()
+        of_deletes = sum(map(len, snapshot.offsets.values()))
+        return ended == total and total in {snapshot.segments, snapshot.segments + of_deletes}
 
     def is_to_be_read(self, table: str, record: SegmentRecord) -> bool:
         """Return whether a segment is unfinished; one that failed is, once the operator has resumed the snapshot."""
@@ -132,34 +185,34 @@ class SnapshotState:
         is_resumed = control is not None and control.order == "run" and control.at_ms > record.at_ms
         return record.state == "running" or (record.state == "failed" and is_resumed)
 
-    def is_in_turn(self, table: str) -> Callable[[SegmentRef], bool]:
-        """Return what tells whether a segment of the table may be read: an export waits for those that are older."""
+    def turn_of(self, table: str) -> int | None:
+        """Return the number of the export that is read now: it waits for those that are older. None: no export does."""
         if len(self.snapshots[table].exports) < 2:
-            return lambda _: True
-        unfinished = (each for each, record in self.segments_of(table).items() if record.state != "done")
-        turn = min((each.in_export[0] for each in unfinished), default=0)
-        return lambda segment: segment.in_export[0] == turn
+            return None
+        return min((number for number, left in self._last_segments(table).not_done.items() if left), default=0)
 
-    def leftovers(self, before_ms: int) -> list[SegmentRef]:
-        """Return the segments of snapshots that have ended or were replaced, or never began, last written before."""
-        return [
-            segment
-            for (table, snapshot_id), segments in self._segments.items()
-            if not self.is_unfinished(table) or self.snapshots[table].id != snapshot_id
-            for segment, record in segments.items()
-            if record.at_ms < before_ms
-        ]
+    def is_in_turn(self, table: str) -> Callable[[SegmentRef], bool]:
+        """Return what tells whether a segment of the table may be read."""
+        turn = self.turn_of(table)
+        return lambda segment: turn is None or segment.export_number == turn
+
+    def leftovers(self, before_ms: int) -> Iterator[SegmentRef]:
+        """Yield the segments of snapshots that have ended or were replaced, or never began, last written before."""
+        for (table, snapshot_id), segments in self._segments.items():
+            is_left = not self.is_unfinished(table) or self.snapshots[table].id != snapshot_id
+            if is_left and segments.last_ms < before_ms:
+                yield from segments.records
 
     def has_segment(self, segment: SegmentRef) -> bool:
         """Return whether a segment has a record."""
-        return segment in self._segments.get(segment[:2], {})
+        return segment in self._segments_of(segment).records
 
     def progress_of(self, table: str) -> SnapshotProgress:
         """Return how far the table's last snapshot is. Raises KeyError when there is none."""
-        records = self.segments_of(table).values()
+        records, counts = self.segments_of(table).values(), self.counts_of(table)
         return SnapshotProgress(
-            done=sum(each.state == "done" for each in records),
-            failed=sum(each.state == "failed" for each in records),
+            done=counts["done"],
+            failed=counts["failed"],
             rows=sum(each.rows for each in records),
             stale=sum(each.stale for each in records),
             deletes=sum(each.deletes for each in records),
@@ -167,6 +220,19 @@ class SnapshotState:
             read_units=sum(each.read_units for each in records),
             at_ms=max((each.at_ms for each in records), default=self.snapshots[table].at_ms),
         )
+
+    def _put_segment(self, segment: SegmentRef, record: SegmentRecord | None) -> None:
+        segments = self._segments[segment[:2]]
+        segments.put(segment, record)
+        if not segments.records:
+            del self._segments[segment[:2]]
+
+    def _segments_of(self, segment: SegmentRef) -> _Segments:
+        return self._segments.get(segment[:2], _NONE)
+
+    def _last_segments(self, table: str) -> _Segments:
+        snapshot = self.snapshots.get(table)
+        return _NONE if snapshot is None else self._segments.get((table, snapshot.id), _NONE)
 
 
 def new_snapshot_id(now_ms: int, random: float) -> str:

@@ -19,7 +19,7 @@ from tailrace.operations.snapshot_estimate import BYTES_A_READ_UNIT
 from tailrace.remedy import Remedy, ResumeSnapshot, StartSnapshot
 
 SnapshotPhase = Literal["running", "paused", "cancelling", "done", "cancelled"]
-"""`cancelling`: ordered, and no snapshot worker has ended it yet."""
+"""`cancelling`: ordered, and the snapshot workers have not ended all of its segments yet."""
 
 _SHOWN_FAILURES: Final = 10
 _SHARE_MAX: Final = 0.99

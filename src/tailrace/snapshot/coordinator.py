@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import islice
 
 from tailrace.core.checkpoint import (
     AcceptKey,
@@ -11,6 +12,8 @@ from tailrace.core.checkpoint import (
     SegmentKey,
     SegmentRecord,
     SegmentRef,
+    SnapshotControl,
+    SnapshotControlKey,
     SnapshotKey,
     SnapshotOutcome,
     SnapshotReason,
@@ -32,6 +35,8 @@ logger = logging.getLogger("tailrace.snapshot")
 LEFTOVER_AGE_MS = 600_000
 """Segments without a snapshot are deleted once they are so old: whoever starts one writes its segments first."""
 RETRY_MS = 10_000
+SHOWN_WITHIN_MS = 30_000
+"""After that an operator's record has surely taken the place of one that is awaited."""
 WRITES_MAX = 1_000
 """Most records in one transaction."""
 
@@ -39,7 +44,7 @@ WRITES_MAX = 1_000
 def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: int) -> bool:
     """Return whether a snapshot is unfinished, is to be started, or has left something behind."""
     snapshots = checkpoint_state.snapshots
-    if snapshots.unfinished or snapshots.leftovers(now_ms - LEFTOVER_AGE_MS):
+    if snapshots.unfinished or any(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)):
         return True
     tables = checkpoint_state.snapshot_tables(parts.named_tables)
     return any(_is_to_begin(parts, checkpoint_state, table) for table in tables)
@@ -56,7 +61,12 @@ def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table:
 
 
 def _is_seen(checkpoint_state: CheckpointState, write: Write) -> bool:
-    """Return whether a record was read back; of a segment, maybe a later one: its owner goes on at once."""
+    """Return whether a record was read back; of a segment, maybe a later one: its owner goes on at once.
+
+    An order need not be: to give it again is harmless, and the operator's own may take its place.
+    """
+    if isinstance(write.key, SnapshotControlKey):
+        return True
     if isinstance(write.key, SegmentKey) and write.record is not None:
         return checkpoint_state.snapshots.has_segment(write.key.segment)
     return checkpoint_state.shows(write)
@@ -70,6 +80,7 @@ class Coordinator:
         self._observer = observer
         self._random = random
         self._unshown: tuple[Write, ...] = ()
+        self._wrote_ms = 0
         self._not_before_ms: dict[str, int] = {}
 
     def forget(self) -> None:
@@ -78,9 +89,10 @@ class Coordinator:
 
     def next_writes(self, checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
         """Return the next records to write in one transaction; none while there is nothing to do."""
-        if not all(_is_seen(checkpoint_state, write) for write in self._unshown):
+        is_awaited = now_ms < self._wrote_ms + SHOWN_WITHIN_MS
+        if is_awaited and not all(_is_seen(checkpoint_state, write) for write in self._unshown):
             return ()
-        self._unshown = next(self._transactions(checkpoint_state, now_ms), ())
+        self._unshown, self._wrote_ms = next(self._transactions(checkpoint_state, now_ms), ()), now_ms
         return self._unshown
 
     def _transactions(self, checkpoint_state: CheckpointState, now_ms: int) -> Iterator[tuple[Write, ...]]:
@@ -88,11 +100,12 @@ class Coordinator:
         for table in snapshots.unfinished:
             if writes := self._ended(checkpoint_state, table, now_ms):
                 yield writes
-        leftovers = snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)
-        if leftovers:
-            yield tuple(self._segment(each, None) for each in leftovers[:WRITES_MAX])
+        leftovers = islice(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS), WRITES_MAX)
+        if writes := tuple(self._segment(each, None) for each in leftovers):
+            yield writes
         for table in sorted(checkpoint_state.snapshot_tables(self._parts.named_tables)):
-            if now_ms < self._not_before_ms.get(table, 0) or not _is_to_begin(self._parts, checkpoint_state, table):
+            is_to_wait = snapshots.is_unfinished(table) or now_ms < self._not_before_ms.get(table, 0)
+            if is_to_wait or not _is_to_begin(self._parts, checkpoint_state, table):
                 continue
             try:
                 writes = self._begun(checkpoint_state, table, now_ms)
@@ -149,17 +162,14 @@ class Coordinator:
     def _ended(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> tuple[Write, ...]:
         snapshots = checkpoint_state.snapshots
         snapshot, segments = snapshots.snapshots[table], snapshots.segments_of(table)
-        record = checkpoint_state.tables.get(table)
-        is_replaced = (
-            record is not None
-            and record.state == "streaming"
-            and snapshot.stream is not None
-            and record.stream_arn != snapshot.stream
-        )
-        if snapshots.order_of(table) == "cancel" or is_replaced:
-            return self._result(checkpoint_state, table, snapshot, "cancelled", now_ms)
-        if not segments or any(each.state != "done" for each in segments.values()):
+        order = snapshots.order_of(table)
+        if order != "cancel" and self._is_outdated(checkpoint_state, table):
+            cancel = SnapshotControl(id=snapshot.id, order="cancel", at_ms=now_ms)
+            return (Write(0, SnapshotControlKey(table), cancel),)
+        if not snapshots.have_ended(table):
             return ()
+        if order == "cancel":
+            return self._result(checkpoint_state, table, snapshot, "cancelled", now_ms)
         if snapshot.finds_deletes and not any(each.deletes_in for each in segments):
             running = SegmentRecord(table=table, state="running", at_ms=now_ms)
             return tuple(
@@ -168,6 +178,14 @@ class Coordinator:
                 for partition in range(len(offsets))
             )
         return self._result(checkpoint_state, table, snapshot, "done", now_ms)
+
+    def _is_outdated(self, checkpoint_state: CheckpointState, table: str) -> bool:
+        """Return whether the snapshot is of a table that is gone, or has a gap which a new snapshot repairs."""
+        stream, record = checkpoint_state.snapshots.snapshots[table].stream, checkpoint_state.tables.get(table)
+        if record is not None and record.state == "streaming" and stream not in {None, record.stream_arn}:
+            return True
+        repairs = self._parts.wants(table) and self._parts.resnapshots(table)
+        return repairs and acceptance_of(checkpoint_state, table, 0) is not None
 
     def _result(
         self,

@@ -43,6 +43,7 @@ class SnapshotLane:
         self.number = number
         self.is_held = False
         """Whether nobody else publishes what this lane does, and all that was is read."""
+        self.held_since_ms = 0
         self._owner = owner
         self._observer = observer
         self._producer = ProducerRunner(lambda epoch: make_producer(number, epoch))
@@ -63,6 +64,7 @@ class SnapshotLane:
                 self._begin(checkpoint_state, now_ms)
         elif self._claiming.look():
             self._claiming, self.is_held, self._losses = None, True, 0
+            self.held_since_ms = now_ms
             self._tell(SnapshotNoticeKind.TAKEN, f"epoch {self._epoch}")
         elif now_ms >= self._deadline_ms:
             reason = f"the claim did not show within {CATCH_UP_TIMEOUT_MS} ms"

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SnapshotRecord
+from tailrace.core.checkpoint import (
+    SegmentKey,
+    SegmentRecord,
+    SegmentRef,
+    SnapshotControlKey,
+    SnapshotKey,
+    SnapshotRecord,
+    SnapshotResultKey,
+    TopicKey,
+    Write,
+)
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.pacing import Backoff
 from tailrace.core.page import Outgoing, SetAside
 from tailrace.core.ports import ReadError, ReadFailure, TableFacts
 from tailrace.core.read_rate import ReadRate
+from tailrace.core.snapshot_state import SnapshotState
 from tailrace.errors import WorldError
 from tailrace.process.host import Host
 from tailrace.snapshot.chunk import Chunk
@@ -31,6 +45,8 @@ READS_PER_READER = 2
 _READ_BACKOFF = Backoff(base_ms=200, max_ms=20_000)
 _REFUSED_BACKOFF = Backoff(base_ms=15_000, max_ms=300_000)
 _FACTS_RETRY_MS = 5_000
+_ENDED_AT_ONCE: Final = 1_000
+"""Most segments that are cancelled in one transaction."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -57,15 +73,11 @@ class _Segment:
 
     record: SegmentRecord
     """As it is committed; the checkpoint state may show it later."""
+    lane: int
     reading: Mark | None = None
     """The mark of the read that is awaited."""
-    chunk: Chunk | None = None
     not_before_ms: int = 0
     failures: int = 0
-
-    @property
-    def is_idle(self) -> bool:
-        return self.reading is None and self.chunk is None
 
 
 @dataclass
@@ -90,8 +102,20 @@ class _Table:
     segments: dict[SegmentRef, _Segment] = field(default_factory=dict)
 
 
+class _Task(NamedTuple):
+    """What is to be done with the segments of a table's snapshot."""
+
+    snapshot: SnapshotRecord
+    does: Literal["read", "cancel"]
+    turn: int | None
+
+
 class Segments:
-    """Follows the segments of the lanes of one worker. For one thread."""
+    """Follows the segments of the lanes of one worker. For one thread.
+
+    A table may have 100,000 of them: all are looked at when the worker's lanes or what is ordered change, and else only
+    those whose records are new.
+    """
 
     def __init__(
         self,
@@ -108,63 +132,133 @@ class Segments:
         self._observer = observer
         self._host = host
         self._tables: dict[str, _Table] = {}
+        self._in_lane: Counter[int] = Counter()
+        """How many segments of the tables are in each lane."""
+        self._chunks: dict[SegmentRef, Chunk] = {}
+        """What was read and is not published yet."""
+        self._to_cancel: defaultdict[int, dict[SegmentRef, SegmentRecord]] = defaultdict(dict)
+        """By lane: the segments of cancelled snapshots that are not done."""
         self._committed: dict[SegmentRef, SegmentRecord] = {}
         """What this worker committed while it holds the lane: the checkpoint state may be behind it."""
         self._refused: dict[SegmentRef, _Refused] = {}
         self._reads = 0
         """Reads under way, also those that nobody waits for any more."""
         self._describe_ms: dict[str, int] = {}
+        self._lanes: frozenset[int] = frozenset()
+        self._tasks: dict[str, _Task] = {}
+        self._are_tasks_new = True
+        """Whether the tasks may have changed."""
+        self._looked_at: dict[str, _Task] = {}
+        """The tasks of which all segments were looked at, by table."""
+        self._changed: defaultdict[str, set[SegmentRef]] = defaultdict(set)
+        """The segments with a new record since then, by table."""
 
     @property
     def any(self) -> bool:
         """Whether there is anything to read or to publish."""
-        return any(table.segments for table in self._tables.values())
+        return self._in_lane.total() > 0
 
     def are_in(self, lane: int) -> bool:
-        """Return whether a lane has unfinished segments."""
-        return any(self._lane_of(segment) == lane for table in self._tables.values() for segment in table.segments)
+        """Return whether a lane has segments to be read or to be cancelled."""
+        return self._in_lane[lane] > 0 or bool(self._to_cancel.get(lane))
 
     # What there is to do
 
+    def note(self, key: TopicKey) -> None:
+        """Note that the checkpoint topic has a new record: `follow` looks at what it is about."""
+        match key:
+            case SegmentKey():
+                self._changed[key.segment.table].add(key.segment)
+                self._are_tasks_new = True
+            case SnapshotKey() | SnapshotControlKey() | SnapshotResultKey():
+                self._looked_at.pop(key.table, None)
+                self._are_tasks_new = True
+
     def follow(self, checkpoint_state: CheckpointState, lanes: Collection[int]) -> None:
-        """Follow the running snapshots, their segments in `lanes`, and their topics. Raises KafkaException."""
+        """Follow the snapshots, their segments in `lanes`, and the topics of what is read. Raises KafkaException."""
         snapshots = checkpoint_state.snapshots
-        running = {table: snapshots.snapshots[table] for table in snapshots.running}
-        for name in [*self._tables]:
-            if name not in running or running[name].id != self._tables[name].snapshot.id:
-                self._leave(name)
-        for name, snapshot in running.items():
-            is_in_turn = snapshots.is_in_turn(name)
-            mine = {
-                segment: self._committed.get(segment, record)
-                for segment, record in snapshots.segments_of(name).items()
-                if self._lane_of(segment) in lanes and is_in_turn(segment)
-            }
-            todo = {each: record for each, record in mine.items() if snapshots.is_to_be_read(name, record)}
-            table = self._tables.get(name) or (self._enter(name, snapshot) if todo else None)
-            if table is not None:
-                for segment, record in todo.items():
-                    table.segments.setdefault(segment, _Segment(record))
-                if not table.segments:
-                    self._leave(name)
+        if self._lanes != frozenset(lanes):
+            self._lanes = frozenset(lanes)
+            self._looked_at.clear()
+        if self._are_tasks_new:
+            self._follow_tasks(snapshots)
+        for name, task in self._tasks.items():
+            changed = self._changed.pop(name, ())
+            if self._looked_at.get(name) != task:
+                if self._look(snapshots, name, snapshots.segments_of(name)):
+                    self._looked_at[name] = task
+            elif changed and not self._look(snapshots, name, changed):
+                del self._looked_at[name]
+        self._changed.clear()
+        for name in [name for name, table in self._tables.items() if not table.segments]:
+            self._leave(name)
         followed: dict[Window, set[str]] = {self._window: set()}
         for name, table in self._tables.items():
             followed.setdefault(table.window, set()).update(self._parts.topics_of(name))
         for window, topics in followed.items():
             window.follow(topics)
 
+    def _follow_tasks(self, snapshots: SnapshotState) -> None:
+        self._are_tasks_new = False
+        self._tasks = {
+            name: _Task(snapshots.snapshots[name], "read", snapshots.turn_of(name)) for name in snapshots.running
+        } | {name: _Task(snapshots.snapshots[name], "cancel", None) for name in snapshots.cancelling}
+        for name in [*self._tables]:
+            task = self._tasks.get(name)
+            if task is None or task.does != "read" or task.snapshot.id != self._tables[name].snapshot.id:
+                self._leave(name)
+        for segments in self._to_cancel.values():
+            for segment in [each for each in segments if not self._is_cancelled(each)]:
+                del segments[segment]
+
+    def _is_cancelled(self, segment: SegmentRef) -> bool:
+        task = self._tasks.get(segment.table)
+        return task is not None and task.does == "cancel" and task.snapshot.id == segment.snapshot_id
+
+    def _look(self, snapshots: SnapshotState, name: str, segments: Iterable[SegmentRef]) -> bool:
+        """Look at these segments of a table; return False if they must be looked at again later."""
+        task, present = self._tasks[name], snapshots.segments_of(name)
+        if name not in self._tables and self._host.now_ms() < self._describe_ms.get(name, 0):
+            return False
+        found: dict[SegmentRef, SegmentRecord] = {}
+        for segment in segments:
+            if segment in present and self._lane_of(segment) in self._lanes:
+                found[segment] = self._committed.get(segment, present[segment])
+        if task.does == "cancel":
+            for segment, record in found.items():
+                if record.state not in {"done", "cancelled"}:
+                    self._to_cancel[self._lane_of(segment)][segment] = record
+            return True
+        is_in_turn = snapshots.is_in_turn(name)
+        todo = {
+            segment: record
+            for segment, record in found.items()
+            if is_in_turn(segment) and snapshots.is_to_be_read(name, record)
+        }
+        if not todo:
+            return True
+        table = self._tables.get(name) or self._enter(name, task.snapshot)
+        if table is None:
+            return False
+        for segment, record in todo.items():
+            if segment not in table.segments:
+                lane = self._lane_of(segment)
+                table.segments[segment] = _Segment(record, lane)
+                self._in_lane[lane] += 1
+        return True
+
     def restart(self, lane: int) -> None:
         """Begin again from what is committed: the lane was claimed, or given up."""
         for table in self._tables.values():
-            for segment in [each for each in table.segments if self._lane_of(each) == lane]:
-                self._drop(table, table.segments.pop(segment))
+            for name in [name for name, segment in table.segments.items() if segment.lane == lane]:
+                self._remove(table, name)
         for segment in [each for each in self._committed if self._lane_of(each) == lane]:
             del self._committed[segment]
+        self._to_cancel.pop(lane, None)
+        self._looked_at.clear()
 
     def _enter(self, name: str, snapshot: SnapshotRecord) -> _Table | None:
         now_ms = self._host.now_ms()
-        if now_ms < self._describe_ms.get(name, 0):
-            return None
         try:
             facts = self._parts.facts(name)
             self._parts.ensure_topics(name)
@@ -180,15 +274,20 @@ class Segments:
 
     def _leave(self, name: str) -> None:
         table = self._tables.pop(name)
-        for segment in table.segments.values():
-            self._drop(table, segment)
+        for segment in [*table.segments]:
+            self._remove(table, segment)
         table.reader.close()
         if table.window is not self._window:
             table.window.close()
 
-    def _drop(self, table: _Table, segment: _Segment) -> None:
-        if segment.chunk is not None:
-            table.window.release(segment.chunk.mark)
+    def _remove(self, table: _Table, name: SegmentRef) -> None:
+        self._in_lane[table.segments.pop(name).lane] -= 1
+        self._drop(table, name)
+
+    def _drop(self, table: _Table, name: SegmentRef) -> None:
+        """Drop what was read of a segment."""
+        if chunk := self._chunks.pop(name, None):
+            table.window.release(chunk.mark)
 
     def _lane_of(self, segment: SegmentRef) -> int:
         return segment.lane(self._parts.lane_count)
@@ -198,7 +297,7 @@ class Segments:
     def reads_due(self, checkpoint_state: CheckpointState, held: Collection[int]) -> Iterator[Read]:
         """Yield the reads of segments in `held` lanes that are due, as far as readers and memory allow."""
         now_ms = self._host.now_ms()
-        held_bytes = sum(chunk.page.size_bytes for chunk in self._waiting())
+        held_bytes = sum(chunk.page.size_bytes for chunk in self._chunks.values())
         page_bytes, most_bytes = self._parts.policy.page_bytes, self._parts.buffer_bytes
         for table in self._tables.values():
             table.rate.allow(self._share_of(table, checkpoint_state), now_ms)
@@ -213,7 +312,8 @@ class Segments:
                     break
                 refused = self._refused.get(name)
                 not_before_ms = max(segment.not_before_ms, refused.not_before_ms if refused else 0)
-                if segment.is_idle and now_ms >= not_before_ms and self._lane_of(name) in held:
+                is_idle = segment.reading is None and name not in self._chunks
+                if is_idle and now_ms >= not_before_ms and segment.lane in held:
                     self._reads += 1
                     under_way += 1
                     segment.reading = self._mark(table, name)
@@ -223,7 +323,7 @@ class Segments:
         topics = self._parts.topics_of(segment.table)
         if not isinstance(table.window, ExportWindow):
             return table.window.mark(topics)
-        return table.window.mark_export(topics, segment.in_export[0])
+        return table.window.mark_export(topics, segment.export_number)
 
     def take_in(self, answer: Chunk | Failed) -> None:
         """Take in the answer to a read."""
@@ -241,7 +341,7 @@ class Segments:
             return
         segment.failures = 0
         refused = self._refused.get(answer.segment)
-        segment.chunk = answer if refused is None else _set_aside(answer, refused.too_large)
+        self._chunks[answer.segment] = answer if refused is None else _set_aside(answer, refused.too_large)
         table.rate.used(answer.next.read_units - answer.follows.read_units, now_ms)
 
     def _failed(self, table: _Table, segment: _Segment, failed: Failed, now_ms: int) -> None:
@@ -254,8 +354,7 @@ class Segments:
 
     def _share_of(self, table: _Table, checkpoint_state: CheckpointState) -> float:
         """Return this worker's part of the read capacity, by its part of the unfinished segments."""
-        records = checkpoint_state.snapshots.segments_of(table.facts.table).values()
-        unfinished = sum(each.state == "running" for each in records)
+        unfinished = checkpoint_state.snapshots.counts_of(table.facts.table)["running"]
         return self._parts.read_capacity(table.facts) * min(1.0, len(table.segments) / max(1, unfinished))
 
     # Publishing
@@ -271,7 +370,7 @@ class Segments:
             return []
         until_ms: dict[str, int] = {}
         found = []
-        for chunk in self._waiting():
+        for chunk in self._chunks.values():
             name = chunk.segment.table
             if name not in until_ms:
                 until_ms[name] = self._parts.published_until_ms(checkpoint_state, name, now_ms)
@@ -285,9 +384,8 @@ class Segments:
     def published(self, chunk: Chunk, answer: Published, seconds: float) -> None:
         """Take in that a chunk was committed."""
         table = self._tables[chunk.segment.table]
-        segment = table.segments[chunk.segment]
-        self._drop(table, segment)
-        segment.chunk, segment.record = None, answer.record
+        table.segments[chunk.segment].record = answer.record
+        self._drop(table, chunk.segment)
         self._refused.pop(chunk.segment, None)
         self._committed[chunk.segment] = answer.record
         before, after = chunk.follows, answer.record
@@ -303,7 +401,7 @@ class Segments:
             seconds=seconds,
         )
         if after.state != "running":
-            del table.segments[chunk.segment]
+            self._remove(table, chunk.segment)
             failed = after.state == "failed"
             kind = SnapshotNoticeKind.SEGMENT_FAILED if failed else SnapshotNoticeKind.SEGMENT_DONE
             self._tell(kind, chunk.segment, after.detail or f"{after.rows} rows")
@@ -325,6 +423,23 @@ class Segments:
             refused.not_before_ms = self._host.now_ms() + pause_ms
             self._tell(SnapshotNoticeKind.READ_FAILED, chunk.segment, refusals[0].reason)
 
+    # Cancelling
+
+    def cancellations(self, lane: int) -> tuple[Write, ...]:
+        """Return what cancels segments of a lane, as its owner writes it: nothing of them is published after that."""
+        now_ms = self._host.now_ms()
+        return tuple(
+            Write(lane, SegmentKey(segment), msgspec.structs.replace(record, state="cancelled", at_ms=now_ms))
+            for segment, record in islice(self._to_cancel.get(lane, {}).items(), _ENDED_AT_ONCE)
+        )
+
+    def cancelled(self, lane: int, writes: Iterable[Write]) -> None:
+        """Take in that these were committed."""
+        for write in writes:
+            if isinstance(write.key, SegmentKey) and isinstance(write.record, SegmentRecord):
+                self._committed[write.key.segment] = write.record
+                self._to_cancel[lane].pop(write.key.segment, None)
+
     # The windows
 
     def read_windows(self) -> None:
@@ -341,12 +456,6 @@ class Segments:
         for name in [*self._tables]:
             self._leave(name)
         self._window.close()
-
-    def _waiting(self) -> Iterable[Chunk]:
-        for table in self._tables.values():
-            for segment in table.segments.values():
-                if segment.chunk is not None:
-                    yield segment.chunk
 
     def _tell(self, kind: SnapshotNoticeKind, segment: SegmentRef, detail: str) -> None:
         self._observer.notice(SnapshotNotice(kind, detail, table=segment.table, segment=segment.name))

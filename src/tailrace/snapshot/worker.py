@@ -97,6 +97,7 @@ class SnapshotWorker:
                 self.stepped_s = self._host.monotonic_s()
                 for followed in follower.poll(0):
                     self.checkpoint_state.apply(*followed)
+                    self._segments.note(followed.key)
                 checkpoint_topic.check_rescaled(self._parts.name, self.checkpoint_state)
                 membership.poll(0)
                 try:
@@ -144,12 +145,14 @@ class SnapshotWorker:
             self._check_stopped()
             self._hold_or_close(lane)
         self._check_stopped()
-        self._coordinate()
+        whole_ms = self._whole_ms(follower)
+        self._coordinate(whole_ms)
+        self._cancel()
         held = {number for number, lane in self._lanes.items() if lane.is_held}
         for read in self._segments.reads_due(self.checkpoint_state, held):
             self._readers.submit(partial(self._read, read))
         self._segments.read_windows()
-        for chunk in self._segments.publishable(self.checkpoint_state, held, self._whole_ms(follower)):
+        for chunk in self._segments.publishable(self.checkpoint_state, held, whole_ms):
             self._check_stopped()
             self._publish(chunk)
 
@@ -179,15 +182,23 @@ class SnapshotWorker:
         if lane.number == 0:
             self._coordinator.forget()
 
-    def _coordinate(self) -> None:
-        """Start and end snapshots, now and then."""
+    def _coordinate(self, whole_ms: int) -> None:
+        """Start and end snapshots, now and then; what the coordinator before wrote in any lane is read by then."""
         lane, now_ms = self._lanes.get(0), self._host.now_ms()
-        if lane is None or not lane.is_held or now_ms < self._coordinate_ms:
+        if lane is None or not lane.is_held or whole_ms <= lane.held_since_ms or now_ms < self._coordinate_ms:
             return
         self._coordinate_ms = now_ms + COORDINATE_MS
         writes = self._coordinator.next_writes(self.checkpoint_state, now_ms)
         if writes and not lane.write(writes, now_ms):
             self._coordinator.forget()
+
+    def _cancel(self) -> None:
+        """End the segments of cancelled snapshots: only then the coordinator writes how a snapshot ended."""
+        for number, lane in self._lanes.items():
+            self._check_stopped()
+            writes = self._segments.cancellations(number) if lane.is_held else ()
+            if writes and lane.write(writes, self._host.now_ms()):
+                self._segments.cancelled(number, writes)
 
     def _publish(self, chunk: Chunk) -> None:
         lane = self._lanes[chunk.segment.lane(self._parts.lane_count)]
