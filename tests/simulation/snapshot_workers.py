@@ -61,6 +61,7 @@ class SnapshotOptions(msgspec.Struct):
     segments: int
     read_capacity: float
     partitions: int
+    parallel_tables: int | None
 
 
 class SnapshotClients(WorkersClients):
@@ -175,6 +176,7 @@ class SimulatedSnapshotParts:
     ) -> None:
         self.lane_count = around.lane_count
         self.policy = around.source.policy
+        self.parallel_tables = options.parallel_tables
         self.buffer_bytes = around.lane_options.memory_bytes
         self._worker = worker
         self._around = around

@@ -141,6 +141,7 @@ class SnapshotWorld(World):
             segments=own.choice([1, 2, 4]),
             read_capacity=own.choice([3.0, 1_000.0]),
             partitions=PARTITIONS,
+            parallel_tables=random.Random(f"tables of {seed}").choice((None, 1)),
         )
         self.faults.hole = 0.0  # a barrier counts on listings to show a shard soon after it is made (`shown_late`)
         if self._options.resnapshots:  # gaps in which something is lost, rather than many

@@ -10,11 +10,9 @@ from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    WithJsonSchema,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -37,6 +35,7 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/on-dema
 READ_UNITS_MAX: Final = 10_000_000
 SEGMENTS_MAX: Final = 100_000
 """DynamoDB takes a million; each is a record that every worker holds."""
+TABLES_MAX: Final = 10_000
 _BYTES_A_SEGMENT: Final = 256_000_000
 _SEGMENTS_OF_UNKNOWN_SIZE: Final = 4
 _SEGMENTS_A_LANE: Final = 16
@@ -128,19 +127,30 @@ def _row_filter(value: str) -> str:
     return value
 
 
-def _segments(value: Any) -> Any:
-    value = untyped(value)
-    if value != "auto" and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= SEGMENTS_MAX):
+class _CountOr:
+    """A pydantic annotation of a count that may be a word instead."""
+
+    def __init__(self, word: str, most: int) -> None:
+        self._word = word
+        self._most = most
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._checked, handler(source))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"const": self._word}, {"type": "integer", "minimum": 1, "maximum": self._most}]}
+
+    def _checked(self, value: object) -> object:
+        value = untyped(value)
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= self._most
+        if value == self._word or is_count:
+            return value
         shown = quoted(value) if isinstance(value, str | float | int) else kind_of(value)
-        raise InvalidError(f"must be `auto` or 1 to {SEGMENTS_MAX}, not {shown}")
-    return value
+        raise InvalidError(f"must be `{self._word}` or 1 to {self._most}, not {shown}")
 
 
-Segments = Annotated[
-    int | Literal["auto"],
-    BeforeValidator(_segments),
-    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": SEGMENTS_MAX}]}),
-]
+Segments = Annotated[int | Literal["auto"], _CountOr("auto", SEGMENTS_MAX)]
+ParallelTables = Annotated[int | Literal["all"], _CountOr("all", TABLES_MAX)]
 
 
 class Snapshot(Part):
@@ -158,6 +168,9 @@ class Snapshot(Part):
     segments: Segments = Field(
         default="auto", description="Parts into which a table is cut, that are read at the same time."
     )
+    parallel_tables: ParallelTables = Field(
+        default="all", description="Tables that are read at the same time; the others wait for their turn."
+    )
     filter: Annotated[Text, AfterValidator(_row_filter)] | None = Field(
         default=None,
         description="JMESPath expression over a row; a row for which it is not true is not published.",
@@ -167,6 +180,11 @@ class Snapshot(Part):
     def wanted_read_capacity(self, facts: TableFacts) -> float:
         """Return how many read capacity units a second all workers together may use of a table."""
         return self.read_capacity.of(facts)
+
+    @property
+    def tables_max(self) -> int | None:
+        """How many tables are read at the same time; None: all."""
+        return None if self.parallel_tables == "all" else self.parallel_tables
 
     def segment_count(self, facts: TableFacts, lanes: int) -> int:
         """Return into how many segments a table is cut: one for each 256 MB, unless the file says how many."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Final, TypeVar
 
 import msgspec
@@ -150,6 +151,26 @@ class SnapshotState:
     def running(self) -> list[str]:
         """The tables whose rows are being published."""
         return [table for table in self.snapshots if self.is_running(table)]
+
+    def being_read(self, tables_max: int | None) -> list[str]:
+        """Return the tables whose rows are read now, in the order in which they were started; the others wait.
+
+        `tables_max` is how many at the same time; None: all. A table keeps its place while it has segments to be read.
+        """
+        places = sorted(self.running, key=lambda table: (self.snapshots[table].id, table))
+        if tables_max is None:
+            return places
+        return list(islice((table for table in places if not self._has_failed(table)), tables_max))
+
+    def _has_failed(self, table: str) -> bool:
+        """Return whether nothing is left of the table but segments that have failed."""
+        if not self.counts_of(table)["failed"]:
+            return False
+        is_in_turn = self.is_in_turn(table)
+        return not any(
+            is_in_turn(segment) and self.is_to_be_read(table, record)
+            for segment, record in self.segments_of(table).items()
+        )
 
     @property
     def unfinished(self) -> list[str]:

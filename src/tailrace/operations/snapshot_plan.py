@@ -39,8 +39,12 @@ def snapshot_notes(pipeline: Pipeline, method: Method) -> Iterator[str]:
             "snapshot: never, so the topics will hold changes only, not the items that the tables hold now; "
             "`snapshot: initial` reads those once, and one can be started by hand at any time"
         )
-    elif method == "lambda":
+        return
+    if method == "lambda":
         yield "Lambda publishes changes only: beside it, snapshots need workers that do nothing else"
+    if (tables_max := pipeline.snapshot.tables_max) is not None:
+        together = "one table after the other is" if tables_max == 1 else f"{tables_max} tables at the same time are"
+        yield f"{together} read for snapshots, and the others wait"
 
 
 def why_not_read(pipeline: Pipeline, table: str, others: Iterable[str]) -> str | None:

@@ -18,8 +18,11 @@ from tailrace.operations.severity import Severity
 from tailrace.operations.snapshot_estimate import BYTES_A_READ_UNIT
 from tailrace.remedy import Remedy, ResumeSnapshot, StartSnapshot
 
-SnapshotPhase = Literal["running", "paused", "cancelling", "done", "cancelled"]
-"""`cancelling`: ordered, and the snapshot workers have not ended all of its segments yet."""
+SnapshotPhase = Literal["running", "waiting", "paused", "cancelling", "done", "cancelled"]
+"""`waiting`: for other tables, as the file says how many are read at the same time.
+
+`cancelling`: ordered, and the snapshot workers have not ended all of its segments yet.
+"""
 
 _SHOWN_FAILURES: Final = 10
 _SHARE_MAX: Final = 0.99
@@ -111,7 +114,7 @@ def read_snapshots(loaded: LoadedPipeline, tables: Sequence[str] = ()) -> Snapsh
         for group in (pipeline.name, membership.snapshot_group(pipeline.name))
         for member in membership.describe(pipeline.kafka, group).members
     }
-    found = snapshots_of(checkpoint_state.snapshots)
+    found = snapshots_of(checkpoint_state.snapshots, pipeline.snapshot.tables_max)
     for table in tables:
         if table not in checkpoint_state.snapshots.snapshots:
             preconditions.require_tables(checkpoint_state, [table], pipeline.source.named_tables)
@@ -125,12 +128,13 @@ def no_snapshot(table: str) -> WorldError:
     return WorldError(f"table {table} has no snapshot", remedy=StartSnapshot(table))
 
 
-def snapshots_of(state: SnapshotState) -> tuple[SnapshotStatus, ...]:
-    """Describe the last snapshot of each table."""
-    return tuple(_snapshot(state, table) for table in sorted(state.snapshots))
+def snapshots_of(state: SnapshotState, tables_max: int | None = None) -> tuple[SnapshotStatus, ...]:
+    """Describe the last snapshot of each table; `tables_max` are read at the same time, None: all."""
+    being_read = set(state.being_read(tables_max))
+    return tuple(_snapshot(state, table, is_read=table in being_read) for table in sorted(state.snapshots))
 
 
-def _snapshot(state: SnapshotState, table: str) -> SnapshotStatus:
+def _snapshot(state: SnapshotState, table: str, *, is_read: bool) -> SnapshotStatus:
     record, result, segments = state.snapshots[table], state.result_of(table), state.segments_of(table)
     of_rows = [each for segment, each in segments.items() if segment.deletes_in is None]
     of_deletes = [each for segment, each in segments.items() if segment.deletes_in is not None]
@@ -138,7 +142,7 @@ def _snapshot(state: SnapshotState, table: str) -> SnapshotStatus:
         (FailedSegment(segment.name, each.detail, each.at_ms) for segment, each in segments.items() if _failed(each)),
         key=lambda each: each.at_ms,
     )
-    phase = _phase(state, table, result)
+    phase = _phase(state, table, result, is_read=is_read or bool(failed))
     done = record.segments if phase == "done" else _count_done(of_rows)
     total: SnapshotProgress | SnapshotResult = result or state.progress_of(table)
     share = 1.0 if phase == "done" else _share(record, total, of_rows, done)
@@ -176,7 +180,7 @@ def _snapshot(state: SnapshotState, table: str) -> SnapshotStatus:
     )
 
 
-def _phase(state: SnapshotState, table: str, result: SnapshotResult | None) -> SnapshotPhase:
+def _phase(state: SnapshotState, table: str, result: SnapshotResult | None, *, is_read: bool) -> SnapshotPhase:
     if result is not None:
         return result.outcome
     match state.order_of(table):
@@ -184,7 +188,7 @@ def _phase(state: SnapshotState, table: str, result: SnapshotResult | None) -> S
             return "paused"
         case "cancel":
             return "cancelling"
-    return "running"
+    return "running" if is_read else "waiting"
 
 
 def _share(

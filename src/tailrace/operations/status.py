@@ -117,6 +117,7 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
         now_ms,
         tables_key=pipeline.source.tables_key,
         with_ended=with_ended,
+        parallel_tables=pipeline.snapshot.tables_max,
     )
     untaken = untaken_lanes(checkpoint_state, group)
     return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken, dead_letters, checkpoint_state.method)
@@ -139,8 +140,12 @@ def tables_of(
     *,
     tables_key: str,
     with_ended: bool,
+    parallel_tables: int | None = None,
 ) -> tuple[TableStatus, ...]:
-    """Describe the tables of a checkpoint state, by name; `tables_key` is the key of the file that names them."""
+    """Describe the tables of a checkpoint state, by name; `tables_key` is the key of the file that names them.
+
+    Snapshots read `parallel_tables` at the same time; None: all.
+    """
     shards: dict[str, list[ShardStatus]] = {table: [] for table in checkpoint_state.table_names}
     stopped = {table for table in shards if checkpoint_state.is_stopped(table)}
     for shard in (
@@ -149,7 +154,7 @@ def tables_of(
         record = checkpoint_state.shards.get(shard) or checkpoint_state.checkpoints[shard]
         status = _shard(checkpoint_state, group, shard, now_ms, table_stopped=record.table in stopped)
         shards.setdefault(record.table, []).append(status)
-    snapshots = {snapshot.table: snapshot for snapshot in snapshots_of(checkpoint_state.snapshots)}
+    snapshots = {snapshot.table: snapshot for snapshot in snapshots_of(checkpoint_state.snapshots, parallel_tables)}
     return tuple(
         _table(
             checkpoint_state,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from enum import StrEnum
 from typing import Protocol
 
@@ -77,7 +76,7 @@ def reports_of(snapshots: SnapshotState) -> list[SnapshotReport]:
         SnapshotReport(
             table,
             snapshots.is_running(table),
-            dict(Counter(record.state for record in snapshots.segments_of(table).values())),
+            {state: count for state, count in snapshots.counts_of(table).items() if count},
         )
         for table in snapshots.snapshots
     ]

@@ -29,6 +29,8 @@ class SnapshotParts(Protocol):
     """Pages that are read at the same time."""
     filter: str | None
     """The file's expression: an initial snapshot publishes only rows for which it is true."""
+    parallel_tables: int | None
+    """Tables that all workers together read at the same time; None: all."""
     buffer_bytes: int
     """Bound of the rows that are read and not published yet."""
 

@@ -100,6 +100,8 @@ class _Table:
     rate: ReadRate
     window: Window
     segments: dict[SegmentRef, _Segment] = field(default_factory=dict)
+    reading: set[SegmentRef] = field(default_factory=set)
+    """The segments with a read that is awaited."""
 
 
 class _Task(NamedTuple):
@@ -201,8 +203,10 @@ class Segments:
     def _follow_tasks(self, snapshots: SnapshotState) -> None:
         self._are_tasks_new = False
         self._tasks = {
-            name: _Task(snapshots.snapshots[name], "read", snapshots.turn_of(name)) for name in snapshots.running
+            name: _Task(snapshots.snapshots[name], "read", snapshots.turn_of(name))
+            for name in snapshots.being_read(self._parts.parallel_tables)
         } | {name: _Task(snapshots.snapshots[name], "cancel", None) for name in snapshots.cancelling}
+        self._looked_at = {name: task for name, task in self._looked_at.items() if self._tasks.get(name) == task}
         for name in [*self._tables]:
             task = self._tasks.get(name)
             if task is None or task.does != "read" or task.snapshot.id != self._tables[name].snapshot.id:
@@ -282,6 +286,7 @@ class Segments:
 
     def _remove(self, table: _Table, name: SegmentRef) -> None:
         self._in_lane[table.segments.pop(name).lane] -= 1
+        table.reading.discard(name)
         self._drop(table, name)
 
     def _drop(self, table: _Table, name: SegmentRef) -> None:
@@ -301,21 +306,20 @@ class Segments:
         page_bytes, most_bytes = self._parts.policy.page_bytes, self._parts.buffer_bytes
         for table in self._tables.values():
             table.rate.allow(self._share_of(table, checkpoint_state), now_ms)
-            under_way = sum(segment.reading is not None for segment in table.segments.values())
             for name, segment in table.segments.items():
                 expected_bytes = held_bytes + (self._reads + 1) * page_bytes
                 if self._reads >= self._parts.reader_count * READS_PER_READER:
                     return
                 if (held_bytes or self._reads) and expected_bytes > most_bytes:
                     return
-                if table.rate.wait_ms(now_ms, under_way=under_way):
+                if table.rate.wait_ms(now_ms, under_way=len(table.reading)):
                     break
                 refused = self._refused.get(name)
                 not_before_ms = max(segment.not_before_ms, refused.not_before_ms if refused else 0)
                 is_idle = segment.reading is None and name not in self._chunks
                 if is_idle and now_ms >= not_before_ms and segment.lane in held:
                     self._reads += 1
-                    under_way += 1
+                    table.reading.add(name)
                     segment.reading = self._mark(table, name)
                     yield Read(table.reader, name, segment.record, segment.reading)
 
@@ -334,6 +338,7 @@ class Segments:
             (table.window if table is not None else self._window).release(answer.mark)
             return
         segment.reading = None
+        table.reading.discard(answer.segment)
         now_ms = self._host.now_ms()
         if isinstance(answer, Failed):
             table.window.release(answer.mark)

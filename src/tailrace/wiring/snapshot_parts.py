@@ -46,6 +46,7 @@ class PipelineSnapshotParts:
         self.policy = policy
         self.reader_count = READERS
         self.filter = pipeline.snapshot.filter
+        self.parallel_tables = pipeline.snapshot.tables_max
         self.buffer_bytes = pipeline.buffer_bytes
         self._pipeline = pipeline
         self._admin = LastingAdmin(pipeline.kafka)

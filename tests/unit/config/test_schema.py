@@ -125,7 +125,7 @@ def test_the_kafka_example_of_the_manual_is_right(tmp_path: Path, monkeypatch: p
         {"snapshot": "initial", "on_gap": "fail"},
         {"snapshot": "${env:MODE}", "on_gap": "${env:GAP}"},
         {"snapshot": {"mode": "initial", "read_capacity": 500, "segments": 64, "filter": "item.a"}},
-        {"snapshot": {"read_capacity": "50%", "segments": "auto"}},
+        {"snapshot": {"read_capacity": "50%", "segments": "auto", "parallel_tables": 1}},
         {"snapshot": {"mode": "${env:MODE}", "read_capacity": "${env:UNITS}", "segments": "${env:LANES}"}},
         {"on_gap": {"default": "fail", "tables": {"orders": "resnapshot", "or*": "fail"}}},
         {"lanes": "${env:LANES}", "tombstones": "${env:T}", "format": "${env:F}", "buffer": "${env:B}"},

@@ -190,6 +190,7 @@ CASES: list[tuple[str, str, str]] = [
     ("nothing for a read capacity", top("snapshot: {read_capacity: }"), "7: snapshot.read_capacity: must be read capacity units a second or a share of the table's, not empty; write e.g. 500 or 50%"),
     ("no segments", top("snapshot: {segments: 0}"), "7: snapshot.segments: must be `auto` or 1 to 100000, not `0`"),
     ("segments of what", top("snapshot: {segments: [1]}"), "7: snapshot.segments: must be `auto` or 1 to 100000, not a list"),
+    ("no tables at the same time", top("snapshot: {parallel_tables: 0}"), "7: snapshot.parallel_tables: must be `all` or 1 to 10000, not `0`"),
     ("filter, not parsed", top("snapshot: {filter: 'item.a =='}"), f"7: snapshot.filter: `item.a ==`: it cannot be parsed: Incomplete expression; {LANGUAGE}"),
     ("filter by op", top("snapshot: {filter: \"op == 'c'\"}"), f"7: snapshot.filter: `op == 'c'`: op of every row is 'r': it filters rows by table, keys, after, item and created_ms; {LANGUAGE}"),
     ("filter by the old image", top("snapshot: {filter: before.a}"), f"7: snapshot.filter: `before.a`: a row has no before: it filters rows by table, keys, after, item and created_ms; {LANGUAGE}"),

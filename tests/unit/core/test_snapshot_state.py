@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from support.checkpoints import BORN_MS, view_of
 from support.snapshot_records import control, segment, segments, snapshot
 from tailrace.core.checkpoint import Write
@@ -9,7 +11,7 @@ from tailrace.core.checkpoint import Write
 LANES = 4
 
 
-def have_ended(*writes: Write, **fields: object) -> bool:
+def have_ended(*writes: Write, **fields: Any) -> bool:
     return view_of(LANES, snapshot(**fields), *writes).snapshots.have_ended("orders")
 
 

@@ -323,3 +323,15 @@ def test_beside_lambda_snapshots_need_workers_of_their_own(three_tables: LoadedP
     (note,) = snapshot_notes(with_snapshot(three_tables).pipeline, "lambda")
     assert note.startswith("Lambda publishes changes only")
     assert list(snapshot_notes(with_snapshot(three_tables).pipeline, "worker")) == []
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"), [(1, "one table after the other is read"), (4, "4 tables at the same time are read")]
+)
+def test_a_plan_says_how_many_tables_are_read_at_the_same_time(
+    three_tables: LoadedPipeline, tables: int, words: str
+) -> None:
+    loaded = with_snapshot(three_tables)
+    snapshot = loaded.pipeline.snapshot.model_copy(update={"parallel_tables": tables})
+    (note,) = snapshot_notes(loaded.pipeline.model_copy(update={"snapshot": snapshot}), "worker")
+    assert words in note

@@ -35,6 +35,24 @@ def test_the_phase_follows_from_the_orders_and_the_result(writes: list[Write], p
     assert status(snapshot(), *segments(LANES), *writes).phase == phase
 
 
+def test_the_table_that_was_started_later_waits_if_the_file_says_so() -> None:
+    first = [snapshot(), *segments(LANES)]
+    second = [snapshot("users", id="s2"), *segments(LANES, table="users", snapshot_id="s2")]
+
+    def phases(*writes: Write) -> dict[str, str]:
+        found = snapshots_of(view_of(LANES, *second, *first, *writes).snapshots, 1)
+        return {each.table: each.phase for each in found}
+
+    assert phases() == {"orders": "running", "users": "waiting"}
+    assert phases(control("pause")) == {"orders": "paused", "users": "running"}
+    assert phases(result()) == {"orders": "done", "users": "running"}
+    assert phases(*segments(LANES, state="done")) == {"orders": "running", "users": "waiting"}
+    failed = [segment(0, LANES, state="failed"), *(segment(number, LANES, state="done") for number in (1, 2, 3))]
+    assert phases(*failed) == {"orders": "running", "users": "running"}
+    resumed = control("run", at_ms=BORN_MS + 1)
+    assert phases(*failed, resumed) == {"orders": "running", "users": "waiting"}
+
+
 def test_the_share_of_a_scan_follows_from_the_read_capacity_that_it_used() -> None:
     writes = segments(LANES, rows=10, size_bytes=3_000_000, read_units=128.0, at_ms=BORN_MS + 10_000)
     found = status(snapshot(item_count=10_000, size_bytes=4 * 4096 * 256, filter="item.a"), *writes)

@@ -48,7 +48,7 @@ class Parts(SimpleNamespace):
     """Makes such clients, and remembers them."""
 
     def __init__(self) -> None:
-        super().__init__(name="shop", lane_count=2, reader_count=1, producer=None)
+        super().__init__(name="shop", lane_count=2, reader_count=1, parallel_tables=None, producer=None)
         self.made: list[Client] = []
 
     def follower(self, _on_replaced: object) -> Client:
