@@ -390,9 +390,8 @@ class ModelConsumer:
         self.has_stopped = False
         """It fetches nothing more, as librdkafka's consumer may after a broker was away."""
 
-    def list_topics(self, topic: str, *, timeout: float) -> SimpleNamespace:
-        """Say what partitions a topic of changes has."""
-        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=range(PARTITIONS))})
+    def list_topics(self, _topic: str, *, timeout: float) -> None:
+        """Learn nothing: a model has no leaders to look for."""
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self._offsets |= {(each.topic, each.partition): max(0, each.offset) for each in partitions}
@@ -481,6 +480,10 @@ class ModelAdmin:
         return {
             each: self._end((each.topic, each.partition), is_lost=is_lost, is_committed=is_committed) for each in asked
         }
+
+    def list_topics(self, topic: str, *, timeout: float) -> SimpleNamespace:
+        """Say what partitions a topic of changes has."""
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=range(PARTITIONS))})
 
     def describe_topics(self, asked: TopicCollection, **_: object) -> dict[str, Future[object]]:
         return {name: self._rights(name) for name in asked.topic_names}

@@ -99,7 +99,7 @@ class Window:
         self._partitions: dict[str, list[int]] = {}
         self._last: dict[str, LastChanges] = {}
         """By topic."""
-        self._marks: dict[Mark, Mapping[Place, int]] = {}
+        self._marks: dict[Mark, dict[Place, int]] = {}
         self._kept = 0
         """How many keys were kept when the window was last cleaned."""
 
@@ -115,7 +115,7 @@ class Window:
                 self._consumer = WatchedConsumer(
                     self._user, _OWN, "window of a snapshot", self._on_replaced, self._factory
                 )
-            partitions = self._partitions_of(topic)
+            partitions = self._partitions_of(topic, clients.REQUEST_TIMEOUT_S)
             starts = self._starts([Place(topic, each) for each in partitions])
             self._consumer.assign(TopicPartition(*place, offset) for place, offset in starts.items())
             self._partitions[topic] = partitions
@@ -154,13 +154,15 @@ class Window:
             self._clean()
 
     def read_to_end(self, topics: Iterable[str], timeout_s: float) -> None:
-        """Read up to the present ends of the topics, records of open transactions too.
+        """Read up to the present ends of the topics, records of open transactions and new partitions too.
 
         Raises KafkaException when that takes too long.
         """
-        consumer = self._require()
-        ends = self._ends(self._places(topics))
+        consumer, topics = self._require(), list(topics)
         deadline_s = self._factory.monotonic_s() + timeout_s
+        for topic in topics:
+            self._follow_new_partitions(topic, timeout_s)
+        ends = self._ends(self._places(topics))
         while any(consumer.positions[place] < end for place, end in ends.items()):
             if self._factory.monotonic_s() > deadline_s:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "the topics could not be read to their ends"))
@@ -186,6 +188,19 @@ class Window:
             changes.close()
         self._last.clear()
 
+    def _follow_new_partitions(self, topic: str, timeout_s: float) -> None:
+        """Follow the partitions that a topic was given meanwhile from their beginning, which is behind every mark."""
+        known = self._partitions[topic]
+        new = [Place(topic, each) for each in self._partitions_of(topic, timeout_s) if each not in known]
+        if not new:
+            return
+        consumer = self._require()
+        consumer.client.list_topics(topic, timeout=timeout_s)  # it learns of them too
+        consumer.assign(TopicPartition(*place, 0) for place in new)
+        known += [place.partition for place in new]
+        for start in self._marks.values():
+            start.update(dict.fromkeys(new, 0))
+
     def _starts(self, places: list[Place]) -> dict[Place, int]:
         """Return where to begin to read."""
         return self._ends(places)
@@ -197,7 +212,7 @@ class Window:
         names = [header[0] for header in message.headers() or ()]
         return headers.SNAPSHOT not in names and headers.REPLAYED not in names
 
-    def _marked(self, offsets: Mapping[Place, int]) -> Mark:
+    def _marked(self, offsets: dict[Place, int]) -> Mark:
         name = next(_names)
         self._marks[name] = offsets
         return name
@@ -244,8 +259,9 @@ class Window:
             last.forget(partial(_is_before, starts))
         self._kept = self.keys_held
 
-    def _partitions_of(self, topic: str) -> list[int]:
-        found = self._require().client.list_topics(topic, timeout=clients.REQUEST_TIMEOUT_S).topics[topic]
+    def _partitions_of(self, topic: str, timeout_s: float) -> list[int]:
+        with self._admin.use() as admin:  # which asks for their ends then
+            found = admin.list_topics(topic, timeout=timeout_s).topics[topic]
         if found.error is not None:
             raise KafkaException(found.error)
         return sorted(found.partitions)
