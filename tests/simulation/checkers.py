@@ -63,6 +63,7 @@ class Checker:
         for (topic, _), message in written:
             if topic != self._checkpoint_topic:
                 changes.append(self._change_of(topic, message))
+                self._see_message(changes[-1], dict(message.headers))
         self._see_changes(changes)
         for (topic, _), message in written:
             if topic == self._checkpoint_topic:
@@ -91,7 +92,7 @@ class Checker:
             f"{change.item} {change.number} of {change.shard.shard_id}"
             for true in self._source.shards.values()
             for change in true.changes
-            if change.number >= self._next[change.item] and (change.item, change.number) not in self._excused
+            if not self._is_done(change)
         ]
         return unended + unpublished
 
@@ -140,18 +141,30 @@ class Checker:
             for parent in self._source.shards[change.shard].parents:
                 self._require_ended(change.shard, parent)
             self._begin(change.shard)
-            expected = self._next[change.item]
-            while expected < change.number and (change.item, expected) in self._excused:
-                expected += 1
-            require(
-                change.number <= expected,
-                f"{change.item}: {change.number} of {change.shard.shard_id} instead of {expected}: lost or early",
-            )
-            require(change.number >= expected, f"{change.item}: {change.number} again")
-            self._next[change.item] = expected + 1
+            self._take_place(change)
             known = self.shards[change.shard]
             require(not known.has_ended, f"{change.shard.shard_id} goes on after its end")
             known.last_published = change.sequence
+
+    def _see_message(self, change: Written, headers: dict[str, bytes]) -> None:
+        """See one record, in the order of its partition."""
+        require("tailrace.late" not in headers, f"{change.item}: {change.number} is said to be late")
+
+    def _take_place(self, change: Written) -> None:
+        """See that a change is the next one of its item."""
+        expected = self._next[change.item]
+        while expected < change.number and (change.item, expected) in self._excused:
+            expected += 1
+        require(
+            change.number <= expected,
+            f"{change.item}: {change.number} of {change.shard.shard_id} instead of {expected}: lost or early",
+        )
+        require(change.number >= expected, f"{change.item}: {change.number} again")
+        self._next[change.item] = expected + 1
+
+    def _is_done(self, change: Written) -> bool:
+        """Return whether nothing of a change is missing."""
+        return change.number < self._next[change.item] or (change.item, change.number) in self._excused
 
     # Records of the checkpoint topic
 
@@ -206,10 +219,7 @@ class Checker:
         broken = broken_step(shard.shard_id, known.checkpoint, record, has_ended=known.has_ended)
         require(broken is None, broken or "")
         sequence = int(record["sequence"] or 0)
-        require(
-            sequence == (known.last_published or 0),
-            f"{shard.shard_id}: published up to {known.last_published}, the checkpoint says {record['sequence']}",
-        )
+        self._see_position(shard, sequence)
         if record["state"] == "gap" and record["detail"] == GONE:
             is_gone = true.removed or self._source.was_denied_for_ms(shard) >= self._source.policy.gone_after_ms
             require(is_gone, f"{shard.shard_id} is taken for gone while it is only denied for a moment")
@@ -230,9 +240,15 @@ class Checker:
         known, true = self.shards[shard], self._source.shards[shard]
         require(true.closed_ms is not None, f"{shard.shard_id} is told as ended and is open")
         for change in true.changes:
-            done = change.number < self._next[change.item] or (change.item, change.number) in self._excused
-            require(done, f"{shard.shard_id} is told as ended before {change.item} {change.number}: lost")
+            require(
+                self._is_done(change), f"{shard.shard_id} is told as ended before {change.item} {change.number}: lost"
+            )
         known.has_ended = True
+
+    def _see_position(self, shard: ShardRef, sequence: int) -> None:
+        """See that a checkpoint names the last change that is published."""
+        last = self.shards[shard].last_published
+        require(sequence == (last or 0), f"{shard.shard_id}: published up to {last}, the checkpoint says {sequence}")
 
     def _require_ended(self, shard: ShardRef, parent: ShardRef) -> None:
         known, true = self.shards[parent], self._source.shards[parent]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields
+from typing import Self
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Faults:
     """From now on workers write records that this version cannot read."""
 
     @classmethod
-    def drawn(cls, rng: random.Random) -> Faults:
+    def drawn(cls, rng: random.Random) -> Self:
         """Each fault is off, rare or frequent."""
         return cls(**{f.name: getattr(cls, f.name) * rng.choice((0.0, 0.3, 1.0)) for f in fields(cls)})
 
@@ -81,3 +82,14 @@ class Faults:
     def __str__(self) -> str:
         on = {f.name: getattr(self, f.name) for f in fields(self)}
         return ", ".join(f"{name} {rate:.3g}" for name, rate in on.items() if rate) or "none"
+
+
+@dataclass
+class RepeatingFaults(Faults):
+    """Those of a source that repeats changes and gives them out of order."""
+
+    # For each change
+    repeated: float = 0.3
+    """It comes again, some time later."""
+    delayed: float = 0.3
+    """It comes behind later ones."""

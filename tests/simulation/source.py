@@ -45,6 +45,8 @@ class SourceKind(msgspec.Struct, frozen=True):
     stream: str | None = None
     """Name of the one stream that carries all tables; None: each table has its own."""
     pushes: bool = False
+    repeats: bool = False
+    """Changes come out of order and are repeated, with other sequence numbers, maybe in other shards."""
     has_snapshots: bool = False
     """Items are deleted and made again, tables are older than their streams, and snapshots are taken of them."""
 
@@ -67,7 +69,15 @@ LOG = SourceKind(
 """As Kinesis with enhanced fan-out: pushes, several tables in a stream, positions of 56 digits, another retention."""
 SNAPSHOTS = SourceKind("snapshots", STREAMS.policy, 96, has_snapshots=True)
 """As DynamoDB Streams, with tables that can be read."""
-KINDS = {kind.name: kind for kind in (STREAMS, LOG, SNAPSHOTS)}
+REPEATING = SourceKind(
+    "repeating",
+    msgspec.structs.replace(LOG.policy, window_ms=60_000, read_interval_ms=200),
+    LOG.first_sequence,
+    stream="events",
+    repeats=True,
+)
+"""As Kinesis with DynamoDB's change records: asked page by page; repeats changes and gives them out of order."""
+KINDS = {kind.name: kind for kind in (STREAMS, LOG, SNAPSHOTS, REPEATING)}
 
 
 @dataclass(frozen=True)
@@ -172,17 +182,27 @@ class Source:
         self.present[item] = self.last[item] = Written(shard, 0, item, 0, self.now_ms, "", record)
 
     def write(self, item: str) -> None:
-        rng, faults = self._rng, self._faults
-        shard = self._owner_of[item]
-        self._sequence += rng.randint(1, 3)
+        self._sequence += self._rng.randint(1, 3)
+        self._append(item, *self._next(item))
+
+    def settle(self) -> None:
+        """Let all changes that are under way arrive."""
+
+    def _next(self, item: str) -> tuple[int, str]:
+        """Return the number and the kind of an item's next change."""
         number = self._written.get(item, 0)
         self._written[item] = number + 1
-        fate = rng.random()
+        fate = self._rng.random()
         kind = ""
         for name in ("huge", "colossal", "poison"):
-            if 0 <= fate < getattr(faults, name):
+            if 0 <= fate < getattr(self._faults, name):
                 kind = name
-            fate -= getattr(faults, name)
+            fate -= getattr(self._faults, name)
+        return number, kind
+
+    def _append(self, item: str, number: int, kind: str) -> None:
+        """Let a change arrive in the stream."""
+        shard = self._owner_of[item]
         now_ms = self._schedule.now_ms
         before = self.present.get(item)
         deletes = self._fates is not None and before is not None and self._fates.random() < DELETED

@@ -16,6 +16,7 @@ from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import Group
+from simulation.repeating_source import RepeatingSource, flagged
 from simulation.simulated_threads import SimulatedHost, SimulatedPool
 from simulation.simulated_time import Action, Host, Schedule
 from simulation.source import DELETED_WORD, Source
@@ -28,6 +29,7 @@ from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import Outgoing, Page
 from tailrace.core.ports import ReadFailure, ShardReader
 from tailrace.core.shard import ShardRef
+from tailrace.core.windowed_shard import WindowOptions
 from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin
@@ -35,6 +37,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.membership import Membership
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.process.host import Jobs
+from tailrace.sources.windowed import WindowedReader
 from tailrace.wiring.pipeline import lane_suffix
 from tailrace.worker.engine import RELEASE_TIMEOUT_S, Engine
 from tailrace.worker.enumerator import EnumeratorLoop
@@ -69,6 +72,8 @@ class Surroundings(msgspec.Struct):
     """What workers know of a record's size before it is sent, by topic and value."""
     start: Start
     patterns: list[str]
+    windows: WindowOptions
+    """What becomes of late changes, of a source that repeats them."""
 
 
 class Inbox:
@@ -166,6 +171,15 @@ class SimulatedParts:
         self.reader_count = 0
         self.definition = definition(tables)
         self.reader: ShardReader = around.source.reader
+        if isinstance(around.source, RepeatingSource):
+            self.reader = WindowedReader(
+                around.source.log,
+                around.windows,
+                window_bytes=1 << 20,
+                gone_after_ms=around.source.policy.gone_after_ms,
+                flagged=flagged,
+                clock=clients.monotonic_s,
+            )
         self.limits = ModelLimits(around.too_large)
         self.converter = Converter(
             encode,

@@ -11,8 +11,10 @@ from simulation.broker import Broker, Message, Partition, State
 from simulation.checkers import BrokenPromiseError, Checker, check_the_topics, require
 from simulation.coverage import Coverage
 from simulation.defects import defects_raised
-from simulation.faults import Faults
+from simulation.faults import Faults, RepeatingFaults
 from simulation.group import SESSION_TIMEOUT_MS, Group
+from simulation.log_checker import LogChecker, check_each_once
+from simulation.repeating_source import RepeatingSource
 from simulation.simulated_time import Host, Schedule
 from simulation.source import STREAMS, Source, SourceKind
 from simulation.workers import (
@@ -28,6 +30,7 @@ from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.lane_options import LaneOptions
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.source_policy import SourcePolicy
+from tailrace.core.windowed_shard import Late, WindowOptions
 
 LANE_COUNT = 3
 BIRTH_MS = 1_700_000_000_000
@@ -49,12 +52,19 @@ class World:
         self._rng = rng = random.Random(seed)
         self._trace = trace
         self._schedule = schedule = Schedule(BIRTH_MS)
-        self.faults = faults = Faults.drawn(rng)
-        fates = random.Random(f"fates of {seed}") if kind.has_snapshots else None
-        self._source = Source(kind, schedule, rng, faults, fates=fates)
+        self.faults: Faults
+        self._source: Source
+        if kind.repeats:
+            self.faults = repeating = RepeatingFaults.drawn(rng)
+            self._source = RepeatingSource(kind, schedule, rng, repeating)
+        else:
+            self.faults = Faults.drawn(rng)
+            fates = random.Random(f"fates of {seed}") if kind.has_snapshots else None
+            self._source = Source(kind, schedule, rng, self.faults, fates=fates)
+        faults = self.faults
         self._broker = Broker(lambda: schedule.now_ms, self._refuses)
         self._group = Group(schedule, rng, faults, LANE_COUNT)
-        self.checker = Checker(self._source, checkpoint_topic=CHECKPOINTS, dead_letters_topic=DEAD_LETTERS)
+        self.checker = self._checker()
         self._is_fixed = False
         self._is_settling = False
         self._versions = [1, 1]
@@ -79,6 +89,7 @@ class World:
             too_large=self._too_large if rng.random() < 0.5 else lambda *_: False,
             start=self._start,
             patterns=tables,
+            windows=self._windows(kind),
         )
         self._source.on_trimmed = self.checker.trimmed
         self._broker.on_commit = self.checker.committed
@@ -99,6 +110,18 @@ class World:
             self._broker.write((CHECKPOINTS, 0), Message(key, record, []))
         for name, carried in streams.items():
             self._source.add_stream(name, carried, rng.randint(1, 3))
+
+    def _checker(self) -> Checker:
+        topics = {"checkpoint_topic": CHECKPOINTS, "dead_letters_topic": DEAD_LETTERS}
+        if isinstance(self._source, RepeatingSource):
+            return LogChecker(self._source, **topics)
+        return Checker(self._source, **topics)
+
+    def _windows(self, kind: SourceKind) -> WindowOptions:
+        if not kind.repeats:
+            return WindowOptions(window_ms=0)
+        late: Late = self._rng.choice(["flag", "reorder"])
+        return WindowOptions(window_ms=kind.policy.window_ms, late=late, late_wait_ms=self._rng.choice([500, 2_000]))
 
     def run(self) -> None:
         """Play the history. Raises BrokenPromiseError."""
@@ -172,6 +195,7 @@ class World:
     def _leap(self, milliseconds: int) -> None:
         """Nobody works for a while: changes are written, and trimmed."""
         for _ in range(4):
+            self._source.settle()
             self._schedule.leap(milliseconds // 4)
             self._write(self._rng.randint(0, 2))
             if self._rng.random() < 0.3 and self.faults.split:
@@ -306,7 +330,10 @@ class World:
         return self.checker.missing()
 
     def _check_the_topics(self) -> None:
-        check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
+        if isinstance(self._source, RepeatingSource):
+            check_each_once(self._broker, {CHECKPOINTS, DEAD_LETTERS})
+        else:
+            check_the_topics(self._broker, CHECKPOINTS, DEAD_LETTERS)
 
     def _remedy(self) -> None:
         """End the faults, and do what an operator would: fix what stops shards, end workers that cannot go on."""

@@ -33,7 +33,7 @@ class _Generation:
     began_ms: int
     """When its first change arrived."""
     first: str | None
-    """The first sequence number, of the window's own shard; None: it has changes of ancestors only."""
+    """Where the window's own shard is read again to fill it; None: it has changes of ancestors only."""
     last_ms: int = 0
     identities: list[bytes] = field(default_factory=list)
     items: list[bytes] = field(default_factory=list)
@@ -104,12 +104,13 @@ class ChangeWindow:
         """When the oldest change arrived; endless without one."""
         return self._generations[0].began_ms if self._generations else float("inf")
 
-    def see(self, record: LogRecord, *, is_own: bool = True) -> Verdict:
+    def see(self, record: LogRecord, page_first: str | None) -> Verdict:
         """Return what a change is to those in the window, and take it in.
 
-        `is_own`: it is of the window's own shard, not of an ancestor.
+        `page_first` is the first sequence number of its page, which may not be in the shard's order; None: it is of an
+        ancestor.
         """
-        generation = self._generation(record.arrived_ms, record.record.origin.sequence if is_own else None)
+        generation = self._generation(record.arrived_ms, page_first)
         verdict = self._verdict(record)
         if not record.identity:
             return verdict
@@ -146,7 +147,7 @@ class ChangeWindow:
         is_late = newest is not None and 0 < record.created_us < newest[0]
         return Verdict.LATE if is_late else Verdict.NEW
 
-    def _generation(self, arrived_ms: int, sequence: str | None) -> _Generation:
+    def _generation(self, arrived_ms: int, page_first: str | None) -> _Generation:
         """Return the generation of a change that arrived now, and forget those that are too old."""
         if self._generations:
             current = self._generations[-1]
@@ -154,11 +155,11 @@ class ChangeWindow:
             if is_of_its_time and len(current.identities) < _GENERATION_CHANGES:
                 current.last_ms = max(current.last_ms, arrived_ms)
                 if current.first is None:
-                    current.first = sequence
+                    current.first = page_first
                 return current
             while self._generations and self._generations[0].last_ms < arrived_ms - self._window_ms:
                 self.forget_oldest()
-        self._generations.append(_Generation(arrived_ms, sequence, arrived_ms))
+        self._generations.append(_Generation(arrived_ms, page_first, arrived_ms))
         return self._generations[-1]
 
     def _count(self, changes: int) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from tailrace.core.change_window import ChangeWindow, Verdict, WindowBudget
 from tailrace.core.ports import LogPage, LogRecord, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.reordering import Reordering
-from tailrace.core.shard import Position, ShardRef, is_after
+from tailrace.core.shard import Position, ShardRef, Tail, is_after
 
 Late = Literal["flag", "reorder", "drop"]
 """What becomes of a change that is older than one of its item that is published: `reorder` holds changes back to put
@@ -57,6 +57,7 @@ class WindowedShard:
         """
         self.window = ChangeWindow(options.window_ms, budget)
         self._shard = shard
+        self._begins_at = position
         self._position = msgspec.structs.replace(position, tails=())
         self._tails = deque(position.tails)
         self._drops_late = options.late == "drop"
@@ -64,8 +65,14 @@ class WindowedShard:
         self._flagged = flagged
         self._is_wanted = is_wanted
         self._iterator: str | None = None
+        self._has_begun = False
+        """A page of the shard itself was read."""
         self._sequence = position.sequence
         """All up to here was returned, or is published."""
+
+    def is_at(self, position: Position) -> bool:
+        """Return whether a new session at `position` would know no less: only the tails of ancestors were read."""
+        return position == self._begins_at and not self._has_begun
 
     def next_read(self) -> LogRead:
         """Return what to read next."""
@@ -76,13 +83,24 @@ class WindowedShard:
         return LogRead(tail.shard, begins, self._iterator)
 
     def skips_tail(self, failure: ReadFailure) -> bool:
-        """Take in that a read failed; return whether reading goes on without the tail that the stream has not any more.
+        """Take in that a read failed; return whether reading goes on without the tail, or without a part of it.
 
-        Its changes are older than all that a stream may repeat.
+        What a stream no longer has is older than all that it may repeat. GONE says so of an ancestor, once it is to be
+        believed; of the shard itself it is for the lane to judge.
         """
-        if not self._tails or failure not in {ReadFailure.TRIMMED, ReadFailure.GONE}:
+        if not self._tails:
             return False
-        self._tails.popleft()
+        tail = self._tails[0]
+        is_ancestor = tail.shard != self._shard
+        match failure:
+            case ReadFailure.TRIMMED if is_ancestor and tail.first is not None:
+                self._tails[0] = Tail(tail.shard, None)
+            case ReadFailure.TRIMMED:
+                self._tails.popleft()
+            case ReadFailure.GONE if is_ancestor:
+                self._tails.popleft()
+            case _:
+                return False
         self._iterator = None
         return True
 
@@ -95,14 +113,15 @@ class WindowedShard:
         records = page.records
         if self._tails and self._tails[0].shard != self._shard:
             for record in records:
-                self.window.see(record, is_own=False)
+                self.window.see(record, None)
             if page.next_iterator is None:
                 self._tails.popleft()
             return self._page([], page, token, goes_on=True)
+        self._has_begun = True
         if self._tails:
             published = [record for record in records if not is_after(_sequence(record), self._sequence)]
             for record in published:
-                self.window.see(record)
+                self.window.see(record, _sequence(record))
             records = records[len(published) :]
             if not records and page.next_iterator is not None and page.full:
                 return self._page([], page, token, goes_on=True)
@@ -118,26 +137,26 @@ class WindowedShard:
         is_over = not self._tails and self._iterator is None and not goes_on
         held = len(self._reordering) if self._reordering is not None else 0
         sequences = [_sequence(record) for record in records]
-        window_from = self.window.first or self._sequence
         if self._reordering is not None:
             sequences.sort(key=int)
         first, last = (sequences[0], sequences[-1]) if sequences else (None, None)
+        window_from = self.window.first or self._sequence or first
         self._sequence = last or self._sequence
         return SourcePage(
-            records=[self._judged(record) for record in records],
+            records=[self._judged(record, first) for record in records],
             next_iterator=None if is_over else token,
             size_bytes=page.size_bytes,
             full=goes_on or held > 0,
-            window_from=window_from or first,
+            window_from=window_from,
             arrived_ms=max((record.arrived_ms for record in records), default=None),
             last_sequence=last if self._reordering is not None else None,
         )
 
-    def _judged(self, record: LogRecord) -> SourceRecord:
+    def _judged(self, record: LogRecord, page_first: str | None) -> SourceRecord:
         """Return what is published of a record."""
         if not self._is_wanted(record.record.origin.table):
             return msgspec.structs.replace(record.record, skipped="unwanted")
-        match self.window.see(record):
+        match self.window.see(record, page_first):
             case Verdict.REPEAT:
                 return msgspec.structs.replace(record.record, skipped="repeat")
             case Verdict.LATE if self._drops_late:

@@ -44,12 +44,14 @@ class WindowedReader(ShardReader):
         options: WindowOptions,
         *,
         window_bytes: int,
+        gone_after_ms: int,
         flagged: Callable[[SourceRecord, ShardRef], SourceRecord],
         is_wanted: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing yet. `window_bytes` is the memory of the windows of all shards.
 
+        An ancestor counts as gone when the source has denied it for `gone_after_ms`.
         `flagged` makes the late one of a shard's record; `is_wanted` tells whether a table is published.
         """
         self._log = log
@@ -62,6 +64,9 @@ class WindowedReader(ShardReader):
         self._sessions: OrderedDict[ShardRef, _Session] = OrderedDict()
         """The one that was not read for the longest time first."""
         self._opened = 0
+        self._gone_after_ms = gone_after_ms
+        self._denied_s: dict[ShardRef, float] = {}
+        """Since when the source has denied an ancestor."""
         self._warned_s: float | None = None
         self._warned_of = 0
 
@@ -76,18 +81,27 @@ class WindowedReader(ShardReader):
         While tails are read, the pages are empty, with more behind them.
         """
         session = self._session(shard, position, iterator)
-        read = session.shard.next_read()
-        try:
-            page = self._log.read(*read)
-        except ReadError as error:
-            if not session.shard.skips_tail(error.failure):
-                raise
-            logger.warning("the last changes of shard %s are not looked at for repeats: %s", read.shard.shard_id, error)
-            return SourcePage([], session.token, size_bytes=0, full=True)
+        page = self._next_page(shard, session.shard)
         with self._lock:
             answer = self._taken(shard, session, page)
             self._warn()
         return answer
+
+    def _next_page(self, shard: ShardRef, session: WindowedShard) -> LogPage:
+        """Read on, without the tails that the stream no longer has: skipping one says nothing of the shard."""
+        while True:
+            read = session.next_read()
+            try:
+                page = self._log.read(*read)
+            except ReadError as error:
+                if error.failure is ReadFailure.GONE and read.shard != shard and not self._is_gone(read.shard):
+                    raise ReadError(error.message, ReadFailure.UNAVAILABLE, hint=error.hint) from error
+                if not session.skips_tail(error.failure):
+                    raise
+                logger.warning("changes of shard %s may be repeated by its children: %s", read.shard.shard_id, error)
+            else:
+                self._denied_s.pop(read.shard, None)
+                return page
 
     def _taken(self, shard: ShardRef, session: _Session, page: LogPage) -> SourcePage:
         if self._sessions.get(shard) is not session:  # another read has opened a new one
@@ -100,11 +114,19 @@ class WindowedReader(ShardReader):
         session.token = token
         return answer
 
+    def _is_gone(self, ancestor: ShardRef) -> bool:
+        """Return whether the source has denied an ancestor for so long that it is to be believed."""
+        now_s = self._clock()
+        return now_s - self._denied_s.setdefault(ancestor, now_s) >= self._gone_after_ms / 1000
+
     def _session(self, shard: ShardRef, position: Position, iterator: str | None) -> _Session:
         now_s = self._clock()
         with self._lock:
             self._drop_idle(now_s)
-            if iterator is None:
+            found = self._sessions.get(shard)
+            if iterator is None and found is not None and found.shard.is_at(position):
+                session = found
+            elif iterator is None:
                 self._drop(shard)
                 self._opened += 1
                 windowed = WindowedShard(
@@ -116,11 +138,11 @@ class WindowedReader(ShardReader):
                     is_wanted=self._is_wanted,
                 )
                 session = _Session(windowed, f"{self._opened}:0", now_s)
-            elif (found := self._sessions.get(shard)) is not None and found.token == iterator:
+            elif found is not None and found.token == iterator:
                 session = found
-                session.read_s = now_s
             else:
                 raise _expired(shard)
+            session.read_s = now_s
             self._sessions[shard] = session
             self._sessions.move_to_end(shard)
         return session

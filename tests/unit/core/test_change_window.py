@@ -15,42 +15,47 @@ ROOMY = 1 << 30
 WINDOW_MS = 8_000
 
 
+def see(window: ChangeWindow, record: LogRecord) -> Verdict:
+    """Let a window see a change that is a page by itself."""
+    return window.see(record, record.record.origin.sequence)
+
+
 @pytest.fixture
 def window() -> ChangeWindow:
     return ChangeWindow(WINDOW_MS, WindowBudget(ROOMY))
 
 
 def test_a_change_with_the_same_identity_is_a_repeat(window: ChangeWindow) -> None:
-    assert window.see(log_record(1, "a", 10)) is Verdict.NEW
-    assert window.see(log_record(2, "b", 10)) is Verdict.NEW
-    assert window.see(log_record(3, "a", 10)) is Verdict.REPEAT
+    assert see(window, log_record(1, "a", 10)) is Verdict.NEW
+    assert see(window, log_record(2, "b", 10)) is Verdict.NEW
+    assert see(window, log_record(3, "a", 10)) is Verdict.REPEAT
 
 
 def test_an_older_change_of_an_item_is_late_and_one_of_the_same_time_is_not(window: ChangeWindow) -> None:
-    window.see(log_record(1, "a", 10))
-    assert window.see(log_record(2, "a", 9)) is Verdict.LATE
-    assert window.see(replace(log_record(3, "a", 10), identity=b"another change of that moment")) is Verdict.NEW
-    assert window.see(log_record(4, "b", 9)) is Verdict.NEW
+    see(window, log_record(1, "a", 10))
+    assert see(window, log_record(2, "a", 9)) is Verdict.LATE
+    assert see(window, replace(log_record(3, "a", 10), identity=b"another change of that moment")) is Verdict.NEW
+    assert see(window, log_record(4, "b", 9)) is Verdict.NEW
 
 
 def test_a_change_is_remembered_for_the_window_and_forgotten_soon_after(window: ChangeWindow) -> None:
-    window.see(log_record(1, "a", 10, arrived_ms=0))
-    window.see(log_record(2, "b", 10, arrived_ms=WINDOW_MS))
-    assert window.see(log_record(3, "a", 10, arrived_ms=WINDOW_MS)) is Verdict.REPEAT
-    window.see(log_record(4, "c", 10, arrived_ms=2 * WINDOW_MS))
-    assert window.see(log_record(5, "a", 10, arrived_ms=2 * WINDOW_MS)) is Verdict.REPEAT, "its repeat refreshed it"
+    see(window, log_record(1, "a", 10, arrived_ms=0))
+    see(window, log_record(2, "b", 10, arrived_ms=WINDOW_MS))
+    assert see(window, log_record(3, "a", 10, arrived_ms=WINDOW_MS)) is Verdict.REPEAT
+    see(window, log_record(4, "c", 10, arrived_ms=2 * WINDOW_MS))
+    assert see(window, log_record(5, "a", 10, arrived_ms=2 * WINDOW_MS)) is Verdict.REPEAT, "its repeat refreshed it"
     for sequence, arrived_ms in enumerate(range(2 * WINDOW_MS, 5 * WINDOW_MS, WINDOW_MS // 8), start=6):
-        window.see(log_record(sequence, "d", sequence, arrived_ms=arrived_ms))
-    assert window.see(log_record(99, "a", 9, arrived_ms=5 * WINDOW_MS)) is Verdict.NEW, "neither repeat nor late"
+        see(window, log_record(sequence, "d", sequence, arrived_ms=arrived_ms))
+    assert see(window, log_record(99, "a", 9, arrived_ms=5 * WINDOW_MS)) is Verdict.NEW, "neither repeat nor late"
 
 
 def test_its_beginning_is_that_of_what_it_still_holds(window: ChangeWindow) -> None:
     begins = [window.first]
-    window.see(log_record(1, "a", 10), is_own=False)
+    window.see(log_record(1, "a", 10), None)
     begins.append(window.first)
     assert begins == [None, None]
     for sequence in range(2, 40):
-        window.see(log_record(sequence, "b", sequence, arrived_ms=sequence * 1_000))
+        see(window, log_record(sequence, "b", sequence, arrived_ms=sequence * 1_000))
         begins.append(window.first)
         oldest = max(2, sequence - WINDOW_MS // 1_000)
         assert oldest - 2 <= int(window.first or 0) <= oldest
@@ -60,14 +65,14 @@ def test_memory_has_a_bound_and_the_oldest_go_first() -> None:
     budget = WindowBudget(5_000 * CHANGE_BYTES)
     quiet, busy = ChangeWindow(WINDOW_MS, budget), ChangeWindow(WINDOW_MS, budget)
     for sequence in range(1_500):
-        quiet.see(log_record(sequence, f"q{sequence}", 10, arrived_ms=1))
+        see(quiet, log_record(sequence, f"q{sequence}", 10, arrived_ms=1))
     for sequence in range(20_000):
-        busy.see(log_record(sequence, f"b{sequence}", 10, arrived_ms=2 + sequence // 5_000))
+        see(busy, log_record(sequence, f"b{sequence}", 10, arrived_ms=2 + sequence // 5_000))
         assert quiet.changes + busy.changes <= 5_000
     assert quiet.changes == 0
     assert budget.forgotten_early == 21_500 - busy.changes
-    assert busy.see(log_record(20_000, "b19999", 10, arrived_ms=9)) is Verdict.REPEAT
-    assert busy.see(log_record(20_001, "b0", 10, arrived_ms=9)) is Verdict.NEW
+    assert see(busy, log_record(20_000, "b19999", 10, arrived_ms=9)) is Verdict.REPEAT
+    assert see(busy, log_record(20_001, "b0", 10, arrived_ms=9)) is Verdict.NEW
 
 
 def test_a_window_that_is_dropped_gives_its_memory_back() -> None:
@@ -75,8 +80,8 @@ def test_a_window_that_is_dropped_gives_its_memory_back() -> None:
     for _ in range(5):
         window = ChangeWindow(WINDOW_MS, budget)
         for sequence in range(2_500):
-            window.see(log_record(sequence, f"{sequence}", 10))
-        assert window.see(log_record(2_500, "0", 10)) is Verdict.REPEAT
+            see(window, log_record(sequence, f"{sequence}", 10))
+        assert see(window, log_record(2_500, "0", 10)) is Verdict.REPEAT
         budget.remove(window)
     assert budget.forgotten_early == 0
 
@@ -84,7 +89,7 @@ def test_a_window_that_is_dropped_gives_its_memory_back() -> None:
 def test_a_record_without_identity_is_always_new(window: ChangeWindow) -> None:
     for sequence in range(3):
         raw = replace(log_record(sequence, "a", 10), identity=b"", item=b"")
-        assert window.see(raw) is Verdict.NEW
+        assert see(window, raw) is Verdict.NEW
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -102,13 +107,13 @@ def test_reading_from_its_beginning_again_finds_every_repeat_that_it_would_have_
     cut = rng.randrange(1, len(stream))
     whole = ChangeWindow(WINDOW_MS, WindowBudget(ROOMY))
     for record in stream[:cut]:
-        whole.see(record)
+        see(whole, record)
     again = ChangeWindow(WINDOW_MS, WindowBudget(ROOMY))
     for record in stream[int(whole.first or 0) : cut]:
-        again.see(record)
+        see(again, record)
     last_ms = stream[cut - 1].arrived_ms
     held = {record.identity: record for record in stream[:cut] if record.arrived_ms >= last_ms - WINDOW_MS}
     for sequence, record in enumerate(held.values(), start=cut):
         copy = log_record(sequence, record.item.decode(), record.created_us, arrived_ms=last_ms)
-        assert whole.see(copy) is Verdict.REPEAT
-        assert again.see(copy) is Verdict.REPEAT
+        assert see(whole, copy) is Verdict.REPEAT
+        assert see(again, copy) is Verdict.REPEAT

@@ -38,14 +38,17 @@ class Log:
     shards: dict[ShardRef, list[LogRecord]]
     closed: set[ShardRef] = field(default_factory=set)
     count: Callable[[], int] = lambda: 2
-    trimmed: set[ShardRef] = field(default_factory=set)
+    trimmed_before: dict[ShardRef, int] = field(default_factory=dict)
+    refused: dict[ShardRef, ReadFailure] = field(default_factory=dict)
     reads: list[tuple[ShardRef, Position]] = field(default_factory=list)
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
+        if shard in self.refused:
+            raise ReadError("refused", self.refused[shard])
         records = self.shards[shard]
         if iterator is None:
             self.reads.append((shard, position))
-            if shard in self.trimmed:
+            if int(position.sequence or 1 << 62) < self.trimmed_before.get(shard, 0):
                 raise ReadError("trimmed", ReadFailure.TRIMMED)
             begin = 0
             if position.sequence is not None:
@@ -63,6 +66,7 @@ def reader(log: Log, clock: Clock | None = None, **options: Any) -> WindowedRead
         log,
         WindowOptions(**({"window_ms": WINDOW_MS} | options)),
         window_bytes=1 << 24,
+        gone_after_ms=10_000,
         flagged=flagged,
         is_wanted=lambda table: table != "unwanted",
         clock=clock or Clock(),
@@ -128,13 +132,27 @@ def test_a_child_knows_what_its_ancestors_published() -> None:
     assert published(pages) == ["a 3"]
 
 
-def test_a_child_goes_on_without_a_tail_that_the_stream_no_longer_has() -> None:
-    log = Log({PARENT: [log_record(1, "a", 1)], SHARD: [log_record(11, "a", 2)]}, {PARENT}, trimmed={PARENT})
-    assert published(read_all(reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "1"),)))) == ["a 2"]
+def test_a_child_goes_on_without_a_parent_that_is_surely_gone() -> None:
+    clock, position = Clock(), Position("TRIM_HORIZON", tails=(Tail(PARENT, "1"),))
+    log = Log({SHARD: [log_record(11, "a", 2)]}, {PARENT}, refused={PARENT: ReadFailure.GONE})
+    windowed = reader(log, clock)
+    for _ in range(2):  # a moment may be wrong
+        with pytest.raises(ReadError) as told_of:
+            windowed.read(SHARD, position, None)
+        assert told_of.value.failure is ReadFailure.UNAVAILABLE, "it says nothing of the shard itself"
+        clock.ms += 9_000
+    clock.ms += 1_000
+    assert published(read_all(windowed, position)) == ["a 2"]
+
+
+def test_what_is_left_of_a_trimmed_tail_counts() -> None:
+    log = Log({PARENT: [log_record(5, "a", 1)], SHARD: [log_record(11, "a", 1), log_record(12, "a", 2)]}, {PARENT})
+    log.trimmed_before[PARENT] = 5
+    assert published(read_all(reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "3"),)))) == ["a 2"]
 
 
 def test_a_trimmed_position_is_told_even_if_the_tail_is_trimmed_too() -> None:
-    log = Log({SHARD: [log_record(11, "a", 2)]}, trimmed={SHARD})
+    log = Log({SHARD: [log_record(11, "a", 2)]}, trimmed_before={SHARD: 11})
     with pytest.raises(ReadError) as told_of:
         read_all(reader(log), Position("AFTER_SEQUENCE_NUMBER", "7", tails=(Tail(SHARD, "2"),)))
     assert told_of.value.failure is ReadFailure.TRIMMED
