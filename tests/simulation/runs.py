@@ -13,9 +13,10 @@ from functools import partial
 from simulation.checkers import BrokenPromiseError
 from simulation.coverage import Coverage
 from simulation.mutations import FOUND_IN, MUTATIONS
+from simulation.repeating_mutations import OF_REPEATING
 from simulation.snapshot_mutations import OF_SNAPSHOTS
 from simulation.snapshot_world import SnapshotWorld
-from simulation.source import KINDS, SNAPSHOTS, STREAMS
+from simulation.source import KINDS, REPEATING, SNAPSHOTS, STREAMS
 from simulation.world import World
 
 
@@ -87,5 +88,8 @@ def play_all(
 
 def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
     """Return the first history that finds a planted fault."""
-    kind = SNAPSHOTS.name if mutation in OF_SNAPSHOTS else FOUND_IN.get(mutation, STREAMS.name)
+    if mutation in OF_SNAPSHOTS:
+        kind = SNAPSHOTS.name
+    else:
+        kind = REPEATING.name if mutation in OF_REPEATING else FOUND_IN.get(mutation, STREAMS.name)
     return next((played for seed in seeds if (played := play(seed, kind=kind, mutation=mutation)).broken), None)

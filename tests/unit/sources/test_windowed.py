@@ -145,6 +145,18 @@ def test_a_child_goes_on_without_a_parent_that_is_surely_gone() -> None:
     assert published(read_all(windowed, position)) == ["a 2"]
 
 
+def test_tails_that_can_be_read_do_not_hide_that_the_shard_is_denied() -> None:
+    log = Log({PARENT: [log_record(1, "a", 1)]}, {PARENT}, refused={SHARD: ReadFailure.GONE})
+    windowed, position = reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "1"),))
+    page = windowed.read(SHARD, position, None)
+    iterator = page.next_iterator
+    for _ in range(3):
+        with pytest.raises(ReadError) as told_of:
+            windowed.read(SHARD, position, iterator)
+        assert told_of.value.failure is ReadFailure.GONE
+        iterator = None
+
+
 def test_what_is_left_of_a_trimmed_tail_counts() -> None:
     log = Log({PARENT: [log_record(5, "a", 1)], SHARD: [log_record(11, "a", 1), log_record(12, "a", 2)]}, {PARENT})
     log.trimmed_before[PARENT] = 5
