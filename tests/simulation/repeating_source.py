@@ -109,6 +109,6 @@ def identity(item: str, created_us: int, number: int) -> bytes:
     return f"{item} {created_us} {number}".encode()
 
 
-def flagged(record: SourceRecord) -> SourceRecord:
+def flagged(record: SourceRecord, _shard: ShardRef) -> SourceRecord:
     """Return the record that says that it is late."""
     return record if record.change is None else replace(record, change=replace(record.change, late=True))
