@@ -77,14 +77,16 @@ def _kinesis(source: KinesisSource, transcoder: Transcoder) -> Source:
     if source.fan_out == "enhanced":
         raise WorldError("source.fan_out: enhanced is not available yet", hint="set it to polling")
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
+    policy = _kinesis_policy(source)
     reader = WindowedReader(
         clients.polling(transcoder.log_decoder(source.records, deaggregate=source.deaggregate)),
         WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=source.late_wait_ms),
         window_bytes=_WINDOW_BYTES,
+        gone_after_ms=policy.gone_after_ms,
         flagged=late,
         is_wanted=source.publishes,
     )
-    return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
+    return KinesisStreams(clients, reader, policy, arns=source.arns)
 
 
 def _kinesis_policy(source: KinesisSource) -> SourcePolicy:
