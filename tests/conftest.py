@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 import pytest
 
+from support.kinesis_local import KinesisLocal
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
@@ -57,6 +58,13 @@ def dynamodb_client(dynamodb: DynamoDBLocal) -> Iterator[Any]:
     )
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def kinesis_local() -> Iterator[KinesisLocal]:
+    """One kinesis-local for all tests: use streams of your own, and do not stop it."""
+    with KinesisLocal() as server:
+        yield server
 
 
 @pytest.fixture

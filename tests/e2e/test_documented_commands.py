@@ -428,6 +428,22 @@ def simulates(shop: Shop, line: str) -> None:
         assert running.err == ""
 
 
+def simulates_kinesis(shop: Shop, line: str) -> None:
+    """Its stream gets the changes of its table, until it is stopped."""
+    (port,) = free_ports(1)
+    with shop.start(line.replace("8000", str(port))) as running:
+        running.wait_shows("the stream", lambda: "the changes of orders go to the stream shop-cdc\n" in running.out)
+
+        def has_records() -> bool:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_tailrace/state", timeout=10) as answer:
+                shards = json.load(answer)["kinesis"]["shop-cdc"]["shards"]
+            return any(shard["records"] for shard in shards.values())
+
+        running.wait_shows("records", has_records)
+        running.stop(signal.SIGTERM)
+        assert running.err == ""
+
+
 def runs_a_function(shop: Shop, line: str) -> None:
     """It invokes the documented function with what is written, until it is stopped."""
     (function,) = re.findall(r"^```python\n(# my_function\.py\n.*?)^```", LAMBDA_PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -520,6 +536,7 @@ HOW: dict[str, Scenario] = {
     "tailrace switch pipeline.yaml --to lambda --yes": ("stopped_shop", SWITCHES),
     "tailrace local up --kafka-port 9092 --dynamodb-port 8000": ("shop", stays_up),
     "tailrace simulate --port 8000 --seed 7": ("shop", simulates),
+    "tailrace simulate kinesis --port 8000 --rate 100 --hostile": ("shop", simulates_kinesis),
     "tailrace simulate lambda my_function:handler --table orders --endpoint-url http://localhost:8000": (
         "shop",
         runs_a_function,

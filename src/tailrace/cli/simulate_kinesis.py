@@ -61,7 +61,7 @@ def simulate_kinesis(
 
     \b
     Example:
-      tailrace simulate kinesis --stream shop-cdc --rate 100 --hostile
+      tailrace simulate kinesis --port 8000 --rate 100 --hostile
     """
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -35,7 +35,7 @@ class DynamoDBLocal(JavaService):
         """What AWS clients take as `endpoint_url`."""
         return f"http://127.0.0.1:{self.port}"
 
-    def _command(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         return [
             "-Xmx256m",
             "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",

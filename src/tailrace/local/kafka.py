@@ -90,7 +90,7 @@ class KafkaBroker(JavaService):
             self._format()
         super().spawn()
 
-    def _command(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         return ["-Xmx512m", *self._java_options(), "kafka.Kafka", str(self._config_path)]
 
     def _java_options(self) -> list[str]:

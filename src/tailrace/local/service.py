@@ -1,4 +1,4 @@
-"""A Java program run as a child: started, waited for, frozen, killed, stopped, never outliving its parent."""
+"""A server run as a child: started, waited for, frozen, killed, stopped, never outliving its parent."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def hold(pid: int) -> None:
             os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
-class JavaService(ABC):
+class LocalService(ABC):
     """One server process with its folder and log; a context manager that starts and closes it.
 
     `folder` holds the data and the log; without one a temporary folder is made, and removed by `close`.
@@ -91,7 +91,7 @@ class JavaService(ABC):
 
     @abstractmethod
     def _command(self) -> list[str]:
-        """Java's arguments."""
+        """Return the program and its arguments."""
 
     @abstractmethod
     def _is_ready(self, timeout_s: float) -> bool:
@@ -105,9 +105,8 @@ class JavaService(ABC):
 
     def spawn(self) -> None:
         """Start without waiting; `wait_until_ready` must follow."""
-        command = [str(java()), *QUICK_START, *self._command()]
         temporary = self.folder if self._temporary else None
-        self._process = start_watched(command, cwd=self.folder, log_path=self.log_path, temporary=temporary)
+        self._process = start_watched(self._command(), cwd=self.folder, log_path=self.log_path, temporary=temporary)
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return when it serves requests.
@@ -190,6 +189,17 @@ class JavaService(ABC):
     def _log_end(self) -> str:
         lines = self.log_path.read_text(errors="replace").strip().splitlines()
         return " | ".join(lines[-_LOG_LINES:]) or "nothing logged"
+
+
+class JavaService(LocalService):
+    """A server that Java runs."""
+
+    @abstractmethod
+    def _arguments(self) -> list[str]:
+        """Return Java's arguments."""
+
+    def _command(self) -> list[str]:
+        return [str(java()), *QUICK_START, *self._arguments()]
 
 
 def start_watched(

@@ -144,6 +144,15 @@ def test_an_iterator_of_a_stream_that_was_made_again_is_invalid() -> None:
     assert refused(stream.page, iterator) == "InvalidArgumentException"
 
 
+def test_a_stream_with_consumers_is_deleted_only_when_they_may_go_with_it() -> None:
+    stream = SimulatedStream()
+    stream.call("kinesis:RegisterStreamConsumer", StreamARN=ARN, ConsumerName="shop")
+    assert refused(stream.kinesis, "DeleteStream") == "ResourceInUseException"
+    stream.put_record("x")
+    stream.kinesis("DeleteStream", EnforceConsumerDeletion=True)
+    assert refused(stream.call, "kinesis:ListStreamConsumers", StreamARN=ARN) == "ResourceNotFoundException"
+
+
 def test_a_page_tells_how_far_behind_it_is() -> None:
     stream = SimulatedStream()
     for text in "abc":
