@@ -192,6 +192,7 @@ def follow(read: Callable[[], SnapshotsStatus], argument: str, *, stderr: bool =
 
 def _drawn(status: SnapshotsStatus, argument: str) -> RenderableType:
     from rich.console import Group
+    from rich.padding import Padding
     from rich.progress_bar import ProgressBar
     from rich.text import Text
 
@@ -201,7 +202,8 @@ def _drawn(status: SnapshotsStatus, argument: str) -> RenderableType:
     parts: list[RenderableType] = []
     for snapshot in status.snapshots:
         title, *rest = snapshot_lines(snapshot, argument)
-        parts += [text(*title), ProgressBar(total=1, completed=snapshot.share or 0, width=60)]
+        bar = ProgressBar(total=1, completed=snapshot.share or 0, width=60)
+        parts += [text(*title), Padding(bar)]  # a bar alone does not end its line
         parts += [text(*line) for line in rest]
     if warning := _without_worker(status):
         parts.append(text(warning, "warning"))

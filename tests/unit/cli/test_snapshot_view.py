@@ -79,6 +79,7 @@ def test_a_live_view_draws_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     looks.close()  # type: ignore[attr-defined]  # a generator
     drawn = screen.getvalue()
     assert "━" in drawn
+    assert not [line for line in drawn.splitlines() if "━" in line and "rows" in line], "the bar has its own line"
     assert "200,000 rows published" in drawn
     assert "no worker is there" in drawn
 
