@@ -67,12 +67,18 @@ def test_a_short_run_keeps_every_promise() -> None:
 
 
 def test_a_seed_gives_the_same_schedule_again_and_every_kind_of_fault() -> None:
-    steps = schedule.draw(7, seconds=60, kills=5, splits=4)
-    assert steps == schedule.draw(7, seconds=60, kills=5, splits=4)
+    steps = schedule.draw(5, seconds=60, kills=5, splits=4)
+    assert steps == schedule.draw(5, seconds=60, kills=5, splits=4)
     assert steps != schedule.draw(8, seconds=60, kills=5, splits=4)
     assert {step.kind for step in steps} == set(Kind)
     assert sum(step.kind is Kind.KILL for step in steps) == 5
     assert all(0 <= step.at_s < 60 for step in steps)
+
+
+def test_clocks_jump_far_in_the_runs_without_snapshots() -> None:
+    steps = schedule.draw(7, seconds=600, kills=5, splits=4)
+    assert {Kind.SNAPSHOT, Kind.SNAPSHOT_PAUSE, Kind.SNAPSHOT_CANCEL} == set(Kind) - {step.kind for step in steps}
+    assert max(step.seconds for step in steps if step.kind is Kind.CLOCK) > 60
 
 
 def test_more_kills_leave_the_other_faults_where_they_are() -> None:

@@ -18,7 +18,7 @@ from confluent_kafka import ElectionType, IsolationLevel, KafkaException, TopicP
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
-from chaos.schedule import SESSION_TIMEOUT_S
+from chaos.schedule import SESSION_TIMEOUT_S, has_snapshots
 from support.proxy import KafkaProxy
 from tailrace.kafka import clients
 from tailrace.kafka.membership import describe
@@ -45,7 +45,6 @@ _SOURCE_FAULTS: dict[str, Any] = {
     "settings": {
         "shards": SHARDS_FIRST,
         "listing_lag_calls": 2,
-        "skew_s": 1,
         "digit_every": 50_000,
         "slow_s": 0.5,
         "retention_s": 900,
@@ -95,6 +94,7 @@ class World:
         self.pipeline_file = folder / "pipeline.yaml"
         self.endpoint_url = ""
         self._seed = seed
+        self._has_snapshots = has_snapshots(seed)
         self._http = urllib3.PoolManager(timeout=10, retries=False)
         self._owned = ExitStack()
 
@@ -189,7 +189,9 @@ class World:
     def _start_simulator(self, owned: ExitStack) -> None:
         (port,) = free_ports(1)
         faults = self.folder / "faults.json"
-        faults.write_text(json.dumps(_SOURCE_FAULTS))
+        skew_s = 1 if self._has_snapshots else 3
+        settings = _SOURCE_FAULTS["settings"] | {"skew_s": skew_s}
+        faults.write_text(json.dumps(_SOURCE_FAULTS | {"settings": settings}))
         options = ["--port", str(port), "--seed", str(self._seed), "--faults", str(faults)]
         process = start_watched(
             [sys.executable, "-m", "tailrace", "simulate", *options],
@@ -265,6 +267,10 @@ class World:
             "topics": {"partitions": PARTITIONS},
             "lanes": LANES,
             "batch": {"linger": "200ms"},
-            "snapshot": {"mode": "initial", "segments": SEGMENTS, "read_capacity": READ_CAPACITY},
+            "snapshot": {
+                "mode": "initial" if self._has_snapshots else "never",
+                "segments": SEGMENTS,
+                "read_capacity": READ_CAPACITY,
+            },
         }
         self.pipeline_file.write_text(yaml.safe_dump(pipeline))

@@ -49,6 +49,7 @@ def test_processes_of_snapshots_alone_do_their_share_beside_a_worker(
     pipeline.worker()
     wait_for("the table", lambda: table.name in pipeline.checkpoint_state().tables)
     alone = pipeline.worker(None, "--snapshot-only", ready=False)
+    wait_for("it has joined", lambda: not alone.unready())
     started = CommandLine(capsys)("snapshot", "start", pipeline.file, "--table", table.name)
     assert started.code == 0, started
     table.wait_done()

@@ -14,6 +14,9 @@ from tailrace.process.threads import start_thread
 
 logger = logging.getLogger("tailrace")
 
+_LOOK_S = 0.5
+"""The main thread looks up so often: a signal that another thread receives does not wake it."""
+
 
 class Runs(Protocol):
     """A worker, as far as it is run here."""
@@ -49,7 +52,8 @@ class Together:
             for pipeline, member in self._members.items()
         ]
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(_LOOK_S)
         if self._fatal is None:
             return
         pipeline, error = self._fatal
