@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.lab import KEYS, Lab, Table
-from benchmarks.parts import function, keys, page_to_commit, resources, rows, snapshot, transactions, worker
+from benchmarks.parts import function, keys, kinesis, page_to_commit, resources, rows, snapshot, transactions, worker
 
 PARTS: dict[str, Callable[[Lab], Table]] = {
     "page": page_to_commit.against_naive,
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "rows": rows.by_size,
     "snapshot-latency": snapshot.latency,
     "snapshot-workers": snapshot.workers,
+    "kinesis": kinesis.by_size,
     "transactions": transactions.by_size,
     "compression": transactions.by_codec,
     "worker": worker.throughput,

@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 from benchmarks.page_server import STREAM_ARN, TABLE, Stream
 
 _TRANSACTION_CHANGES = 1_000
-_OPS = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
+OPS = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 
 
 class NaivePipeline:
@@ -81,7 +81,7 @@ class NaivePipeline:
                 "ts_us": created_ms * 1_000,
                 "ts_ns": created_ms * 1_000_000,
             },
-            "op": _OPS[record["eventName"]],
+            "op": OPS[record["eventName"]],
             "ts_ms": now_ns // 1_000_000,
             "ts_us": now_ns // 1_000,
             "ts_ns": now_ns,

@@ -1,4 +1,4 @@
-"""Ready-made answers of GetRecords and Scan, the same for the same seed: items of mixed types."""
+"""Ready-made answers of GetRecords, of Kinesis too, and Scan, the same for the same seed: items of mixed types."""
 
 from __future__ import annotations
 
@@ -48,6 +48,38 @@ def page(item_bytes: int, number: int = 0, created_s: int = 1_700_000_000) -> by
     count = records_per_page(item_bytes)
     body = records(item_bytes, number * count, count, created_s, SEED + number)
     return b'{"Records":[%b],"NextShardIterator":"next"}' % body
+
+
+def log_page(item_bytes: int, number: int = 0) -> bytes:
+    """Return the same changes as `page` does, as DynamoDB writes them to Kinesis."""
+    entries: list[dict[str, Any]] = []
+    for record in json.loads(page(item_bytes, number))["Records"]:
+        body = record["dynamodb"]
+        created_us = body["ApproximateCreationDateTime"] * 1_000_000 + len(entries)
+        images = {name: body[name] for name in ("Keys", "NewImage", "OldImage", "SizeBytes")}
+        written = {
+            "awsRegion": record["awsRegion"],
+            "eventID": record["eventID"],
+            "eventName": record["eventName"],
+            "userIdentity": None,
+            "recordFormat": "application/json",
+            "tableName": "orders",
+            "dynamodb": {
+                "ApproximateCreationDateTime": created_us,
+                **images,
+                "ApproximateCreationDateTimePrecision": "MICROSECOND",
+            },
+            "eventSource": "aws:dynamodb",
+        }
+        entries.append(
+            {
+                "ApproximateArrivalTimestamp": created_us / 1e6,
+                "Data": base64.b64encode(_text(written).encode()).decode(),
+                "PartitionKey": f"{len(entries):032X}",
+                "SequenceNumber": f"{49 * 10**54 + int(body['SequenceNumber'])}",
+            }
+        )
+    return _text({"MillisBehindLatest": 0, "NextShardIterator": "next", "Records": entries}).encode()
 
 
 def items_per_page(item_bytes: int) -> int:

@@ -27,6 +27,10 @@ How = Literal["pure", "native"]
 Transcode = Callable[[bytes], Page]
 
 SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
+LOG_SHARD = ShardRef(
+    "arn:aws:kinesis:us-east-1:000000000000:stream/bench/1700000000000",
+    "shardId-000000000000",
+)
 FACTS = TableFacts(
     TABLE,
     STREAM_ARN.partition("/stream/")[0],
@@ -64,6 +68,23 @@ def environment(how: How) -> dict[str, str]:
 def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, Transcode]:
     """Return each way that this environment has, by name."""
     return {how: _transcode(how, topic, format_name) for how in installed()}
+
+
+def log_transcoders(topic: str) -> dict[How, Transcode]:
+    """Return each way to make of a page of Kinesis the page that a lane publishes, by name."""
+    return {how: _log_transcode(how, topic) for how in installed()}
+
+
+def _log_transcode(how: How, topic: str) -> Transcode:
+    convert = converter(topic).convert
+    decode = choose(environment(how)).log_decoder(_pipeline("debezium"), lambda _table: None, "auto", deaggregate=False)
+
+    def transcode(body: bytes) -> Page:
+        log = decode(body, shard=LOG_SHARD)
+        source = SourcePage([each.record for each in log.records], log.next_iterator, log.size_bytes, log.full)
+        return convert(LOG_SHARD, source, time.time_ns())
+
+    return transcode
 
 
 def row_transcoders(topic: str) -> dict[How, Transcode]:

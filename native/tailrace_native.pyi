@@ -1,4 +1,4 @@
-"""The native transcoder: pages of DynamoDB Streams, and items of tables, to the keys and values of Kafka records."""
+"""The native transcoder: pages of DynamoDB Streams and Kinesis, and items of tables, to the keys and values of Kafka records."""
 
 from typing import TypedDict, final
 
@@ -36,6 +36,15 @@ class Transcoder:
         it panicked.
         """
 
+    def log_page(
+        self, body: bytes, *, region: str, stream_arn: str, shard_id: str, left: list[str], now_ns: int
+    ) -> tuple[LogColumns, str | None, bool] | None:
+        """Give the records of a body of Kinesis's GetRecords, the next iterator and whether there is more at once.
+
+        None when the whole page is handed back. A record that it is not sure of, that is no change record, or whose
+        table is one of `left` has only its place. Raises RuntimeError when it panicked.
+        """
+
     def scan(
         self, body: bytes, table: Table, *, now_ns: int
     ) -> tuple[RowColumns, tuple[int, int] | None, tuple[int, int] | None] | None:
@@ -53,6 +62,22 @@ class Transcoder:
 
 RowColumns = tuple[list[bytes | None], list[bytes | None], list[int], list[int]]
 """Keys, values (both None where it was not sure), and where the items begin and end in the body."""
+LogColumns = tuple[
+    list[bytes | None],
+    list[bytes | None],
+    list[str | None],
+    list[str | None],
+    list[bool | None],
+    list[int | None],
+    list[int | None],
+    list[bytes | None],
+    list[bytes | None],
+    list[int],
+    list[int],
+]
+"""Keys, values (None is a null value, too), tables, sequence numbers, whether the item was deleted, creation times in
+microseconds and arrivals in milliseconds since the epoch, digests of the change and of the item, and where the records
+begin and end in the body."""
 Columns = tuple[
     list[bytes | None],
     list[bytes | None],

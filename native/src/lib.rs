@@ -57,6 +57,29 @@ impl Transcoder {
         Ok(Some((columns(py, text, &page)?, next_iterator)))
     }
 
+    /// Gives the columns of the records of a page of Kinesis, its next iterator and whether there is more to read at
+    /// once, or None when the whole page is handed back.
+    #[pyo3(signature = (body, *, region, stream_arn, shard_id, left, now_ns))]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    #[expect(clippy::needless_pass_by_value, reason = "it is extracted from Python's list")]
+    fn log_page<'py>(
+        &self,
+        py: Python<'py>,
+        body: &Bound<'py, PyBytes>,
+        region: &str,
+        stream_arn: &str,
+        shard_id: &str,
+        left: Vec<String>,
+        now_ns: u64,
+    ) -> PyResult<Option<LogRead<'py>>> {
+        let text = body.as_bytes();
+        let left: Vec<&str> = left.iter().map(String::as_str).collect();
+        let log = transcode::Log { region, stream_arn, shard_id, left: &left };
+        let Some(page) = apart(py, || self.inner.log_page(text, &log, now_ns))? else { return Ok(None) };
+        let next_iterator = page.next_iterator.as_ref().map(|span| string(py, text, span)).transpose()?;
+        Ok(Some((log_columns(py, text, &page)?, next_iterator, page.full)))
+    }
+
     /// Gives the columns of the rows of an answer of `Scan`, and where its last key and its consumed capacity stand; or
     /// None when the whole page is handed back.
     #[pyo3(signature = (body, table, *, now_ns))]
@@ -122,6 +145,22 @@ fn apart<T: Send>(py: Python, work: impl FnOnce() -> T + Send) -> PyResult<T> {
 type List<'py> = Bound<'py, PyList>;
 type Columns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>, List<'py>);
 
+type LogColumns<'py> = (
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+    List<'py>,
+);
+
+type LogRead<'py> = (LogColumns<'py>, Option<Bound<'py, PyString>>, bool);
+
 type RowColumns<'py> = (List<'py>, List<'py>, List<'py>, List<'py>);
 type Place = (usize, usize);
 type Scanned<'py> = (RowColumns<'py>, Option<Place>, Option<Place>);
@@ -152,6 +191,30 @@ fn columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::Page) -> PyResul
         PyList::new(py, records.iter().map(|record| record.made().map(|made| made.deletes)))?,
         PyList::new(py, records.iter().map(|record| record.span().start))?,
         PyList::new(py, records.iter().map(|record| record.span().end))?,
+    ))
+}
+
+/// Makes the Python objects of a page of Kinesis.
+fn log_columns<'py>(py: Python<'py>, text: &[u8], page: &transcode::LogPage) -> PyResult<LogColumns<'py>> {
+    let records = &page.records;
+    let tables: Vec<_> = page.tables.iter().map(|table| PyString::new(py, table)).collect();
+    let output = |span: &Range<usize>| PyBytes::new(py, &page.output[span.clone()]);
+    let changes = || records.iter().map(|record| record.change.as_ref());
+    let sequences = changes()
+        .map(|change| change.map(|change| string(py, text, &change.sequence)).transpose())
+        .collect::<PyResult<Vec<_>>>()?;
+    Ok((
+        PyList::new(py, changes().map(|change| change.map(|change| output(&change.key))))?,
+        PyList::new(py, changes().map(|change| change?.value.as_ref().map(output)))?,
+        PyList::new(py, changes().map(|change| change.map(|change| &tables[change.table])))?,
+        PyList::new(py, sequences)?,
+        PyList::new(py, changes().map(|change| change.map(|change| change.deletes)))?,
+        PyList::new(py, changes().map(|change| change.map(|change| change.created_us)))?,
+        PyList::new(py, changes().map(|change| change.map(|change| change.arrived_ms)))?,
+        PyList::new(py, changes().map(|change| change.map(|change| PyBytes::new(py, &change.identity))))?,
+        PyList::new(py, changes().map(|change| change.map(|change| PyBytes::new(py, &change.item))))?,
+        PyList::new(py, records.iter().map(|record| record.span.start))?,
+        PyList::new(py, records.iter().map(|record| record.span.end))?,
     ))
 }
 

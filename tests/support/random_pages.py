@@ -51,6 +51,7 @@ _ODD_NUMBERS: Final = [
     "1_000",
     "9" * 60,
 ]
+_IMAGES: Final = frozenset({"Keys", "NewImage", "OldImage"})
 _ODD_BINARIES: Final = ["a", "YR==", "YQ", "Y Q=", "é", "YQ==YQ==", "====", "-_=="]
 
 
@@ -82,6 +83,65 @@ class RandomPages:
         if self._odd():
             answer.append(("ResponseMetadata", {"RequestId": "x"}))
         return self._json(answer, style).encode("utf-8", "surrogatepass")
+
+    def log_page(self, records: int) -> bytes:
+        """Return the body of an answer of GetRecords of Kinesis, with records that DynamoDB wrote and a few others."""
+        style = self._random.choice(["compact", "spaced", "ascii", "wild"])
+        answer = Pairs([("Records", [self._entry(number) for number in range(records)])])
+        answer.append(("MillisBehindLatest", self._random.choice([0, 0, 1200])))
+        if self._random.random() < 0.9:
+            answer.insert(
+                self._random.randrange(3), ("NextShardIterator", self._random.choice(["next|1==", "a", None]))
+            )
+        if self._odd():
+            answer.append(self._random.choice([("ChildShards", []), ("MillisBehindLatest", None), ("Records", [])]))
+        return self._json(answer, style).encode("utf-8", "surrogatepass")
+
+    def _entry(self, number: int) -> Pairs:
+        rnd = self._random
+        data = self._json(self._change_record(), rnd.choice(["compact", "compact", "spaced", "ascii", "wild"]))
+        content = data.encode("utf-8", "surrogatepass")
+        if self._odd():
+            content = rnd.choice([b"", b"hello", b"{}", b"\xf3\x89\x9a\xc2" + content, self.mutated(content)])
+        base64_text = base64.b64encode(content).decode()
+        entry = Pairs(
+            [
+                ("ApproximateArrivalTimestamp", Literal(f"{_SECONDS}.{rnd.randrange(1000):03}")),
+                ("Data", rnd.choice(_ODD_BINARIES) if self._odd() else base64_text),
+                ("PartitionKey", rnd.choice(["ABCDEF0123", "key", "é"])),
+                ("SequenceNumber", str(49 * 10**54 + number)),
+            ]
+        )
+        if rnd.random() < 0.2:
+            rnd.shuffle(entry)
+        if self._odd():
+            entry.append(rnd.choice([("EncryptionType", "KMS"), ("SubSequenceNumber", 1), ("Data", base64_text)]))
+        return entry
+
+    def _change_record(self) -> Pairs:
+        """Return what DynamoDB writes to Kinesis of a record."""
+        rnd = self._random
+        of_stream = self.record(0)
+        fields = dict(of_stream)
+        parts = fields.get("dynamodb")
+        body = Pairs(part for part in parts if part[0] in _IMAGES) if isinstance(parts, Pairs) else Pairs()
+        created = rnd.choice(
+            [("MICROSECOND", _SECONDS * 10**6 + 123_456), ("MILLISECOND", _SECONDS * 1000 + 7), (None, 5)]
+        )
+        body.insert(rnd.randrange(len(body) + 1), ("ApproximateCreationDateTime", created[1]))
+        if created[0] is not None or rnd.random() < 0.5:
+            body.append(("ApproximateCreationDateTimePrecision", created[0]))
+        names = [(name, value) for name, value in of_stream if name in {"eventID", "eventName", "eventSource"}]
+        record = Pairs([("awsRegion", "eu-west-1"), *names, ("userIdentity", fields.get("userIdentity"))])
+        record += [
+            ("recordFormat", "application/json"),
+            ("tableName", rnd.choice(["orders", "users"])),
+            ("dynamodb", body),
+        ]
+        for part in (record, body):
+            if self._odd():
+                self._spoil(part)
+        return record
 
     def scanned(self, count: int) -> bytes:
         """Return the body of an answer of Scan, of a table with the keys `id` and `sort`."""

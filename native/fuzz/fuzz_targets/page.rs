@@ -1,4 +1,4 @@
-//! Whatever bytes come as a page, a scan or an export: nothing panics, and what comes out is whole.
+//! Whatever bytes come as a page, of Kinesis too, a scan or an export: nothing panics, and what comes out is whole.
 
 #![no_main]
 
@@ -16,6 +16,9 @@ fuzz_target!(|body: &[u8]| {
     for transcoder in TRANSCODERS.iter() {
         if let Some(page) = transcoder.page(body, &whole::SHARD, 1) {
             whole::check(&page, body);
+        }
+        if let Some(page) = transcoder.log_page(body, &whole::LOG, 1) {
+            whole::check_log(&page, body);
         }
         if let Some(rows) = transcoder.scan(body, &whole::TABLE, 1) {
             whole::check_rows(&rows, body);

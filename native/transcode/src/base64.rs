@@ -16,6 +16,25 @@ const fn values() -> [u8; 256] {
     values
 }
 
+/// What each character stands for at each of the four places of a group, as bits of the group's 24; else `WRONG`.
+static GROUP: [[u32; 256]; 4] = group();
+const WRONG: u32 = 1 << 31;
+
+const fn group() -> [[u32; 256]; 4] {
+    let mut group = [[WRONG; 256]; 4];
+    let mut character = 0;
+    while character < 256 {
+        let value = VALUES[character];
+        let mut place = 0;
+        while place < 4 && value != NONE {
+            group[place][character] = (value as u32) << (6 * (3 - place));
+            place += 1;
+        }
+        character += 1;
+    }
+    group
+}
+
 /// Checks a text.
 pub fn check(text: &[u8]) -> Sure<()> {
     let last = last_group(text)?;
@@ -40,13 +59,31 @@ fn last_group(text: &[u8]) -> Sure<&[u8]> {
 
 /// Appends what a text stands for.
 pub fn decode_into(text: &[u8], out: &mut Vec<u8>) -> Sure<()> {
-    check(text)?;
-    for group in text.chunks_exact(4) {
-        let bits = group.iter().fold(0_u32, |bits, &byte| bits << 6 | u32::from(VALUES[usize::from(byte)] & 0x3f));
-        let padding = usize::from(group[2] == b'=') + usize::from(group[3] == b'=');
-        out.extend_from_slice(&bits.to_be_bytes()[1..4 - padding]);
+    let last = last_group(text)?;
+    let whole = &text[..text.len() - last.len()];
+    let start = out.len();
+    out.resize(start + whole.len() / 4 * 3, 0);
+    let mut seen = 0;
+    for (group, bytes) in whole.chunks_exact(4).zip(out[start..].chunks_exact_mut(3)) {
+        let bits = bits_of(group);
+        seen |= bits;
+        bytes.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    if seen & WRONG != 0 {
+        return Err(Unsure);
+    }
+    if let &[_, _, third, fourth] = last {
+        let padding = usize::from(third == b'=') + usize::from(fourth == b'=');
+        out.extend_from_slice(&bits_of(last).to_be_bytes()[1..4 - padding]);
     }
     Ok(())
+}
+
+/// Gives the 24 bits of a group; padding and what is wrong set `WRONG`, and leave the other bits right.
+#[inline]
+fn bits_of(group: &[u8]) -> u32 {
+    let bits = |place: usize| GROUP[place][usize::from(group[place])];
+    bits(0) | bits(1) | bits(2) | bits(3)
 }
 
 #[cfg(test)]

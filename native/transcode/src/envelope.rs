@@ -1,20 +1,22 @@
 //! The values of the four formats, put together from converted images and what is the same for a whole page.
 
 use crate::cursor::Sure;
-use crate::record::{Converted, Fields, Op, SEQUENCE_DIGITS_MAX};
+use crate::record::{Converted, Fields, Op};
 use crate::strings::quote_into;
 use crate::{Format, Shard};
 
 /// Writes the values of one page.
 pub struct Envelopes {
     format: Format,
+    sequence_digits: usize,
     head: Vec<u8>,
     tail: Vec<u8>,
 }
 
 impl Envelopes {
-    /// Prepares what all values of the page have in common. `connector` is what `connector_fields` gave.
-    pub fn new(format: Format, connector: &[u8], shard: &Shard, now_ns: u64) -> Self {
+    /// Prepares what all values of a table's changes in the page have in common. `connector` is what `connector_fields`
+    /// gave, `sequence_digits` the most that the source's sequence numbers have.
+    pub fn new(format: Format, connector: &[u8], shard: &Shard, sequence_digits: usize, now_ns: u64) -> Self {
         let (mut head, mut tail) = (Vec::new(), Vec::new());
         match format {
             Format::Debezium => {
@@ -44,7 +46,7 @@ impl Envelopes {
             }
             Format::Item => {}
         }
-        Self { format, head, tail }
+        Self { format, sequence_digits, head, tail }
     }
 
     /// Appends the value of a change and gives true, or gives false when its value is null.
@@ -98,7 +100,7 @@ impl Envelopes {
         plain_member(b"datacontenttype", b"application/json", out);
         member(b"partitionkey", &converted.key, out);
         out.extend_from_slice(b",\"sequence\":\"");
-        out.resize(out.len() + SEQUENCE_DIGITS_MAX.saturating_sub(sequence.len()), b'0');
+        out.resize(out.len() + self.sequence_digits.saturating_sub(sequence.len()), b'0');
         out.extend_from_slice(sequence);
         out.extend_from_slice(b"\",\"data\":{\"before\":");
         out.extend_from_slice(images.before);

@@ -1,4 +1,4 @@
-//! Pages of DynamoDB Streams, and items of tables, to the keys and values of Kafka records, in one pass over the bytes.
+//! Pages of DynamoDB Streams and of Kinesis, and items of tables, to the keys and values of Kafka records, in one pass over the bytes.
 //!
 //! It makes what the Python of Tailrace makes, byte for byte, or says that it is not sure: a record that is unusual in
 //! any way, or a whole page, is handed back, and the Python takes it. So it may refuse whatever is rare.
@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 mod base64;
+mod change_record;
 mod cursor;
 mod envelope;
 mod item;
 mod key_places;
+mod log;
 mod number;
 mod record;
 mod row_envelope;
@@ -23,7 +25,8 @@ use cursor::{Cursor, Sure, Unsure};
 use envelope::Envelopes;
 pub use item::Numbers;
 use key_places::KeyPlaces;
-use record::{Converted, Op, Reader};
+pub use log::{Change, Log, LogPage, LogRecord};
+use record::{Converted, Op, Reader, SEQUENCE_DIGITS_MAX};
 use row_envelope::RowEnvelope;
 pub use rows::{Message, Row, Rows, Table};
 use sorted::Sorter;
@@ -135,13 +138,21 @@ impl Transcoder {
             cursor: Cursor { text: body, at: 0 },
             sorter: Sorter::default(),
             converted: Converted::default(),
-            envelopes: Envelopes::new(self.format, &self.connector, shard, now_ns),
+            envelopes: Envelopes::new(self.format, &self.connector, shard, SEQUENCE_DIGITS_MAX, now_ns),
             format: self.format,
             numbers: self.numbers,
             page: Page { records: Vec::new(), next_iterator: None, output: Vec::with_capacity(body.len()) },
         };
         work.envelope().ok()?;
         Some(work.page)
+    }
+
+    /// Converts the body of an answer of `GetRecords` of Kinesis; `now_ns` is the time of processing, nanoseconds since
+    /// the epoch. None when the whole page is handed back.
+    #[must_use]
+    pub fn log_page(&self, body: &[u8], log: &Log, now_ns: u64) -> Option<LogPage> {
+        std::str::from_utf8(body).ok()?;
+        log::Work::new(body, self.format, self.numbers, &self.connector, log, now_ns).page().ok()
     }
 
     /// Converts the body of an answer of `Scan` into rows; `now_ns` is the time of processing, nanoseconds since the
@@ -230,7 +241,7 @@ impl Work<'_> {
 
     fn record(&mut self, start: usize) -> Sure<Made> {
         self.sorter.clear();
-        let fields = Reader {
+        let (fields, sequence_span) = Reader {
             cursor: &mut self.cursor,
             sorter: &mut self.sorter,
             converted: &mut self.converted,
@@ -238,7 +249,7 @@ impl Work<'_> {
             numbers: self.numbers,
         }
         .record()?;
-        let sequence = &self.cursor.text[fields.sequence.clone()];
+        let sequence = &self.cursor.text[sequence_span.clone()];
         let output = &mut self.page.output;
         let key_start = output.len();
         output.extend_from_slice(&self.converted.key);
@@ -248,7 +259,7 @@ impl Work<'_> {
             key: key_start..key_end,
             value: has_value.then_some(key_end..output.len()),
             created_ms: fields.created_ms,
-            sequence: fields.sequence,
+            sequence: sequence_span,
             deletes: fields.op == Op::Delete,
             span: start..self.cursor.at,
         })

@@ -10,7 +10,7 @@ use crate::item::{Items, Numbers};
 use crate::sorted::Sorter;
 
 /// The latest time whose nanoseconds fit in 64 bits (the year 2262).
-const CREATED_MS_MAX: u64 = (1 << 63) / 1_000_000;
+pub const CREATED_MS_MAX: u64 = (1 << 63) / 1_000_000;
 pub const SEQUENCE_DIGITS_MAX: usize = 40;
 
 /// What happened to the item.
@@ -29,8 +29,6 @@ pub struct Fields<'a> {
     pub op: Op,
     pub event_id: &'a [u8],
     pub created_ms: u64,
-    /// Decimal digits.
-    pub sequence: Range<usize>,
     pub view_type: &'a [u8],
     /// Time to Live deleted the item.
     pub expired: bool,
@@ -56,10 +54,10 @@ pub struct Image {
 
 /// Members that may come once only: of two, parsers differ in which they take.
 #[derive(Default)]
-struct Once(u32);
+pub struct Once(u32);
 
 impl Once {
-    fn see(&mut self, member: u32) -> Sure<()> {
+    pub fn see(&mut self, member: u32) -> Sure<()> {
         if self.0 & (1 << member) != 0 {
             return Err(Unsure);
         }
@@ -86,8 +84,8 @@ pub struct Reader<'a, 'b> {
 }
 
 impl<'a> Reader<'a, '_> {
-    /// Reads it whole and fills `converted`.
-    pub fn record(&mut self) -> Sure<Fields<'a>> {
+    /// Reads it whole and fills `converted`; gives where its sequence number, decimal digits, stands, too.
+    pub fn record(&mut self) -> Sure<(Fields<'a>, Range<usize>)> {
         let mut once = Once::default();
         let (mut event_id, mut op, mut body, mut is_time_to_live) = (None, None, None, false);
         let mut more = self.cursor.opens(b'{', b'}')?;
@@ -99,12 +97,7 @@ impl<'a> Reader<'a, '_> {
                 }
                 b"eventName" => {
                     once.see(1)?;
-                    op = Some(match self.cursor.plain_string()? {
-                        b"INSERT" => Op::Create,
-                        b"MODIFY" => Op::Update,
-                        b"REMOVE" => Op::Delete,
-                        _ => return Err(Unsure),
-                    });
+                    op = Some(self.op()?);
                 }
                 b"dynamodb" => {
                     once.see(2)?;
@@ -120,23 +113,25 @@ impl<'a> Reader<'a, '_> {
         }
         let body = body.filter(|body| body.has_keys).ok_or(Unsure)?;
         let op = op.ok_or(Unsure)?;
-        // An image that the operation cannot have is never read by the other path.
-        let odd = match op {
+        self.refuse_odd_images(op)?;
+        let fields = Fields {
+            op,
+            event_id: event_id.ok_or(Unsure)?,
+            created_ms: body.created_ms,
+            view_type: body.view_type.ok_or(Unsure)?,
+            expired: op == Op::Delete && is_time_to_live,
+        };
+        Ok((fields, body.sequence.ok_or(Unsure)?))
+    }
+
+    /// An image that the operation cannot have is never read by the other path.
+    pub fn refuse_odd_images(&self, op: Op) -> Sure<()> {
+        let is_odd = match op {
             Op::Create => self.converted.before.is_there,
             Op::Update => false,
             Op::Delete => self.converted.after.is_there,
         };
-        if odd {
-            return Err(Unsure);
-        }
-        Ok(Fields {
-            op,
-            event_id: event_id.ok_or(Unsure)?,
-            created_ms: body.created_ms,
-            sequence: body.sequence.ok_or(Unsure)?,
-            view_type: body.view_type.ok_or(Unsure)?,
-            expired: op == Op::Delete && is_time_to_live,
-        })
+        if is_odd { Err(Unsure) } else { Ok(()) }
     }
 
     fn stream_record(&mut self) -> Sure<StreamRecord<'a>> {
@@ -149,7 +144,7 @@ impl<'a> Reader<'a, '_> {
             match self.cursor.name()? {
                 b"Keys" => {
                     once.see(0)?;
-                    self.keys()?;
+                    self.keys(self.format == Format::DynamoDbJson)?;
                     body.has_keys = true;
                 }
                 b"NewImage" => {
@@ -179,13 +174,24 @@ impl<'a> Reader<'a, '_> {
         Ok(body)
     }
 
-    fn keys(&mut self) -> Sure<()> {
+    /// Reads what happened to the item.
+    pub fn op(&mut self) -> Sure<Op> {
+        match self.cursor.plain_string()? {
+            b"INSERT" => Ok(Op::Create),
+            b"MODIFY" => Ok(Op::Update),
+            b"REMOVE" => Ok(Op::Delete),
+            _ => Err(Unsure),
+        }
+    }
+
+    /// Reads the key attributes: as the message key and, if `typed`, as DynamoDB JSON in order.
+    pub fn keys(&mut self, typed: bool) -> Sure<()> {
         let start = self.cursor.at;
         let Self { cursor, sorter, converted, .. } = self;
         let mut items = Items { cursor, sorter, numbers: self.numbers };
         converted.key.clear();
         items.message_key(&mut converted.key)?;
-        if self.format == Format::DynamoDbJson {
+        if typed {
             items.cursor.at = start;
             converted.typed_keys.clear();
             items.in_order(&mut converted.typed_keys)?;
@@ -193,7 +199,8 @@ impl<'a> Reader<'a, '_> {
         Ok(())
     }
 
-    fn before(&mut self) -> Sure<()> {
+    /// Reads the old image.
+    pub fn before(&mut self) -> Sure<()> {
         if self.format == Format::Item {
             // The bare item never shows it: it need only be an object or null.
             let first = self.cursor.peek_token();
@@ -204,7 +211,8 @@ impl<'a> Reader<'a, '_> {
         image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.before)
     }
 
-    fn after(&mut self) -> Sure<()> {
+    /// Reads the new image.
+    pub fn after(&mut self) -> Sure<()> {
         let Self { cursor, sorter, converted, .. } = self;
         image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.after)
     }
@@ -222,12 +230,7 @@ impl<'a> Reader<'a, '_> {
             self.cursor.word(b"null")?;
             return Ok(0);
         }
-        let text = std::str::from_utf8(self.cursor.number()?).map_err(|_| Unsure)?;
-        let milliseconds = match text.parse::<u64>() {
-            Ok(seconds) => seconds.checked_mul(1000),
-            Err(_) => text.parse().ok().and_then(rounded_milliseconds),
-        };
-        milliseconds.filter(|&milliseconds| milliseconds <= CREATED_MS_MAX).ok_or(Unsure)
+        seconds_as_ms(self.cursor)
     }
 
     fn view_type(&mut self) -> Sure<&'a [u8]> {
@@ -239,7 +242,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Tells whether Time to Live made the change: Lambda writes the names with a small first letter.
-    fn identity(&mut self) -> Sure<bool> {
+    pub fn identity(&mut self) -> Sure<bool> {
         if self.cursor.peek_token() == b'n' {
             self.cursor.word(b"null")?;
             return Ok(false);
@@ -281,6 +284,16 @@ fn image(items: &mut Items, format: Format, image: &mut Image) -> Sure<()> {
     }
     image.is_there = true;
     Ok(())
+}
+
+/// Reads seconds since the epoch, and gives them in milliseconds.
+pub fn seconds_as_ms(cursor: &mut Cursor) -> Sure<u64> {
+    let text = std::str::from_utf8(cursor.number()?).map_err(|_| Unsure)?;
+    let milliseconds = match text.parse::<u64>() {
+        Ok(seconds) => seconds.checked_mul(1000),
+        Err(_) => text.parse().ok().and_then(rounded_milliseconds),
+    };
+    milliseconds.filter(|&milliseconds| milliseconds <= CREATED_MS_MAX).ok_or(Unsure)
 }
 
 /// Rounds as Python does: half a millisecond to the even one.

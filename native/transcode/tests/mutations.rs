@@ -6,9 +6,10 @@ mod whole;
 
 use tailrace_transcode::{Format, Numbers, Transcoder};
 
-use crate::whole::{SHARD, TABLE, check, check_rows, transcoders};
+use crate::whole::{LOG, SHARD, TABLE, check, check_log, check_rows, transcoders};
 
 const BODY: &str = include_str!("pages/page.json");
+const LOGGED: &str = include_str!("pages/log.json");
 const SCANNED: &str = include_str!("pages/scan.json");
 const LINES: &str = include_str!("pages/export.jsonl");
 
@@ -83,6 +84,40 @@ fn a_broken_page_harms_nothing() {
         }
         if let Some(page) = transcoders[round % transcoders.len()].page(&body, &SHARD, 1) {
             check(&page, &body);
+        }
+    }
+}
+
+#[test]
+fn a_page_of_kinesis_is_whole_before_it_is_broken() {
+    let transcoder = Transcoder::new(Format::Debezium, Numbers::Exact, "shop", "1");
+    let page = transcoder.log_page(LOGGED.as_bytes(), &LOG, 1).unwrap();
+    check_log(&page, LOGGED.as_bytes());
+    assert_eq!(page.records.iter().map(|record| record.change.is_some()).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(page.tables, ["orders", "users"]);
+}
+
+#[test]
+fn a_page_of_kinesis_that_breaks_off_is_handed_back() {
+    for transcoder in transcoders() {
+        for end in 0..LOGGED.len() {
+            assert!(transcoder.log_page(&LOGGED.as_bytes()[..end], &LOG, 1).is_none());
+        }
+    }
+}
+
+#[test]
+fn a_broken_page_of_kinesis_harms_nothing() {
+    let count = std::env::var("MUTATIONS").map_or(100_000, |count| count.parse().unwrap());
+    let transcoders = transcoders();
+    let mut random = Random(0x1357_9BDF_0246_8ACE);
+    for round in 0..count {
+        let mut body = LOGGED.as_bytes().to_vec();
+        for _ in 0..=random.below(4) {
+            random.mutate(&mut body);
+        }
+        if let Some(page) = transcoders[round % transcoders.len()].log_page(&body, &LOG, 1) {
+            check_log(&page, &body);
         }
     }
 }

@@ -23,7 +23,7 @@ from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
-from tailrace.sources.kinesis.log_page import late
+from tailrace.sources.kinesis.log_page import LogDecoder, late
 from tailrace.sources.kinesis.policy import policy as kinesis_policy
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
 from tailrace.sources.windowed import WindowedReader
@@ -68,18 +68,19 @@ def make_source(
                 describe_stream_per_second=source.discovery.describe_stream_per_second,
             )
         case KinesisSource() as source:
-            return _kinesis(source, transcoder)
+            decode = transcoder.log_decoder(pipeline, transformation_of, source.records, deaggregate=source.deaggregate)
+            return _kinesis(source, decode)
         case other:
             raise _unknown(other)
 
 
-def _kinesis(source: KinesisSource, transcoder: Transcoder) -> Source:
+def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
     if source.fan_out == "enhanced":
         raise WorldError("source.fan_out: enhanced is not available yet", hint="set it to polling")
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
     policy = _kinesis_policy(source)
     reader = WindowedReader(
-        clients.polling(transcoder.log_decoder(source.records, deaggregate=source.deaggregate)),
+        clients.polling(decode),
         WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=source.late_wait_ms),
         window_bytes=_WINDOW_BYTES,
         gone_after_ms=policy.gone_after_ms,

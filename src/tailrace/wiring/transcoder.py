@@ -23,6 +23,7 @@ from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.rows import ScanDecoder, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, RecordKind
+from tailrace.sources.kinesis.native_log import NativeLogDecoder
 
 VARIABLE: Final = "TAILRACE_NATIVE"
 _INSTALL: Final = f"pip install 'tailrace[native]=={__version__}'"
@@ -75,9 +76,20 @@ class Transcoder(NamedTuple):
             lines, rows_of
         )
 
-    def log_decoder(self, kind: RecordKind, *, deaggregate: bool) -> LogDecoder:
-        """Make what decodes the pages of Kinesis streams whose records are of this kind."""
-        return LogPageDecoder(kind, deaggregate=deaggregate)
+    def log_decoder(
+        self,
+        pipeline: Pipeline,
+        transformation_of: Callable[[str], object | None],
+        kind: RecordKind,
+        *,
+        deaggregate: bool,
+    ) -> LogDecoder:
+        """Make what decodes the pages of Kinesis streams with records of this kind, as `decoder` does its pages."""
+        python = LogPageDecoder(kind, deaggregate=deaggregate)
+        transcoder = None if kind == "raw" else self._native(pipeline)
+        if transcoder is None:
+            return python
+        return NativeLogDecoder(transcoder, formats.FORMATS[pipeline.format.type].headers, python, transformation_of)
 
     def _native(self, pipeline: Pipeline) -> Any:
         """Return the native transcoder for the format of a pipeline; None where Python does it all."""

@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds.htm
 from __future__ import annotations
 
 import struct
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
@@ -110,13 +110,16 @@ def decode_change(data: bytes, sequence: str, shard: ShardRef, region: str) -> D
 
 def item_digest(table: str, keys: bytes) -> bytes:
     """Return the digest of an item; `keys` is compact DynamoDB JSON with its names in order."""
-    return blake2b(b"%b\0%b" % (table.encode(), keys), digest_size=_DIGEST_BYTES).digest()
+    return _digest(b"%b\0%b" % (table.encode(), keys))
 
 
 def identity_digest(item: bytes, created_us: int, op: Op, before: bytes, after: bytes) -> bytes:
     """Return the digest of a change; an image that is not there is empty. The native transcoder makes the same."""
-    parts = (item, _header(created_us, op.encode(), len(before)), before, after)
-    return blake2b(b"".join(parts), digest_size=_DIGEST_BYTES).digest()
+    return _digest(b"".join((item, _header(created_us, op.encode(), len(before)), before, after)))
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data, usedforsecurity=False).digest()[:_DIGEST_BYTES]
 
 
 def table_meant(data: bytes) -> str | None:
