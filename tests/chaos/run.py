@@ -101,9 +101,10 @@ class Run:
             saboteur = Saboteur(world, crew, orders, self._take_overs, lambda: self._changes.found)
             owned.callback(saboteur.close)
             cast = _Cast(world, crew, orders, saboteur, writer, reader)
-            writer.load(self._changes.loaded)
-            world.begin_streams()
-            self._snapshots.quiet = writer.quiet
+            if schedule.has_snapshots(options.seed):
+                writer.load(self._changes.loaded)
+                world.begin_streams()
+                self._snapshots.quiet = writer.quiet
             crew.fill()
             self._wait_for_crew(world, crew)
             self._began_s = time.monotonic()
