@@ -136,14 +136,19 @@ def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:
 def _steps(pipeline: Pipeline) -> Iterator[Finding]:
     entries = [entry.text for entry in pipeline.source.tables_read]
     routed: dict[str, int] = {}
+    if pipeline.transform and not pipeline.source.carries_changes:
+        yield ("transform",), "works on changes of tables, and the records of the streams are raw", "leave it out"
+        return
     for index, step in enumerate(pipeline.transform):
         names = step.tables or entries
         for number, table in enumerate(step.tables):
-            yield from _no_table(pipeline, table, ("transform", index, "tables", number))
+            if not pipeline.source.publishes(table):
+                yield from _no_table(pipeline, table, ("transform", index, "tables", number))
         if step.route is None:
             continue
+        only_one = len(names) == 1 and not is_pattern(names[0])
         for template in step.route.templates:
-            if "{table}" not in template and (len(names) > 1 or is_pattern(names[0])):
+            if "{table}" not in template and not (only_one if step.tables else pipeline.source.only_table):
                 remedy = (
                     "put `{table}` into it, or give one table to the step: items of different tables can have one key"
                 )

@@ -139,6 +139,11 @@ class Source(Part):
         """Whether changes of tables that no entry names may come with those that are read."""
         return False
 
+    @property
+    def carries_changes(self) -> bool:
+        """Whether its records are changes of tables, or may be."""
+        return True
+
     def publishes(self, table: str) -> bool:
         """Return whether the changes of a table are published. A stream may carry tables that no entry names."""
         return self.reads(table)

@@ -103,3 +103,25 @@ def test_tables_filter_changes_and_leave_raw_records_alone(tmp_path: Path) -> No
 )
 def test_one_topic_is_enough_for_one_table_or_one_raw_stream(more: str, only: str | None, tmp_path: Path) -> None:
     assert source_of(tmp_path, GOOD + more).only_table == only
+
+
+def test_a_step_may_name_any_table_whose_changes_are_published(tmp_path: Path) -> None:
+    step = "transform: [{filter: 'true', tables: [%s]}]\n".replace("'true'", "\"op == 'c'\"")
+    source_of(tmp_path, GOOD + step % "orders")
+    source_of(tmp_path, GOOD + "  tables: [orders]\n" + step % "orders")
+    with pytest.raises(FileErrors, match="`users` is no table of the pipeline"):
+        source_of(tmp_path, GOOD + "  tables: [orders]\n" + step % "users")
+
+
+def test_raw_records_cannot_be_transformed(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileErrors, match="transform: works on changes of tables, and the records of the streams are raw; "
+    ):
+        source_of(tmp_path, GOOD + "  records: raw\ntransform: [{exclude: [note]}]\n")
+
+
+def test_a_route_to_one_topic_names_its_table(tmp_path: Path) -> None:
+    route = "transform: [{route: {by: 'item.kind', topics: {a: shop.as}}%s}]\n"
+    source_of(tmp_path, GOOD + route % ", tables: [orders]")
+    with pytest.raises(FileErrors, match=r"would put several tables into `shop\.as`"):
+        source_of(tmp_path, GOOD + route % "")

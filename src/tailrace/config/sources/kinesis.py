@@ -184,6 +184,11 @@ class KinesisSource(Source):
     @property
     def streams_carry_other_tables(self) -> bool:
         """Yes, unless all records are raw."""
+        return self.carries_changes
+
+    @property
+    def carries_changes(self) -> bool:
+        """Yes, unless all records are raw."""
         return self.records != "raw"
 
     def publishes(self, table: str) -> bool:
