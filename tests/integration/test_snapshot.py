@@ -55,6 +55,8 @@ def test_processes_of_snapshots_alone_do_their_share_beside_a_worker(
     table.wait_done()
     assert alone.logged("segment done") or pipeline.workers[0].logged("segment done")
     assert alone.logged("snapshot lane taken")
+    chunks = alone.metric("tailrace_snapshot_chunk_duration_seconds_count")
+    assert alone.metric("tailrace_snapshot_chunk_duration_seconds_sum") >= chunks, "each waits for the barrier"
     table.settle()
 
 

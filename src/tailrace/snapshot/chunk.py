@@ -28,6 +28,8 @@ class Chunk(msgspec.Struct, frozen=True):
     """Which of the page's changes are deletes of items that the table does not have: the `id` of each."""
     read_ms: int = 0
     """When the last row had been read: it may be published once all changes up to then are."""
+    asked_s: float = 0.0
+    """When the read was begun, by the host's monotonic time."""
 
     def counted(self, page: Page) -> SegmentRecord:
         """Return the segment's record once `page` is published in the chunk's place."""

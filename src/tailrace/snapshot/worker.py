@@ -20,6 +20,7 @@ from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
 
+import msgspec
 from confluent_kafka import KafkaException
 
 from tailrace.core.checkpoint_state import CheckpointState
@@ -204,12 +205,11 @@ class SnapshotWorker:
         lane = self._lanes[chunk.segment.lane(self._parts.lane_count)]
         if not lane.is_held:
             return  # lost with the chunk before
-        began_s = self._host.monotonic_s()
         answer = lane.publish(chunk, self._segments.window_of(chunk), self._host.now_ms())
         if isinstance(answer, NotPublished):
             self._segments.refused(chunk, answer)
         else:
-            self._segments.published(chunk, answer, self._host.monotonic_s() - began_s)
+            self._segments.published(chunk, answer, self._host.monotonic_s() - chunk.asked_s)
 
     # Reading
 
@@ -218,7 +218,8 @@ class SnapshotWorker:
         began_s = self._host.monotonic_s()
         answer: Chunk | Failed
         try:
-            answer = read.reader.read(read.segment, read.record, read.mark)
+            chunk = read.reader.read(read.segment, read.record, read.mark)
+            answer = msgspec.structs.replace(chunk, asked_s=began_s)
         except ReadError as error:
             answer = Failed(read.segment, read.mark, error.failure, str(error))
         except TailraceError as error:

@@ -33,6 +33,7 @@ def test_a_reader_is_given_the_workers_clock() -> None:
 
     parts = SimpleNamespace(
         lane_count=LANES,
+        parallel_tables=None,
         window=lambda _: Idle(),
         facts=facts,
         reader=reader,
