@@ -34,6 +34,7 @@ def test_a_reader_is_given_the_workers_clock() -> None:
     parts = SimpleNamespace(
         lane_count=LANES,
         parallel_tables=None,
+        ensure_topics=lambda _: None,
         window=lambda _: Idle(),
         facts=facts,
         reader=reader,
