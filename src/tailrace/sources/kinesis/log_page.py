@@ -16,7 +16,7 @@ from tailrace.core.shard import SequenceNumber, ShardRef
 from tailrace.errors import RecordError, excerpt
 from tailrace.sources.dynamodb.stream_record import HINT
 from tailrace.sources.kinesis import kpl
-from tailrace.sources.kinesis.change_record import DecodedChange, decode_change, table_meant
+from tailrace.sources.kinesis.change_record import decode_change, table_meant
 from tailrace.sources.kinesis.raw_record import raw_message
 from tailrace.sources.kinesis.stream_ref import parse
 
@@ -142,13 +142,9 @@ def late(record: SourceRecord, shard: ShardRef) -> SourceRecord:
     """Return a change record as a late one; what is a message already is decoded again, for its value says so, too."""
     change = record.change
     if change is None:
-        change = _decoded_again(record, shard).change
+        raw = _decode_record(record.origin.raw)
+        change = decode_change(raw.data, raw.sequence_number, shard, parse(shard.stream).region).change
     return SourceRecord(record.origin, msgspec.structs.replace(change, late=True))
-
-
-def _decoded_again(record: SourceRecord, shard: ShardRef) -> DecodedChange:
-    of = _decode_record(record.origin.raw)
-    return decode_change(of.data, of.sequence_number, shard, parse(shard.stream).region)
 
 
 def log_page(
