@@ -253,6 +253,9 @@ class SimulatedSnapshotParts:
     def ensure_topics(self, _table: str) -> None:
         """They are there."""
 
+    def tables_of(self, entry: str) -> tuple[str, ...]:
+        return (entry,)
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         return (f"{PIPELINE}.{table}",)
 

@@ -122,19 +122,26 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
+    if pipeline.source.carries_tables:
+        resnapshots = pipeline.snapshot.mode == "when_needed" or pipeline.on_gap.default == "resnapshot"
+        for path, is_set in ((("on_gap",), resnapshots), (("on_gap", "tables"), bool(pipeline.on_gap.tables))):
+            if is_set:
+                remedy = "leave it out; after a gap is accepted, a snapshot of each table can be started"
+                yield path, "cannot repair tables that share a stream", remedy
+        return
     for table in pipeline.on_gap.tables:
         yield from _no_table(pipeline, table, ("on_gap", "tables", table))
 
 
 def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:
     """Check that a name at `path` is that of a table of the pipeline; a pattern may match one that comes later."""
-    if not is_pattern(table) and not pipeline.source.reads(table):
-        entries = [entry.text for entry in pipeline.source.tables_read]
+    if not is_pattern(table) and not pipeline.source.publishes(table):
+        entries = [name for name, _ in _named(pipeline)] or [entry.text for entry in pipeline.source.tables_read]
         yield path, f"{quoted(table)} is no table of the pipeline", nearest(table, entries) or "leave it out"
 
 
 def _steps(pipeline: Pipeline) -> Iterator[Finding]:
-    entries = [entry.text for entry in pipeline.source.tables_read]
+    entries = ["*"] if pipeline.source.carries_tables else [entry.text for entry in pipeline.source.tables_read]
     routed: dict[str, int] = {}
     if pipeline.transform and not pipeline.source.carries_changes:
         yield ("transform",), "works on changes of tables, and the records of the streams are raw", "leave it out"
@@ -142,8 +149,7 @@ def _steps(pipeline: Pipeline) -> Iterator[Finding]:
     for index, step in enumerate(pipeline.transform):
         names = step.tables or entries
         for number, table in enumerate(step.tables):
-            if not pipeline.source.publishes(table):
-                yield from _no_table(pipeline, table, ("transform", index, "tables", number))
+            yield from _no_table(pipeline, table, ("transform", index, "tables", number))
         if step.route is None:
             continue
         only_one = len(names) == 1 and not is_pattern(names[0])
@@ -180,7 +186,11 @@ def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> 
 
 def _named(pipeline: Pipeline) -> list[tuple[str, Path]]:
     """Return the tables that the source names, no patterns, and where."""
-    return [(entry.text, entry.path) for entry in pipeline.source.tables_read if not entry.is_pattern]
+    source = pipeline.source
+    entries = [entry for entry in source.tables_read if not entry.is_pattern]
+    return [(table, entry.path) for entry in entries[:1] for table in source.tables_of(entry.text)] + [
+        (table, entry.path) for entry in entries[1:] for table in source.tables_of(entry.text) if table == entry.text
+    ]
 
 
 def named_functions(transform: object) -> dict[Path, str]:

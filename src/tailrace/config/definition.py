@@ -23,6 +23,9 @@ def definition_of(pipeline: Pipeline) -> DefinitionRecord:
         tables=tuple(entry.text for entry in pipeline.source.tables_read),
         exclude=pipeline.source.tables_left_out,
         tags=pipeline.source.tags_read,
+        source_type=pipeline.source.type,
+        published=pipeline.source.tables_published,
+        unpublished=pipeline.source.tables_unpublished,
         topic=topic(pipeline.topic),
         routes=tuple(
             Route(step.tables, tuple(map(topic, step.route.templates))) for step in pipeline.transform if step.route

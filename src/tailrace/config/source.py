@@ -135,7 +135,7 @@ class Source(Part):
         return tuple(each.text for each in self.tables_read if not each.is_pattern and self.reads(each.text))
 
     @property
-    def streams_carry_other_tables(self) -> bool:
+    def carries_tables(self) -> bool:
         """Whether changes of tables that no entry names may come with those that are read."""
         return False
 
@@ -143,6 +143,16 @@ class Source(Part):
     def carries_changes(self) -> bool:
         """Whether its records are changes of tables, or may be."""
         return True
+
+    @property
+    def tables_published(self) -> tuple[str, ...]:
+        """Of streams that carry other tables, too: names and patterns of those that are published; none: all."""
+        return ()
+
+    @property
+    def tables_unpublished(self) -> tuple[str, ...]:
+        """Names and patterns of those that are not published although `tables_published` has them."""
+        return ()
 
     def publishes(self, table: str) -> bool:
         """Return whether the changes of a table are published. A stream may carry tables that no entry names."""

@@ -17,9 +17,15 @@ FOREVER_MS = 1 << 62
 def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
     """Return until when all changes of a table are surely published, by the clocks of its lanes; 0 when unknown.
 
-    Each shard says it in its checkpoint: the creation time of the last change published, or when it was last read to
-    its end. Shards that are not listed yet have changes, too: see `_Listing`.
+    Each shard says it in its checkpoint: the time of the last change published, or when it was last read to its end.
+    Shards that are not listed yet have changes, too: see `_Listing`. Where a stream may carry several tables, every
+    stream counts.
     """
+    entries = checkpoint_state.entries_with(table, source)
+    return min((_entry_until_ms(checkpoint_state, entry, source, now_ms) for entry in entries), default=0)
+
+
+def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
     record = checkpoint_state.tables.get(table)
     if record is None or record.state == "gap":
         return 0
@@ -43,7 +49,9 @@ def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _List
     if checkpoint.state == "ended":
         # It stands for nothing any more once its children stand for themselves.
         return checkpoint_state.closed_after_ms(shard) if listing.may_lack_children(shard) else FOREVER_MS
-    return max(checkpoint.created_ms or 0, checkpoint.until_ms or 0)
+    # Changes may come out of order where arrivals are told: what arrived before the last one is published.
+    last_ms = checkpoint.created_ms if checkpoint.arrived_ms is None else checkpoint.arrived_ms
+    return max(last_ms or 0, checkpoint.until_ms or 0)
 
 
 class _Listing:

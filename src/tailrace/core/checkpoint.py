@@ -212,10 +212,16 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
     """Digest of the transformation, without its secrets; empty when there is none."""
     tags: WantedTags = ()
     """The tags that its tables have as well."""
+    source_type: str = "dynamodb-streams"
+    """The kind of source: `tables` and `exclude` are what it calls by name."""
+    published: tuple[str, ...] = ()
+    """Of streams that carry several tables: those that are published, names and patterns; none: all."""
+    unpublished: tuple[str, ...] = ()
+    """Those that are not published although `published` has them."""
 
     def __post_init__(self) -> None:
-        """Mark a definition that earlier readers would take for one of more tables."""
-        if self.tags:
+        """Mark a definition that earlier readers would take for one of more or other tables."""
+        if self.tags or self.source_type != "dynamodb-streams":
             msgspec.structs.force_setattr(self, "v", max(self.v, 3))
             msgspec.structs.force_setattr(self, "r", max(self.r, 3))
 

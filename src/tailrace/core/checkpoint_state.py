@@ -35,6 +35,7 @@ from tailrace.core.checkpoint import (
 )
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.snapshot_state import SNAPSHOT_KEYS, SnapshotState
+from tailrace.core.source_policy import SourcePolicy
 
 
 class CheckpointState:
@@ -228,6 +229,12 @@ class CheckpointState:
         if record is not None and record.state == "left out":
             return True
         return any(not self.is_accepted(shard, self.checkpoints[shard]) for shard in self._gaps.get(table, ()))
+
+    def entries_with(self, table: str, source: SourcePolicy) -> list[str]:
+        """Return what may bring changes of a table: itself, or every stream where streams carry several tables."""
+        if not source.carries_tables:
+            return [table]
+        return sorted(entry for entry, record in self.tables.items() if record.state != "left out")
 
     def gaps_of(self, table: str) -> list[ShardRef]:
         """Return the table's shards at a gap, accepted ones too."""

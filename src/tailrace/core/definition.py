@@ -83,7 +83,7 @@ def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -
     for table in running:
         before = topics_of(recorded, table) if recorded is not None else ()
         after = topics_of(definition, table)
-        if not wants(definition, table):
+        if not wants(definition, table) or (recorded and recorded.source_type != definition.source_type):
             found.append(Conflict(table, "stopped", before))
         elif not keeps_tagged:
             found.append(Conflict(table, "stopped", before, unless_tags=definition.tags))
@@ -102,7 +102,7 @@ def overruled_by(
     found = []
     for table in sorted(checkpoint_state.tables.keys() | {each for each in mine.tables if not _is_pattern(each)}):
         before, after = topics_of(mine, table), topics_of(recorded, table)
-        if wants(mine, table) and not wants(recorded, table):
+        if wants(mine, table) and (not wants(recorded, table) or mine.source_type != recorded.source_type):
             found.append(Conflict(table, "stopped", before))
         elif wants(mine, table) and not implies(mine.tags, recorded.tags):
             found.append(Conflict(table, "stopped", before, unless_tags=recorded.tags))
@@ -114,7 +114,13 @@ def overruled_by(
 def differences(recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[str, ...]:
     """Return in words how `mine` differs from the recorded definition; empty when they are equal."""
     found = []
-    for words, name in (("source.tables", "tables"), ("source.exclude", "exclude")):
+    if recorded.source_type != mine.source_type:
+        found.append(f"source.type is {mine.source_type} instead of {recorded.source_type}")
+    for words, name in (
+        *_names_of(mine.source_type),
+        ("source.tables", "published"),
+        ("source.exclude", "unpublished"),
+    ):
         before, after = set(getattr(recorded, name)), set(getattr(mine, name))
         if more := after - before:
             found.append(f"{words} has {_list(sorted(more))} in addition")
@@ -129,6 +135,13 @@ def differences(recorded: DefinitionRecord, mine: DefinitionRecord) -> tuple[str
     if recorded.routes != mine.routes or recorded.transform != mine.transform:
         found.append("transform is another")
     return tuple(found)
+
+
+def _names_of(source_type: str) -> tuple[tuple[str, str], ...]:
+    """Return the keys of the file that name what is read, and where the definition has them."""
+    if source_type == "kinesis":
+        return (("source.streams", "tables"),)
+    return (("source.tables", "tables"), ("source.exclude", "exclude"))
 
 
 def _matches(table: str, patterns: Iterable[str]) -> bool:

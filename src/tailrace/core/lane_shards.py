@@ -86,7 +86,7 @@ class LaneShards:
             turn.report(NoticeKind.READ_RECOVERED, shard_state, f"after {shard_state.failures} failures")
         page = self._publishing.mark(page.without_repeats(shard_state.sequence), shard_state, turn)
         closed = bool(self._checkpoint_state.children_of(page.shard))
-        awaited = self._checkpoint_state.snapshots.is_running(shard_state.record.table)
+        awaited = self._is_awaited(shard_state.record.table)
         pacing = self._options.pacing.awaited() if awaited else self._options.pacing
         shard_state.took(page, turn.now_ms, pacing, closed=closed)
         if awaited:
@@ -98,6 +98,11 @@ class LaneShards:
             self.reads.add(shard_state)
         if page.changes or page.next_iterator is None or shard_state.needs_checkpoint(awaited=awaited):
             self._publishing.add(page, shard_state, turn, at_ms=shard_state.read_ms)
+
+    def _is_awaited(self, entry: str) -> bool:
+        """Return whether a snapshot waits for what a shard's table or stream brings."""
+        snapshots = self._checkpoint_state.snapshots
+        return bool(snapshots.running) if self._options.source.carries_tables else snapshots.is_running(entry)
 
     def read_failed(self, event: ReadFailed, shard_state: ShardState, turn: Turn) -> None:
         """Take in the failure of the read that a shard waits for."""
@@ -123,7 +128,7 @@ class LaneShards:
                     shard_state.trimmed = True  # excused: resume with what the stream still has
                 if failure in {ReadFailure.TRIMMED, ReadFailure.EXPIRED}:
                     shard_state.iterator = None
-                shard_state.failed(turn.now_ms, self._options.read_backoff, self._jitter())
+                shard_state.failed(failure, turn.now_ms, self._options.read_backoff, self._jitter())
                 self.reads.add(shard_state)
                 turn.report(NoticeKind.READ_FAILED, shard_state, event.reason)
 

@@ -35,6 +35,9 @@ class Phase(StrEnum):
 AWAITED_CHECKPOINT_MS: Final = 1_000
 """Least time between two checkpoints of a quiet shard while a snapshot waits for it."""
 
+_SLOWED_MAX_MS: Final = 2_000
+"""Most time between two reads of a shard that others read, too."""
+
 _CONDITIONS: dict[Phase, ShardCondition] = {
     Phase.DRAINED: "ended",
     Phase.GAP: "gap",
@@ -89,6 +92,9 @@ class ShardState:
     """The `until_ms` of the last checkpoint."""
     caught_up_ms: int | None = None
     """When an empty page last showed that there is nothing more to read for now."""
+    slowed_ms: int = 0
+    """Least time between two reads, because other readers use up what the source allows: it halves the pace at each
+    refusal, and wins it back slowly."""
     failures: int = 0
     denied_since_ms: int | None = None
     """Since when every answer has denied the shard; None if the last one did not."""
@@ -232,7 +238,9 @@ class ShardState:
             self.open_ms = self.asked_ms
         self.phase = Phase.READY if page.next_iterator is not None else Phase.DRAINED
         pause_ms = pacing.pause_ms(empty_reads=self.empty_reads, full=page.full, closed=closed)
-        self.next_read_ms = max(now_ms + pause_ms, self.source.next_read_ms(self.asked_ms, page.read_bytes))
+        self.slowed_ms = self.slowed_ms * 7 // 8
+        allowed_ms = self.source.next_read_ms(self.asked_ms, page.read_bytes)
+        self.next_read_ms = max(now_ms + pause_ms, allowed_ms, self.asked_ms + self.slowed_ms)
 
     def _note_empty(self, *, is_empty: bool) -> None:
         """One empty page may come in the middle of a shard: enough of them prove that the first met the end."""
@@ -264,8 +272,10 @@ class ShardState:
         # An answer describes a moment between its request and its arrival.
         return failure if self.asked_ms - self.denied_since_ms >= self.source.gone_after_ms else ReadFailure.UNAVAILABLE
 
-    def failed(self, now_ms: int, backoff: Backoff, jitter: float) -> None:
+    def failed(self, failure: ReadFailure, now_ms: int, backoff: Backoff, jitter: float) -> None:
         """Take in a read that failed in a way that may be temporary."""
         self.failures += 1
+        if failure is ReadFailure.THROTTLED and self.source.read_interval_ms:
+            self.slowed_ms = min(_SLOWED_MAX_MS, 2 * max(self.slowed_ms, self.source.read_interval_ms))
         self.phase = Phase.READY
         self.next_read_ms = now_ms + backoff.pause_ms(self.failures, jitter)

@@ -45,6 +45,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Least time between two reads of a shard."""
     read_bytes_per_second: int = 0
     """How much of a shard may be read in a second: after a large page the next one has to wait. 0: no limit."""
+    carries_tables: bool = False
+    """A stream may carry several tables, and a table may be in several streams."""
     window_ms: int = 0
     """The source may repeat a change within this time of its arrival. 0: it never does."""
 

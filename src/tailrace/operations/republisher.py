@@ -25,13 +25,12 @@ from tailrace.kafka.topic_reader import TopicReader
 from tailrace.operations.publisher import Publisher
 from tailrace.operations.record_view import header_texts
 from tailrace.remedy import RedriveAgain
-from tailrace.sources.dynamodb.stream_arn import parse
-from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.wiring.pipeline import (
     make_converter,
     shard_suffix,
     table_topics,
 )
+from tailrace.wiring.sources import decode_again
 from tailrace.wiring.transformations import Transformations
 
 AGAIN: Final = RedriveAgain()
@@ -95,8 +94,7 @@ class Republisher(Publisher):
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
         """Decode an answer of GetRecords or a Lambda event. Raises ReadError."""
-        table, region = parse(shard.stream)
-        return decode_page(body, shard=shard, table=table, region=region)
+        return decode_again(self.pipeline, shard, body)
 
     def convert(self, shard: ShardRef, source: SourcePage) -> Converted:
         """Convert the one record of a page again, with the headers of a redrive. Raises WorldError for a bad topic."""

@@ -34,6 +34,7 @@ from tailrace.operations.snapshot_plan import why_not_read
 from tailrace.operations.snapshot_status import no_snapshot
 from tailrace.remedy import AcceptGap, CancelSnapshot, NameTable, ShowSnapshots, ShowStatus
 from tailrace.transform.rows import row_condition
+from tailrace.wiring.sources import policy_of
 
 KEYS_A_SEGMENT: Final = 500
 KEY_BYTES_A_SEGMENT: Final = 200_000
@@ -218,35 +219,45 @@ def control_of(checkpoint_state: CheckpointState, table: str, wanted: Order, now
 
 def require_startable(pipeline: Pipeline, checkpoint_state: CheckpointState, table: str) -> None:
     """Raise WorldError unless a snapshot of the table can be started now."""
-    record = checkpoint_state.tables.get(table)
-    if not pipeline.source.reads(table) and table not in checkpoint_state.table_names:
-        key, named = pipeline.source.tables_key, ", ".join(each.text for each in pipeline.source.tables_read)
+    source = pipeline.source
+    entries = checkpoint_state.entries_with(table, policy_of(pipeline))
+    found = {entry: checkpoint_state.tables.get(entry) for entry in entries}
+    records = {entry: record for entry, record in found.items() if record is not None}
+    if not source.publishes(table) and table not in checkpoint_state.table_names:
+        key, named = source.tables_key, ", ".join(each.text for each in source.tables_read)
         raise WorldError(f"table {table} is no table of the pipeline", hint=f"{key} of the file has: {named}")
-    if not pipeline.source.reads(table) or (record is not None and record.state == "left out"):
-        raise WorldError(
-            f"table {table} is no table of the pipeline", remedy=NameTable(table, pipeline.source.tables_key)
-        )
-    if checkpoint_state.is_stopped(table) or (record is not None and record.state == "gap"):
-        raise WorldError(f"table {table} is stopped by a gap, so no snapshot can be started", remedy=AcceptGap(table))
-    if record is None and table not in checkpoint_state.snapshot_tables(pipeline.source.named_tables):
+    if not source.publishes(table) or any(record.state == "left out" for record in records.values()):
+        raise WorldError(f"table {table} is no table of the pipeline", remedy=NameTable(table, source.tables_key))
+    for entry in entries:
+        if checkpoint_state.is_stopped(entry) or (entry in records and records[entry].state == "gap"):
+            raise WorldError(
+                f"{_called(entry, table)} is stopped by a gap, so no snapshot can be started", remedy=AcceptGap(entry)
+            )
+    if not records and table not in checkpoint_state.snapshot_tables(source.named_tables):
         if checkpoint_state.method == "lambda":
             raise WorldError(
                 f"the Lambda function has published no change of table {table} yet",
-                hint=f"name the table in {pipeline.source.tables_key}, where a pattern brings it in now",
+                hint=f"name the table in {source.tables_key}, where a pattern brings it in now",
             )
         raise WorldError(
             f"no worker has listed table {table} yet",
             hint="start a worker with this file, or wait some seconds until one has listed it",
         )
-    if record is not None and record.state != "streaming":
-        detail = f": {record.detail}" if record.detail else ""
-        raise WorldError(f"table {table} is {record.state}, not streaming{detail}", remedy=ShowStatus())
+    for entry, record in records.items():
+        if record.state != "streaming":
+            detail = f": {record.detail}" if record.detail else ""
+            raise WorldError(f"{_called(entry, table)} is {record.state}, not streaming{detail}", remedy=ShowStatus())
     others = checkpoint_state.table_names.union(pipeline.source.named_tables)
     if why_not := why_not_read(pipeline, table, others):
         raise WorldError(why_not)
     if checkpoint_state.snapshots.is_unfinished(table):
         unfinished = checkpoint_state.snapshots.snapshots[table].id
         raise WorldError(f"table {table} has a snapshot that has not ended: {unfinished}", remedy=CancelSnapshot(table))
+
+
+def _called(entry: str, table: str) -> str:
+    """Name what brings the changes of a table."""
+    return f"table {table}" if entry == table else f"stream {entry}"
 
 
 def parts_of(keys: Sequence[str]) -> list[tuple[str, ...]]:

@@ -21,7 +21,7 @@ from tailrace.config import LoadedPipeline
 from tailrace.config.snapshot import ReadCapacity
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import Source, TableFacts, TableReader
-from tailrace.errors import FileError
+from tailrace.errors import FileError, WorldError
 from tailrace.kafka import checkpoint_topic, clients
 from tailrace.operations import preconditions
 from tailrace.operations.pending_changes import PendingChanges
@@ -112,6 +112,11 @@ def verify(
     `spill_folder` if given. Raises WorldError and ReadError.
     """
     pipeline = loaded.pipeline
+    if pipeline.source.carries_tables:
+        raise WorldError(
+            "tables whose changes come through a Kinesis stream cannot be verified",
+            hint="a snapshot of a table publishes every item as it is now",
+        )
     try:
         capacity = ReadCapacity.parse(int(read_capacity) if read_capacity.isdecimal() else read_capacity)
     except ValueError as error:

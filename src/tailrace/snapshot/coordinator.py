@@ -46,16 +46,22 @@ def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: in
     snapshots = checkpoint_state.snapshots
     if snapshots.unfinished or any(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)):
         return True
-    tables = checkpoint_state.snapshot_tables(parts.named_tables)
-    return any(_is_to_begin(parts, checkpoint_state, table) for table in tables)
+    return any(_is_to_begin(parts, checkpoint_state, table) for table in _tables(parts, checkpoint_state))
+
+
+def _tables(parts: SnapshotParts, checkpoint_state: CheckpointState) -> set[str]:
+    """Return the tables of which snapshots can be started, those that the file names in streams of several too."""
+    entries = checkpoint_state.snapshot_tables(parts.named_tables)
+    return {table for entry in entries for table in parts.tables_of(entry)}
 
 
 def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table: str) -> bool:
     if not parts.wants(table):
         return False
     is_first = table not in checkpoint_state.snapshots.snapshots
-    record = checkpoint_state.tables.get(table)  # Lambda keeps none
-    is_streaming = record is None or record.state == "streaming"
+    entries = checkpoint_state.entries_with(table, parts.policy)
+    records = [checkpoint_state.tables.get(entry) for entry in entries]  # Lambda keeps none
+    is_streaming = all(record is None or record.state == "streaming" for record in records)
     begins = is_first and is_streaming and parts.begins_with_snapshot(table)
     return begins or (parts.resnapshots(table) and acceptance_of(checkpoint_state, table, 0) is not None)
 
@@ -103,7 +109,7 @@ class Coordinator:
         leftovers = islice(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS), WRITES_MAX)
         if writes := tuple(self._segment(each, None) for each in leftovers):
             yield writes
-        for table in sorted(checkpoint_state.snapshot_tables(self._parts.named_tables)):
+        for table in sorted(_tables(self._parts, checkpoint_state)):
             is_to_wait = snapshots.is_unfinished(table) or now_ms < self._not_before_ms.get(table, 0)
             if is_to_wait or not _is_to_begin(self._parts, checkpoint_state, table):
                 continue

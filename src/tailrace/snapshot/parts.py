@@ -76,6 +76,10 @@ class SnapshotParts(Protocol):
         """
         ...
 
+    def tables_of(self, entry: str) -> tuple[str, ...]:
+        """Return the tables that the file names of what is read by a name: itself, or those in a stream of several."""
+        ...
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Return the topics that a table's changes may go to."""
         ...

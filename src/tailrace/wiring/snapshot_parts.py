@@ -155,6 +155,10 @@ class PipelineSnapshotParts:
         for spec in table_topics(self._pipeline, table):
             self._topics.ensure(spec)
 
+    def tables_of(self, entry: str) -> tuple[str, ...]:
+        """Return the tables that the file names of what is read by a name."""
+        return self._pipeline.source.tables_of(entry)
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Return the topics that a table's changes may go to."""
         return self._pipeline.topics_of(table)
@@ -169,7 +173,7 @@ class PipelineSnapshotParts:
 
     def wants(self, table: str) -> bool:
         """Return whether the file names a table."""
-        return self._pipeline.source.reads(table)
+        return self._pipeline.source.publishes(table)
 
     def begins_with_snapshot(self, table: str) -> bool:
         """Return whether a table that had no snapshot yet gets one."""

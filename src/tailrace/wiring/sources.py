@@ -13,7 +13,8 @@ from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.config.sources.kinesis import KinesisSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import ExportReader, Source, TableReader
+from tailrace.core.ports import ExportReader, Source, SourcePage, TableReader
+from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.windowed_shard import WindowOptions
 from tailrace.errors import WorldError
@@ -21,9 +22,12 @@ from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.policy import POLICY
+from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
+from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
-from tailrace.sources.kinesis.log_page import LogDecoder, late
+from tailrace.sources.kinesis import stream_ref
+from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, late
 from tailrace.sources.kinesis.policy import policy as kinesis_policy
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
 from tailrace.sources.windowed import WindowedReader
@@ -120,6 +124,19 @@ def make_export(
     """
     session = _session(pipeline.source) if location.startswith(S3_SCHEME) else None
     return Export(location, session, decode=transcoder.lines_decoder(pipeline, transformation_of))
+
+
+def decode_again(pipeline: Pipeline, shard: ShardRef, body: bytes) -> SourcePage:
+    """Decode an answer of GetRecords of a shard of any kind, as it was kept. Raises `ReadError`."""
+    if stream_ref.is_ref(shard.stream):
+        source = pipeline.source
+        kind, deaggregate = (
+            (source.records, source.deaggregate) if isinstance(source, KinesisSource) else ("auto", False)
+        )
+        page = LogPageDecoder(kind, deaggregate=deaggregate)(body, shard=shard)
+        return SourcePage([each.record for each in page.records], None, page.size_bytes, full=False)
+    table, region = parse_arn(shard.stream)
+    return decode_page(body, shard=shard, table=table, region=region)
 
 
 def policy_of(pipeline: Pipeline) -> SourcePolicy:

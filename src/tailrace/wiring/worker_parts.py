@@ -52,7 +52,7 @@ class PipelineParts:
         self.transformations = Transformations(pipeline)
         self.source = make_source(pipeline, self.transcoder, self.transformations.of)
         self.reader: ShardReader = self.source
-        if pipeline.source.streams_carry_other_tables:
+        if pipeline.source.carries_tables:
             self.reader = TopicsFirst(self.source, self._make_topics, ThreadedHost())
         self.lane_options = LaneOptions(
             self.source.policy,

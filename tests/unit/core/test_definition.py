@@ -141,3 +141,16 @@ def test_a_table_without_the_tags_is_left_out_unless_the_recorded_definition_wan
 def test_a_definition_with_tags_is_not_for_earlier_readers() -> None:
     """They would take it for one of all tables."""
     assert (definition("*").r, definition("*", tags=(CDC,)).r) == (1, 3)
+
+
+def test_another_kind_of_source_stops_all_that_runs() -> None:
+    mine = definition("*", source_type="kinesis", published=("orders",))
+    assert told(definition("orders"), mine, table("orders")) == ["table orders would be left out"]
+    assert differences(definition("orders"), mine) == (
+        "source.type is kinesis instead of dynamodb-streams",
+        "source.streams has * in addition",
+        "source.streams lacks orders",
+        "source.tables has orders in addition",
+    )
+    state = checkpoint_state(None, table("orders"))
+    assert [each.kind for each in overruled_by(state, mine, definition("orders"))] == ["stopped"]

@@ -66,3 +66,22 @@ def test_a_large_page_makes_the_next_read_wait_for_the_shards_throughput() -> No
         lane.read(A, replace(page(A, 1), read_bytes=read_bytes, full=True))
         pauses_ms.append(lane.lane.shard_states[A].next_read_ms - asked_ms)
     assert pauses_ms == [200, 4_000]
+
+
+def test_a_shard_that_others_read_too_is_read_less_often_and_wins_its_pace_back() -> None:
+    lane = lane_of(replace(POLICY, read_interval_ms=200))
+    lane.publish(ELSEWHERE, checkpoint("ended", 6))
+    state = lane.lane.shard_states[A]
+    paces = []
+    for _ in range(5):
+        lane.fail(A, ReadFailure.THROTTLED)
+        paces.append(state.slowed_ms)
+        lane.wait(20_000)
+    for sequence in range(1, 61):
+        lane.read(A, page(A, sequence, full=True))
+        paces.append(state.slowed_ms)
+        lane.wait(5_000)
+    assert paces[:5] == [400, 800, 1_600, 2_000, 2_000]
+    assert paces[5] == 1_750
+    assert paces[-1] == 0
+    assert paces[5:] == sorted(paces[5:], reverse=True)

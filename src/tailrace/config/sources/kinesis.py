@@ -182,7 +182,7 @@ class KinesisSource(Source):
         return names[0] if len(names) == 1 and not is_pattern(names[0]) else None
 
     @property
-    def streams_carry_other_tables(self) -> bool:
+    def carries_tables(self) -> bool:
         """Yes, unless all records are raw."""
         return self.carries_changes
 
@@ -190,6 +190,16 @@ class KinesisSource(Source):
     def carries_changes(self) -> bool:
         """Yes, unless all records are raw."""
         return self.records != "raw"
+
+    @property
+    def tables_published(self) -> tuple[str, ...]:
+        """The entries of `tables`."""
+        return self.tables
+
+    @property
+    def tables_unpublished(self) -> tuple[str, ...]:
+        """The entries of `exclude`."""
+        return self.exclude
 
     def publishes(self, table: str) -> bool:
         """Return whether the changes of a table are published, or the raw records of a stream of this name."""

@@ -24,9 +24,10 @@ _POLICY: Final = SourcePolicy(
     children_tries=7,
     children_pause_ms=500,
     second_child_ms=5_000,
-    settle_ms=2_000,
+    settle_ms=10_000,  # what DynamoDB takes to put a change into the stream
     time_steps_ms=(1,),
     shard_life_ms=2 * 365 * 24 * HOUR_MS,  # an open shard stays for good
+    carries_tables=True,
     read_interval_ms=200,  # five reads a second of a shard, for all readers together
     read_bytes_per_second=2 << 20,
 )

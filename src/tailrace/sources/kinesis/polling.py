@@ -27,6 +27,8 @@ from tailrace.sources.kinesis.stream_ref import parse
 _RECORDS_MAX: Final = 10_000
 _RECORDS_FIRST: Final = 1_000
 """What a shard is asked for first, before the size of its records is known."""
+_EMPTY_PAGES_MAX: Final = 3
+"""So many empty pages in a row show that there is nothing: one may come in a shard's middle."""
 _RETENTION_LEAST_MS: Final = 24 * HOUR_MS
 
 logger = logging.getLogger("tailrace.sources")
@@ -44,6 +46,8 @@ class _Cursor(msgspec.Struct, array_like=True):
     """`last` itself was read before."""
     as_of_ms: int
     """When nothing behind it was trimmed yet."""
+    empty_pages: int = 0
+    """How many pages in a row held nothing, and had nothing behind them, while `last` was looked for."""
 
 
 class Polling(LogReader):
@@ -82,12 +86,18 @@ class Polling(LogReader):
             self._limits.pop(shard, None)
             return msgspec.structs.replace(page, records=records)
         is_unproved = cursor.is_unproved and not page.records
+        empty_pages = cursor.empty_pages + 1 if is_unproved and not page.full else 0
         last = page.records[-1].record.origin.sequence if page.records else cursor.last
         # What is behind a page is younger than the page, and at the shard's end nothing is.
         arrived_ms = page.records[-1].arrived_ms if page.records and page.full else None
         as_of_ms = asked_ms if not page.full else arrived_ms or cursor.as_of_ms
-        following = _Cursor(page.next_iterator, last, is_unproved, cursor.drops, as_of_ms)
-        return msgspec.structs.replace(page, records=records, next_iterator=msgspec.json.encode(following).decode())
+        following = _Cursor(page.next_iterator, last, is_unproved, cursor.drops, as_of_ms, empty_pages)
+        return msgspec.structs.replace(
+            page,
+            records=records,
+            next_iterator=msgspec.json.encode(following).decode(),
+            full=page.full or is_unproved,
+        )
 
     def _at(self, shard: ShardRef, position: Position, asked_ms: int) -> _Cursor:
         """Return where to begin for a position. Raises `ReadError`, GONE when the stream was created again."""
@@ -99,9 +109,10 @@ class Polling(LogReader):
         """Return the records of a page that must begin with the cursor's. Raises `ReadError` TRIMMED if it does not."""
         assert cursor.last is not None
         if not page.records:
-            if page.full:
-                return []  # an empty page in the middle of a shard
-            raise trimmed(shard, cursor.last)
+            is_end = page.next_iterator is None or cursor.empty_pages + 1 == _EMPTY_PAGES_MAX
+            if is_end and not page.full:
+                raise trimmed(shard, cursor.last)
+            return []
         if int(page.records[0].record.origin.sequence) != int(cursor.last):
             raise trimmed(shard, cursor.last)
         if not cursor.drops:

@@ -45,6 +45,11 @@ def parse(stream: str) -> StreamRef:
     return StreamRef(found["arn"], found["region"], found["name"], int(found["created"]))
 
 
+def is_ref(stream: str) -> bool:
+    """Return whether a text is a stream of Kinesis."""
+    return _REF.fullmatch(stream) is not None
+
+
 def of(arn: str, created_ms: int) -> StreamRef | None:
     """Return the stream with an ARN that was created at a time; None when the ARN is not a stream's."""
     found = _REF.fullmatch(f"{arn}/{created_ms}")

@@ -205,13 +205,18 @@ def test_reading_begins_at_the_position(
 
 def test_a_position_is_proved_by_its_record(fake: FakeAws, polling: Polling) -> None:
     fake.answers("DescribeStreamSummary", summary())
-    fake.answers("GetShardIterator", *[ok(ShardIterator="first")] * 4)
+    fake.answers("GetShardIterator", *[ok(ShardIterator="first")] * 5)
     after = Position("AFTER_SEQUENCE_NUMBER", "5")
     fake.answers("GetRecords", page(6, 7))
     assert failed(lambda: polling.read(SHARD, after, None)).failure is ReadFailure.TRIMMED
-    fake.answers("GetRecords", page())
+    fake.answers("GetRecords", page(), page(), page())
+    found = polling.read(SHARD, after, None)
+    found = polling.read(SHARD, after, found.next_iterator)
+    assert found.full
+    assert failed(lambda: polling.read(SHARD, after, found.next_iterator)).failure is ReadFailure.TRIMMED
+    fake.answers("GetRecords", page(following=None))
     assert failed(lambda: polling.read(SHARD, after, None)).failure is ReadFailure.TRIMMED
-    fake.answers("GetRecords", page(behind_ms=5), page(behind_ms=3), page(5, 6))
+    fake.answers("GetRecords", page(behind_ms=5), page(), page(5, 6))
     found = polling.read(SHARD, after, None)
     for _ in range(2):
         assert found.records == []

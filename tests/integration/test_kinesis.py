@@ -1,0 +1,182 @@
+"""Workers on a Kinesis stream that DynamoDB feeds: repeats, disorder, splits and merges, faults, a worker killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import msgspec
+import pytest
+from confluent_kafka import Consumer, Message, TopicPartition
+
+from support.bench import Bench
+from support.cli import CommandLine
+from support.kafka_clients import client
+from support.names import unique
+from support.snapshots import SnapshotTable
+from support.waiting import wait_for
+from tailrace.kafka import clients, headers
+from tailrace.kafka.topic_reader import TopicReader
+from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.actions import parse_script
+
+STREAM = "shop-cdc"
+SCRIPT = {
+    "settings": {"kinesis_reads_per_second": 20},
+    "rates": {
+        "kinesis:GetShardIterator": {"throttle": 0.02, "server_error": 0.02, "lost": 0.02},
+        "kinesis:GetRecords": {
+            "empty": 0.1,
+            "short": 0.1,
+            "late_end": 0.5,
+            "throttle": 0.02,
+            "expired": 0.01,
+            "reset": 0.01,
+        },
+        "replication": {"repeat": 0.05},
+    },
+}
+
+
+def kinesis_of(simulated: SimulatedDynamoDB) -> Any:
+    return boto3.client(
+        "kinesis",
+        endpoint_url=simulated.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local",
+    )
+
+
+def on_kinesis(pipeline: Bench, simulated: SimulatedDynamoDB, **source: Any) -> None:
+    """Let a pipeline read a stream into which its tables write from now on."""
+    kinesis = kinesis_of(simulated)
+    kinesis.create_stream(StreamName=STREAM, StreamModeDetails={"StreamMode": "ON_DEMAND"})
+    arn = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
+    kinesis.close()
+    for table in pipeline.tables:
+        pipeline.dynamodb.enable_kinesis_streaming_destination(TableName=table, StreamArn=arn)
+    pipeline.settings["source"] = {
+        "type": "kinesis",
+        "region": "us-east-1",
+        "endpoint_url": simulated.endpoint_url,
+        "streams": [STREAM],
+        **source,
+    }
+    pipeline.file = pipeline.write_file()
+
+
+def test_each_change_is_published_once_and_in_order_although_the_stream_repeats_it(
+    bench: Callable[..., Bench],
+) -> None:
+    with SimulatedDynamoDB(seed=1, script=parse_script(SCRIPT)) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=100)
+        on_kinesis(pipeline, simulated)
+        with pipeline.workload:
+            first = pipeline.worker()
+            second = pipeline.worker()
+            pipeline.wait_published(100)
+            for action in ("split", "merge"):
+                simulated.act(action, stream=STREAM)
+            first.kill()
+            pipeline.wait_published(100)
+            simulated.act("merge", stream=STREAM)
+            pipeline.wait_published(300)
+            assert len(pipeline.checkpoint_state().shards) == 4 + 2 + 1 + 1
+            repeats = sum(
+                second.metric("tailrace_records_skipped_total", table=table, reason="repeat")
+                for table in pipeline.tables
+            )
+            assert repeats > 0
+        pipeline.settle()
+    assert not second.logged("gap")
+
+
+def test_late_changes_are_flagged_and_no_others(bench: Callable[..., Bench]) -> None:
+    script = {"rates": {"replication": {"repeat": 0.03, "delay": 0.03}}}
+    with SimulatedDynamoDB(seed=2, script=parse_script(script)) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=100)
+        on_kinesis(pipeline, simulated)
+        with pipeline.workload:
+            pipeline.worker()
+            pipeline.wait_published(400)
+        pipeline.wait_complete()
+        pipeline.stop_workers()
+        verdict = pipeline.verdict()
+        assert (verdict.lost, verdict.repeated, verdict.unexpected) == (0, 0, 0)
+        newest: dict[tuple[str | None, bytes | None], int] = {}
+        late = 0
+        for message in messages(pipeline):
+            value = message.value()
+            if value is None:
+                continue
+            item, created_us = (message.topic(), message.key()), msgspec.json.decode(value)["source"]["ts_us"]
+            is_late = created_us < newest.get(item, 0)
+            assert ((headers.LATE, b"true") in (message.headers() or [])) == is_late
+            late += is_late
+            newest[item] = max(created_us, newest.get(item, 0))
+        assert late > 0
+
+
+def test_a_table_is_loaded_beside_a_stream(bench: Callable[..., Bench]) -> None:
+    script = {"rates": {"replication": {"repeat": 0.03}}}
+    with SimulatedDynamoDB(seed=3, script=parse_script(script)) as simulated:
+        snapshot = {"snapshot": {"mode": "initial", "segments": 4}}
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1, items=40, rate=50, settings=snapshot)
+        table = SnapshotTable(pipeline, items=500, changes=100)
+        on_kinesis(pipeline, simulated, tables=pipeline.tables)
+        with pipeline.workload:
+            pipeline.worker()
+            table.wait_done()
+        table.settle()
+
+
+def test_what_is_no_change_becomes_a_dead_letter_and_is_published_again_as_it_is(
+    bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SimulatedDynamoDB(seed=4) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1)
+        on_kinesis(pipeline, simulated, records="dynamodb")
+        kinesis = kinesis_of(simulated)
+        kinesis.put_record(StreamName=STREAM, Data=b"first", PartitionKey="k")
+        worker = pipeline.worker()
+        worker.wait_logged("dead letters")
+        worker.terminate()
+        worker.wait()
+        pipeline.settings["source"]["records"] = "auto"
+        file = pipeline.write_file()
+        kinesis.put_record(StreamName=STREAM, Data=b"second", PartitionKey="other")
+        pipeline.worker(file)
+        topic = pipeline.topic(STREAM)
+        wait_for("the raw record", lambda: topic in pipeline.existing_topics() and values_of(pipeline, topic))
+        tailrace = CommandLine(capsys)
+        redriven = tailrace("redrive", file)
+        assert redriven.code == 0, redriven
+        assert set(values_of(pipeline, topic)) == {b"second", b"first"}
+        kinesis.close()
+
+
+def values_of(pipeline: Bench, topic: str) -> list[bytes | None]:
+    with TopicReader(pipeline.kafka, topic) as reader:
+        return [clients.as_bytes(message.value()) for message in reader.read()]
+
+
+def messages(pipeline: Bench) -> list[Message]:
+    """Read the topics of the tables to their ends."""
+    consumer = Consumer({**client(pipeline.kafka), "group.id": unique("reader"), "enable.partition.eof": True})
+    found = []
+    try:
+        known = consumer.list_topics(timeout=10).topics
+        ahead = {(topic, partition) for topic in pipeline.topics for partition in known[topic].partitions}
+        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in ahead])
+        while ahead:
+            message = consumer.poll(10)
+            assert message is not None
+            if message.error() is None:
+                found.append(message)
+            else:
+                ahead.discard((message.topic() or "", message.partition() or 0))
+    finally:
+        consumer.close()
+    return found
