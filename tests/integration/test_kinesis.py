@@ -149,7 +149,7 @@ def test_what_is_no_change_becomes_a_dead_letter_and_is_published_again_as_it_is
         kinesis.put_record(StreamName=STREAM, Data=b"second", PartitionKey="other")
         pipeline.worker(file)
         topic = pipeline.topic(STREAM)
-        wait_for("the raw record", lambda: topic in pipeline.existing_topics() and values_of(pipeline, topic))
+        wait_for("the raw record", lambda: topic in pipeline.existing_topics() and bool(values_of(pipeline, topic)))
         tailrace = CommandLine(capsys)
         redriven = tailrace("redrive", file)
         assert redriven.code == 0, redriven
