@@ -61,7 +61,9 @@ def states(found: dict[str, Any]) -> dict[str, str]:
 
 
 def is_repaired(pipeline: Bench) -> bool:
-    return pipeline.checkpoint_state().snapshots.result_of(pipeline.tables[0]) is not None
+    """Return whether a repair is done; one that a later gap cancels is followed by another."""
+    result = pipeline.checkpoint_state().snapshots.result_of(pipeline.tables[0])
+    return result is not None and result.outcome == "done"
 
 
 def change_unseen(pipeline: Bench) -> None:
