@@ -25,7 +25,7 @@ from tailrace.local.service import LocalService, free_ports
 
 VERSION: Final = "0.6.2"
 SHA256: Final = "7f450e244b3c609b640b22ab005c9fdeaeb6e49d72403a3b6ebd9c3270b32cb5"
-SHARD_LIMIT: Final = 10_000
+_SHARD_LIMIT: Final = 10_000
 _HEADERS: Final = {
     "Content-Type": "application/x-amz-json-1.1",
     "X-Amz-Target": "Kinesis_20131202.ListStreams",
@@ -58,7 +58,7 @@ class KinesisLocal(LocalService):
             "KINESIS_MOCK_PLAIN_PORT": str(self._port),
             "KINESIS_MOCK_TLS_PORT": str(self._tls_port),
             "KINESIS_MOCK_CERT_PATH": str(self._program.with_name("server.json")),
-            "SHARD_LIMIT": str(SHARD_LIMIT),
+            "SHARD_LIMIT": str(_SHARD_LIMIT),
             **{f"{change}_DURATION": "10ms" for change in _CHANGES},
         }
         return ["env", *(f"{name}={value}" for name, value in settings.items()), "node", str(self._program)]

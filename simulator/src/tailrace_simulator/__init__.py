@@ -1,4 +1,4 @@
-"""Simulates DynamoDB and its streams behind the AWS wire protocol, and AWS Lambda, to test consumers with."""
+"""Simulates DynamoDB, its streams and Kinesis behind the AWS wire protocol, and AWS Lambda, to test consumers with."""
 
 from tailrace_simulator.server import SimulatedDynamoDB
 

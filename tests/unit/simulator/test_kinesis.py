@@ -283,6 +283,7 @@ def test_pages_are_empty_short_or_not_yet_the_last_as_told() -> None:
     iterator = stream.position(FIRST)
     empty = stream.page(iterator)
     assert empty["Records"] == []
+    assert empty["MillisBehindLatest"] > 0
     short = stream.page(empty["NextShardIterator"])
     assert 1 <= len(short["Records"]) <= 10
     stream.fail("kinesis:GetRecords", "late_end")

@@ -77,9 +77,9 @@ class RecordOperations:
         limit = request.limit
         if Fault.SHORT in decision.faults:
             limit = decision.random.randint(1, min(limit, _SHORT_MAX))
-        page = stream.read(shard, int(iterator.after), limit, now_ms, late_end=Fault.LATE_END in decision.faults)
         if Fault.EMPTY in decision.faults:
-            page = msgspec.structs.replace(page, bodies=[], last=int(iterator.after), is_end=False, size_bytes=0)
+            limit = 0
+        page = stream.read(shard, int(iterator.after), limit, now_ms, late_end=Fault.LATE_END in decision.faults)
         shard.reads.size_bytes += page.size_bytes
         rest: Answer = {"MillisBehindLatest": page.behind_ms}
         if page.is_end:

@@ -44,6 +44,7 @@ class RecordPage(msgspec.Struct, frozen=True):
     """The sequence number after which the next page would begin."""
     is_end: bool
     behind_ms: int
+    """Age of the last record, or of the first that is left; 0 only when none is left."""
     size_bytes: int
 
 
@@ -116,7 +117,7 @@ class Shard:
         return self.sequences[place - 1] if place else max(self.starting, self.trimmed_through)
 
     def read(self, after: int, limit: int, size_max: int, now_ms: int, *, late_end: bool = False) -> RecordPage:
-        """Return at most `limit` records after a sequence number, of `size_max` bytes, but one at least.
+        """Return at most `limit` records after a sequence number, of at most `size_max` bytes or one that is larger.
 
         What is no longer kept is passed over, as AWS does. With `late_end` the page with a closed shard's last record
         does not say yet that it is the last.
@@ -133,6 +134,6 @@ class Shard:
             bodies=self.bodies[start:end],
             last=self.sequences[end - 1] if end > start else after,
             is_end=is_tip and not self.is_open and not (late_end and end > start),
-            behind_ms=0 if is_tip else max(0, now_ms - self.arrivals_ms[max(end - 1, start)]),
+            behind_ms=0 if is_tip else max(1, now_ms - self.arrivals_ms[max(end - 1, start)]),
             size_bytes=size,
         )
