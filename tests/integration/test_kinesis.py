@@ -67,12 +67,13 @@ def on_kinesis(pipeline: Bench, simulated: SimulatedDynamoDB, **source: Any) -> 
     pipeline.file = pipeline.write_file()
 
 
+@pytest.mark.parametrize("source", [{}, {"fan_out": "enhanced", "consumer": "tailrace"}], ids=["polling", "enhanced"])
 def test_each_change_is_published_once_and_in_order_although_the_stream_repeats_it(
-    bench: Callable[..., Bench],
+    source: dict[str, str], bench: Callable[..., Bench]
 ) -> None:
     with SimulatedDynamoDB(seed=1, script=parse_script(SCRIPT)) as simulated:
         pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=100)
-        on_kinesis(pipeline, simulated)
+        on_kinesis(pipeline, simulated, **source)
         with pipeline.workload:
             first = pipeline.worker()
             second = pipeline.worker()
@@ -89,6 +90,7 @@ def test_each_change_is_published_once_and_in_order_although_the_stream_repeats_
                 for table in pipeline.tables
             )
             assert repeats > 0
+            assert consumers_of(simulated) == ([source["consumer"]] if source else [])
         pipeline.settle()
     assert not second.logged("gap")
 
@@ -154,6 +156,15 @@ def test_what_is_no_change_becomes_a_dead_letter_and_is_published_again_as_it_is
         redriven = tailrace("redrive", file)
         assert redriven.code == 0, redriven
         assert set(values_of(pipeline, topic)) == {b"second", b"first"}
+        kinesis.close()
+
+
+def consumers_of(simulated: SimulatedDynamoDB) -> list[str]:
+    kinesis = kinesis_of(simulated)
+    try:
+        arn = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
+        return [each["ConsumerName"] for each in kinesis.list_stream_consumers(StreamARN=arn)["Consumers"]]
+    finally:
         kinesis.close()
 
 

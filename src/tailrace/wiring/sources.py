@@ -17,7 +17,6 @@ from tailrace.core.ports import ExportReader, Source, SourcePage, TableReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.windowed_shard import WindowOptions
-from tailrace.errors import WorldError
 from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.export import Export
@@ -48,6 +47,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 _KINESIS_READERS: Final = 16
 _KINESIS_PACING: Final = Pacing(min_ms=200, max_ms=1_000)
+_PUSHED_PACING: Final = Pacing(min_ms=50, max_ms=400)
 _KINESIS_LISTING_INTERVAL_MS: Final = 10_000
 _WINDOW_BYTES: Final = 128 << 20
 """Memory of a worker for what it published lately."""
@@ -79,12 +79,10 @@ def make_source(
 
 
 def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
-    if source.fan_out == "enhanced":
-        raise WorldError("source.fan_out: enhanced is not available yet", hint="set it to polling")
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
     policy = _kinesis_policy(source)
     reader = WindowedReader(
-        clients.polling(decode),
+        clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode),
         WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=source.late_wait_ms),
         window_bytes=_WINDOW_BYTES,
         gone_after_ms=policy.gone_after_ms,
@@ -95,7 +93,7 @@ def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
 
 
 def _kinesis_policy(source: KinesisSource) -> SourcePolicy:
-    return kinesis_policy(0 if source.records == "raw" else source.window_ms)
+    return kinesis_policy(0 if source.records == "raw" else source.window_ms, is_pushed=source.consumer is not None)
 
 
 def make_tables(
@@ -164,7 +162,7 @@ def reading_of(pipeline: Pipeline) -> Reading:
         case KinesisSource() as source:
             return Reading(
                 readers=_KINESIS_READERS,
-                pacing=_KINESIS_PACING,
+                pacing=_KINESIS_PACING if source.consumer is None else _PUSHED_PACING,
                 start=source.start_position,
                 start_ms=source.start_ms,
                 listing_interval_ms=_KINESIS_LISTING_INTERVAL_MS,

@@ -30,6 +30,7 @@ from tailrace.sources.aws.errors import (
     refused_by_proxy,
     unanswered,
 )
+from tailrace.sources.aws.event_stream import EventStream
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
 
@@ -37,6 +38,8 @@ Crc32 = Callable[[bytes], int]
 """Checks DynamoDB's `x-amz-crc32`."""
 BODY_BYTES_MAX: Final = 32 << 20
 """What no answer of AWS reaches: 1 MB of items has, as JSON, some 15 MB at the most (a list of nulls)."""
+_STREAM_TIMEOUT_S: Final = 10.0
+"""How long a response that goes on may take to begin."""
 _UNSIGNED_HEADERS: Final = {
     # The checksum is of the bytes on the wire, and unpacking costs more than a link within a region.
     "Accept-Encoding": "identity",
@@ -98,6 +101,19 @@ class AwsClient:
                 raise refused_by_proxy(operation, subject, self._proxy)
             raise refused(self._service, operation, subject, status=answer.status, headers=answer.headers, body=body)
         return body
+
+    def open_stream(self, operation: str, payload: bytes, subject: Subject) -> EventStream:
+        """Send a request whose response goes on, directly: not through a proxy. Raises `ReadError` about `subject`."""
+        headers = self._sign(operation, payload)
+        try:
+            stream = EventStream(self._url, headers, payload, self._session.certificates(), _STREAM_TIMEOUT_S)
+        except OSError as error:
+            raise unanswered(operation, subject, self._host, error) from error
+        if stream.status == 200:
+            return stream
+        body = stream.error_body()
+        stream.close()
+        raise refused(self._service, operation, subject, status=stream.status, headers=stream.headers, body=body)
 
     def _send(self, payload: bytes, headers: dict[str, str]) -> tuple[BaseHTTPResponse, bytes]:
         """Return the answer and its body, unpacked; of a body that is too large only so much as shows it."""

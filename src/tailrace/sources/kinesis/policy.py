@@ -14,6 +14,7 @@ from tailrace.core.source_policy import SourcePolicy
 HOUR_MS: Final = 3_600_000
 PAGE_BYTES: Final = 2 << 20
 """What a page should hold: a shard gives no more in a second, and every page being read is held in memory."""
+_PUSHED_INTERVAL_MS: Final = 50
 _POLICY: Final = SourcePolicy(
     retention_ms=24 * HOUR_MS,  # the least; a stream may keep its records for up to 365 days
     page_bytes=2 * PAGE_BYTES,
@@ -33,6 +34,10 @@ _POLICY: Final = SourcePolicy(
 )
 
 
-def policy(window_ms: int) -> SourcePolicy:
-    """Return the policy of streams whose records may be repeated within `window_ms`; 0: they never are."""
-    return msgspec.structs.replace(_POLICY, window_ms=window_ms)
+def policy(window_ms: int, *, is_pushed: bool = False) -> SourcePolicy:
+    """Return the policy of streams whose records may be repeated within `window_ms`; 0: they never are.
+
+    What is pushed is looked for more often: it costs no call.
+    """
+    interval_ms = _PUSHED_INTERVAL_MS if is_pushed else _POLICY.read_interval_ms
+    return msgspec.structs.replace(_POLICY, window_ms=window_ms, read_interval_ms=interval_ms)

@@ -99,6 +99,17 @@ class Polling(LogReader):
             full=page.full or is_unproved,
         )
 
+    def read_up_to(self, page: LogPage) -> str | None:
+        """Return the last record that is read with a page of this reader, and proved; None when there is none."""
+        if page.next_iterator is None:
+            return None
+        cursor = msgspec.json.decode(page.next_iterator, type=_Cursor)
+        return None if cursor.is_unproved else cursor.last
+
+    def check(self, shard: ShardRef) -> None:
+        """Raise `ReadError`, GONE, if the shard's stream was deleted or created again."""
+        self._descriptions.check(parse(shard.stream))
+
     def _at(self, shard: ShardRef, position: Position, asked_ms: int) -> _Cursor:
         """Return where to begin for a position. Raises `ReadError`, GONE when the stream was created again."""
         iterator = self._iterators.at(shard, position)

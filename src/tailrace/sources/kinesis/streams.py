@@ -36,6 +36,7 @@ from tailrace.sources.aws.pace import Pace
 from tailrace.sources.aws.service import Service
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.description import Descriptions
+from tailrace.sources.kinesis.fan_out import FanOut
 from tailrace.sources.kinesis.iterators import ShardIterators
 from tailrace.sources.kinesis.log_page import LogDecoder
 from tailrace.sources.kinesis.polling import Polling
@@ -106,6 +107,7 @@ class KinesisClients:
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
         )
+        self._to_close: list[FanOut] = []
         self.region = session.region
         self.clock = clock
         self.sleep = sleep
@@ -116,8 +118,24 @@ class KinesisClients:
         """Make the reader that polls shards."""
         return Polling(self.calls, self.descriptions, decode)
 
+    def fan_out(self, decode: LogDecoder, consumer: str) -> FanOut:
+        """Make the reader to which shards are pushed."""
+        made = FanOut(
+            self.polling(decode),
+            self.calls,
+            decode,
+            consumer,
+            open_stream=self.calls.open_stream,
+            clock=self.clock,
+            sleep=self.sleep,
+        )
+        self._to_close.append(made)
+        return made
+
     def close(self) -> None:
-        """Close the connections that are kept alive."""
+        """Close all connections."""
+        for fan_out in self._to_close:
+            fan_out.close()
         self._pool.clear()
 
 

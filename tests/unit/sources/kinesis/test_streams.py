@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from support.fake_aws import Answer, FakeAws, failure, ok
-from tailrace.core.ports import LogPage, ReadError, ReadFailure, ShardReader, SourcePage, TableStream
+from support.kinesis_answers import ARN, CREATED_MS, NOW_MS, SHARD, STREAM, failed, page, sequences, summary
+from tailrace.core.ports import ReadFailure, ShardReader, SourcePage, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.log_page import LogPageDecoder
 from tailrace.sources.kinesis.policy import HOUR_MS, policy
 from tailrace.sources.kinesis.polling import Polling
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
-
-ARN = "arn:aws:kinesis:eu-west-1:123456789012:stream/shop-cdc"
-CREATED_MS = 1_767_000_000_500
-STREAM = f"{ARN}/{CREATED_MS}"
-SHARD = ShardRef(STREAM, "shardId-000000000001")
-NOW_MS = 1_767_900_000_000
 
 
 class Unread(ShardReader):
@@ -46,46 +40,11 @@ def polling(clients: KinesisClients) -> Polling:
     return Polling(clients.calls, clients.descriptions, LogPageDecoder("raw"), now_ms=lambda: NOW_MS)
 
 
-def summary(*, created_ms: int = CREATED_MS, status: str = "ACTIVE", hours: int = 24, arn: str = ARN) -> Answer:
-    described = {
-        "StreamName": arn.rpartition("/")[2],
-        "StreamARN": arn,
-        "StreamStatus": status,
-        "RetentionPeriodHours": hours,
-        "StreamCreationTimestamp": created_ms / 1000,
-    }
-    return ok(StreamDescriptionSummary=described)
-
-
 def shard(number: int, *parents: int, end: str | None = None) -> dict[str, Any]:
     names = [f"shardId-{each:012}" for each in parents]
     numbers = {"StartingSequenceNumber": "1"} | ({"EndingSequenceNumber": end} if end else {})
     found: dict[str, Any] = {"ShardId": f"shardId-{number:012}", "SequenceNumberRange": numbers}
     return found | dict(zip(("ParentShardId", "AdjacentParentShardId"), names, strict=False))
-
-
-def page(*sequences: int, behind_ms: int = 0, arrived_ms: int = NOW_MS, following: str | None = "next") -> Answer:
-    records = [
-        {
-            "SequenceNumber": str(sequence),
-            "ApproximateArrivalTimestamp": arrived_ms / 1000,
-            "Data": base64.b64encode(b"value").decode(),
-            "PartitionKey": "key",
-        }
-        for sequence in sequences
-    ]
-    more = {"NextShardIterator": following} if following else {}
-    return ok(Records=records, MillisBehindLatest=behind_ms, **more)
-
-
-def sequences(found: LogPage) -> list[int]:
-    return [int(each.record.origin.sequence) for each in found.records]
-
-
-def failed(action: Callable[[], object]) -> ReadError:
-    with pytest.raises(ReadError) as caught:
-        action()
-    return caught.value
 
 
 # Listing
