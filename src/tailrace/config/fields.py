@@ -51,6 +51,11 @@ def _table_pattern(value: str) -> str:
 
 def _template(value: str) -> str:
     for placeholder in re.findall(r"\{([^{}]*)\}", value):
+        if placeholder == "stream":
+            raise InvalidError(
+                "has `{stream}`, which stands for the one stream that a Kinesis source names",
+                "name one stream in `source.streams`, or use `{table}`",
+            )
         if placeholder not in _PLACEHOLDERS:
             raise InvalidError(
                 f"has the unknown placeholder {quoted('{' + placeholder + '}')}",

@@ -10,6 +10,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -31,6 +32,7 @@ from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
+from tailrace.config.source import is_pattern
 from tailrace.config.sources import AnySource
 from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
@@ -205,6 +207,23 @@ class Pipeline(Part):
         "kafka": "kafka: {bootstrap.servers: localhost:9092}",
         "source": "source: {type: dynamodb-streams, tables: [orders]}",
     }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_stream(cls, data: Any) -> Any:
+        """Fill in `{stream}` where the source names one stream; what else has it is refused."""
+        if not isinstance(data, Mapping) or not isinstance(data.get("source"), Mapping):
+            return data
+        topic, streams = data.get("topic"), data["source"].get("streams")
+        if (
+            not isinstance(topic, str)
+            or "{stream}" not in topic
+            or not isinstance(streams, list | tuple)
+            or len(streams) != 1
+        ):
+            return data
+        name = streams[0].rpartition(":stream/")[2] if isinstance(streams[0], str) else "*"
+        return data if is_pattern(name) else {**data, "topic": topic.replace("{stream}", name)}
 
     @property
     def checkpoints_topic(self) -> str:

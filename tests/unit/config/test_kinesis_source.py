@@ -64,6 +64,8 @@ def test_a_stream_starts_where_the_file_says(line: str, position: str, start_ms:
         (GOOD + "  window: 0s\n", "6: source.window: must be 1s to 24h, not `0s`"),
         (GOOD + "  records: raw\n  tables: [orders]\n", "3: source: has `tables` or `exclude` with `records: raw`; "),
         (GOOD + "  readers: 3\n", "6: source.readers: is not a key of `source`; "),
+        (TOP + "  streams: [a, b]\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, which stands for the one stream that a Kinesis source names; "),
+        (TOP + "  streams: ['a*']\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, "),
         (GOOD + "topic: all\n", "6: topic: would put several tables into one topic; "),
     ],
 )  # fmt: skip
@@ -125,3 +127,10 @@ def test_a_route_to_one_topic_names_its_table(tmp_path: Path) -> None:
     source_of(tmp_path, GOOD + route % ", tables: [orders]")
     with pytest.raises(FileErrors, match=r"would put several tables into `shop\.as`"):
         source_of(tmp_path, GOOD + route % "")
+
+
+@pytest.mark.parametrize("stream", ["shop-cdc", ARN])
+def test_a_topic_may_be_named_after_the_one_stream(stream: str, tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(TOP + f"  streams: ['{stream}']\ntopic: '{{pipeline}}.{{stream}}.{{table}}'\n")
+    assert load(file).pipeline.topic_of("orders") == "shop.shop-cdc.orders"
