@@ -159,6 +159,28 @@ def test_what_is_no_change_becomes_a_dead_letter_and_is_published_again_as_it_is
         kinesis.close()
 
 
+def test_what_was_trimmed_unread_is_a_gap_until_it_is_accepted(
+    bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SimulatedDynamoDB(seed=5, script=parse_script({"settings": {"on_demand_shards": 1}})) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1, rate=None)
+        on_kinesis(pipeline, simulated)
+        pipeline.workload.run(30)
+        worker = pipeline.worker()
+        pipeline.wait_complete()
+        worker.terminate()
+        worker.wait()
+        pipeline.workload.run(30)
+        simulated.act("trim", stream=STREAM)
+        second = pipeline.worker()
+        second.wait_logged("gap", table=STREAM)
+        accepted = CommandLine(capsys)("accept-gap", pipeline.file, "--table", STREAM, "--yes")
+        assert accepted.code == 0, accepted
+        pipeline.workload.run(30)
+        wait_for("what came after the loss", lambda: pipeline.verdict().found == 60)
+        assert pipeline.verdict().lost == 30
+
+
 def consumers_of(simulated: SimulatedDynamoDB) -> list[str]:
     kinesis = kinesis_of(simulated)
     try:
