@@ -7,7 +7,7 @@ transactional id, and commits that are carried out although nobody hears of it, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 
 from support.lanes import NOW_MS, STREAM, TABLE, page
@@ -24,6 +24,7 @@ from tailrace.core.lane_messages import (
     ProducerOpened,
     Transaction,
 )
+from tailrace.core.page import Page
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_publisher import Failure, ShardPublisher
 from tailrace.sources.dynamodb.policy import POLICY
@@ -32,7 +33,18 @@ SHARD = ShardRef(STREAM, "shardId-00000001")
 CHANGES = 40
 STEPS_MAX = 20_000
 
+MakePages = Callable[[list[int], ShardPublisher], Iterable[Page]]
+"""Makes the pages of a batch, which are asked for when the shard is claimed."""
 MakeDelivery = Callable[[str, CheckpointState], ShardPublisher]
+
+
+class TimeIsUpError(Exception):
+    """Raised by what makes pages."""
+
+
+def in_threes(batch: list[int], publisher: ShardPublisher) -> list[Page]:
+    """Return a batch in pages of up to three, whatever is published already."""
+    return [page(publisher.shard, *batch[n : n + 3]) for n in range(0, len(batch), 3)]
 
 
 def correct(owner: str, checkpoint_state: CheckpointState) -> ShardPublisher:
@@ -48,6 +60,8 @@ class Broker:
     log: list[Write] = field(default_factory=list)
     changes: list[int] = field(default_factory=list)
     """Sequence numbers of the committed changes, in their order."""
+    values: list[bytes | None] = field(default_factory=list)
+    """Their values."""
     epoch: int = 0
     late: list[tuple[int, Transaction]] = field(default_factory=list)
     """Commits on their way: carried out unless their producer is fenced first."""
@@ -64,7 +78,9 @@ class Broker:
         if self.fences and epoch != self.epoch:
             return False
         self.log += transaction.writes
-        self.changes += [int(record.origin.sequence) for page in transaction.pages for record in page.records]
+        records = [record for page in transaction.pages for record in page.records]
+        self.changes += [int(record.origin.sequence) for record in records]
+        self.values += [record.value for record in records]
         return True
 
     def deliver_late(self) -> None:
@@ -82,6 +98,7 @@ class Sandbox:
     checkpoint_state: CheckpointState
     broker: Broker
     rng: random.Random
+    pages: MakePages
     epoch: int = 0
     read_up_to: int = 0
     batch: list[int] = field(default_factory=list)
@@ -89,9 +106,9 @@ class Sandbox:
     command: ClaimCommand | None = None
 
     def begin(self, batch: list[int]) -> None:
-        """Take a batch, in pages of up to three."""
+        """Take a batch."""
         self.batch = batch
-        self.steps = self.publisher.publish([page(SHARD, *batch[n : n + 3]) for n in range(0, len(batch), 3)], NOW_MS)
+        self.steps = self.publisher.publish(self.pages(batch, self.publisher), NOW_MS)
         self.command = None
 
     def step(self, *, faults: bool) -> bool:
@@ -104,6 +121,9 @@ class Sandbox:
                 self.command = self.steps.send(self._carry_out(self.command, faults=faults))
         except StopIteration:
             self.steps = None
+            return True
+        except TimeIsUpError:
+            self.give_up()
             return True
         return False
 
@@ -155,26 +175,34 @@ def run(seed: int, make: MakeDelivery = correct, *, fences: bool = True) -> list
 
     Raises AssertionError when that does not end.
     """
+    return deliver(seed, range(1, CHANGES + 1), make, lambda: in_threes, fences=fences).changes
+
+
+def deliver(
+    seed: int, numbers: range, make: MakeDelivery, make_pages: Callable[[], MakePages], *, fences: bool = True
+) -> Broker:
+    """Deliver changes of a shard to sandboxes, each with its own `make_pages()`; give what became of it."""
     rng = random.Random(seed)
     broker = Broker(
         rng, fences=fences, log=[Write(0, MethodKey(), MethodRecord(method="lambda", nonce="n", at_ms=NOW_MS))]
     )
     sandboxes: list[Sandbox] = []
-    position = 0  # all changes up to here are answered for
+    position = numbers[0] - 1  # all changes up to here are answered for
     waiting: Sandbox | None = None  # the sandbox whose answer the mapper waits for; others are forgotten zombies
     for step in range(STEPS_MAX):
         faults = step < STEPS_MAX // 2
         broker.deliver_late()
-        if waiting is None and position == CHANGES:
+        if waiting is None and position == numbers[-1]:
             break
         if waiting is None or (faults and rng.random() < 0.02):  # by rights, a time-out, or the same batch twice
             idle = [each for each in sandboxes if each.steps is None]
             if not idle or rng.random() < 0.1:
                 checkpoint_state = CheckpointState(1)
-                idle = [Sandbox(make(f"sandbox-{len(sandboxes)}", checkpoint_state), checkpoint_state, broker, rng)]
+                publisher = make(f"sandbox-{len(sandboxes)}", checkpoint_state)
+                idle = [Sandbox(publisher, checkpoint_state, broker, rng, make_pages())]
                 sandboxes += idle
             waiting = rng.choice(idle)
-            waiting.begin(list(range(position + 1, min(CHANGES, position + rng.randint(1, 8)) + 1)))
+            waiting.begin(list(range(position + 1, min(numbers[-1], position + rng.randint(1, 8)) + 1)))
         running = [each for each in sandboxes if each.steps is not None]
         one = rng.choice(running) if faults else waiting
         if faults and rng.random() < 0.02:
@@ -185,5 +213,5 @@ def run(seed: int, make: MakeDelivery = correct, *, fences: bool = True) -> list
             failed = one.first_failed()
             position = one.batch[-1] if failed is None else failed - 1
             waiting = None
-    assert position == CHANGES, "the deliveries do not come to an end"
-    return broker.changes
+    assert position == numbers[-1], "the deliveries do not come to an end"
+    return broker

@@ -34,6 +34,8 @@ class Tail(NamedTuple):
     shard: ShardRef
     first: str | None
     """The sequence number with which it begins; None: it is the whole shard."""
+    since_ms: int | None = None
+    """Without `first`: it begins with what arrived then, milliseconds since the epoch."""
 
 
 class Position(msgspec.Struct, frozen=True):

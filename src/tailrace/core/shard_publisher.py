@@ -11,6 +11,7 @@ and can be given up between the two when time runs out. `ShardPublisher.sequence
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from itertools import chain
 from typing import TypeVar
 
 import msgspec
@@ -69,6 +70,8 @@ class ShardPublisher:
         self.lane = lane_of(shard, checkpoint_state.lane_count)
         self.sequence: str | None = None
         """Everything up to here is published, as far as this sandbox knows."""
+        self.checkpoint: Checkpoint | None = None
+        """What is committed of the shard, as far as this sandbox knows; none of a shard that is not named."""
         self.has_ended = False
         """A worker published it to its end, or had to skip it (`start: latest`): nothing of it is missing."""
         self._owner = owner
@@ -85,19 +88,21 @@ class ShardPublisher:
     def publish(self, pages: Iterable[Page], now_ms: int) -> _Steps[Failure | None]:
         """Publish `pages` in order, each in its own transaction; return why that failed, None if it succeeded.
 
+        The first page is asked for when the shard is claimed: what it holds may depend on the checkpoint.
         A caller that gives up between a command and its answer must carry out `abandon`.
         """
         if not self._exact:
             self.sequence = None
         losses = 0
-        for page in pages:
+        for page in chain((None,), pages):
+            made_at = self.sequence
             while True:
-                answer = yield from self._publish(page, now_ms)
+                answer = yield from self._publish(page, made_at, now_ms)
                 if answer is None:
                     break
                 if isinstance(answer, Failure):
                     return answer
-                if not self._learned(answer, page):
+                if page is None or not self._learned(answer, page):
                     losses += 1
                     if answer.fenced or losses == LOSSES_MAX:
                         return Failure(answer.reason, fenced=answer.fenced)
@@ -108,18 +113,24 @@ class ShardPublisher:
         self._is_held = False
         return CloseProducer(self._epoch)
 
-    def _publish(self, page: Page, now_ms: int) -> _Steps[Failure | ProducerLost | None]:
+    def _publish(self, page: Page | None, made_at: str | None, now_ms: int) -> _Steps[Failure | ProducerLost | None]:
+        """Claim the shard unless it is held, and publish a page, if there is one, that was made at a position."""
         if not self._is_held and (refusal := (yield from self._claim(now_ms))):
             return refusal
-        if self.has_ended:
+        if page is None or self.has_ended:
             return None
+        if self.sequence != made_at:
+            # What repeats a change that was published since, the page does not know.
+            return Failure("more of the shard is published than was known", fenced=True)
         page = self._marked(page)
         if page.last_sequence is not None and is_after(page.last_sequence, self.sequence):
-            writes = (self._checkpoint(page, now_ms),) if self._exact else ()
+            checkpoint = self._checkpoint(page, now_ms)
+            writes = (Write(self.lane, CheckpointKey(*self.shard), checkpoint),) if self._exact else ()
             if lost := (yield from self._commit(Transaction((page,), (*self._forgettable, *writes)))):
                 return lost
             self._forgettable = ()
             self.sequence = page.last_sequence
+            self.checkpoint = checkpoint if self._exact else None
             self._refused.forget(self.shard, self.sequence)
         return None if page.stop is None else Failure(page.stop)
 
@@ -129,15 +140,16 @@ class ShardPublisher:
         self._refused.note_marks(page)
         return self._refused.apply(page, stop=self._errors_fail)
 
-    def _checkpoint(self, page: Page, now_ms: int) -> Write:
-        checkpoint = Checkpoint(
+    def _checkpoint(self, page: Page, now_ms: int) -> Checkpoint:
+        return Checkpoint(
             table=self._table,
             state="open",
             sequence=page.last_sequence,
             created_ms=page.last_created_ms,
             at_ms=now_ms,
+            window_from=page.window_from,
+            arrived_ms=page.arrived_ms,
         )
-        return Write(self.lane, CheckpointKey(*self.shard), checkpoint)
 
     def _claim(self, now_ms: int) -> _Steps[Failure | ProducerLost | None]:
         self._epoch += 1
@@ -150,7 +162,7 @@ class ShardPublisher:
             yield self.abandon()
             return Failure(f"the pipeline's method is {method}", inactive=True)
         if self._exact:
-            published = self._checkpoint_state.checkpoints.get(self.shard)
+            self.checkpoint = published = self._checkpoint_state.checkpoints.get(self.shard)
             self.sequence = published.sequence if published is not None else None
             self.has_ended = published is not None and published.state == "ended"
         self._forgettable = tuple(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.shard import ShardRef, Tail
+from tailrace.core.shard import ListedShard, ShardRef, Tail
 
 
 def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, window_ms: int) -> tuple[Tail, ...]:
@@ -25,6 +27,22 @@ def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, windo
         if checkpoint.arrived_ms is not None and checkpoint.arrived_ms >= since_ms:
             tails.append(Tail(ancestor, checkpoint.window_from))
     return tuple(tails)
+
+
+def listed_tails(shards: Iterable[ListedShard], shard: ShardRef, since_ms: int) -> tuple[Tail, ...]:
+    """Return what arrived in `shard`'s ancestors since a time, the oldest ancestors first, as a listing shows them.
+
+    It is for whoever does not know their checkpoints, but that they are published to their ends.
+    """
+    parents = {each.shard_id: each.parent_ids for each in shards}
+    found: dict[str, None] = {}
+    frontier = [shard.shard_id]
+    while frontier:
+        for parent in parents.get(frontier.pop(0), ()):
+            if parent in parents and parent not in found:
+                found[parent] = None
+                frontier.append(parent)
+    return tuple(Tail(ShardRef(shard.stream, ancestor), None, since_ms) for ancestor in reversed(found))
 
 
 def _generations(checkpoint_state: CheckpointState, shard: ShardRef) -> list[ShardRef]:

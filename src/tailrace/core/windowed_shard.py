@@ -79,7 +79,9 @@ class WindowedShard:
         if not self._tails:
             return LogRead(self._shard, self._position, self._iterator)
         tail = self._tails[0]
-        begins = Position("TRIM_HORIZON") if tail.first is None else Position("AT_SEQUENCE_NUMBER", tail.first)
+        begins = Position("TRIM_HORIZON", since_ms=tail.since_ms)
+        if tail.first is not None:
+            begins = Position("AT_SEQUENCE_NUMBER", tail.first)
         return LogRead(tail.shard, begins, self._iterator)
 
     def skips_tail(self, failure: ReadFailure) -> bool:

@@ -13,14 +13,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-import msgspec
-
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import CatchUp, ClaimCommand, drive
 from tailrace.core.lane_messages import ProducerAnswer
 from tailrace.core.page import Page
-from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef, is_after
 from tailrace.core.shard_publisher import Failure, ShardPublisher
 from tailrace.errors import WorldError
@@ -31,8 +28,8 @@ from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicKeeper
 from tailrace.operations import switch
 from tailrace.operations.definition import define
-from tailrace.sources.aws_lambda.event import Batch, has_window, read_event
-from tailrace.sources.dynamodb.policy import POLICY
+from tailrace.sources.aws_lambda.event import Batch, has_window
+from tailrace.sources.aws_lambda.intake import Delivery
 from tailrace.wiring.pipeline import (
     make_converter,
     make_limits,
@@ -41,6 +38,7 @@ from tailrace.wiring.pipeline import (
     shard_suffix,
     table_topics,
 )
+from tailrace.wiring.sources import make_intake, policy_of
 from tailrace.wiring.transcoder import choose
 from tailrace.wiring.transformations import Transformations
 
@@ -71,7 +69,8 @@ class Function:
         transcoder = choose()
         logger.info("transcoder", extra={"transcoder": transcoder.name, "why": transcoder.why})
         transformations = Transformations(pipeline)
-        self._decode = transcoder.decoder(pipeline, transformations.of)
+        self._intake = make_intake(pipeline, transcoder, transformations.of)
+        self._source_policy = policy_of(pipeline)
         patience_s = min(PATIENCE_S, pipeline.function.timeout_ms / 2000)
         admin = clients.LastingAdmin(pipeline.kafka, patience_s)
         self._limits = make_limits(pipeline, admin)
@@ -95,18 +94,19 @@ class Function:
         `remaining_s` tells how much of the invocation's time is left. Raises TailraceError when nothing can be
         published at all, so that the invocation counts as an error; Lambda then brings the whole batch again.
         """
-        batch = read_event(event)
-        failed_at = None if batch is None else self._publish(batch, remaining_s)
+        delivery = self._intake.take(event)
+        failed_at = None if delivery is None else self._publish(delivery, remaining_s)
         answer: dict[str, Any] = {"batchItemFailures": [{"itemIdentifier": failed_at}] if failed_at else []}
         if has_window(event):
             answer["state"] = {}
         return answer
 
     def close(self) -> None:
-        """Drop every producer, and end the follower."""
+        """Drop every producer, and end the follower and the intake."""
         while self._shards:
             self._shards.popitem()[1].close()
         self._follower.close()
+        self._intake.close()
 
     def _claim(self, timeout_s: float) -> None:
         """Claim a pipeline in which nobody ever worked; refuse one that another method publishes.
@@ -122,26 +122,31 @@ class Function:
         else:
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method_of(0), "lambda")
 
-    def _publish(self, batch: Batch, remaining_s: Callable[[], float]) -> str | None:
+    def _publish(self, delivery: Delivery, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; return the sequence number of its first record that is not published."""
+        batch = delivery.batch
         if not self._pipeline.source.reads(batch.table):
             raise WorldError(
                 f"the event is of table {batch.table}, which the pipeline file does not name",
                 hint=f"name it in {self._pipeline.source.tables_key}, or remove the event source mapping of its stream",
             )
-        for spec in table_topics(self._pipeline, batch.table):
-            self._topics.ensure(spec)
-        source = _once(self._decode(batch.body, shard=batch.shard, table=batch.table, region=batch.region))
         shard = self._shard(batch)
-        pages = self._pages(batch.shard, source)
-        failure = shard.publish(pages, remaining_s)
+
+        def pause(seconds: float) -> None:
+            if remaining_s() - RESERVE_S <= seconds:
+                raise _TimeIsUpError
+            time.sleep(seconds)
+
+        failure = shard.publish(self._pages(delivery, shard.publisher, pause), remaining_s)
         if failure is None:
             return None
         if failure.inactive:
             checkpoint_topic.check_method(
                 self._pipeline.name, self._checkpoint_state.method_of(shard.publisher.lane), "lambda"
             )
-        sequence = _first_after(source, shard.publisher.sequence)
+        sequence = next((each for each in delivery.sequences if is_after(each, shard.publisher.sequence)), None)
+        if sequence is None:  # another sandbox has published it, or a commit succeeded without an answer
+            return None
         log = logger.info if failure.fenced else logger.warning
         log(
             "a batch of shard %s of table %s is given back from record %s on: %s",
@@ -149,12 +154,13 @@ class Function:
         )  # fmt: skip
         return sequence
 
-    def _pages(self, shard: ShardRef, source: SourcePage) -> Iterator[Page]:
+    def _pages(self, delivery: Delivery, publisher: ShardPublisher, pause: Callable[[float], None]) -> Iterator[Page]:
         """Convert the batch piece by piece, each for a transaction of its own."""
-        step = self._pipeline.batch.changes
-        for start in range(0, len(source.records), step):
-            piece = msgspec.structs.replace(source, records=source.records[start : start + step])
-            yield self._converter.convert(shard, piece, time.time_ns())
+        for piece in delivery.pages(publisher, self._pipeline.batch.changes, pause):
+            for table in dict.fromkeys(record.origin.table for record in piece.records if record.skipped is None):
+                for spec in table_topics(self._pipeline, table):
+                    self._topics.ensure(spec)
+            yield self._converter.convert(delivery.batch.shard, piece, time.time_ns())
 
     def _shard(self, batch: Batch) -> _Shard:
         """Return what publishes the shard; the one that was not needed for the longest time makes room."""
@@ -166,8 +172,8 @@ class Function:
                 self._shards.popitem(last=False)[1].close()
             if not batch.is_exact:
                 logger.warning(
-                    "batches of table %s do not name their shard, so its changes are published at least once; "
-                    "give the event source mapping a tumbling window to have them exactly once", batch.table,
+                    "batches of %s come without a tumbling window, so its changes are published at least once; "
+                    "give the event source mapping one to have them exactly once", batch.table,
                 )  # fmt: skip
             errors_fail = self._pipeline.errors == "fail"
             publisher = ShardPublisher(
@@ -175,7 +181,7 @@ class Function:
                 self._owner,
                 self._checkpoint_state,
                 table=batch.table,
-                source=POLICY,
+                source=self._source_policy,
                 errors_fail=errors_fail,
                 exact=is_exact,
             )
@@ -236,16 +242,3 @@ class _Shard:
             self._catch_up(command, timeout_s)
             return None
         return self._producer.carry_out(command, open_timeout_s=timeout_s, commit_timeout_s=timeout_s)
-
-
-def _once(source: SourcePage) -> SourcePage:
-    """Return the batch without the records that it holds already: a sequence number is one change of a shard."""
-    records: dict[str, SourceRecord] = {}
-    for record in source.records:
-        records.setdefault(record.origin.sequence, record)
-    return msgspec.structs.replace(source, records=list(records.values()))
-
-
-def _first_after(source: SourcePage, sequence: str | None) -> str | None:
-    sequences = (record.origin.sequence for record in source.records)
-    return next((each for each in sequences if is_after(each, sequence)), None)

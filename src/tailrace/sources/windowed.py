@@ -97,6 +97,9 @@ class WindowedReader(ShardReader):
                 if error.failure is ReadFailure.GONE and read.shard != shard and not self._is_gone(read.shard):
                     raise ReadError(error.message, ReadFailure.UNAVAILABLE, hint=error.hint) from error
                 if not session.skips_tail(error.failure):
+                    if error.failure is ReadFailure.EXPIRED:  # it would be asked with the same iterator again
+                        with self._lock:
+                            self._drop(shard)
                     raise
                 logger.warning("changes of shard %s may be repeated by its children: %s", read.shard.shard_id, error)
             else:

@@ -13,12 +13,15 @@ from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.config.sources.kinesis import KinesisSource
 from tailrace.core.checkpoint import Start
 from tailrace.core.pacing import Pacing
-from tailrace.core.ports import ExportReader, Source, SourcePage, TableReader
+from tailrace.core.ports import ExportReader, LogReader, Source, SourcePage, TableReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.windowed_shard import WindowOptions
 from tailrace.sources.aws.files import S3_SCHEME
 from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.sources.aws_lambda.intake import Intake, StreamsIntake
+from tailrace.sources.aws_lambda.kinesis_intake import KinesisIntake
+from tailrace.sources.delivered import DeliveredLog
 from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
@@ -80,20 +83,50 @@ def make_source(
 
 def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
-    policy = _kinesis_policy(source)
-    reader = WindowedReader(
-        clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode),
-        WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=source.late_wait_ms),
+    log = clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode)
+    reader = _windowed(source, log, late_wait_ms=source.late_wait_ms)
+    return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
+
+
+def _windowed(source: KinesisSource, log: LogReader, *, late_wait_ms: int) -> WindowedReader:
+    return WindowedReader(
+        log,
+        WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=late_wait_ms),
         window_bytes=_WINDOW_BYTES,
-        gone_after_ms=policy.gone_after_ms,
+        gone_after_ms=_kinesis_policy(source).gone_after_ms,
         flagged=late,
         is_wanted=source.publishes,
     )
-    return KinesisStreams(clients, reader, policy, arns=source.arns)
+
+
+def make_intake(
+    pipeline: Pipeline, transcoder: Transcoder, transformation_of: Callable[[str], object | None]
+) -> Intake:
+    """Make what takes in the events that AWS Lambda brings; `transformation_of` as for `make_source`.
+
+    Raises `WorldError`.
+    """
+    match pipeline.source:
+        case DynamoDBStreamsSource():
+            return StreamsIntake(transcoder.decoder(pipeline, transformation_of))
+        case KinesisSource() as source:
+            decode = transcoder.log_decoder(pipeline, transformation_of, source.records, deaggregate=source.deaggregate)
+            clients = KinesisClients(_session(source), readers=1)
+            log = DeliveredLog(clients.polling(decode))
+            reader = _windowed(source, log, late_wait_ms=0)  # a batch goes whole: nothing may be held back
+            policy = kinesis_policy(_window_ms(source))  # what is read back is polled, whatever the workers do
+            streams = KinesisStreams(clients, reader, policy, arns=source.arns)
+            return KinesisIntake(streams, log, reader, decode, orders=source.late == "reorder")
+        case other:
+            raise _unknown(other)
 
 
 def _kinesis_policy(source: KinesisSource) -> SourcePolicy:
-    return kinesis_policy(0 if source.records == "raw" else source.window_ms, is_pushed=source.consumer is not None)
+    return kinesis_policy(_window_ms(source), is_pushed=source.consumer is not None)
+
+
+def _window_ms(source: KinesisSource) -> int:
+    return 0 if source.records == "raw" else source.window_ms
 
 
 def make_tables(

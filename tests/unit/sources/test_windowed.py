@@ -263,3 +263,19 @@ def test_whatever_is_lost_and_read_again_each_change_is_published_once(seed: int
     for item, number, *mark in map(str.split, shown):
         assert bool(mark) == (int(number) < newest.get(item, 0))
         newest[item] = max(int(number), newest.get(item, 0))
+
+
+def test_an_iterator_of_an_ancestor_that_expired_is_not_used_again() -> None:
+    class Expiring(Log):
+        def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
+            if iterator is not None:
+                raise ReadError("expired", ReadFailure.EXPIRED)
+            return super().read(shard, position, iterator)
+
+    log = Expiring({PARENT: [log_record(n, "a", n, shard=PARENT) for n in range(1, 4)], SHARD: []})
+    windowed = reader(log)
+    position = Position("TRIM_HORIZON", tails=(Tail(PARENT, None),))
+    page = windowed.read(SHARD, position, None)
+    with pytest.raises(ReadError):
+        windowed.read(SHARD, position, page.next_iterator)
+    assert windowed.read(SHARD, position, None).next_iterator is not None

@@ -1,0 +1,155 @@
+"""The Lambda function with batches of a simulated Kinesis stream, on a real broker: repeats are left out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import yaml
+
+from support.kafka_clients import read_committed
+from support.kinesis_batches import event
+from support.kinesis_records import change, text
+from support.kinesis_service import HALF, KinesisService
+from support.names import unique
+from support.pipeline_file import write_file
+from tailrace.config import LoadedPipeline, Pipeline, load
+from tailrace.function.function import Function
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
+from tailrace.local.dynamodb import REGION
+from tailrace.local.kafka import KafkaBroker
+from tailrace_simulator import SimulatedDynamoDB
+
+LANES = 4
+
+
+def plenty() -> float:
+    return 60.0
+
+
+@pytest.fixture
+def kinesis(aws_environment: dict[str, str]) -> Iterator[KinesisService]:
+    del aws_environment
+    with SimulatedDynamoDB(seed=1) as simulated:
+        simulated.act("settings", settings={"stream_change_s": 0.01})
+        client = boto3.client("kinesis", endpoint_url=simulated.endpoint_url, region_name=REGION)
+        yield KinesisService("simulator", client)
+        client.close()
+
+
+class Stream:
+    """A stream, a pipeline that reads it, and what its shards hold."""
+
+    def __init__(self, kinesis: KinesisService, kafka: KafkaBroker, folder: Path, **source: Any) -> None:
+        self.kinesis = kinesis
+        self.name = kinesis.create()
+        self.arn = kinesis.arn(self.name)
+        file = folder / "pipeline.yaml"
+        write_file(
+            folder,
+            kafka.client_properties(),
+            unique("function"),
+            lanes=LANES,
+            topics={"partitions": 1},
+            batch={"changes": 2},
+        )
+        written = yaml.safe_load(file.read_text())
+        written["source"] = {
+            "type": "kinesis",
+            "region": REGION,
+            "endpoint_url": kinesis.client.meta.endpoint_url,
+            "streams": [self.name],
+            **source,
+        }
+        file.write_text(json.dumps(written))
+        self.pipeline: Pipeline = load(file).pipeline
+
+    def put(self, *numbers: int, hash_key: int = 0) -> None:
+        """Put change `number`; one with a number that was put before repeats it."""
+        self.kinesis.put(self.name, [text(of_number(number)).decode() for number in numbers], hash_key)
+
+    def batch(self, shard_id: str, first: int, last: int, **options: Any) -> dict[str, Any]:
+        records = self.kinesis.page(self.name, shard_id)["Records"]
+        return event(records[first:last], self.arn, shard_id, **options)
+
+    def published(self) -> list[tuple[int, bool]]:
+        """The numbers of the published changes, and whether they are flagged."""
+        messages = read_committed(dict(self.pipeline.kafka), self.pipeline.topic_of("orders"))
+        return [
+            (int(_decoded(message)["after"]["n"]), ("tailrace.late", b"true") in (message.headers() or []))
+            for message in messages
+        ]
+
+
+def of_number(number: int) -> dict[str, Any]:
+    keys = {"id": {"S": "a"}}
+    made = 1_714_557_600_000_000 + number
+    return change(
+        ApproximateCreationDateTime=made, Keys=keys, NewImage={**keys, "n": {"N": str(number)}}, OldImage=None
+    )
+
+
+def _decoded(message: Any) -> Any:
+    value = json.loads(message.value())
+    return value.get("payload", value)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Callable[[Stream], Function]]:
+    """Starts sandboxes."""
+    with ExitStack() as opened:
+
+        def start(stream: Stream) -> Function:
+            function = Function(LoadedPipeline(stream.pipeline), unique("sandbox"))
+            opened.callback(function.close)
+            return function
+
+        yield start
+
+
+def test_what_another_sandbox_published_is_not_repeated_not_even_by_a_child_of_the_shard(
+    kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path)
+    parent = kinesis.shards(stream.name)[0]["ShardId"]
+    stream.put(1, 2, 4, 2, 3, 5, 1)
+    whole: dict[str, Any] = {"batchItemFailures": [], "state": {}}
+    first, second = sandbox(stream), sandbox(stream)
+    assert first.handle(stream.batch(parent, 0, 3), plenty) == whole
+    assert second.handle(stream.batch(parent, 3, 5), plenty) == whole
+    again = stream.batch(parent, 0, 5)
+    first.handle(again, plenty)  # it was fenced, and gives back what it does not know
+    assert first.handle(again, plenty) == whole
+    assert first.handle(stream.batch(parent, 5, 7), plenty) == whole
+    kinesis.client.split_shard(StreamName=stream.name, ShardToSplit=parent, NewStartingHashKey=HALF)
+    kinesis.settle(stream.name)
+    stream.put(5, 6, 4)
+    child = next(
+        shard["ShardId"]
+        for shard in kinesis.shards(stream.name)
+        if kinesis.texts(stream.name, shard["ShardId"]) and shard["ShardId"] != parent
+    )
+    assert second.handle(stream.batch(child, 0, 3), plenty) == whole
+    assert stream.published() == [(1, False), (2, False), (4, False), (3, True), (5, False), (6, False)]
+    checkpoints = read_checkpoint_state(dict(stream.pipeline.kafka), stream.pipeline.name, LANES).checkpoints
+    assert {shard.shard_id: each.table for shard, each in checkpoints.items()} == {
+        parent: stream.name,
+        child: stream.name,
+    }
+    assert all(each.window_from is not None and each.arrived_ms is not None for each in checkpoints.values())
+
+
+def test_a_batch_is_put_in_order_and_holds_nothing_twice(
+    kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path, late="reorder")
+    shard = kinesis.shards(stream.name)[0]["ShardId"]
+    stream.put(3, 1, 3, 2, 4)
+    answer = sandbox(stream).handle(stream.batch(shard, 0, 5), plenty)
+    assert answer == {"batchItemFailures": [], "state": {}}
+    assert stream.published() == [(number, False) for number in (1, 2, 3, 4)]
