@@ -25,12 +25,15 @@ kafka:
   sasl.password: ${secret:prod/kafka}
 source: {type: dynamodb-streams, tables: [orders, user-events.v2], start: latest}
 """
+SOURCE = "source: {type: dynamodb-streams, tables: [orders, user-events.v2], start: latest}"
+KINESIS = "source: {type: kinesis, streams: [shop-cdc, clicks], start: 2026-01-31T12:00:00Z}"
 VPC = "  vpc: {subnets: [subnet-01234567, subnet-01234568], security_groups: [sg-01234567]}\n"
 TABLES = {"orders": "OrdersStreamArn", "user-events.v2": "UserEventsV2StreamArn"}
 WAYS = {
     "defaults": "",
     "everything": f"lambda:\n  reserved_concurrency: 9\n  maximum_record_age: 1h\n  architecture: x86_64\n{VPC}",
     "at least once": "lambda: {window: 0s, parallelization_factor: 4, on_failure: none}\n",
+    "kinesis": "",
     "another's queue": "lambda: {on_failure: 'arn:aws:sqs:us-east-1:123456789012:failures'}\n",
 }
 
@@ -42,7 +45,8 @@ def kafka_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(folder: Path, form: str, more: str, capsys: pytest.CaptureFixture[str]) -> Path:
     """Write the files of a format; gives the first."""
-    (folder / "pipeline.yaml").write_text(PIPELINE + more)
+    pipeline = PIPELINE if folder.name != "kinesis" else PIPELINE.replace(SOURCE, KINESIS)
+    (folder / "pipeline.yaml").write_text(pipeline + more)
     command = ("deploy-files", "lambda", folder / "pipeline.yaml", "--format", form, "--output", folder, "--json")
     outcome = CommandLine(capsys)(*command)
     assert outcome.code == 0, outcome.err

@@ -12,7 +12,6 @@ from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator
 from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
 from tailrace.core.change import ViewType
-from tailrace.core.checkpoint import Start
 from tailrace.core.tags import WantedTags
 from tailrace.errors import WorldError
 
@@ -39,7 +38,16 @@ class EventSource(NamedTuple):
 
     name: str
     """What AWS calls the streams."""
-    starting_position: Start
+    sam_type: str
+    """What AWS SAM calls an event of theirs."""
+    stream_words: str
+    """What a stream is called, with `{table}` for the name of its table."""
+    loss_words: str
+    """How changes that wait are lost at last."""
+    starting_position: str
+    """Where a mapping begins, as Lambda calls it."""
+    starting_ms: int | None
+    """The time at which it begins, if that is a time; milliseconds since the epoch."""
     read_actions: tuple[str, ...]
     """IAM actions on the streams."""
     list_actions: tuple[str, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
+from tailrace.wiring.sources import arn_of
 from tailrace.wiring.table_choice import list_tables
 
 _GIVEN_BY_LAMBDA: Final = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
@@ -90,6 +92,12 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return self.name.replace("_", "-")
 
     @property
+    def starting_time(self) -> str | None:
+        """When the mappings begin, in ISO 8601, if that is a time."""
+        start_ms = self.event_source.starting_ms
+        return None if start_ms is None else datetime.fromtimestamp(start_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    @property
     def log_retention_word(self) -> str:
         """How the CDK calls the time that logs are kept."""
         return _RETENTION_WORDS[self.function.log_retention_days]
@@ -160,10 +168,10 @@ def look_up(pipeline: Pipeline, enumerator: Source) -> dict[str, str]:
         raise WorldError(f"no table matches {source.tables_key}", hint="check source.region and the patterns")
     found = {}
     for name in names:
-        stream_arn = enumerator.table_stream(name).stream
-        if stream_arn is None:
+        stream = enumerator.table_stream(name).stream
+        if stream is None:
             raise source.missing_stream(name)
-        found[name] = stream_arn
+        found[name] = arn_of(stream)
     return found
 
 

@@ -170,6 +170,11 @@ def decode_again(pipeline: Pipeline, shard: ShardRef, body: bytes) -> SourcePage
     return decode_page(body, shard=shard, table=table, region=region)
 
 
+def arn_of(stream: str) -> str:
+    """Return the ARN of what the ports call a stream."""
+    return stream_ref.parse(stream).arn if stream_ref.is_ref(stream) else stream
+
+
 def policy_of(pipeline: Pipeline) -> SourcePolicy:
     """Return what the protocol must know of the source."""
     match pipeline.source:

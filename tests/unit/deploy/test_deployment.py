@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from support.cli import CommandLine, Outcome
 from tailrace.config import LambdaFunction, load
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
-from tailrace.deploy.deployment import Deployment, describe
+from tailrace.core.ports import TableStream
+from tailrace.deploy.deployment import Deployment, describe, look_up
+from tailrace.deploy.files import Format, write_files
 from tailrace.deploy.rights import statements
 from tailrace.errors import FileError
 from tailrace_simulator import SimulatedDynamoDB
@@ -53,6 +56,67 @@ def test_a_plain_pipeline_gets_streams_log_and_queue_and_no_more(file: Path) -> 
         "WriteLogs": (("logs:CreateLogStream", "logs:PutLogEvents"), ("<logs>",)),
         "TellOfDiscarded": (("sqs:SendMessage",), ("<queue>",)),
     }
+
+
+KINESIS = """\
+name: shop
+kafka: {bootstrap.servers: "localhost:9092"}
+source: {type: kinesis, streams: [shop-cdc], start: "2026-01-31T12:00:00Z"}
+"""
+
+
+def test_a_pipeline_of_kinesis_may_read_its_streams_back(file: Path) -> None:
+    read, _ = rights(described(file, KINESIS))["ReadStreams"]
+    assert {
+        "kinesis:DescribeStreamSummary",
+        "kinesis:GetRecords",
+        "kinesis:GetShardIterator",
+        "kinesis:ListShards",
+    } <= set(read)
+
+
+@pytest.mark.parametrize(
+    ("form", "lines"),
+    [
+        ("sam", ["Type: Kinesis", "StartingPosition: AT_TIMESTAMP", "StartingPositionTimestamp: 1769860800.0"]),
+        (
+            "cloudformation",
+            ["EventSourceArn: !Ref ShopCdcStreamArn", "TumblingWindowInSeconds: 60", "ParallelizationFactor: 1"],
+        ),
+        (
+            "terraform",
+            [
+                'starting_position           = "AT_TIMESTAMP"',
+                'starting_position_timestamp = "2026-01-31T12:00:00Z"',
+            ],
+        ),
+        (
+            "cdk",
+            ["starting_position=lambda_.StartingPosition.AT_TIMESTAMP,", "starting_position_timestamp=1769860800.0,"],
+        ),
+    ],
+)
+def test_a_mapping_of_kinesis_begins_where_the_file_says(
+    form: Format, lines: list[str], file: Path, tmp_path: Path
+) -> None:
+    written = write_files(described(file, KINESIS), form, tmp_path / form)[0].read_text().splitlines()
+    assert set(lines) <= {line.strip() for line in written}
+
+
+def test_the_stream_of_kinesis_is_looked_up_by_its_plain_arn(file: Path) -> None:
+    file.write_text(KINESIS)
+    pipeline = load(file, with_secrets=False).pipeline
+    arn = "arn:aws:kinesis:us-east-1:123456789012:stream/shop-cdc"
+
+    class Streams:
+        def table_stream(self, table: str) -> TableStream:
+            return TableStream(table, f"{arn}/1700000000000", None)
+
+        def table_names(self, patterns: list[str]) -> list[str]:
+            return patterns
+
+    streams: Any = Streams()
+    assert look_up(pipeline, streams) == {"shop-cdc": arn}
 
 
 def test_only_what_aws_has_no_arn_for_is_allowed_on_everything() -> None:

@@ -174,7 +174,11 @@ class DynamoDBStreamsSource(Source):
         """Source: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html#events-dynamodb-permissions."""
         return EventSource(
             "DynamoDB Streams",
+            "DynamoDB",
+            "stream of table {table}",
+            "DynamoDB forgets them after 24 hours",
             self.start_position,
+            None,
             ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
             ("dynamodb:ListStreams",),
             "^arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/{table}/stream/.+$",

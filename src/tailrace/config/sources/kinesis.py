@@ -218,7 +218,11 @@ class KinesisSource(Source):
         """Source: https://docs.aws.amazon.com/lambda/latest/dg/services-kinesis-create.html#events-kinesis-permissions."""
         return EventSource(
             "Kinesis Data Streams",
-            self.start_position,
+            "Kinesis",
+            "stream {table}",
+            "the stream forgets them when its retention period is over",
+            self.start_position if self.start_ms is None else "AT_TIMESTAMP",
+            self.start_ms,
             (
                 "kinesis:DescribeStream",
                 "kinesis:DescribeStreamSummary",
