@@ -46,13 +46,21 @@ def listed_tails(shards: Iterable[ListedShard], shard: ShardRef, since_ms: int) 
 
 
 def _generations(checkpoint_state: CheckpointState, shard: ShardRef) -> list[ShardRef]:
-    """Return the ancestors whose ends are committed, parents before their parents."""
+    """Return the ancestors that are published to their ends, parents before their parents.
+
+    Those of a shard that has begun are, even if no end is committed: AWS Lambda brings none.
+    """
     found: dict[ShardRef, None] = {}
     frontier = [shard]
     while frontier:
-        lineage = checkpoint_state.shards.get(frontier.pop(0))
+        child = frontier.pop(0)
+        lineage = checkpoint_state.shards.get(child)
+        has_begun = child in checkpoint_state.checkpoints
         for parent in lineage.parents if lineage is not None else ():
-            if parent not in found and checkpoint_state.ended(parent):
+            checkpoint = checkpoint_state.checkpoints.get(parent)
+            state = checkpoint.state if checkpoint is not None else None
+            is_through = state == "ended" or (state == "open" and has_begun)
+            if parent not in found and is_through:
                 found[parent] = None
                 frontier.append(parent)
     return list(found)

@@ -13,8 +13,8 @@ from support.lanes import checkpoint as checkpoint_of_lane
 from support.lanes import lineage as lineage_of_lane
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_options import LaneOptions
-from tailrace.core.shard import Position, ShardRef, Tail
-from tailrace.core.tails import tails_of_ancestors
+from tailrace.core.shard import ListedShard, Position, ShardRef, Tail
+from tailrace.core.tails import listed_tails, tails_of_ancestors
 from tailrace.sources.dynamodb.policy import POLICY
 
 GRANDPARENT, LEFT, RIGHT, CHILD = (ShardRef("arn:stream/1", name) for name in ("grandparent", "left", "right", "child"))
@@ -55,6 +55,27 @@ def test_a_child_that_has_changes_of_its_own_counts_from_the_last() -> None:
     open_child = {"state": "open", "sequence": "20", "arrived_ms": 1_700, "window_from": "11"}
     found = family(grandparent=ended(1_000), left=ended(1_099), right=ended(1_100, "7"), child=open_child)
     assert tails_of_ancestors(found, CHILD, WINDOW_MS) == (Tail(RIGHT, "7"),)
+
+
+def test_of_a_child_that_lambda_began_the_parents_count_although_no_end_is_committed() -> None:
+    published = {"state": "open", "sequence": "9", "arrived_ms": 1_500, "window_from": "7"}
+    found = family(grandparent=published, left=published, child={**published, "arrived_ms": 1_700})
+    assert tails_of_ancestors(found, CHILD, WINDOW_MS) == (Tail(GRANDPARENT, "7"), Tail(LEFT, "7"))
+    waiting = family(left=published)
+    assert tails_of_ancestors(waiting, CHILD, WINDOW_MS) == ()
+
+
+def test_the_tails_of_a_listing_begin_at_a_time_the_oldest_ancestor_first() -> None:
+    listed = [
+        ListedShard("child", ("left", "right")),
+        ListedShard("left", ("grandparent",), closed=True),
+        ListedShard("right", ("trimmed",), closed=True),
+        ListedShard("grandparent", (), closed=True),
+        ListedShard("other"),
+    ]
+    tails = listed_tails(listed, CHILD, 1_000)
+    assert tails == tuple(Tail(shard, None, 1_000) for shard in (GRANDPARENT, RIGHT, LEFT))
+    assert listed_tails([], CHILD, 1_000) == ()
 
 
 def test_a_lane_reads_from_a_position_behind_the_tails() -> None:
