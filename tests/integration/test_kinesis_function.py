@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import queue
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,17 @@ from support.kinesis_records import change, text
 from support.kinesis_service import HALF, KinesisService
 from support.names import unique
 from support.pipeline_file import write_file
+from support.waiting import wait_for
 from tailrace.config import LoadedPipeline, Pipeline, load
+from tailrace.errors import TailraceError
 from tailrace.function.function import Function
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.dynamodb import REGION
 from tailrace.local.kafka import KafkaBroker
 from tailrace_simulator import SimulatedDynamoDB
+from tailrace_simulator.event_source import Answered, Errored, EventSourceMapping, Hostility, Mapper, Outcome
+from tailrace_simulator.event_source_runner import Runner
+from tailrace_simulator.streams_client import client_of
 
 LANES = 4
 
@@ -153,3 +160,53 @@ def test_a_batch_is_put_in_order_and_holds_nothing_twice(
     answer = sandbox(stream).handle(stream.batch(shard, 0, 5), plenty)
     assert answer == {"batchItemFailures": [], "state": {}}
     assert stream.published() == [(number, False) for number in (1, 2, 3, 4)]
+
+
+class Sandboxes:
+    """What Lambda's stand-in invokes: each batch goes to any of the sandboxes that is free."""
+
+    def __init__(self, functions: list[Function]) -> None:
+        self._free = queue.SimpleQueue[Function]()
+        for function in functions:
+            self._free.put(function)
+
+    def invoke(self, event: bytes) -> Outcome:
+        function = self._free.get()
+        try:
+            return Answered(json.dumps(function.handle(json.loads(event), lambda: 20.0)).encode())
+        except TailraceError as error:
+            return Errored(type(error).__name__, request_id="r")
+        finally:
+            self._free.put(function)
+
+
+def test_batches_that_come_twice_or_again_publish_each_change_once_while_the_stream_is_split(
+    kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path)
+    parent = kinesis.shards(stream.name)[0]["ShardId"]
+    changes = list(range(1, 61))
+    stream.put(*changes[:40], *changes[10:20])
+    kinesis.client.split_shard(StreamName=stream.name, ShardToSplit=parent, NewStartingHashKey=HALF)
+    kinesis.settle(stream.name)
+    stream.put(*changes[30:])
+    with closing(client_of(stream.arn, endpoint_url=kinesis.client.meta.endpoint_url)) as client:
+        mapping = EventSourceMapping(
+            batch_size=10, tumbling_window_s=30, report_batch_item_failures=True, bisect_batch_on_function_error=True
+        )
+        hostility = Hostility(duplicate=0.2, lost=0.1, throttle=0.1, short=0.2, rewind=0.2)
+        mapper = Mapper(
+            mapping, stream_arn=stream.arn, function_arn="arn", seed=1, hostility=hostility, lost_after_ms=500
+        )
+        functions = Sandboxes([sandbox(stream) for _ in range(3)])
+        stopped = threading.Event()
+        runner = Runner(mapper, client, functions, stream.arn, concurrency=2)
+        running = threading.Thread(target=runner.run, args=(stopped,))
+        running.start()
+        try:
+            wait_for("all changes", lambda: {number for number, _ in stream.published()} >= set(changes))
+        finally:
+            stopped.set()
+            running.join()
+    assert [number for number, _ in stream.published()] == changes
+    assert mapper.counts["duplicate"] > 0

@@ -93,7 +93,7 @@ class Table:
     def records(self) -> list[Record]:
         iterator = self._streams.iterator(*self.shard, Position("TRIM_HORIZON"))
         records, _ = self._streams.records(iterator)
-        return [parse_record(record, self.stream, 0) for record in records]
+        return [parse_record(record, self.stream, self.shard.shard_id, 0) for record in records]
 
     def event(self, records: Sequence[Record]) -> bytes:
         window = WindowPart(Span(0, 900_000), b"{}", is_final=False, is_early=False)

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from tailrace_simulator.errors import SimulatorError
 from tailrace_simulator.event_source import Discard, Invoke, Mapper, Outcome, Probe, Read
+from tailrace_simulator.event_source.records import sequence_of
 from tailrace_simulator.event_source.shard import Position
 from tailrace_simulator.streams_client import StreamsClient, StreamsError
 
@@ -157,7 +158,7 @@ class Runner:
                         self._iterators[shard_id] = (command.position, iterator)
                     return lambda: self._mapper.read_failed(shard_id, self._now_ms())
         if following is not None:
-            last = page[-1]["dynamodb"]["SequenceNumber"] if page else None
+            last = sequence_of(page[-1]) if page else None
             self._iterators[shard_id] = (
                 Position("AFTER_SEQUENCE_NUMBER", last) if last else command.position,
                 following,

@@ -1,4 +1,4 @@
-"""A small signed client of DynamoDB Streams for the event source mapper: records stay as they came over the wire."""
+"""Small signed clients of streams for the event source mapper: records stay as they came over the wire."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ class StreamsError(SimulatorError):
 
 
 class StreamsClient:
-    """Safe to use from many threads at once. Every call raises `StreamsError`."""
+    """A client of DynamoDB Streams. Safe to use from many threads at once. Every call raises `StreamsError`."""
+
+    _service = "dynamodb"
+    """The service whose signature its calls have."""
+    _json_version = "1.0"
 
     def __init__(self, *, region: str | None = None, endpoint_url: str | None = None, connections: int = 32) -> None:
         """Make it. Raises `SimulatorError` when there are no credentials or no region."""
@@ -41,7 +45,7 @@ class StreamsClient:
         self.region = region or session.get_config_variable("region") or ("us-east-1" if endpoint_url else "")
         if not self.region:
             raise SimulatorError("there is no AWS region", hint="give --region, or set AWS_DEFAULT_REGION")
-        self._signer = SigV4Auth(credentials, "dynamodb", self.region)
+        self._signer = SigV4Auth(credentials, self._service, self.region)
         self._endpoint_url = endpoint_url
         self._pool = PoolManager(maxsize=connections, timeout=_TIMEOUT, retries=False)
 
@@ -87,10 +91,13 @@ class StreamsClient:
         return self._call("DynamoDBStreams_20120810", operation, **fields)
 
     def _call(self, service: str, operation: str, **fields: str) -> dict[str, Any]:
-        host = "streams.dynamodb" if "Streams" in service else "dynamodb"
+        host = "streams.dynamodb" if "Streams" in service else self._service
         url = self._endpoint_url or f"https://{host}.{self.region}.amazonaws.com"
         body = msgspec.json.encode(fields)
-        headers = {"X-Amz-Target": f"{service}.{operation}", "Content-Type": "application/x-amz-json-1.0"}
+        headers = {
+            "X-Amz-Target": f"{service}.{operation}",
+            "Content-Type": f"application/x-amz-json-{self._json_version}",
+        }
         request = AWSRequest("POST", url, headers, body)
         self._signer.add_auth(request)
         try:
@@ -103,3 +110,46 @@ class StreamsClient:
             told = content.get("message") or content.get("Message") or ""
             raise StreamsError(f"{operation} at {url} is refused: {code}: {told}", code)
         return dict(content)
+
+
+class KinesisClient(StreamsClient):
+    """A client of Kinesis."""
+
+    _service = "kinesis"
+    _json_version = "1.1"
+
+    def shards(self, stream_arn: str) -> list[ListedShard]:
+        """List every shard of a stream."""
+        shards: list[ListedShard] = []
+        request: dict[str, str] = {"StreamARN": stream_arn}
+        while True:
+            page = self._kinesis("ListShards", **request)
+            for shard in page["Shards"]:
+                parents = (shard.get("ParentShardId"), shard.get("AdjacentParentShardId"))
+                closed = "EndingSequenceNumber" in shard["SequenceNumberRange"]
+                shards.append(ListedShard(shard["ShardId"], tuple(each for each in parents if each), closed))
+            if not (token := page.get("NextToken")):
+                return shards
+            request = {"NextToken": token}
+
+    def iterator(self, stream_arn: str, shard_id: str, position: Position) -> str:
+        """Get an iterator."""
+        more = {"StartingSequenceNumber": position.sequence} if position.sequence else {}
+        answer = self._kinesis(
+            "GetShardIterator", StreamARN=stream_arn, ShardId=shard_id, ShardIteratorType=position.kind, **more
+        )
+        return str(answer["ShardIterator"])
+
+    def records(self, iterator: str) -> tuple[list[dict[str, Any]], str | None]:
+        """Read a page: its records, and the next iterator; None at the shard's end."""
+        answer = self._kinesis("GetRecords", ShardIterator=iterator)
+        return answer["Records"], answer.get("NextShardIterator")
+
+    def _kinesis(self, operation: str, **fields: str) -> dict[str, Any]:
+        return self._call("Kinesis_20131202", operation, **fields)
+
+
+def client_of(table_or_arn: str, *, region: str | None = None, endpoint_url: str | None = None) -> StreamsClient:
+    """Make the client of a table's stream, or of a stream's ARN. Raises `SimulatorError`."""
+    make = KinesisClient if table_or_arn.startswith("arn:") and ":kinesis:" in table_or_arn else StreamsClient
+    return make(region=region, endpoint_url=endpoint_url)

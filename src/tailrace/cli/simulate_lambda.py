@@ -49,7 +49,9 @@ def _environment(pairs: list[str]) -> dict[str, str]:
 
 def simulate_lambda(
     handler: Annotated[str, typer.Argument(metavar="HANDLER", help="module:function", show_default=False)],
-    table: Annotated[str, typer.Option(help="The table whose stream is read, or the stream's ARN.")],
+    table: Annotated[
+        str, typer.Option(help="The table whose stream is read, or the ARN of its stream or of one of Kinesis.")
+    ],
     *,
     package: Annotated[
         Path | None,
@@ -102,7 +104,7 @@ def simulate_lambda(
         from tailrace_simulator.event_source import EventSourceMapping, Hostility, Mapper
         from tailrace_simulator.event_source_runner import Runner, find_stream
         from tailrace_simulator.function import Function, load_code
-        from tailrace_simulator.streams_client import StreamsClient
+        from tailrace_simulator.streams_client import client_of
 
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -126,7 +128,7 @@ def simulate_lambda(
     variables = _environment(env or [])
     with simulator_errors(), ExitStack() as opened:
         code = load_code(handler, package, Path(opened.enter_context(tempfile.TemporaryDirectory())))
-        client = StreamsClient(region=region, endpoint_url=endpoint_url)
+        client = client_of(table, region=region, endpoint_url=endpoint_url)
         opened.callback(client.close)
         stream_arn = find_stream(client, table)
         destination = opened.enter_context(on_failure.open("ab")) if on_failure else None

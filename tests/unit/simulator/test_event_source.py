@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from support.event_source import FUNCTION, START_MS, STREAM, Harness, failing_at, record, records, reporting, sequence
 from tailrace_simulator.event_source import Answered, Errored, EventSourceMapping, Hostility, NotInvoked, Unknown
+from tailrace_simulator.event_source.records import parse_record
 from tailrace_simulator.event_source.strand import BACK_OFF_MS
 
 DAY_S = 24 * 3600
@@ -505,3 +507,19 @@ def test_a_shard_that_is_rewound_repeats_its_last_batch_in_order() -> None:
 def test_what_aws_refuses_is_refused(mapping: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(mapping)).split("_s")[0].replace("_", ".")):
         EventSourceMapping(**mapping)  # type: ignore[arg-type]  # numbers for fields that are numbers
+
+
+def test_an_event_of_kinesis_names_its_shard_in_each_record() -> None:
+    stream = "arn:aws:kinesis:us-east-1:123456789012:stream/clicks"
+    record = {
+        "SequenceNumber": "7",
+        "PartitionKey": "pk",
+        "Data": "YQ==",
+        "ApproximateArrivalTimestamp": 1_700_000_000.123,
+    }
+    parsed = parse_record(record, stream, "shardId-000000000000", 5)
+    assert (parsed.sequence, parsed.created_ms, parsed.keys) == ("7", 1_700_000_000_123, b"pk")
+    event = json.loads(parsed.body)
+    assert event["eventID"] == "shardId-000000000000:7"
+    assert (event["eventSource"], event["awsRegion"], event["eventSourceARN"]) == ("aws:kinesis", "us-east-1", stream)
+    assert event["kinesis"]["data"] == "YQ=="

@@ -65,7 +65,7 @@ def _message(discarded: Discarded, shard_id: str, stream_arn: str, function_arn:
     return message | {
         "version": "1.0",
         "timestamp": time.replace("+00:00", "Z"),
-        "DDBStreamBatchInfo": {
+        "KinesisBatchInfo" if stream_arn.split(":")[2] == "kinesis" else "DDBStreamBatchInfo": {
             "shardId": shard_id,
             "startSequenceNumber": first.sequence,
             "endSequenceNumber": last.sequence,

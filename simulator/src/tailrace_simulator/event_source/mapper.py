@@ -185,7 +185,7 @@ class Mapper:
         """Take a page of GetRecords; `is_end`: the shard is closed and this is its last."""
         shard = self._shards[shard_id]
         shard.is_reading = False
-        records = [parse_record(record, self._stream_arn, now_ms) for record in page]
+        records = [parse_record(record, self._stream_arn, shard_id, now_ms) for record in page]
         for record in records:
             shard.undone.append(record.sequence)
             shard.strands[zlib.crc32(record.keys) % len(shard.strands)].offer([record], now_ms)

@@ -16,7 +16,10 @@ PAYLOAD_BYTES_MAX: Final = 6 * 1024 * 1024
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record: `body` is its JSON in an event, `keys` that of the item's key."""
+    """One record: `body` is its JSON in an event, `keys` that of the item's key, or the partition key.
+
+    Of Kinesis, `created_ms` is when it arrived.
+    """
 
     sequence: str
     created_ms: int
@@ -41,8 +44,16 @@ class WindowPart(msgspec.Struct, frozen=True):
     is_early: bool
 
 
-def parse_record(record: dict[str, Any], stream_arn: str, now_ms: int) -> Record:
-    """Make a record of GetRecords into one of an event: with `eventSourceARN`, and `userIdentity` in small letters."""
+def sequence_of(record: dict[str, Any]) -> str:
+    """Return the sequence number of a record of GetRecords."""
+    return str(record["dynamodb"]["SequenceNumber"] if "dynamodb" in record else record["SequenceNumber"])
+
+
+def parse_record(record: dict[str, Any], stream_arn: str, shard_id: str, now_ms: int) -> Record:
+    """Make a record of GetRecords into one of an event, of DynamoDB Streams or of Kinesis."""
+    if "dynamodb" not in record:
+        return _parse_kinesis(record, stream_arn, shard_id, now_ms)
+    # With `eventSourceARN`, and `userIdentity` in small letters.
     change = record["dynamodb"]
     passed_on = record | {"eventSourceARN": stream_arn}
     if identity := record.get("userIdentity"):
@@ -52,6 +63,34 @@ def parse_record(record: dict[str, Any], stream_arn: str, now_ms: int) -> Record
         created_ms=round(change["ApproximateCreationDateTime"] * 1000),
         read_ms=now_ms,
         keys=msgspec.json.encode(change["Keys"], order="deterministic"),
+        body=msgspec.json.encode(passed_on),
+    )
+
+
+def _parse_kinesis(record: dict[str, Any], stream_arn: str, shard_id: str, now_ms: int) -> Record:
+    """Source: https://docs.aws.amazon.com/lambda/latest/dg/with-kinesis.html."""
+    sequence, key = sequence_of(record), record["PartitionKey"]
+    passed_on = {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": key,
+            "sequenceNumber": sequence,
+            "data": record["Data"],
+            "approximateArrivalTimestamp": record["ApproximateArrivalTimestamp"],
+        },
+        "eventSource": "aws:kinesis",
+        "eventVersion": "1.0",
+        "eventID": f"{shard_id}:{sequence}",
+        "eventName": "aws:kinesis:record",
+        "invokeIdentityArn": "arn:aws:iam::123456789012:role/lambda",
+        "awsRegion": stream_arn.split(":")[3],
+        "eventSourceARN": stream_arn,
+    }
+    return Record(
+        sequence=sequence,
+        created_ms=round(record["ApproximateArrivalTimestamp"] * 1000),
+        read_ms=now_ms,
+        keys=key.encode(),
         body=msgspec.json.encode(passed_on),
     )
 
