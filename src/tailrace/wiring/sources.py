@@ -54,6 +54,8 @@ _PUSHED_PACING: Final = Pacing(min_ms=50, max_ms=400)
 _KINESIS_LISTING_INTERVAL_MS: Final = 10_000
 _WINDOW_BYTES: Final = 128 << 20
 """Memory of a worker for what it published lately."""
+_SHARE_OF_WINDOWS: Final = 8
+"""The part of the Lambda function's memory that it may take there."""
 
 
 def make_source(
@@ -84,15 +86,15 @@ def make_source(
 def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
     log = clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode)
-    reader = _windowed(source, log, late_wait_ms=source.late_wait_ms)
+    reader = _windowed(source, log, late_wait_ms=source.late_wait_ms, window_bytes=_WINDOW_BYTES)
     return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
 
 
-def _windowed(source: KinesisSource, log: LogReader, *, late_wait_ms: int) -> WindowedReader:
+def _windowed(source: KinesisSource, log: LogReader, *, late_wait_ms: int, window_bytes: int) -> WindowedReader:
     return WindowedReader(
         log,
         WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=late_wait_ms),
-        window_bytes=_WINDOW_BYTES,
+        window_bytes=window_bytes,
         gone_after_ms=_kinesis_policy(source).gone_after_ms,
         flagged=late,
         is_wanted=source.publishes,
@@ -113,7 +115,9 @@ def make_intake(
             decode = transcoder.log_decoder(pipeline, transformation_of, source.records, deaggregate=source.deaggregate)
             clients = KinesisClients(_session(source), readers=1)
             log = DeliveredLog(clients.polling(decode))
-            reader = _windowed(source, log, late_wait_ms=0)  # a batch goes whole: nothing may be held back
+            # A batch goes whole: nothing may be held back.
+            window_bytes = min(_WINDOW_BYTES, pipeline.function.memory_bytes // _SHARE_OF_WINDOWS)
+            reader = _windowed(source, log, late_wait_ms=0, window_bytes=window_bytes)
             policy = kinesis_policy(_window_ms(source))  # what is read back is polled, whatever the workers do
             streams = KinesisStreams(clients, reader, policy, arns=source.arns)
             return KinesisIntake(streams, log, reader, decode, orders=source.late == "reorder")
