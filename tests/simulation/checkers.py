@@ -54,6 +54,12 @@ class Checker:
         """Changes that need not be published: never promised, or given up by the operator."""
         self._first_listed_ms: dict[str, int] = {}
         self._accepted: dict[str, set[tuple[ShardRef, int]]] = {}
+        self._given_up: set[ShardRef] = set()
+        """Shards that were not listed when the operator accepted that their stream was replaced."""
+        self._never_listed: set[ShardRef] = set()
+        """Those of them of whose streams nothing was ever listed."""
+        self.tables: dict[str, dict[str, Any]] = {}
+        """The record of each table."""
 
     # Told as it happens
 
@@ -124,7 +130,7 @@ class Checker:
             sequence = int(headers["tailrace.sequence"])
         else:
             item, _, text, shard_id, *_ = (message.value or b"").decode().split(" ")
-            shard, sequence = ShardRef(self._source.stream_of(item), shard_id), int(text)
+            shard, sequence = ShardRef(self._source.stream_of(shard_id), shard_id), int(text)
             require(topic.endswith(f".{table_of(item)}"), f"a change of {item} is published to {topic}")
         change = next((c for c in self._source.shards[shard].changes if c.sequence == sequence), None)
         require(change is not None, f"{shard.shard_id} has no change {sequence}")
@@ -176,9 +182,10 @@ class Checker:
             case ["checkpoint", stream, shard_id]:
                 self._see_checkpoint(ShardRef(stream, shard_id), record)
             case ["table", table]:
-                require(
-                    record is None or record["state"] != "left out", f"{table} is left out, and a newer file names it"
-                )
+                state = record and record["state"]
+                require(state != "left out", f"{table} is left out, and a newer file names it")
+                if record is not None:
+                    self.tables[table] = record
             case ["accept", table]:
                 self._see_acceptance(table, record)
 
@@ -260,9 +267,22 @@ class Checker:
     def _see_acceptance(self, table: str, record: dict[str, Any] | None) -> None:
         named = [(ShardRef(*shard), at_ms) for shard, at_ms in record["shards"]] if record else []
         self._accepted[table] = set(named)
+        if record and record["stream_arn"]:
+            self._give_up_the_unlisted(table, record["stream_arn"])
         for shard, _ in named:
             if self._is_accepted_gap(shard):
                 self.gaps_accepted += 1
+                self._give_up_what_is_trimmed(shard)
+
+    def _give_up_the_unlisted(self, table: str, next_stream: str) -> None:
+        """What is lost, says the operator, is what was not listed of the streams before the table's next one."""
+        for shard, true in self._source.shards.items():
+            is_earlier = shard.stream != next_stream and f":table/{table}/" in shard.stream
+            if is_earlier and not self.shards[shard].was_listed:
+                self._given_up.add(shard)
+                if shard.stream not in self._first_listed_ms:
+                    self._never_listed.add(shard)
+                    self._excused.update((change.item, change.number) for change in true.changes)
                 self._give_up_what_is_trimmed(shard)
 
     def _give_up_what_is_trimmed(self, shard: ShardRef) -> None:
@@ -284,7 +304,8 @@ class Checker:
 
     def _is_given_up(self, shard: ShardRef) -> bool:
         """The shard stands at an accepted gap, or one that it comes from does: reading goes on at what is left."""
-        return self._is_accepted_gap(shard) or any(map(self._is_given_up, self._source.shards[shard].parents))
+        is_lost = shard in self._given_up or self._is_accepted_gap(shard)
+        return is_lost or any(map(self._is_given_up, self._source.shards[shard].parents))
 
     def _is_accepted_gap(self, shard: ShardRef) -> bool:
         checkpoint = self.shards[shard].checkpoint
@@ -302,7 +323,8 @@ class Checker:
         return [other for other, true in self._source.shards.items() if shard in true.parents]
 
     def _is_known(self, shard: ShardRef) -> bool:
-        return self.shards[shard].was_listed or not self._source.shards[shard].removed
+        is_lost = self._source.shards[shard].removed or shard in self._never_listed
+        return self.shards[shard].was_listed or not is_lost
 
 
 def check_the_topics(broker: Broker, checkpoint_topic: str, dead_letters_topic: str) -> None:

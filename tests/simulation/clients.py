@@ -104,7 +104,7 @@ class Network:
         delay_ms = rng.randint(1, 15)
         is_late = rng.random() < faults.request_late
         if is_late:
-            delay_ms = rng.randint(1_000, 40_000)
+            delay_ms = rng.randint(*self._faults.late_ms)
 
         def arrive() -> None:
             try:

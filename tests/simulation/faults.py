@@ -11,6 +11,9 @@ from typing import Self
 class Faults:
     """Probabilities and rates; zero is off. `stop` ends all of them."""
 
+    late_ms = (1_000, 40_000)
+    """How long a late request is under way: mostly longer than its sender waits. Not drawn."""
+
     # For each step of a worker
     nap: float = 0.012
     """It sleeps, mostly past the session's time-out."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from simulation.broker import Broker, Entry, Message, Partition
 from simulation.checkers import require
-from simulation.source import DELETED_WORD, Source, Written, table_of
+from simulation.source import DELETED_WORD, Source, Written, incarnation_of, table_of
 
 SNAPSHOT = "tailrace.snapshot"
 SHARD = "tailrace.shard"
@@ -40,6 +40,8 @@ class Snapshot:
     is_whole: bool = False
     """It reads the whole table, not some keys."""
     segments: dict[str, Segment] = field(default_factory=dict)
+    incarnation: int | None = None
+    """Of the table that its rows are of; None: it has none yet."""
     keys: set[bytes] = field(default_factory=set)
     """The keys of its rows and deletes."""
     outcome: str | None = None
@@ -67,6 +69,8 @@ class SnapshotChecker:
         self.deletes = 0
         self.set_aside: set[str] = set()
         """The items of which a row or a change became a dead letter."""
+        self._newest: defaultdict[str, int] = defaultdict(int)
+        """Of each table: the newest incarnation that a row or a change was published of."""
         self._source = source
         self._checkpoint_topic = checkpoint_topic
         self._dead_letters_topic = dead_letters_topic
@@ -84,6 +88,8 @@ class SnapshotChecker:
                 self.set_aside.add(_item_of(message.value or message.key))
             elif snapshot_id is not None:
                 self._see_row(snapshot_id, message)
+            else:
+                self._see_incarnation(message.value)
             if snapshot_id is not None:
                 published[snapshot_id] += 1
         for (topic, _), message in written:
@@ -100,9 +106,26 @@ class SnapshotChecker:
         item = _item_of(message.value)
         require(table_of(item) == snapshot.table, f"a row of {item} belongs to {snapshot.table}")
         is_delete = (message.value or b"").endswith(DELETED_WORD)
+        if not is_delete:
+            self._see_incarnation_of_row(snapshot, message.value)
         require(not is_delete or snapshot.finds_deletes, f"{snapshot_id} looks for no deletes, and publishes one")
         self.deletes += is_delete
         self.rows += not is_delete
+
+    def _see_incarnation(self, value: bytes | None) -> int:
+        """Return of which incarnation of its table a row or a change is: of no older one than those before it."""
+        item, _, _, shard_id, *_ = (value or b"").decode().split(" ")
+        incarnation = 1 if shard_id == "-" else incarnation_of(self._source.stream_of(shard_id))
+        newest = self._newest[table_of(item)]
+        require(incarnation >= newest, f"{value!r} is of a table that was deleted, and follows what is of the next")
+        self._newest[table_of(item)] = incarnation
+        return incarnation
+
+    def _see_incarnation_of_row(self, snapshot: Snapshot, value: bytes | None) -> None:
+        incarnation = self._see_incarnation(value)
+        is_of_another = snapshot.incarnation not in {None, incarnation}
+        require(not is_of_another, f"{snapshot.id} has rows of two tables of the same name, one is {value!r}")
+        snapshot.incarnation = incarnation
 
     def _see_record(self, key: list[Any], value: bytes | None, published: dict[str, int]) -> None:
         record = None if value is None else json.loads(value)
@@ -125,7 +148,8 @@ class SnapshotChecker:
             before.outcome = "replaced"
         snapshot.finds_deletes = record["finds_deletes"] or record["reason"] == "repair"
         snapshot.is_whole = record["source"] == "scan"
-        snapshot.began_ms = self._source.now_ms
+        if before is not snapshot:
+            snapshot.began_ms = self._source.now_ms
         self.current[table] = snapshot
 
     def _see_segment(
@@ -171,15 +195,16 @@ class SnapshotChecker:
                 self._check_item(last, shown.get(item), is_lost=is_lost(item, last.number))
 
     def _check_item(self, last: Written, shown: bytes | None, *, is_lost: bool) -> None:
+        dropped_ms = self._source.dropped_ms.get(last.item, 0)
         since = [
             snapshot
             for snapshot in self.snapshots.values()
             if snapshot.table == table_of(last.item)
             and snapshot.outcome == "done"
             and snapshot.is_whole
-            and snapshot.began_ms > last.written_ms
+            and snapshot.began_ms > max(last.written_ms, dropped_ms)
         ]
-        if not is_lost or (since and last.item in self._source.present):
+        if not (is_lost or dropped_ms) or (since and last.item in self._source.present):
             require(shown == last.text, f"the last of {last.item} is {last.text!r}, and its topic shows {shown!r}")
         elif any(snapshot.finds_deletes for snapshot in since):
             is_gone = shown is None or shown.endswith(DELETED_WORD)

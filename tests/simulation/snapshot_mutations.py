@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 from confluent_kafka import IsolationLevel
 
 import tailrace.snapshot.window
@@ -18,10 +19,13 @@ from tailrace.core.barrier import FOREVER_MS
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane_messages import Committed, ProducerLost, Transaction
 from tailrace.core.snapshot_state import SnapshotState
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.kafka import clients
 from tailrace.kafka.lane_producer import Aborted
 from tailrace.kafka.producer_runner import ProducerRunner
-from tailrace.snapshot.segments import Segments
+from tailrace.snapshot import coordinator
+from tailrace.snapshot.chunk import Chunk
+from tailrace.snapshot.segments import Failed, Segments
 from tailrace.snapshot.window import Window
 
 _others = set(MUTATIONS)
@@ -46,6 +50,22 @@ def stale_check_of_committed_records() -> Iterator[None]:
 
     own = {**tailrace.snapshot.window._OWN, "isolation.level": "read_committed"}
     with patch.object(tailrace.snapshot.window, "_OWN", own), patch.object(clients, "offsets", committed):
+        yield
+
+
+@mutation
+def window_marked_after_the_read() -> Iterator[None]:
+    """What changes between a row's read and its page's end is not seen."""
+    original = Segments.take_in
+
+    def take_in(segments: Segments, answer: Chunk | Failed) -> None:
+        original(segments, answer)
+        name = answer.segment
+        if segments._chunks.get(name) is answer:
+            mark = segments._mark(segments._tables[name.table], name)
+            segments._chunks[name] = msgspec.structs.replace(answer, mark=mark)
+
+    with patch.object(Segments, "take_in", take_in):
         yield
 
 
@@ -118,6 +138,25 @@ replace(
         state.order_of(table) == "cancel" or _original(state, table)
     ),
 )
+
+
+@mutation
+def rows_of_two_incarnations() -> Iterator[None]:
+    """A snapshot goes on although its table was deleted, and made again."""
+    original = barrier.published_until_ms
+
+    def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
+        record = checkpoint_state.tables.get(table)
+        is_missing = record is not None and record.state == "missing"
+        return FOREVER_MS if is_missing else original(checkpoint_state, table, source, now_ms)
+
+    with (
+        patch.object(barrier, "published_until_ms", published_until_ms),
+        patch.object(barrier, "is_of_another_table", lambda *_: False),
+        patch.object(coordinator, "is_of_another_table", lambda *_: False),
+    ):
+        yield
+
 
 OF_SNAPSHOTS = MUTATIONS.keys() - _others
 """The names of these mutations: they are looked for in histories with snapshots."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -21,6 +22,8 @@ from simulation.tables import ModelTables, TableFaults
 from simulation.workers import CHECKPOINTS, DEAD_LETTERS, PIPELINE, SimulatedWorker, Surroundings, WorkerHost
 from simulation.world import LANE_COUNT, World
 from tailrace.core.checkpoint import (
+    AcceptKey,
+    GapAccepted,
     SegmentKey,
     SegmentRecord,
     SegmentRef,
@@ -35,8 +38,19 @@ from tailrace.core.checkpoint_bytes import encode_key, encode_record
 
 CALM_S = 60
 """How long items change, and the operator goes on, after the other faults have stopped: rows meet changes then."""
-CALM_REQUEST_LATE = 0.03
-"""So that changes come while the transaction of rows is open."""
+CALM_REQUEST_LATE = 0.08
+CALM_LATE_MS = (100, 3_500)
+"""So that transactions are open for long, and end well: of rows while changes come, of changes while rows come."""
+CALM_SLOW = 0.2
+"""So that changes come between a row's read and the end of its page."""
+CALM_SHOWN_LATE = 0.7
+CALM_MAKE_AGAIN = 0.05
+SPLIT_BEFORE_READ = 0.3
+CHANGED_AFTER_READ = 0.4
+ABSENT_MS = (7_000, 20_000)
+"""Time between the deletion of a table and its making: deleting takes longer than listings are late."""
+PUBLISHED_MS = 4_000
+"""A row is published so long after it was read, if nothing goes wrong."""
 CLOCK_OFF = 0.2
 """Part of what clocks are off in other histories: what `SourcePolicy.settle_ms` allows for."""
 QUIET_FROM = 8
@@ -59,6 +73,8 @@ class OperatorFaults:
     cancel: float = 0.02
     rebalance: float = 0.15
     """Of the snapshot workers' group."""
+    make_again: float = 0.05
+    """For each item that a scan reads: its table is deleted and made again, once in a history."""
     without_lanes: float = 0.4
     """For each worker that starts: it takes snapshots only."""
 
@@ -143,11 +159,15 @@ class SnapshotWorld(World):
             partitions=PARTITIONS,
             parallel_tables=random.Random(f"tables of {seed}").choice((None, 1)),
         )
+        self._options.tables.before_read = self._before_read
+        self._options.tables.after_read = self._after_read
         self.faults.hole = 0.0  # a barrier counts on listings to show a shard soon after it is made (`shown_late`)
         if self._options.resnapshots:  # gaps in which something is lost, rather than many
             self.faults.wrongly_gone, self.faults.a_day = 0.0, 0.03
         self._orders: dict[str, Order] = {}
         """What the operator last ordered of a snapshot, by its id."""
+        self._made_again: set[str] = set()
+        """Tables that were deleted, and made again or will be."""
         self._started = 0
         self._calm_until_ms: int | None = None
         if trace is not None:
@@ -171,7 +191,7 @@ class SnapshotWorld(World):
     def _every_second(self) -> None:
         super()._every_second()
         if self._is_calm:
-            for _ in range(self._own.randint(4, 10)):
+            for _ in range(self._own.randint(2, 6)):
                 self._write(1)
                 self._pass(self._own.randint(1, 100))
         faults, own = self.operator_faults, self._own
@@ -191,12 +211,51 @@ class SnapshotWorld(World):
     def _written_to(self) -> list[str]:
         """Let some items change all the time, and the others now and then."""
         items = [item for item in super()._written_to() if not (self._is_calm and item in self._quiet)]
-        return items[::5] if self._own.random() < 0.7 else items
+        return items[::5] if self._own.random() < (0.95 if self._is_calm else 0.7) else items
+
+    def _before_read(self, item: str) -> None:
+        """Let an item change in a shard that is new, now and then, just before a scan reads it."""
+        if self._may_change(item) and self._own.random() < SPLIT_BEFORE_READ:
+            self._tell("world", f"splits {self._source.shard_of(item).shard_id} of {item}")
+            self._source.split(self._source.shard_of(item))
+            self._source.write(item)
+
+    def _after_read(self, item: str) -> None:
+        """Let what was just read change more often than anything else, until it is published."""
+        table = table_of(item)
+        if self._own.random() < self.operator_faults.make_again and table not in self._made_again:
+            self._delete_and_make_again(table)
+        if self._own.random() < CHANGED_AFTER_READ:
+            delay_ms = self._own.choice([0, self._own.randint(PUBLISHED_MS // 2, PUBLISHED_MS)])
+            self._schedule.after(delay_ms, partial(self._change, item))
+
+    def _delete_and_make_again(self, table: str) -> None:
+        """Delete a table amid its snapshot, and make it again."""
+        self.coverage.happened("table made again")
+        self._tell("operator", f"deletes {table}")
+        self._made_again.add(table)
+        self._source.delete_table(table)
+        self._schedule.after(self._own.randint(*ABSENT_MS), partial(self._make, table))
+
+    def _make(self, table: str) -> None:
+        self._tell("operator", f"makes {table} again")
+        self._source.make_table_again(table)
+        for item in self._source.items:
+            if table_of(item) == table and self._own.random() < 0.5:
+                self._source.write(item)
+
+    def _change(self, item: str) -> None:
+        if self._may_change(item):
+            self._source.write(item)
+
+    def _may_change(self, item: str) -> bool:
+        return not self._is_settling or (self._is_calm and item not in self._quiet)
 
     def _start_snapshot(self, table: str) -> None:
         """Start a snapshot as the command does: its segments first."""
         current = self.snapshot_checker.current.get(table)
-        if current is not None and current.outcome is None:
+        record = self.checker.tables.get(table, {"state": "unknown"})
+        if record["state"] != "streaming" or (current is not None and current.outcome is None):
             return
         own, now_ms = self._own, self._schedule.now_ms
         self._started += 1
@@ -210,8 +269,8 @@ class SnapshotWorld(World):
         for number in range(total):
             segment = SegmentKey(SegmentRef(table, name, str(number)))
             mine = tuple(keys[number::total]) if by_keys else ()
-            record = SegmentRecord(table=table, state="running", at_ms=now_ms, keys=mine)
-            self._write_record(segment.home_lane(LANE_COUNT), segment, record)
+            running = SegmentRecord(table=table, state="running", at_ms=now_ms, keys=mine)
+            self._write_record(segment.home_lane(LANE_COUNT), segment, running)
         if own.random() < self.operator_faults.dies:
             self.coverage.happened("snapshot: begun and not started")
             return
@@ -221,7 +280,7 @@ class SnapshotWorld(World):
             reason="repair" if by_keys else "manual",
             segments=total,
             at_ms=now_ms,
-            stream=self._source.streams[table],
+            stream=record["stream_arn"],
         )
         self._write_record(0, SnapshotKey(table), snapshot)
 
@@ -238,8 +297,15 @@ class SnapshotWorld(World):
         self._broker.write((CHECKPOINTS, partition), Message(encode_key(key), encode_record(record), []))
 
     def _accept_gaps(self) -> None:
-        if not self._options.resnapshots:
-            super()._accept_gaps()
+        if self._options.resnapshots:
+            return
+        super()._accept_gaps()
+        for table, found in self.checker.tables.items():
+            if found["state"] == "gap":
+                self._tell("operator", f"accepts that {table} has another stream")
+                shards, stream = tuple(self.checker.gaps().get(table, ())), found["next_stream_arn"]
+                record = GapAccepted(shards=shards, stream_arn=stream, at_ms=self._schedule.now_ms)
+                self._write_record(0, AcceptKey(table), record)
 
     def _made_worker(self, host: WorkerHost, version: int, tables: list[str], clock_off_ms: int) -> SimulatedWorker:
         has_lanes = self._own.random() >= self.operator_faults.without_lanes
@@ -294,8 +360,11 @@ class SnapshotWorld(World):
     def _remedy(self) -> None:
         super()._remedy()
         self.table_faults.stop()
+        self.table_faults.slow = CALM_SLOW
         self.operator_faults.without_lanes = 0.0
-        self.faults.request_late = CALM_REQUEST_LATE
+        self.operator_faults.make_again = self._own.choice([0.0, CALM_MAKE_AGAIN])
+        self.faults.request_late, self.faults.late_ms = CALM_REQUEST_LATE, CALM_LATE_MS
+        self.faults.shown_late = CALM_SHOWN_LATE
         self._calm_until_ms = self._schedule.now_ms + CALM_S * 1_000
         self._new_worker()
 
@@ -315,6 +384,7 @@ class SnapshotWorld(World):
         if self._is_calm:
             return
         self.faults.stop()
+        self.table_faults.stop()
         self.operator_faults.stop()
         for snapshot in self.snapshot_checker.current.values():
             has_failed = any(segment.state == "failed" for segment in snapshot.segments.values())

@@ -134,6 +134,10 @@ class Source:
         """What the tables hold: the last change of each item that exists."""
         self.last: dict[str, Written] = {}
         """The last change of each item."""
+        self.dropped_ms: dict[str, int] = {}
+        """When the items were lost that their table held when it was deleted; without those that came again."""
+        self.deleted: set[str] = set()
+        """The tables that do not exist now."""
         self.shards: dict[ShardRef, ModelShard] = {}
         self.streams: dict[str, str] = {}
         """The ARN of each stream, by the name that brings it in: its table's, if it carries one."""
@@ -147,16 +151,23 @@ class Source:
         self._faults = faults
         self._written: dict[str, int] = {}
         self._owner_of: dict[str, ShardRef] = {}
+        self._stream_of: dict[str, str] = {}
+        """By the id of a shard: none comes in two streams."""
         self._sequence = kind.first_sequence
         self._fates = fates
 
     def add_stream(self, name: str, items: list[str], shard_count: int) -> None:
-        self.streams[name] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{name}/stream/1"
+        incarnation = incarnation_of(self.streams[name]) + 1 if name in self.streams else 1
+        self.deleted.discard(name)
+        self.streams[name] = f"arn:aws:dynamodb:eu-west-1:123456789012:table/{name}/stream/{incarnation}"
         for number in range(shard_count):
             self._open(self.streams[name], (), set(items[number::shard_count]))
 
-    def stream_of(self, item: str) -> str:
-        return self._owner_of[item].stream
+    def stream_of(self, shard_id: str) -> str:
+        return self._stream_of[shard_id]
+
+    def shard_of(self, item: str) -> ShardRef:
+        return self._owner_of[item]
 
     def was_denied_for_ms(self, shard: ShardRef) -> int:
         """How long a shard has been said to be gone, wrongly, up to now."""
@@ -176,12 +187,14 @@ class Source:
     def load(self, item: str) -> None:
         """Let an item be there since before the stream was."""
         self._written[item] = 1
-        shard = ShardRef(self.stream_of(item), "-")
+        shard = ShardRef(self._owner_of[item].stream, "-")
         text = f"{item} 0 0 - ".encode()
         record = SourceRecord(Origin(table_of(item), "0", self.now_ms, text), None)
         self.present[item] = self.last[item] = Written(shard, 0, item, 0, self.now_ms, "", record)
 
     def write(self, item: str) -> None:
+        if table_of(item) in self.deleted:
+            return
         self._sequence += self._rng.randint(1, 3)
         self._append(item, *self._next(item))
 
@@ -231,11 +244,14 @@ class Source:
             del self.present[item]
         else:
             self.present[item] = written
+        self.dropped_ms.pop(item, None)
         self.reader.written(shard)
 
-    def split(self) -> None:
-        """Close a shard; one or two others go on with its items."""
-        parent = self._any_open()
+    def split(self, shard: ShardRef | None = None) -> None:
+        """Close a shard, any if none is named; one or two others go on with its items."""
+        parent = shard or self._any_open()
+        if parent is None:
+            return
         items = sorted(self._close(parent))
         left = {item for item in items if self._rng.random() < 0.5}
         if self._rng.random() < 0.3:
@@ -246,7 +262,7 @@ class Source:
 
     def merge(self) -> None:
         first, second = self._any_open(), self._any_open()
-        if first != second and first.stream == second.stream:
+        if first and second and first != second and first.stream == second.stream:
             items = self._close(first) | self._close(second)
             self._open(first.stream, (first, second), items)
 
@@ -262,10 +278,26 @@ class Source:
                 shard.removed = True
         self.on_trimmed(trimmed)
 
+    def delete_table(self, table: str) -> None:
+        """Delete a table with all of its items. Its stream can be read on; no change tells of the items' end."""
+        self.deleted.add(table)
+        for shard, true in self.shards.items():
+            if shard.stream == self.streams[table] and true.closed_ms is None:
+                self._close(shard)
+        for item in [each for each in self.present if table_of(each) == table]:
+            del self.present[item]
+            self.dropped_ms[item] = self.now_ms
+
+    def make_table_again(self, table: str) -> None:
+        """Make a table of the same name as one that was deleted; its stream is another one."""
+        items = [item for item in self.items if table_of(item) == table]
+        self.add_stream(table, items, self._rng.randint(1, 3))
+
     # Shards
 
-    def _any_open(self) -> ShardRef:
-        return self._rng.choice([shard for shard, true in self.shards.items() if true.closed_ms is None])
+    def _any_open(self) -> ShardRef | None:
+        shards = [shard for shard, true in self.shards.items() if true.closed_ms is None]
+        return self._rng.choice(shards) if shards else None
 
     def _close(self, shard: ShardRef) -> set[str]:
         self.shards[shard].closed_ms = self._schedule.now_ms
@@ -275,6 +307,7 @@ class Source:
         shard = ShardRef(stream, f"shardId-{len(self.shards):08d}")
         late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
         self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
+        self._stream_of[shard.shard_id] = stream
         for item in sorted(items):
             self._owner_of[item] = shard
 
@@ -450,6 +483,8 @@ class ModelEnumerator:
 
     def table_stream(self, table: str) -> TableStream:
         self._call("DescribeTable")
+        if table in self._source.deleted:
+            raise ReadError(f"there is no table {table}", ReadFailure.GONE)
         return TableStream(table, self._source.streams[table], "NEW_AND_OLD_IMAGES")
 
     def shards(self, stream: str) -> StreamListing:
@@ -486,6 +521,11 @@ class ModelEnumerator:
         sleep(self._rng.randint(5, 60), step)
         if self._rng.random() < self._faults.listing_failed:
             raise ReadError(f"{step} failed", self._rng.choice([ReadFailure.THROTTLED, ReadFailure.UNAVAILABLE]))
+
+
+def incarnation_of(stream: str) -> int:
+    """Return the how-manieth stream of its name this is."""
+    return int(stream.rsplit("/", maxsplit=1)[1])
 
 
 def table_of(item: str) -> str:

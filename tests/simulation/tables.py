@@ -56,13 +56,16 @@ class ModelTables:
         units_of_item: float = UNITS_OF_ITEM,
     ) -> None:
         self.table_of = table_of
+        self.before_read: Callable[[str], None] = lambda _: None
+        """Told of each item that a scan is about to read."""
+        self.after_read: Callable[[str], None] = lambda _: None
         self._source = source
         self._rng = rng
         self._faults = faults
         self._units_of_item = units_of_item
 
     def facts(self, table: str) -> TableFacts:
-        self._call("DescribeTable")
+        self._call("DescribeTable", table)
         count = len([item for item in self._source.present if self.table_of(item) == table])
         return TableFacts(
             table=table,
@@ -79,7 +82,7 @@ class ModelTables:
         first = {"segment": segment, "total": total, "after": ""}
         place: dict[str, Any] = first if cursor is None else json.loads(cursor)
         assert (place["segment"], place["total"]) == (segment, total), "DynamoDB refuses another segment's cursor"
-        self._call("Scan")
+        self._call("Scan", facts.table)
         most = self._rng.randint(1, PAGE_ITEMS) if self._rng.random() < self._faults.short else PAGE_ITEMS
         most = min(most, limit or most)
         rows: list[SourceRecord] = []
@@ -94,12 +97,16 @@ class ModelTables:
             if not following:
                 return self._rows(rows, None)
             place["after"], item = min(following)
-            rows.append(self._row(facts, self._source.present[item], mark))
+            self.before_read(item)
+            state = self._source.present.get(item)
+            if state is not None:
+                rows.append(self._row(facts, state, mark))
+                self.after_read(item)
             self._pass("Scan goes on")
         return self._rows(rows, json.dumps(place))
 
     def get(self, facts: TableFacts, keys: Sequence[bytes], *, mark: SnapshotMark) -> Rows:
-        self._call("BatchGetItem")
+        self._call("BatchGetItem", facts.table)
         rows = []
         for key in keys:
             state = self._source.present.get(key.decode())
@@ -137,8 +144,10 @@ class ModelTables:
             return SourceRecord(origin, None, RecordError("it makes no sense"))
         return SourceRecord(origin, change)
 
-    def _call(self, step: str) -> None:
+    def _call(self, step: str, table: str) -> None:
         self._pass(step)
+        if table in self._source.deleted:
+            raise ReadError(f"there is no table {table}", ReadFailure.GONE)
         if self._rng.random() < self._faults.throttled:
             raise ReadError(f"{step} is throttled", ReadFailure.THROTTLED)
         if self._rng.random() < self._faults.failed:

@@ -27,16 +27,30 @@ def published_until_ms(checkpoint_state: CheckpointState, table: str, source: So
 
 def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
     record = checkpoint_state.tables.get(table)
-    if record is None or record.state == "gap":
-        return 0
-    current = record.stream_arn if record.state == "streaming" else None
+    if record is None or record.state != "streaming" or is_of_another_table(checkpoint_state, table):
+        return 0  # what is read now may be of a table, or of a time, of which a stream tells that is not known yet
+    current = record.stream_arn
     shards = [
         shard for stream in checkpoint_state.streams_of(table) for shard in checkpoint_state.shards_of_stream(stream)
     ]
-    if current is not None and not checkpoint_state.shards_of_stream(current):
+    if current is None or not checkpoint_state.shards_of_stream(current):
         return 0  # its first listing is still to come
     listing = _Listing(checkpoint_state, current, source, now_ms)
     return min((_until_ms(checkpoint_state, shard, listing) for shard in shards), default=FOREVER_MS)
+
+
+def is_of_another_table(checkpoint_state: CheckpointState, table: str) -> bool:
+    """Return whether the table's last snapshot was started when the table had another stream.
+
+    Then the table was created again, or has a gap: rows that were read for it may be of items that no change follows.
+    """
+    record, snapshot = checkpoint_state.tables.get(table), checkpoint_state.snapshots.snapshots.get(table)
+    return (
+        record is not None
+        and record.state == "streaming"
+        and snapshot is not None
+        and snapshot.stream not in {None, record.stream_arn}
+    )
 
 
 def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _Listing) -> int:
@@ -57,15 +71,13 @@ def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _List
 class _Listing:
     """What the listings of the table's present stream may not have shown yet: shards show one after the other."""
 
-    def __init__(
-        self, checkpoint_state: CheckpointState, stream: str | None, source: SourcePolicy, now_ms: int
-    ) -> None:
+    def __init__(self, checkpoint_state: CheckpointState, stream: str, source: SourcePolicy, now_ms: int) -> None:
         self._checkpoint_state = checkpoint_state
         self._stream = stream
         self._retention_ms = source.retention_ms
         self._whole_before_ms = now_ms - 2 * source.second_child_ms
         """What goes with a shard that was listed before this has been listed as well."""
-        shards = () if stream is None else checkpoint_state.shards_of_stream(stream)
+        shards = checkpoint_state.shards_of_stream(stream)
         self._last_listed_ms = max(map(self._listed_ms, shards), default=0)
 
     def is_unended(self, shard: ShardRef) -> bool:

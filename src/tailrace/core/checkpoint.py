@@ -253,7 +253,9 @@ class SnapshotRecord(Record, frozen=True, kw_only=True):
     """What the table held when it was started, as DynamoDB estimated it; of keys and exports, the exact number."""
     size_bytes: int = 0
     offsets: dict[str, tuple[int, ...]] = {}
-    """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was read."""
+    """For `finds_deletes`: the end offsets of the table's topics, by partition, before the first row was published.
+
+    Empty until the table's earlier streams have ended: what they tell last may be of items that are gone."""
     stream: str | None = None
     """The table's stream when it was started: a table with another one is another table, or has a gap."""
     exports: tuple[LoadedExport, ...] = ()

@@ -64,7 +64,7 @@ def reconcile(
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
     initial = not known
-    carried_over = _unfinished_elsewhere(checkpoint_state, table, listing.stream) if initial else ()
+    carried_over = unended_elsewhere(checkpoint_state, table, listing.stream) if initial else ()
     with_children = {ShardRef(listing.stream, parent) for shard in listing.shards for parent in shard.parent_ids}
     held_back, unknown = _hold_back(listed, known, gone)
     if initial and held_back:
@@ -206,8 +206,8 @@ def _ended_ms(checkpoint_state: CheckpointState, shard: ShardRef, now_ms: int) -
     return record.seen_ms if record is not None and record.start == "END" else now_ms
 
 
-def _unfinished_elsewhere(checkpoint_state: CheckpointState, table: str, stream: str) -> tuple[ShardRef, ...]:
-    """Return the unfinished shards of the table's earlier streams: item order needs them first."""
+def unended_elsewhere(checkpoint_state: CheckpointState, table: str, stream: str) -> tuple[ShardRef, ...]:
+    """Return the shards of the table's earlier streams that have not ended: item order needs them first."""
     earlier = checkpoint_state.streams_of(table) - {stream}
     return tuple(
         sorted(

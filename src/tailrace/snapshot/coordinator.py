@@ -6,6 +6,9 @@ import logging
 from collections.abc import Callable, Iterator
 from itertools import islice
 
+import msgspec
+
+from tailrace.core.barrier import is_of_another_table
 from tailrace.core.checkpoint import (
     AcceptKey,
     GapAccepted,
@@ -23,6 +26,7 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.discovery import unended_elsewhere
 from tailrace.core.gaps import acceptance_of
 from tailrace.core.ports import ReadError
 from tailrace.core.snapshot_state import new_snapshot_id
@@ -104,23 +108,34 @@ class Coordinator:
     def _transactions(self, checkpoint_state: CheckpointState, now_ms: int) -> Iterator[tuple[Write, ...]]:
         snapshots = checkpoint_state.snapshots
         for table in snapshots.unfinished:
-            if writes := self._ended(checkpoint_state, table, now_ms):
+            if writes := self._tried(self._ended, "taken further", checkpoint_state, table, now_ms):
                 yield writes
         leftovers = islice(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS), WRITES_MAX)
         if writes := tuple(self._segment(each, None) for each in leftovers):
             yield writes
         for table in sorted(_tables(self._parts, checkpoint_state)):
-            is_to_wait = snapshots.is_unfinished(table) or now_ms < self._not_before_ms.get(table, 0)
-            if is_to_wait or not _is_to_begin(self._parts, checkpoint_state, table):
+            if snapshots.is_unfinished(table) or not _is_to_begin(self._parts, checkpoint_state, table):
                 continue
-            try:
-                writes = self._begun(checkpoint_state, table, now_ms)
-            except (ReadError, WorldError) as error:
-                self._not_before_ms[table] = now_ms + RETRY_MS
-                logger.warning("the snapshot of table %s could not be started, trying again: %s", table, error)
-                continue
-            if writes:
+            if writes := self._tried(self._begun, "started", checkpoint_state, table, now_ms):
                 yield writes
+
+    def _tried(
+        self,
+        step: Callable[[CheckpointState, str, int], tuple[Write, ...]],
+        name: str,
+        checkpoint_state: CheckpointState,
+        table: str,
+        now_ms: int,
+    ) -> tuple[Write, ...]:
+        """Return what a step of a table's snapshot writes; nothing if it fails, and for a while after that."""
+        if now_ms < self._not_before_ms.get(table, 0):
+            return ()
+        try:
+            return step(checkpoint_state, table, now_ms)
+        except (ReadError, WorldError) as error:
+            self._not_before_ms[table] = now_ms + RETRY_MS
+            logger.warning("the snapshot of table %s could not be %s, trying again: %s", table, name, error)
+            return ()
 
     # Starting
 
@@ -154,7 +169,6 @@ class Coordinator:
             finds_deletes=is_repair,
             item_count=facts.item_count,
             size_bytes=facts.size_bytes,
-            offsets=self._parts.end_offsets(self._parts.topics_of(table)) if is_repair else {},
             stream=stream,
         )
         running = SegmentRecord(table=table, state="running", at_ms=now_ms)
@@ -172,6 +186,8 @@ class Coordinator:
         if order != "cancel" and self._is_outdated(checkpoint_state, table):
             cancel = SnapshotControl(id=snapshot.id, order="cancel", at_ms=now_ms)
             return (Write(0, SnapshotControlKey(table), cancel),)
+        if order != "cancel" and snapshot.finds_deletes and not snapshot.offsets:
+            return self._offsets_noted(checkpoint_state, table, snapshot)
         if not snapshots.have_ended(table):
             return ()
         if order == "cancel":
@@ -187,11 +203,22 @@ class Coordinator:
 
     def _is_outdated(self, checkpoint_state: CheckpointState, table: str) -> bool:
         """Return whether the snapshot is of a table that is gone, or has a gap which a new snapshot repairs."""
-        stream, record = checkpoint_state.snapshots.snapshots[table].stream, checkpoint_state.tables.get(table)
-        if record is not None and record.state == "streaming" and stream not in {None, record.stream_arn}:
+        if is_of_another_table(checkpoint_state, table):
             return True
         repairs = self._parts.wants(table) and self._parts.resnapshots(table)
         return repairs and acceptance_of(checkpoint_state, table, 0) is not None
+
+    def _offsets_noted(
+        self, checkpoint_state: CheckpointState, table: str, snapshot: SnapshotRecord
+    ) -> tuple[Write, ...]:
+        """Note behind which offsets items of the table lie, once nothing of its earlier streams is published any more.
+
+        That is before its first row: the barrier waits for the earlier streams, too.
+        """
+        if snapshot.stream is not None and unended_elsewhere(checkpoint_state, table, snapshot.stream):
+            return ()
+        noted = msgspec.structs.replace(snapshot, offsets=self._parts.end_offsets(self._parts.topics_of(table)))
+        return (Write(0, SnapshotKey(table), noted),)
 
     def _result(
         self,

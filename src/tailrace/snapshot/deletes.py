@@ -1,8 +1,9 @@
 """Finds what the topics hold and the table does not: items that were deleted while nobody read the changes.
 
-After a snapshot each item that the table had lies in a topic behind the snapshot's first offset, as a row or as a
-change. So a key whose last record is older than that, and not a delete, was not in the table when its segment was
-read, and has not come back since. A repair by keys looks for those keys that the table does not have.
+After a snapshot each item that the table had lies in a topic behind the offsets that the snapshot noted, as a row or
+as a change. So a key whose last record is older than that, and not a delete, was not in the table when its segment was
+read, and has not come back since; the table is asked once more. A repair by keys looks for those keys that the table
+does not have.
 """
 
 from __future__ import annotations

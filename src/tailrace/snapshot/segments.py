@@ -209,7 +209,7 @@ class Segments:
         self._looked_at = {name: task for name, task in self._looked_at.items() if self._tasks.get(name) == task}
         for name in [*self._tables]:
             task = self._tasks.get(name)
-            if task is None or task.does != "read" or task.snapshot.id != self._tables[name].snapshot.id:
+            if task is None or task.does != "read" or task.snapshot != self._tables[name].snapshot:
                 self._leave(name)
         for segments in self._to_cancel.values():
             for segment in [each for each in segments if not self._is_cancelled(each)]:

@@ -542,7 +542,7 @@ def _streams(wanted: Callable[[str], bool], checkpoint_state: CheckpointState) -
         stream: table
         for table in checkpoint_state.tables
         if wanted(table)
-        for stream in checkpoint_state.streams_of(table)
+        for stream in sorted(checkpoint_state.streams_of(table))
     }
 
 

@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import pytest
 
-from tailrace.core.barrier import FOREVER_MS, published_until_ms
-from tailrace.core.checkpoint import Checkpoint, CheckpointKey, ShardKey, ShardRecord, TableKey, TableRecord
+from tailrace.core.barrier import published_until_ms
+from tailrace.core.checkpoint import (
+    Checkpoint,
+    CheckpointKey,
+    ShardKey,
+    ShardRecord,
+    SnapshotKey,
+    SnapshotRecord,
+    TableKey,
+    TableRecord,
+    TableState,
+)
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ShardRef
 from tailrace.sources.dynamodb.policy import POLICY
@@ -97,8 +108,18 @@ def test_a_gap_and_an_unknown_table_bound_it() -> None:
     assert until_ms(CheckpointState(1)) == 0
 
 
-def test_a_table_whose_streams_have_ended_is_published() -> None:
+@pytest.mark.parametrize("table_state", ["off", "missing", "failed", "left out"])
+def test_a_table_that_is_not_streamed_bounds_it(table_state: TableState) -> None:
+    """Its rows may be of the next table of its name, or changes may come from a stream that nobody has listed."""
     found = state(parent=((), {"state": "ended"}))
-    off = TableRecord(stream_arn=STREAM, view_type=None, state="off", at_ms=2)
-    found.apply(0, TableKey("orders"), off)
-    assert until_ms(found) == FOREVER_MS
+    found.apply(0, TableKey("orders"), TableRecord(stream_arn=STREAM, view_type=None, state=table_state, at_ms=2))
+    assert until_ms(found) == 0
+
+
+def test_a_snapshot_of_another_table_of_the_name_bounds_it() -> None:
+    found = state(parent=((), {"created_ms": 900}))
+    snapshot = SnapshotRecord(id="1", source="scan", reason="initial", segments=1, at_ms=1, stream="arn:stream/0")
+    found.apply(0, SnapshotKey("orders"), snapshot)
+    assert until_ms(found) == 0
+    found.apply(0, SnapshotKey("orders"), msgspec.structs.replace(snapshot, stream=STREAM))
+    assert until_ms(found) == 900
