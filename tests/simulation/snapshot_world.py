@@ -257,6 +257,8 @@ class SnapshotWorld(World):
         record = self.checker.tables.get(table, {"state": "unknown"})
         if record["state"] != "streaming" or (current is not None and current.outcome is None):
             return
+        if current is None and self._options.is_initial:
+            return  # it would begin at the same moment as the initial one, of which one takes the other's place
         own, now_ms = self._own, self._schedule.now_ms
         self._started += 1
         name = f"{now_ms:011x}-{self._started:04x}"
