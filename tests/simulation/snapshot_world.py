@@ -43,14 +43,15 @@ CALM_LATE_MS = (100, 3_500)
 """So that transactions are open for long, and end well: of rows while changes come, of changes while rows come."""
 CALM_SLOW = 0.2
 """So that changes come between a row's read and the end of its page."""
+CALM_FAILED = 0.05
 CALM_SHOWN_LATE = 0.7
 CALM_MAKE_AGAIN = 0.05
 SPLIT_BEFORE_READ = 0.3
 CHANGED_AFTER_READ = 0.4
 ABSENT_MS = (7_000, 20_000)
 """Time between the deletion of a table and its making: deleting takes longer than listings are late."""
-PUBLISHED_MS = 4_000
-"""A row is published so long after it was read, if nothing goes wrong."""
+PUBLISHED_MS = (3_000, 6_000)
+"""A row is published so long after it was read, if nothing goes wrong: it changes while its transaction is open."""
 CLOCK_OFF = 0.2
 """Part of what clocks are off in other histories: what `SourcePolicy.settle_ms` allows for."""
 QUIET_FROM = 8
@@ -226,7 +227,7 @@ class SnapshotWorld(World):
         if self._own.random() < self.operator_faults.make_again and table not in self._made_again:
             self._delete_and_make_again(table)
         if self._own.random() < CHANGED_AFTER_READ:
-            delay_ms = self._own.choice([0, self._own.randint(PUBLISHED_MS // 2, PUBLISHED_MS)])
+            delay_ms = self._own.choice([0, self._own.randint(*PUBLISHED_MS)])
             self._schedule.after(delay_ms, partial(self._change, item))
 
     def _delete_and_make_again(self, table: str) -> None:
@@ -362,7 +363,7 @@ class SnapshotWorld(World):
     def _remedy(self) -> None:
         super()._remedy()
         self.table_faults.stop()
-        self.table_faults.slow = CALM_SLOW
+        self.table_faults.slow, self.table_faults.failed = CALM_SLOW, CALM_FAILED
         self.operator_faults.without_lanes = 0.0
         self.operator_faults.make_again = self._own.choice([0.0, CALM_MAKE_AGAIN])
         self.faults.request_late, self.faults.late_ms = CALM_REQUEST_LATE, CALM_LATE_MS
