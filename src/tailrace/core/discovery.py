@@ -64,7 +64,7 @@ def reconcile(
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
     initial = not known
-    carried_over = unended_elsewhere(checkpoint_state, table, listing.stream) if initial else ()
+    carried_over = unended_elsewhere(checkpoint_state, table, listing.stream) if initial or current else ()
     with_children = {ShardRef(listing.stream, parent) for shard in listing.shards for parent in shard.parent_ids}
     held_back, unknown = _hold_back(listed, known, gone)
     if initial and held_back:

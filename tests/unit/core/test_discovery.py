@@ -336,6 +336,9 @@ def test_the_shards_of_a_new_stream_wait_for_what_is_unfinished_of_the_old_one(p
     assert published["n"].parents == (ref("a"),)
     assert published["m"] is not None
     assert published["m"].parents == (ref("n", NEXT_STREAM),)
+    overlooked = pipeline.list(listed("n", closed=True), listed("m", "n"), listed("o"), stream=NEXT_STREAM)
+    assert overlooked["o"] is not None
+    assert overlooked["o"].parents == (ref("a"),), "the first listing did not show it"
 
 
 def found(stream: str | None = STREAM) -> TableStream:

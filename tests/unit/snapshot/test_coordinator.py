@@ -37,8 +37,13 @@ def writes(*names: str, state: SegmentState = "done", is_repair: bool = False, *
 
 
 def coordinator(**parts: Any) -> Coordinator:
-    given = {"lane_count": 1, "named_tables": (), "wants": lambda _: False, "topics_of": lambda _: ("t",), **parts}
-    given.setdefault("end_offsets", lambda _: {"t": (7, 9)})
+    given: dict[str, Any] = {
+        "lane_count": 1,
+        "named_tables": (),
+        "wants": lambda _: False,
+        "topics_of": lambda _: ("t",),
+    }
+    given |= {"tables_of": lambda table: (table,), "end_offsets": lambda _: {"t": (7, 9)}, **parts}
     observer = SimpleNamespace(notice=lambda _: None)
     return Coordinator(cast(Any, SimpleNamespace(**given)), cast(Any, observer), lambda: 0.5)
 
