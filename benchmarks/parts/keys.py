@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -42,7 +43,7 @@ def memory(lab: Lab) -> Table:
 
 
 def _snapshot(lab: Lab, keys: int) -> Measured:
-    stream = Stream(item_bytes=_SMALL_BYTES, items=keys, rate_per_s=_CHANGES_PER_S)
+    stream = Stream(item_bytes=_SMALL_BYTES, items=keys, rate_per_s=_CHANGES_PER_S, start_s=time.time())
     with lab.pages(stream) as server:
         snapshot = {"mode": "initial", "segments": 16, "read_capacity": 1_000_000}
         topics = {"properties": {"retention.bytes": str(1 << 26)}}
