@@ -208,8 +208,8 @@ class CheckpointState:
     def unread_since_ms(self, shard: ShardRef) -> int:
         """Return since when a shard that may begin may have unread changes.
 
-        What the first listing of a stream shows counts from then; any other shard from when its parents were open.
-        Where a parent's gap was accepted, so was what its children had lost by the time of the gap.
+        What the first listing of a stream shows counts from then; any other shard from when its parents were open. Where
+        a parent's gap was accepted, so was what its children had lost by the time of the gap.
         """
         record = self.shards[shard]
         if record.initial:

@@ -37,9 +37,6 @@ TABLE_RECORD = TableRecord(stream_arn=STREAM, view_type="NEW_IMAGE", state="stre
 TAKEN = Claim(owner="w", nonce="w/1/1", at_ms=NOW_MS)
 
 
-HOUR_MS = 3_600_000
-
-
 def view_of(*records: tuple[ShardRef, ShardRecord | Checkpoint | None]) -> CheckpointState:
     checkpoint_state = CheckpointState(LANE_COUNT)
     for shard, record in records:
@@ -284,13 +281,3 @@ def test_snapshots_of_tables_that_nobody_lists_can_be_started_when_the_file_name
     assert checkpoint_state.snapshot_tables(["users"]) == set()
     checkpoint_state.apply(0, MethodKey(), MethodRecord(method="lambda", nonce="n", at_ms=NOW_MS))
     assert checkpoint_state.snapshot_tables(["users"]) == {TABLE, "users"}
-
-
-def test_an_accepted_gap_covers_what_the_children_had_lost_by_then() -> None:
-    parent, child = itertools.islice(shards_of_lane(1), 2)
-    seen_ms, gap_ms = NOW_MS - 2 * HOUR_MS, NOW_MS - HOUR_MS
-    lost = msgspec.structs.replace(lineage(parent), seen_ms=seen_ms)
-    checkpoint_state = view_of((parent, lineage()), (parent, checkpoint("ended", 5)), (child, lost))
-    assert checkpoint_state.unread_since_ms(child) == seen_ms
-    accept(checkpoint_state, (parent, gap_ms))
-    assert checkpoint_state.unread_since_ms(child) == gap_ms
