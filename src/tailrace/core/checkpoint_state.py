@@ -208,16 +208,13 @@ class CheckpointState:
     def unread_since_ms(self, shard: ShardRef) -> int:
         """Return since when a shard that may begin may have unread changes.
 
-        What the first listing of a stream shows counts from then; any other shard from when its parents were open. Where
-        a parent's gap was accepted, so was what its children had lost by the time of the gap.
+        What the first listing of a stream shows counts from then; any other shard from when its parents were open.
         """
         record = self.shards[shard]
         if record.initial:
             return record.seen_ms
         ended = (parent for parent in record.parents if self.ended(parent))
-        accepted = self.accepted.get(record.table)
-        gaps_ms = (at_ms for shard, at_ms in accepted.shards if shard in record.parents) if accepted else ()
-        return max(min([record.seen_ms, *map(self.closed_after_ms, ended)]), *gaps_ms, 0)
+        return min([record.seen_ms, *map(self.closed_after_ms, ended)])
 
     def is_accepted(self, shard: ShardRef, checkpoint: Checkpoint | None) -> bool:
         """Return whether the operator accepted this very gap: a later one of the same shard is another."""
