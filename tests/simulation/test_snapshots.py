@@ -21,9 +21,11 @@ LONG_SEED = 1
 PLAIN_SEED = 1
 
 FOUND_BY: dict[str, int] = {
-    "child_shards_unseen_by_the_barrier": 16,
-    "rows_of_two_incarnations": 13,
-    "rows_of_two_snapshots": 4,
+    "child_shards_unseen_by_the_barrier": 93,
+    "delete_resurrected": 31,
+    "rows_of_two_incarnations": 11,
+    "rows_of_two_snapshots": 28,
+    "snapshot_lane_without_a_fence": 107,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 
