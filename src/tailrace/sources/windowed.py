@@ -70,11 +70,6 @@ class WindowedReader(ShardReader):
         self._warned_s: float | None = None
         self._warned_of = 0
 
-    @property
-    def forgotten_early(self) -> int:
-        """How many changes were forgotten before the end of the window, as its memory was used up."""
-        return self._budget.forgotten_early
-
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, begin with the tails. Raises `ReadError`.
 
