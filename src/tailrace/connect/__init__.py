@@ -1,0 +1,1 @@
+"""Kafka Connect's records in Python: values with schemas, and what is done with them. Pure."""
