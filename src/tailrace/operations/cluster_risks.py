@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tailrace.core.source_policy import SourcePolicy
 from tailrace.kafka.topics import MAX_REPLICATION, Cluster, TopicState
 
 _TRANSACTION_LOG = "__transaction_state"
@@ -69,8 +68,11 @@ def broker_risks(config: Mapping[str, str], cluster: Cluster) -> tuple[str, ...]
     return tuple(found)
 
 
-def topic_risks(state: TopicState, config: Mapping[str, str], source: SourcePolicy, *, brokers: int) -> tuple[str, ...]:
-    """Return, as sentences, what an existing topic's properties put at risk. Unknown properties are skipped."""
+def topic_risks(state: TopicState, config: Mapping[str, str], *, retention_ms: int, brokers: int) -> tuple[str, ...]:
+    """Return, as sentences, what an existing topic's properties put at risk. Unknown properties are skipped.
+
+    `retention_ms` is how long the source keeps the changes that the topic gets.
+    """
     found = []
     if state.replication < min(MAX_REPLICATION, brokers):
         found.append(
@@ -84,9 +86,9 @@ def topic_risks(state: TopicState, config: Mapping[str, str], source: SourcePoli
             "set it to false"
         )
     limit = next((config[name] for name in _TIMESTAMP_LIMITS if name in config), None)
-    if limit is not None and int(limit) < source.retention_ms:
+    if limit is not None and int(limit) < retention_ms:
         found.append(
             f"has message.timestamp.before.max.ms={limit}: it refuses changes that are older, and the source keeps "
-            f"them for {source.retention_ms} ms; raise it above"
+            f"them for {retention_ms} ms; raise it above"
         )
     return tuple(f"topic {state.name} {risk}" for risk in found)

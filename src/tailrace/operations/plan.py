@@ -165,9 +165,9 @@ def make_plan(
         accept_changes=accept_changes,
     )
     checkpoints = planner.topic(checkpoint_topic.spec(pipeline.name, pipeline.lanes, wiring.replication(pipeline)))
-    dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     problems, changes, unfinished_shards = planner.look_at_lanes(checkpoints)
     tables, unmatched = planner.tables(progress)
+    dead_letters = planner.topic(wiring.dead_letters_topic(pipeline))
     more_problems, risks = planner.look_at_broker(is_new=not checkpoints.exists)
     problems += more_problems
     is_group_known = details and not more_problems  # a group without a coordinator is asked for until time is up
@@ -228,10 +228,13 @@ class _Planner:
         """The tables that had a snapshot."""
         self._names: Collection[str] = ()
         """All tables of the pipeline."""
+        self._retention_ms = source.policy.retention_ms
+        """How long changes are kept, where that differs the longest of what was listed."""
         self._made: set[str] = set()
         """The topics of the tables that were looked at: those that are missing would be made in this order."""
 
-    def topic(self, spec: TopicSpec) -> TopicPlan:
+    def topic(self, spec: TopicSpec, retention_ms: int | None = None) -> TopicPlan:
+        """Look at a topic of changes that are kept for `retention_ms`; None: of the changes of all tables."""
         state = self._cluster.topics.get(spec.name)
         if state is None:
             replication = topics.replication_of(spec, self._cluster.brokers)
@@ -241,7 +244,9 @@ class _Planner:
         config = topics.config(self._admin, self._pipeline.kafka, spec.name) if is_own or self._details else {}
         warnings = (
             *topic_differences(self._loaded, spec, state, config),
-            *cluster_risks.topic_risks(state, config, self._source.policy, brokers=self._cluster.brokers),
+            *cluster_risks.topic_risks(
+                state, config, retention_ms=retention_ms or self._retention_ms, brokers=self._cluster.brokers
+            ),
         )
         return TopicPlan(spec.name, True, state.partitions, state.replication, warnings=warnings)
 
@@ -370,11 +375,15 @@ class _Planner:
         except ReadError as error:
             return self._without_answer(table, f"{place}: {error}", error)
         self._is_answered = True
+        retention_ms = (listing and listing.retention_ms) or self._source.policy.retention_ms
+        self._retention_ms = max(self._retention_ms, retention_ms)
         problems = []
         found: tuple[TopicPlan, ...] = ()
         try:
             for each in source.tables_of(name):
-                topics_of_it = tuple(self.topic(spec) for spec in wiring.table_topics(self._pipeline, each))
+                topics_of_it = tuple(
+                    self.topic(spec, retention_ms) for spec in wiring.table_topics(self._pipeline, each)
+                )
                 as_of_it = msgspec.structs.replace(stream, table=each)
                 faults = wiring.faults(self._pipeline, self._transformations, as_of_it)
                 problems += [f"{place}: table {each}: {why}" for why in (*faults, *self.look_at_names(topics_of_it))]

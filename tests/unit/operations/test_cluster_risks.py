@@ -6,8 +6,8 @@ import pytest
 
 from tailrace.kafka.topics import Cluster, TopicState
 from tailrace.operations import cluster_risks
-from tailrace.sources.dynamodb.policy import POLICY
 
+DAY_MS = 24 * 3_600_000
 DEFAULTS = {
     "transaction.partition.verification.enable": "true",
     "unclean.leader.election.enable": "false",
@@ -29,7 +29,9 @@ def test_the_defaults_and_what_is_not_known_put_nothing_at_risk(
 ) -> None:
     assert cluster_risks.broker_risks(config, cluster(brokers, replication)) == ()
     assert cluster_risks.broker_risks(config, cluster(brokers, None)) == ()
-    assert cluster_risks.topic_risks(TopicState("t", 6, replication), config, POLICY, brokers=brokers) == ()
+    assert (
+        cluster_risks.topic_risks(TopicState("t", 6, replication), config, retention_ms=DAY_MS, brokers=brokers) == ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,18 +55,19 @@ def test_each_setting_of_the_brokers_that_puts_a_promise_at_risk_is_named(
     [
         ("min.insync.replicas", "1", 3),
         ("unclean.leader.election.enable", "true", 3),
-        ("message.timestamp.before.max.ms", str(POLICY.retention_ms - 1), 3),
+        ("message.timestamp.before.max.ms", str(DAY_MS - 1), 3),
         ("replication", "1", 1),
     ],
 )
 def test_each_setting_of_a_topic_that_puts_a_promise_at_risk_is_named(name: str, value: str, replication: int) -> None:
-    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, replication), {**DEFAULTS, name: value}, POLICY, brokers=3)
+    config = {**DEFAULTS, name: value}
+    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, replication), config, retention_ms=DAY_MS, brokers=3)
     assert f"topic t has {name}={value}" in risk
 
 
 def test_the_limit_of_timestamps_had_another_name_before() -> None:
     config = {"message.timestamp.difference.max.ms": "60000"}
-    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, 3), config, POLICY, brokers=3)
+    (risk,) = cluster_risks.topic_risks(TopicState("t", 6, 3), config, retention_ms=DAY_MS, brokers=3)
     assert "60000" in risk
 
 

@@ -17,7 +17,7 @@ from tailrace.core.ports import ReadError, ReadFailure, Source, SourcePage, Stre
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.tags import WantedTags
 from tailrace.errors import WorldError
-from tailrace.kafka import clients, topics
+from tailrace.kafka import clients, membership, topics
 from tailrace.kafka.topics import Cluster, TopicState
 from tailrace.operations.plan import (
     Plan,
@@ -239,6 +239,35 @@ def test_a_source_that_does_not_answer_is_told_at_once(
 ) -> None:
     with pytest.raises(WorldError, match="DescribeTable of table"):
         make_plan(three_tables, Tables(**failures), details=False)
+
+
+class KeptFor(Tables):
+    """Tables whose streams keep their changes for different times."""
+
+    def __init__(self, **retention_ms: int | None) -> None:
+        super().__init__()
+        self._retention_ms = retention_ms
+
+    def shards(self, stream_arn: str) -> StreamListing:
+        return StreamListing(stream_arn, 0, (), self._retention_ms[stream_arn.split("/")[1]])
+
+
+def test_a_topic_must_take_what_is_as_old_as_its_stream_keeps(
+    three_tables: LoadedPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("shop.logs", "shop.orders", "shop.users", "shop.dead-letters")
+    there = {name: TopicState(name, 6, 3) for name in names}
+    monkeypatch.setattr(topics, "describe", lambda _admin, _user: Cluster("abc", 1, 1, there))
+    two_days_ms = 48 * 3_600_000
+    limit = {"message.timestamp.before.max.ms": str(two_days_ms)}
+    monkeypatch.setattr(topics, "config", lambda _admin, _user, _topic: limit)
+    monkeypatch.setattr(topics, "without_right_to_write", lambda _admin, _user, _topics: set())
+    monkeypatch.setattr(membership, "describe", lambda _user, _name: membership.Group((), {}))
+    plan = make_plan(three_tables, KeptFor(logs=None, orders=two_days_ms, users=two_days_ms + 1))
+    warned = {topic.name: topic.warnings for table in plan.tables for topic in table.topics if topic.warnings}
+    assert list(warned) == ["shop.users"]
+    assert f"the source keeps them for {two_days_ms + 1} ms" in warned["shop.users"][0]
+    assert "shop.dead-letters" in plan.dead_letters.warnings[0]
 
 
 def test_topics_that_kafka_takes_for_the_same_are_a_problem_of_their_table(
