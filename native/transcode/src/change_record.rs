@@ -19,8 +19,6 @@ pub type Digest = [u8; 16];
 pub struct ChangeRecord<'a> {
     pub table: &'a [u8],
     pub fields: Fields<'a>,
-    /// As precise as the record says.
-    pub created_us: u64,
     before: Range<usize>,
     after: Range<usize>,
 }
@@ -87,11 +85,11 @@ impl<'a> Reader<'a, '_> {
         let fields = Fields {
             op,
             event_id: event_id.ok_or(Unsure)?,
-            created_ms: created_us / 1000,
+            created_us,
             view_type: b"NEW_AND_OLD_IMAGES",
             expired: op == Op::Delete && is_time_to_live,
         };
-        Ok(ChangeRecord { table, fields, created_us, before: body.before, after: body.after })
+        Ok(ChangeRecord { table, fields, before: body.before, after: body.after })
     }
 
     fn body(&mut self) -> Sure<Body> {
@@ -171,7 +169,7 @@ impl ChangeRecord<'_> {
             Op::Update => b"u",
             Op::Delete => b"d",
         };
-        let (created_us, length) = (self.created_us.to_le_bytes(), (before.len() as u64).to_le_bytes());
+        let (created_us, length) = (self.fields.created_us.to_le_bytes(), (before.len() as u64).to_le_bytes());
         let identity = digest([&item[..], &created_us, op, &length, before, after]);
         (item, identity)
     }

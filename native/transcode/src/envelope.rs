@@ -70,7 +70,7 @@ impl Envelopes {
         plain_member(b"view_type", fields.view_type, out);
         plain_member(b"sequence", sequence, out);
         plain_member(b"event_id", fields.event_id, out);
-        times(fields.created_ms, out);
+        times(fields.created_us, out);
         if fields.expired {
             out.extend_from_slice(b",\"ttl\":true");
         }
@@ -92,9 +92,9 @@ impl Envelopes {
         out.extend_from_slice(&self.head);
         plain_member(b"type", kind, out);
         member(b"subject", &converted.key, out);
-        if fields.created_ms != 0 {
+        if fields.created_us >= 1000 {
             out.extend_from_slice(b",\"time\":\"");
-            rfc3339(fields.created_ms, out);
+            rfc3339(fields.created_us / 1000, out);
             out.push(b'"');
         }
         plain_member(b"datacontenttype", b"application/json", out);
@@ -127,7 +127,7 @@ impl Envelopes {
         plain_member(b"eventName", name, out);
         out.extend_from_slice(&self.head);
         out.extend_from_slice(b",\"dynamodb\":{\"ApproximateCreationDateTime\":");
-        seconds(fields.created_ms, out);
+        seconds(fields.created_us / 1000, out);
         out.extend_from_slice(b",\"Keys\":");
         out.extend_from_slice(&converted.typed_keys);
         for (name, image) in [(&b",\"NewImage\":"[..], &converted.after), (b",\"OldImage\":", &converted.before)] {
@@ -235,18 +235,26 @@ pub fn account(arn: &str) -> &str {
     account.filter(|_| parts.next().is_some()).unwrap_or("")
 }
 
-/// Appends when the change was made in three units.
-pub fn times(created_ms: u64, out: &mut Vec<u8>) {
-    let start = out.len();
+/// Appends when the change was made, known in microseconds, in three units.
+pub fn times(us: u64, out: &mut Vec<u8>) {
+    let (ms, rest) = (us / 1000, us % 1000);
     out.extend_from_slice(b",\"ts_ms\":");
-    decimal(created_ms, out);
-    let digits = start + b",\"ts_ms\":".len()..out.len();
-    for (name, zeros) in [(&b",\"ts_us\":"[..], &b"000"[..]), (b",\"ts_ns\":", b"000000")] {
-        out.extend_from_slice(name);
-        out.extend_from_within(digits.clone());
-        if created_ms != 0 {
-            out.extend_from_slice(zeros);
-        }
+    let start = out.len();
+    decimal(ms, out);
+    let head = start..out.len();
+    out.extend_from_slice(b",\"ts_us\":");
+    let start = out.len();
+    if ms == 0 {
+        decimal(rest, out);
+    } else {
+        out.extend_from_within(head);
+        padded(rest, 3, out);
+    }
+    let digits = start..out.len();
+    out.extend_from_slice(b",\"ts_ns\":");
+    out.extend_from_within(digits);
+    if us != 0 {
+        out.extend_from_slice(b"000");
     }
 }
 

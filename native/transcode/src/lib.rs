@@ -258,7 +258,7 @@ impl Work<'_> {
         Ok(Made {
             key: key_start..key_end,
             value: has_value.then_some(key_end..output.len()),
-            created_ms: fields.created_ms,
+            created_ms: fields.created_us / 1000,
             sequence: sequence_span,
             deletes: fields.op == Op::Delete,
             span: start..self.cursor.at,

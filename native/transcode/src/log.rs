@@ -285,7 +285,7 @@ impl<'a> Work<'a> {
             table,
             sequence: entry.sequence,
             deletes: record.fields.op == Op::Delete,
-            created_us: record.created_us,
+            created_us: record.fields.created_us,
             arrived_ms: entry.arrived_ms,
             item,
             identity,

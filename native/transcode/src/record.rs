@@ -28,7 +28,8 @@ pub enum Op {
 pub struct Fields<'a> {
     pub op: Op,
     pub event_id: &'a [u8],
-    pub created_ms: u64,
+    /// As precise as the record says.
+    pub created_us: u64,
     pub view_type: &'a [u8],
     /// Time to Live deleted the item.
     pub expired: bool,
@@ -117,7 +118,7 @@ impl<'a> Reader<'a, '_> {
         let fields = Fields {
             op,
             event_id: event_id.ok_or(Unsure)?,
-            created_ms: body.created_ms,
+            created_us: body.created_ms * 1000,
             view_type: body.view_type.ok_or(Unsure)?,
             expired: op == Op::Delete && is_time_to_live,
         };

@@ -29,7 +29,7 @@ impl RowEnvelope {
                 tail.extend_from_slice(b",\"shard\":null,\"stream\":null");
                 member(b"region", table.region.as_bytes(), &mut tail);
                 tail.extend_from_slice(b",\"view_type\":null,\"sequence\":null,\"event_id\":null");
-                times(table.read_ms, &mut tail);
+                times(table.read_ms * 1000, &mut tail);
                 tail.push(b'}');
                 plain_member(b"op", b"r", &mut tail);
                 tail.extend_from_slice(

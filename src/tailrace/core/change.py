@@ -45,6 +45,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     view_type: ViewType
     sequence_digits: int = 40
     """The maximum digits of the source's sequence numbers: padded to this length, they compare as text."""
+    created_rest_us: int = 0
+    """Microseconds of its creation behind `created_ms`, 0 to 999; 0 where the source does not know them."""
     expired: bool = False
     """True when DynamoDB's Time to Live deleted the item (userIdentity is the DynamoDB service)."""
     late: bool = False

@@ -90,7 +90,7 @@ class DebeziumFormat(Format):
             place,
             sequence,
             event_id,
-            _times(change.created_ms * 1_000_000),
+            _times(change.created_ms * 1_000_000 + change.created_rest_us * 1_000),
             b',"ttl":true' if change.expired else b"",
             b',"late":true' if change.late else b"",
             notes,

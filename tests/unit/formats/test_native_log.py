@@ -117,6 +117,14 @@ def test_the_golden_records_are_the_same(path: Path, name: FormatName, numbers: 
 
 
 @each_way
+@pytest.mark.parametrize("created_us", [0, 7, 999, 1_000, 999_999, 1_714_557_600_123_000, 1_714_557_600_123_045])
+def test_a_time_in_microseconds_is_the_same(created_us: int, name: FormatName, numbers: Numbers) -> None:
+    body = answer(entry(text(change(ApproximateCreationDateTime=created_us))))
+    assert_same(body, name, numbers)
+    assert handed_back(body, name, numbers) == []
+
+
+@each_way
 def test_a_page_of_common_records_is_the_same_and_few_are_handed_back(name: FormatName, numbers: Numbers) -> None:
     for seed in range(max(1, RECORDS // 800)):
         body = RandomPages(seed).log_page(100)

@@ -95,6 +95,7 @@ def decode_change(data: bytes, sequence: str, shard: ShardRef, region: str) -> D
         before=before,
         after=after,
         created_ms=created_us // 1000,
+        created_rest_us=created_us % 1000,
         event_id=record.event_id,
         sequence=sequence,
         sequence_digits=SEQUENCE_DIGITS_MAX,

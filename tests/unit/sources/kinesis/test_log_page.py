@@ -116,7 +116,16 @@ def test_what_a_change_record_says() -> None:
 def test_a_time_is_as_precise_as_it_says(created: int | None, precision: str | None, created_us: int) -> None:
     fields = {"ApproximateCreationDateTime": created, "ApproximateCreationDateTimePrecision": precision}
     (record,) = decode(text(change(**fields)))
-    assert (record.created_us, the_change(record).created_ms) == (created_us, created_us // 1000)
+    made = the_change(record)
+    assert (record.created_us, made.created_ms, made.created_rest_us) == (
+        created_us,
+        created_us // 1000,
+        created_us % 1000,
+    )
+    value = make_format("debezium", pipeline="shop", numbers="exact").encode(made, 0).value
+    assert value is not None
+    source = json.loads(value)["source"]
+    assert [source[unit] for unit in ("ts_ms", "ts_us", "ts_ns")] == [created_us // 1000, created_us, created_us * 1000]
 
 
 def test_a_repeat_has_the_same_identity_and_any_difference_another() -> None:
