@@ -171,7 +171,9 @@ class _Running:
         log.info("transcoder", extra={"transcoder": parts.transcoder.name, "why": parts.transcoder.why})
         self.metrics = Metrics(self.name, parts.pipeline.dead_letters_topic, transcoder=parts.transcoder.name)
         self.worker = Worker(parts, self.metrics, self.metrics.snapshots)
-        self.metrics.watch(self.worker.report, self.worker.now_ms, self.worker.vitals)
+        self.metrics.watch(
+            self.worker.report, self.worker.now_ms, self.worker.vitals, lambda: parts.source.forgotten_early
+        )
         self.metrics.snapshots.watch(self.worker.snapshot_reports)
         self._watch = WorkerWatch(self.worker, self.metrics, parts)
 

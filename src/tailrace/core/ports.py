@@ -177,6 +177,14 @@ class Source(ShardReader, Enumerator, Protocol):
 
     policy: SourcePolicy
 
+    @property
+    def forgotten_early(self) -> int:
+        """Return how many changes were forgotten, for want of memory, while a repeat of them could still come.
+
+        0 of a source that does not repeat changes.
+        """
+        return 0
+
     def enable_stream(self, table: str, view_type: ViewType) -> None:
         """Switch a table's stream on; it may take a while to become active. Raises `ReadError`."""
         ...

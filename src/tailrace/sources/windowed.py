@@ -70,6 +70,11 @@ class WindowedReader(ShardReader):
         self._warned_s: float | None = None
         self._warned_of = 0
 
+    @property
+    def forgotten_early(self) -> int:
+        """Return how many changes left the windows before their time, for want of memory."""
+        return self._budget.forgotten_early
+
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, begin with the tails. Raises `ReadError`.
 
@@ -162,10 +167,8 @@ class WindowedReader(ShardReader):
         is_soon = self._warned_s is not None and now_s - self._warned_s < _WARNING_INTERVAL_S
         if forgotten == self._warned_of or is_soon:
             return
-        logger.warning(
-            "the window for repeats is full: %d changes were forgotten early, and repeats of them would be published",
-            forgotten - self._warned_of,
-        )
+        detail = "the memory for windows is full: repeats of what is forgotten would be published"
+        logger.warning("window cut short", extra={"count": forgotten - self._warned_of, "detail": detail})
         self._warned_s, self._warned_of = now_s, forgotten
 
 

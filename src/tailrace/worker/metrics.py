@@ -8,7 +8,7 @@ from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from tailrace._version import __version__
@@ -93,9 +93,15 @@ class Metrics:
     def _counter(self, name: str, text: str, labels: list[str]) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
 
-    def watch(self, reports: Callable[[], list[LaneReport]], now_ms: Callable[[], int], vitals: Vitals) -> None:
-        """Set the sources of the gauges: each scrape asks `reports` and `vitals`."""
-        self.registry.register(_Gauges(self._info, reports, now_ms, vitals))
+    def watch(
+        self,
+        reports: Callable[[], list[LaneReport]],
+        now_ms: Callable[[], int],
+        vitals: Vitals,
+        forgotten_early: Callable[[], int],
+    ) -> None:
+        """Set what each scrape asks: `reports` and `vitals` for the gauges, `forgotten_early` for a count."""
+        self.registry.register(_Scraped(self._info, reports, now_ms, vitals, forgotten_early))
 
     def counts_since_last(self) -> Counts[str]:
         """Return how many changes and dead letters were published since this was last asked."""
@@ -182,8 +188,8 @@ class Metrics:
         logger.log(_LEVELS.get(notice.kind, logging.INFO), notice.kind.value, extra=extra)
 
 
-class _Gauges(Collector):
-    """What holds at the moment of the scrape."""
+class _Scraped(Collector):
+    """What is asked for at the moment of the scrape."""
 
     def __init__(
         self,
@@ -191,18 +197,20 @@ class _Gauges(Collector):
         reports: Callable[[], list[LaneReport]],
         now_ms: Callable[[], int],
         vitals: Vitals,
+        forgotten_early: Callable[[], int],
     ) -> None:
         self._info = info
         self._reports = reports
         self._now_ms = now_ms
         self._vitals = vitals
+        self._forgotten_early = forgotten_early
 
     def describe(self) -> list[Metric]:
         """Name nothing before the worker runs."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Return the gauges."""
+        """Return the gauges, and the count of the source."""
         reports = self._reports()
         info = GaugeMetricFamily("tailrace_info", "What this worker is.", labels=list(self._info))
         info.add_metric(list(self._info.values()), 1)
@@ -224,6 +232,11 @@ class _Gauges(Collector):
         buffered = GaugeMetricFamily("tailrace_buffered_bytes", "Bytes of the pages read and not yet committed.")
         buffered.add_metric([], sum(report.buffered_bytes for report in reports))
         yield buffered
+        yield CounterMetricFamily(
+            "tailrace_window_changes_forgotten",
+            "Changes that the window for repeats lost before their time, for want of memory.",
+            value=self._forgotten_early(),
+        )
         yield from self._vital_signs()
 
     def _vital_signs(self) -> Iterator[Metric]:

@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 
 def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
-    registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals())
+    registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals(), lambda: 0)
     registered.snapshots.watch(list)
     return list(registered.registry.collect())
 

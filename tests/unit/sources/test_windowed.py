@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from support.log_records import SHARD, flagged, log_record
+from tailrace.core.change_window import CHANGE_BYTES
 from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef, Tail
 from tailrace.core.windowed_shard import Late, WindowOptions
@@ -61,11 +62,11 @@ class Log:
         return LogPage(records[begin:end], None if is_over else str(end), 100, full=end < len(records))
 
 
-def reader(log: Log, clock: Clock | None = None, **options: Any) -> WindowedReader:
+def reader(log: Log, clock: Clock | None = None, *, window_bytes: int = 1 << 24, **options: Any) -> WindowedReader:
     return WindowedReader(
         log,
         WindowOptions(**({"window_ms": WINDOW_MS} | options)),
-        window_bytes=1 << 24,
+        window_bytes=window_bytes,
         gone_after_ms=10_000,
         flagged=flagged,
         is_wanted=lambda table: table != "unwanted",
@@ -263,6 +264,15 @@ def test_whatever_is_lost_and_read_again_each_change_is_published_once(seed: int
     for item, number, *mark in map(str.split, shown):
         assert bool(mark) == (int(number) < newest.get(item, 0))
         newest[item] = max(int(number), newest.get(item, 0))
+
+
+def test_what_is_forgotten_for_want_of_memory_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    log = Log({SHARD: [log_record(n, f"i{n}", n) for n in range(1, 4_001)]}, {SHARD}, count=lambda: 500)
+    windowed = reader(log, window_bytes=2_000 * CHANGE_BYTES)
+    read_all(windowed)
+    assert windowed.forgotten_early == 2_000
+    (told,) = caplog.records
+    assert (told.message, told.__dict__["count"]) == ("window cut short", 1_000)  # the rest within the minute
 
 
 def test_an_iterator_of_an_ancestor_that_expired_is_not_used_again() -> None:

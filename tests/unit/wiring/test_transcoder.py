@@ -134,7 +134,7 @@ def test_the_command_and_the_metric_say_which_is_in_use(
     code, out, _ = CommandLine(capsys)("version")
     assert (code, out.splitlines()[-1]) == (0, "transcoder  pure: TAILRACE_NATIVE is off")
     metrics = Metrics("shop", "shop.dead-letters", transcoder="pure")
-    metrics.watch(list, lambda: 0, Vitals())
+    metrics.watch(list, lambda: 0, Vitals(), lambda: 0)
     assert metrics.registry.get_sample_value(
         "tailrace_info", {"version": __version__, "pipeline": "shop", "transcoder": "pure"}
     )

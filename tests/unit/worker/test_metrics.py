@@ -13,6 +13,7 @@ from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import Position, ShardRef
 from tailrace.kafka.dead_letters import dead_letter
 from tailrace.worker.metrics import REPEAT_S, Metrics
+from tailrace.worker.vitals import Vitals
 
 SHARD = next(shards_of_lane(1))
 
@@ -104,3 +105,11 @@ def test_dead_letters_are_logged_at_once_and_what_follows_them_together(
     assert "4111" not in str([vars(line) for line in caplog.records]), "no item data"
     assert metrics.counts_since_last() == {"changes": 4, "dead letters": 4}
     assert not metrics.counts_since_last()
+
+
+def test_what_windows_forget_for_want_of_memory_is_asked_of_the_source() -> None:
+    metrics = Metrics("shop", "shop.dead-letters", transcoder="pure")
+    counts = iter((0, 7))
+    metrics.watch(list, lambda: 0, Vitals(), lambda: next(counts))
+    shown = [metrics.registry.get_sample_value("tailrace_window_changes_forgotten_total") for _ in range(2)]
+    assert shown == [0, 7]

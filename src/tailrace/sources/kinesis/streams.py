@@ -19,7 +19,6 @@ from tailrace.core.change import ViewType
 from tailrace.core.ports import (
     ReadError,
     ReadFailure,
-    ShardReader,
     Source,
     SourcePage,
     StreamListing,
@@ -42,6 +41,7 @@ from tailrace.sources.kinesis.log_page import LogDecoder
 from tailrace.sources.kinesis.polling import Polling
 from tailrace.sources.kinesis.services import KINESIS
 from tailrace.sources.kinesis.stream_ref import StreamRef, parse
+from tailrace.sources.windowed import WindowedReader
 
 _STREAMS_MAX: Final = 1000
 _LIST_STREAMS_PER_SECOND: Final = 2
@@ -148,7 +148,7 @@ class KinesisStreams(Source):
     def __init__(
         self,
         clients: KinesisClients,
-        reader: ShardReader,
+        reader: WindowedReader,
         policy: SourcePolicy,
         *,
         arns: Mapping[str, str] | None = None,
@@ -161,6 +161,11 @@ class KinesisStreams(Source):
         self._iterators = ShardIterators(clients.calls, clients.descriptions)
         self._list_streams_pace = Pace(_LIST_STREAMS_PER_SECOND, clients.clock, clients.sleep)
         self._list_shards_pace = Pace(_LIST_SHARDS_PER_SECOND, clients.clock, clients.sleep)
+
+    @property
+    def forgotten_early(self) -> int:
+        """Return how many changes left the windows for want of memory."""
+        return self._reader.forgotten_early
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, begin at `position`. Raises `ReadError`."""

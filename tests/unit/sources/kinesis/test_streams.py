@@ -9,17 +9,19 @@ import pytest
 
 from support.fake_aws import Answer, FakeAws, failure, ok
 from support.kinesis_answers import ARN, CREATED_MS, NOW_MS, SHARD, STREAM, failed, page, sequences, summary
-from tailrace.core.ports import ReadFailure, ShardReader, SourcePage, TableStream
+from tailrace.core.ports import LogPage, LogReader, ReadFailure, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
+from tailrace.core.windowed_shard import WindowOptions
 from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.log_page import LogPageDecoder
 from tailrace.sources.kinesis.policy import HOUR_MS, policy
 from tailrace.sources.kinesis.polling import Polling
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
+from tailrace.sources.windowed import WindowedReader
 
 
-class Unread(ShardReader):
-    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
+class Unread(LogReader):
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
         raise AssertionError(shard)
 
 
@@ -32,7 +34,10 @@ def clients(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[
 
 @pytest.fixture
 def streams(clients: KinesisClients) -> KinesisStreams:
-    return KinesisStreams(clients, Unread(), policy(0), arns={"far": ARN.replace("1234", "4321")})
+    reader = WindowedReader(
+        Unread(), WindowOptions(window_ms=0), window_bytes=0, gone_after_ms=0, flagged=lambda record, _: record
+    )
+    return KinesisStreams(clients, reader, policy(0), arns={"far": ARN.replace("1234", "4321")})
 
 
 @pytest.fixture
