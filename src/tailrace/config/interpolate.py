@@ -1,4 +1,4 @@
-"""`${env:NAME}`, `${file:PATH}` and `${secret:NAME}` inside a text value; `$${` stands for `${` itself."""
+"""`${env:NAME}`, `${file:PATH}`, `${file:PATH:KEY}` and `${secret:NAME}` inside a text value; `$${` stands for `${`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from tailrace.config import aws_text
 from tailrace.config.problem import InvalidError
 from tailrace.errors import excerpt
+from tailrace.kafka import java_file
 
 _REFERENCE = re.compile(r"\$(\$\{)|\$\{(?:(env|file|secret):([^}]*)\}|)")
 _SECRET_NAME = re.compile(r"[A-Za-z0-9/_+=.@:!-]{1,2048}(#.+)?")
@@ -71,6 +72,9 @@ def look_up(kind: str, name: str, folder: Path) -> str:
         case "env":
             return _variable(name)
         case "file":
+            path, _, key = name.rpartition(":")
+            if path and not (folder / name).exists():
+                return _property(path, key, folder)
             return _content(name, folder / name)
         case _:
             return aws_text.secret(name)
@@ -84,6 +88,17 @@ def _variable(name: str) -> str:
             f"export {excerpt(name)}, or write the value",
         )
     return value
+
+
+def _property(name: str, key: str, folder: Path) -> str:
+    """Return a property of a file of Java properties, as Connect's FileConfigProvider does."""
+    found = {each.name: each.value for each in java_file.parse(_content(name, folder / name))}
+    if key not in found:
+        raise InvalidError(
+            f"needs {excerpt(key)} of the file {excerpt(name)}, which does not have it",
+            "add it there, or correct its name",
+        )
+    return found[key]
 
 
 def _content(name: str, path: Path) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
-from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator, model_validator
 
 from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
@@ -79,6 +79,20 @@ class Source(Part):
         default=None,
         description="Role to assume for reading, for tables of another account.",
         examples=["arn:aws:iam::123456789012:role/tailrace"],
+    )
+    access_key_id: Text | None = Field(
+        default=None,
+        min_length=16,
+        max_length=128,
+        description="Access key to use in place of the usual chain of credentials (environment, profile, container, "
+        "instance). A role needs none.",
+        examples=["${env:TAILRACE_ACCESS_KEY_ID}"],
+    )
+    secret_access_key: Annotated[SecretStr, Strict(False)] | None = Field(
+        default=None,
+        min_length=1,
+        description="Secret of the access key. Take it from the environment or from AWS Secrets Manager.",
+        examples=["${secret:tailrace/reader#secret_access_key}"],
     )
     external_id: Annotated[SecretStr, Strict(False)] | None = Field(
         default=None,
@@ -191,6 +205,16 @@ class Source(Part):
     @cached_property
     def _patterns(self) -> list[TableEntry]:
         return [each for each in self.tables_read if each.is_pattern]
+
+    @model_validator(mode="after")
+    def _has_both_keys(self) -> Self:
+        if (self.access_key_id is None) != (self.secret_access_key is None):
+            raise InvalidError(
+                "has one of `access_key_id` and `secret_access_key`", "give both, or neither for the usual chain"
+            )
+        if self.access_key_id is not None and self.profile is not None:
+            raise InvalidError("has both a `profile` and an access key", "keep one of them")
+        return self
 
     @field_validator("external_id")
     @classmethod

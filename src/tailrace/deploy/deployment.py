@@ -126,8 +126,9 @@ def describe(
     function = pipeline.function
     if location is not None and not _LOCATION.fullmatch(location):
         raise FileError(f"{location!r} is no place of a pipeline file", hint="write ssm:NAME or s3:BUCKET/KEY")
-    if pipeline.source.endpoint_url or pipeline.source.role_arn:
-        key = "endpoint_url" if pipeline.source.endpoint_url else "role_arn"
+    for key in ("endpoint_url", "role_arn", "access_key_id"):
+        if getattr(pipeline.source, key) is None:
+            continue
         raise FileError(
             "has no effect under Lambda, which reads the stream itself, of its own account",
             path=loaded.place("source", key),

@@ -24,6 +24,7 @@ from tailrace.sources.aws_lambda.kinesis_intake import KinesisIntake
 from tailrace.sources.delivered import DeliveredLog
 from tailrace.sources.dynamodb.export import Export
 from tailrace.sources.dynamodb.policy import POLICY
+from tailrace.sources.dynamodb.services import TAGGING
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
@@ -214,6 +215,7 @@ def reading_of(pipeline: Pipeline) -> Reading:
 
 
 def _session(source: SourceKey) -> AwsSession:
+    tagging = source.tagging_endpoint_url if isinstance(source, DynamoDBStreamsSource) else None
     return AwsSession(
         AwsSettings(
             region=source.region,
@@ -221,6 +223,9 @@ def _session(source: SourceKey) -> AwsSession:
             profile=source.profile,
             role_arn=source.role_arn,
             external_id=source.external_id.get_secret_value() if source.external_id else None,
+            access_key_id=source.access_key_id,
+            secret_access_key=source.secret_access_key.get_secret_value() if source.secret_access_key else None,
+            endpoints={TAGGING.endpoint_name: tagging} if tagging else {},
         )
     )
 

@@ -22,11 +22,11 @@ TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n"
 STREAMS = TOP + "  type: dynamodb-streams\n  tables: [orders]\n"
 LOG = TOP + "  type: log\n  table: orders\n"
 STREAMS_KEYS = (
-    "its keys are type, region, endpoint_url, profile, role_arn, external_id, tags, tables, exclude, "
-    "enable_streams, start, poll, readers, "
+    "its keys are type, region, endpoint_url, profile, role_arn, access_key_id, secret_access_key, external_id, tags, tables, exclude, "
+    "tagging_endpoint_url, enable_streams, start, poll, readers, "
     "discovery"
 )
-LOG_KEYS = "its keys are type, region, endpoint_url, profile, role_arn, external_id, table, readers, window"
+LOG_KEYS = "its keys are type, region, endpoint_url, profile, role_arn, access_key_id, secret_access_key, external_id, table, readers, window"
 
 CASES = [
     # below the first kind

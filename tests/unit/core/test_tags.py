@@ -44,3 +44,19 @@ def test_tags_that_say_more_imply_those_that_say_less(narrow: WantedTags, wide: 
 
 def test_they_are_told_in_a_line() -> None:
     assert in_words((CDC, STAGES)) == "cdc=true, stage=prod|staging"
+
+
+ANY: WantedTags = (WantedTag("cdc"),)
+
+
+def test_a_tag_without_values_may_have_any() -> None:
+    assert have_all({"cdc": "", "other": "x"}, ANY)
+    assert not have_all({"other": "x"}, ANY)
+    assert in_words(ANY) == "cdc=*"
+
+
+def test_a_tag_with_a_value_is_among_those_with_any() -> None:
+    narrow = (WantedTag("cdc", ("true",)),)
+    assert implies(narrow, ANY)
+    assert implies(ANY, ANY)
+    assert not implies(ANY, narrow)

@@ -14,7 +14,7 @@ from pydantic import (
     model_validator,
 )
 
-from tailrace.config.fields import Part, TablePattern, Text, Whole, as_tuple, as_written
+from tailrace.config.fields import Endpoint, Part, TablePattern, Text, Whole, as_tuple, as_written
 from tailrace.config.problem import InvalidError, shown
 from tailrace.config.source import EventSource, Source, TableEntry
 from tailrace.config.units import duration
@@ -36,7 +36,9 @@ def _one_or_more(value: Any) -> Any:
         written = str(value).lower() if isinstance(value, bool) else value
         raise InvalidError(f"must be text or a list of it, not {shown(value)}", f'put it in quotes: "{written}"')
     if value == []:
-        raise InvalidError("is empty", "give one value or more")
+        raise InvalidError("is empty", "give one value or more, or `*` for any")
+    if isinstance(value, list) and len(value) > 1 and "*" in value:
+        raise InvalidError("has `*` beside other values", "leave the others out: `*` stands for any")
     return (value,) if isinstance(value, str) else as_tuple(value)
 
 
@@ -56,6 +58,9 @@ TagValues = Annotated[
     ),
 ]
 """Limits of AWS: https://docs.aws.amazon.com/resourcegroupstagging/latest/APIReference/API_TagFilter.html."""
+
+_ANY_VALUE = ("*",)
+"""AWS allows no tag this value."""
 
 _STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
@@ -101,8 +106,8 @@ class DynamoDBStreamsSource(Source):
     type: Literal["dynamodb-streams"] = Field(description="The method that reads the changes.")
     tags: Annotated[dict[TagKey, TagValues], Field(max_length=50)] = Field(
         default={},
-        description="Tags of the tables to stream: a table needs all of the keys, each with one of its values. With "
-        "`tables` it must match both.",
+        description="Tags of the tables to stream: a table needs all of the keys, each with one of its values, or "
+        "with any if that is `*`. With `tables` it must match both.",
         examples=[{"datalake-ingest": "true", "environment": ["prod", "staging"]}],
     )
     tables: Annotated[tuple[TablePattern, ...], BeforeValidator(_not_empty)] = Field(
@@ -114,6 +119,11 @@ class DynamoDBStreamsSource(Source):
     )
     exclude: Annotated[tuple[TablePattern, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Tables to leave out although `tables` matches them: names and patterns."
+    )
+    tagging_endpoint_url: Endpoint | None = Field(
+        default=None,
+        description="Another endpoint than AWS's own for the Resource Groups Tagging API, which `tags` need.",
+        examples=["http://localhost:8000"],
     )
     enable_streams: ViewType | None = Field(
         default=None,
@@ -150,7 +160,9 @@ class DynamoDBStreamsSource(Source):
     @property
     def tags_read(self) -> WantedTags:
         """The entries of `tags`, by key."""
-        return tuple(WantedTag(key, values) for key, values in sorted(self.tags.items()))
+        return tuple(
+            WantedTag(key, () if values == _ANY_VALUE else values) for key, values in sorted(self.tags.items())
+        )
 
     @property
     def tables_left_out(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -76,6 +77,11 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
     role_arn: str | None = None
     """Role to assume, of this account or another."""
     external_id: str | None = None
+    access_key_id: str | None = None
+    """Access key to use in place of the chain's credentials, with its secret."""
+    secret_access_key: str | None = None
+    endpoints: Mapping[str, str] = {}
+    """Addresses of single services, by the names that botocore has for them; they win over `endpoint_url`."""
 
 
 class AwsSession:
@@ -88,7 +94,10 @@ class AwsSession:
         logging.getLogger("botocore.credentials").addFilter(_one_sentence)  # once, however often this is called
         self._endpoint_url = settings.endpoint_url
         self._profile = settings.profile
+        self._endpoints = settings.endpoints
         self._session = Session(profile=settings.profile)
+        if settings.access_key_id is not None:
+            self._session.set_credentials(settings.access_key_id, settings.secret_access_key)
         try:
             self.region = _region(self._session, settings)
             self._credentials = _credentials(self._session, self.region, settings)
@@ -113,15 +122,16 @@ class AwsSession:
     def endpoint(self, service: str) -> str:
         """Return the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
         try:
-            client = self._session.create_client(service, region_name=self.region, endpoint_url=self._endpoint_url)
+            address = self._endpoints.get(service, self._endpoint_url)
+            client = self._session.create_client(service, region_name=self.region, endpoint_url=address)
         except (BotoCoreError, ValueError) as error:
             raise WorldError(
                 f"the address of {service} in region {self.region} is not known: {error}",
                 hint="check source.region and source.endpoint_url",
             ) from error
-        address: str = client.meta.endpoint_url
+        found: str = client.meta.endpoint_url
         client.close()
-        return address
+        return found
 
     def client(self, service: str, config: Config) -> Any:
         """Make botocore's own client of a service that is not DynamoDB, at its usual address or AWS_ENDPOINT_URL_….

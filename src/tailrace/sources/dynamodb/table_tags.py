@@ -123,7 +123,7 @@ class TableTags:
         request: dict[str, Any] = {
             "ResourceTypeFilters": ["dynamodb:table"],
             "ResourcesPerPage": _PER_PAGE,
-            "TagFilters": [{"Key": each.key, "Values": each.values} for each in wanted],
+            "TagFilters": [{"Key": each.key} | ({"Values": each.values} if each.values else {}) for each in wanted],
         }
         names: set[str] = set()
         for _ in range(_PAGES_MAX):

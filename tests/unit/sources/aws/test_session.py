@@ -317,3 +317,15 @@ def test_a_container_whose_answer_holds_no_credentials_is_told(
     fake.answers_else(Answer(answer))
     with pytest.raises(WorldError, match="AWS credentials cannot be had"):
         AwsSession(AwsSettings(region="eu-west-1"))
+
+
+def test_an_access_key_wins_over_the_chain(environment: pytest.MonkeyPatch) -> None:
+    settings = AwsSettings(region="eu-west-1", access_key_id="AKIDGIVEN", secret_access_key="given")
+    assert AwsSession(settings).credentials()[:2] == ("AKIDGIVEN", "given")
+
+
+def test_a_service_can_have_an_address_of_its_own(environment: pytest.MonkeyPatch) -> None:
+    own = {"resourcegroupstaggingapi": "http://localhost:8001"}
+    session = AwsSession(AwsSettings(region="eu-west-1", endpoint_url="http://localhost:8000", endpoints=own))
+    assert session.endpoint("resourcegroupstaggingapi") == "http://localhost:8001"
+    assert session.endpoint("dynamodb") == "http://localhost:8000"

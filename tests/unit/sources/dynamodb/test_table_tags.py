@@ -57,6 +57,12 @@ def test_every_page_is_listed_and_the_request_is_signed_for_the_tagging_api(
     assert given == right
 
 
+def test_a_tag_that_may_have_any_value_is_asked_for_by_its_key_alone(fake: FakeAws, aws: DynamoDBStreams) -> None:
+    fake.answers("GetResources", resources("orders"))
+    aws.tables_with((WantedTag("cdc"),))
+    assert fake.asked[0].fields["TagFilters"] == [{"Key": "cdc"}]
+
+
 @pytest.mark.parametrize("code", ["AccessDeniedException", "UnknownOperationException", "ThrottledException"])
 def test_aws_own_refusal_is_an_error_never_an_empty_list(fake: FakeAws, aws: DynamoDBStreams, code: str) -> None:
     fake.answers("GetResources", *[failure(code, "no")] * 3)
