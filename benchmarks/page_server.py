@@ -1,5 +1,7 @@
 """A simulator that only hands out ready-made pages, in a process of its own, lean so that it is no bottleneck.
 
+It is DynamoDB with its streams, and a stream of Kinesis with the same changes.
+
 An iterator names shard and record, so the server remembers nothing of its readers. Every shard holds the same records:
 all there from the beginning, or one more every 1/rate seconds since `start_s`.
 """
@@ -24,6 +26,7 @@ from benchmarks import pages
 
 TABLE: Final = "orders"
 STREAM_ARN: Final = f"arn:aws:dynamodb:us-east-1:123456789012:table/{TABLE}/stream/2026-01-01T00:00:00.000"
+LOG_ARN: Final = "arn:aws:kinesis:us-east-1:123456789012:stream/bench"
 _SHARDS_PER_ANSWER: Final = 100
 _PAGES_KEPT: Final = 32
 _FIRST_ITEM: Final = 10**15
@@ -94,7 +97,7 @@ class _Answers:
         self._shards = [
             {"ShardId": shard, "SequenceNumberRange": {"StartingSequenceNumber": "1"}} for shard in stream.shard_ids()
         ]
-        self._pages: OrderedDict[tuple[int, int, int], tuple[bytes, int]] = OrderedDict()
+        self._pages: OrderedDict[tuple[bool, int, int, int], tuple[bytes, int]] = OrderedDict()
         self._lock = threading.Lock()
         self._operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "DescribeTable": self._describe_table,
@@ -102,10 +105,11 @@ class _Answers:
             "GetShardIterator": self._iterator,
         }
 
-    def answer(self, operation: str, request: dict[str, Any]) -> tuple[list[bytes], int]:
-        """Return the pieces of an answer's body and their CRC-32."""
+    def answer(self, target: str, request: dict[str, Any]) -> tuple[list[bytes], int]:
+        """Return the pieces of an answer's body and their CRC-32; `target` names the service and the operation."""
+        service, _, operation = target.rpartition(".")
         if operation == "GetRecords":
-            return self._records(request)
+            return self._records(request, is_log=service.startswith("Kinesis"))
         if operation == "Scan":
             return self._scanned(request)
         body = json.dumps(self._operations[operation](request)).encode()
@@ -148,14 +152,14 @@ class _Answers:
         after = request.get("SequenceNumber")
         return {"ShardIterator": f"{request['ShardId']}/{0 if after is None else int(after) + 1}"}
 
-    def _records(self, request: dict[str, Any]) -> tuple[list[bytes], int]:
+    def _records(self, request: dict[str, Any], *, is_log: bool) -> tuple[list[bytes], int]:
         shard, _, position = request["ShardIterator"].rpartition("/")
         now_s = time.time()
         first = int(position)
         count = min(
             self._stream.available(now_s) - first, pages.records_per_page(self._stream.item_bytes), request["Limit"]
         )
-        body, crc = self._page(first, max(0, count), int(now_s))
+        body, crc = self._page(first, max(0, count), int(now_s), is_log=is_log)
         tail = b'],"NextShardIterator":"%b/%d"}' % (shard.encode(), first + max(0, count))
         return [body, tail], zlib.crc32(tail, crc)
 
@@ -173,13 +177,17 @@ class _Answers:
         """Return the index of the first item of a segment."""
         return _FIRST_ITEM + self._stream.items * segment // segments
 
-    def _page(self, first: int, count: int, now_s: int) -> tuple[bytes, int]:
+    def _page(self, first: int, count: int, now_s: int, *, is_log: bool) -> tuple[bytes, int]:
         """Return all of a page but its iterator. Shards are read in step, so the next one asks for the same."""
-        key = first, count, now_s if self._stream.rate_per_s else 0
+        key = is_log, first, count, now_s if self._stream.rate_per_s else 0
         with self._lock:
             if (kept := self._pages.get(key)) is not None:
                 return kept
-        body = b'{"Records":[' + pages.records(self._stream.item_bytes, first, count, now_s)
+        if is_log:
+            records = pages.log_records(self._stream.item_bytes, first, count, now_s * 1_000)
+            body = b'{"MillisBehindLatest":0,"Records":[' + records
+        else:
+            body = b'{"Records":[' + pages.records(self._stream.item_bytes, first, count, now_s)
         made = body, zlib.crc32(body)
         with self._lock:
             self._pages[key] = made
@@ -197,15 +205,15 @@ class _Handler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         while self.rfile.readline():
-            operation = ""
+            target = ""
             length = 0
             while (line := self.rfile.readline().rstrip()) != b"":
                 name, _, value = line.partition(b":")
                 if name.lower() == b"x-amz-target":
-                    operation = value.rpartition(b".")[2].decode()
+                    target = value.strip().decode()
                 elif name.lower() == b"content-length":
                     length = int(value)
-            parts, crc = self.server.answers.answer(operation, json.loads(self.rfile.read(length)))
+            parts, crc = self.server.answers.answer(target, json.loads(self.rfile.read(length)))
             head = (
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nx-amz-crc32: %d\r\n"
                 b"Content-Length: %d\r\n\r\n" % (crc, sum(map(len, parts)))

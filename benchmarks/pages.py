@@ -20,6 +20,7 @@ _WORDS: Final = (
     *("indigo", "jasper", "kelp", "larch", "maple", "nickel", "ochre"),
 )
 _INDEX_DIGITS: Final = 19
+_FIRST_LOG_SEQUENCE: Final = 49 * 10**54
 
 
 def records_per_page(item_bytes: int) -> int:
@@ -50,36 +51,34 @@ def page(item_bytes: int, number: int = 0, created_s: int = 1_700_000_000) -> by
     return b'{"Records":[%b],"NextShardIterator":"next"}' % body
 
 
-def log_page(item_bytes: int, number: int = 0) -> bytes:
-    """Return the same changes as `page` does, as DynamoDB writes them to Kinesis."""
-    entries: list[dict[str, Any]] = []
-    for record in json.loads(page(item_bytes, number))["Records"]:
-        body = record["dynamodb"]
-        created_us = body["ApproximateCreationDateTime"] * 1_000_000 + len(entries)
-        images = {name: body[name] for name in ("Keys", "NewImage", "OldImage", "SizeBytes")}
-        written = {
-            "awsRegion": record["awsRegion"],
-            "eventID": record["eventID"],
-            "eventName": record["eventName"],
-            "userIdentity": None,
-            "recordFormat": "application/json",
-            "tableName": "orders",
-            "dynamodb": {
-                "ApproximateCreationDateTime": created_us,
-                **images,
-                "ApproximateCreationDateTimePrecision": "MICROSECOND",
-            },
-            "eventSource": "aws:dynamodb",
-        }
-        entries.append(
-            {
-                "ApproximateArrivalTimestamp": created_us / 1e6,
-                "Data": base64.b64encode(_text(written).encode()).decode(),
-                "PartitionKey": f"{len(entries):032X}",
-                "SequenceNumber": f"{49 * 10**54 + int(body['SequenceNumber'])}",
-            }
+@lru_cache
+def log_templates(item_bytes: int, seed: int = SEED) -> tuple[bytes, ...]:
+    """Return the same changes as `templates` does, as DynamoDB writes them to Kinesis; see `log_records`."""
+    draw = random.Random(seed)
+    return tuple(_log_template(draw, item_bytes) for _ in range(records_per_page(item_bytes)))
+
+
+def log_records(item_bytes: int, first: int, count: int, created_ms: int, seed: int = SEED) -> bytes:
+    """Return so many records of Kinesis from index `first` on, separated by commas; each has its data in base64.
+
+    Each change is a microsecond later than the one before it.
+    """
+    pool = log_templates(item_bytes, seed)
+    parts = []
+    for index in range(first, first + count):
+        change = pool[index % len(pool)] % (index, created_ms * 1_000 + index, index, index, index)
+        parts.append(
+            b'{"ApproximateArrivalTimestamp":%d.%03d,"Data":"%b","PartitionKey":"%032X","SequenceNumber":"%d"}'
+            % (*divmod(created_ms, 1_000), base64.b64encode(change), index, _FIRST_LOG_SEQUENCE + index)
         )
-    return _text({"MillisBehindLatest": 0, "NextShardIterator": "next", "Records": entries}).encode()
+    return b",".join(parts)
+
+
+def log_page(item_bytes: int, number: int = 0, created_ms: int = 1_700_000_000_000) -> bytes:
+    """Return the same changes as `page` does, as Kinesis hands them out."""
+    count = records_per_page(item_bytes)
+    body = log_records(item_bytes, number * count, count, created_ms, SEED + number)
+    return b'{"MillisBehindLatest":0,"Records":[%b],"NextShardIterator":"next"}' % body
 
 
 def items_per_page(item_bytes: int) -> int:
@@ -118,8 +117,7 @@ def index_of(key: bytes) -> int:
 
 
 def _template(draw: random.Random, item_bytes: int) -> bytes:
-    old = _item(draw, item_bytes)
-    new = old | {"total": {"N": f"{draw.randrange(10**6)}.{draw.randrange(100):02}"}, "version": {"N": "8"}}
+    old, new = _images(draw, item_bytes)
     record = {
         "awsRegion": "us-east-1",
         "dynamodb": {
@@ -136,6 +134,39 @@ def _template(draw: random.Random, item_bytes: int) -> bytes:
         "eventSource": "aws:dynamodb",
         "eventVersion": "1.1",
     }
+    return _as_template(record)
+
+
+def _log_template(draw: random.Random, item_bytes: int) -> bytes:
+    old, new = _images(draw, item_bytes)
+    record = {
+        "awsRegion": "us-east-1",
+        "eventID": f"{draw.randrange(16**13):013x}@index",
+        "eventName": "MODIFY",
+        "userIdentity": None,
+        "recordFormat": "application/json",
+        "tableName": "orders",
+        "dynamodb": {
+            "ApproximateCreationDateTime": "@created",
+            "Keys": {"id": old["id"], "line": old["line"]},
+            "NewImage": new,
+            "OldImage": old,
+            "SizeBytes": 2 * item_bytes,
+            "ApproximateCreationDateTimePrecision": "MICROSECOND",
+        },
+        "eventSource": "aws:dynamodb",
+    }
+    return _as_template(record)
+
+
+def _images(draw: random.Random, item_bytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draw an item before and after its change."""
+    old = _item(draw, item_bytes)
+    new = old | {"total": {"N": f"{draw.randrange(10**6)}.{draw.randrange(100):02}"}, "version": {"N": "8"}}
+    return old, new
+
+
+def _as_template(record: dict[str, Any]) -> bytes:
     text = _text(record).replace('"@created"', "%d")
     return text.replace("@index", f"%0{_INDEX_DIGITS}d").encode()
 

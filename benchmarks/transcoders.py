@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -9,28 +10,32 @@ from typing import Literal
 
 import msgspec
 
-from benchmarks.page_server import STREAM_ARN, TABLE, Stream
+from benchmarks.page_server import LOG_ARN, STREAM_ARN, TABLE, Stream
 from tailrace.config import Pipeline, from_flags
 from tailrace.config.format import FormatChoice
 from tailrace.convert.converter import Converter
+from tailrace.core.change_window import CHANGE_BYTES
 from tailrace.core.page import Page
-from tailrace.core.ports import SourcePage, TableFacts
-from tailrace.core.shard import ShardRef
+from tailrace.core.ports import LogPage, LogReader, SourcePage, TableFacts
+from tailrace.core.shard import Position, ShardRef
+from tailrace.core.windowed_shard import WindowOptions
 from tailrace.formats import FormatName, make_format
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.snapshot.chunk import marked
 from tailrace.sources.dynamodb.rows import RowsOf
 from tailrace.sources.dynamodb.stream_record import decode_page
+from tailrace.sources.kinesis.log_page import LogDecoder, late
+from tailrace.sources.windowed import WindowedReader
 from tailrace.wiring.transcoder import choose
 
 How = Literal["pure", "native"]
 Transcode = Callable[[bytes], Page]
 
 SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
-LOG_SHARD = ShardRef(
-    "arn:aws:kinesis:us-east-1:000000000000:stream/bench/1700000000000",
-    "shardId-000000000000",
-)
+LOG_SHARD = ShardRef(f"{LOG_ARN}/1700000000000", "shardId-000000000000")
+LOG_WINDOW_PAGES = 16
+logging.getLogger("tailrace.sources").setLevel(logging.ERROR)  # a window that small says that it is full
+_HEAD = Position("TRIM_HORIZON")
 FACTS = TableFacts(
     TABLE,
     STREAM_ARN.partition("/stream/")[0],
@@ -71,18 +76,51 @@ def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, T
 
 
 def log_transcoders(topic: str) -> dict[How, Transcode]:
-    """Return each way to make of a page of Kinesis the page that a lane publishes, by name."""
+    """Return each way to make of a page of Kinesis the page that a lane publishes, by name.
+
+    Each has a window of the changes of the last `LOG_WINDOW_PAGES` pages, in which repeats are looked for.
+    """
     return {how: _log_transcode(how, topic) for how in installed()}
+
+
+class _Pages(LogReader):
+    """Decodes whatever page is laid before it."""
+
+    body = b""
+
+    def __init__(self, decode: LogDecoder) -> None:
+        self._decode = decode
+
+    def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
+        """Decode the page."""
+        return self._decode(self.body, shard=shard)
 
 
 def _log_transcode(how: How, topic: str) -> Transcode:
     convert = converter(topic).convert
-    decode = choose(environment(how)).log_decoder(_pipeline("debezium"), lambda _table: None, "auto", deaggregate=False)
+    log = _Pages(
+        choose(environment(how)).log_decoder(_pipeline("debezium"), lambda _table: None, "auto", deaggregate=False)
+    )
+    reader: WindowedReader | None = None
+    iterator: str | None = None
 
     def transcode(body: bytes) -> Page:
-        log = decode(body, shard=LOG_SHARD)
-        source = SourcePage([each.record for each in log.records], log.next_iterator, log.size_bytes, log.full)
-        return convert(LOG_SHARD, source, time.time_ns())
+        nonlocal reader, iterator
+        log.body = body
+        if reader is None:
+            changes = LOG_WINDOW_PAGES * len(log.read(LOG_SHARD, _HEAD, None).records)
+            reader = WindowedReader(
+                log,
+                WindowOptions(window_ms=600_000),
+                window_bytes=changes * CHANGE_BYTES,
+                gone_after_ms=0,
+                flagged=late,
+            )
+        source = reader.read(LOG_SHARD, _HEAD, iterator)
+        iterator = source.next_iterator
+        page = convert(LOG_SHARD, source, time.time_ns())
+        assert not page.skipped, "no change is a repeat"
+        return page
 
     return transcode
 

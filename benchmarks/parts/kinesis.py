@@ -1,20 +1,14 @@
-"""Bytes of answers of Kinesis to the records of a page on one core, against the usual loop."""
+"""Bytes of answers of Kinesis to committed transaction on one core, against the usual loop and DynamoDB Streams."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import cycle
-
-from benchmarks import pages
 from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table
-from benchmarks.measure import Step, interleave, on_core
-from benchmarks.naive_log import NaiveLog
-from benchmarks.transcoders import Transcode, log_transcoders
+from benchmarks.measure import interleave, on_core
+from benchmarks.parts.page_to_commit import COLUMNS, KINESIS, NAIVE, STREAMS, cells, contenders
 
-NAIVE = "naive"
 SIZES = (400, 100, 4_000)
 """Bytes of an item; the first is the usual one, of which the goals are."""
-_BODIES = 4
+_OF_STREAMS = "of DynamoDB Streams"
 
 
 def by_size(lab: Lab) -> Table:
@@ -22,20 +16,18 @@ def by_size(lab: Lab) -> Table:
     rows: list[list[Cell]] = []
     figures: dict[str, float] = {}
     for size in lab.some(SIZES):
-        bodies = [pages.log_page(size, number) for number in range(_BODIES)]
-        contenders: dict[str, Step] = {NAIVE: NaiveLog(bodies).step}
-        contenders |= {how: _step(transcode, bodies) for how, transcode in log_transcoders("bench").items()}
-        with on_core(MEASURED_CORE):
-            rates = interleave(contenders, rounds=lab.rounds, seconds=lab.round_s)
+        with contenders(lab, KINESIS, size) as steps, contenders(lab, STREAMS, size) as of_streams:
+            all_steps = steps | {f"{how} {_OF_STREAMS}": step for how, step in of_streams.items() if how != NAIVE}
+            with on_core(MEASURED_CORE):
+                rates = interleave(all_steps, rounds=lab.rounds, seconds=lab.round_s)
         for name, rate in rates.items():
-            times = rate.times(rates[NAIVE])
-            rows.append([f"{size:,} B", name, round(rate.cpu), round(1e6 / rate.cpu, 1), round(times, 1)])
+            rows.append([f"{size:,} B", name, *cells(rates, name)])
             if size == SIZES[0]:
-                figures[name] = times
-    columns = ["item", "how", "changes/CPU s", "µs CPU a change", "times naive"]
-    return Table("Pages of Kinesis: 1,000 records or 1 MB, both images, to Debezium", columns, rows, figures=figures)
-
-
-def _step(transcode: Transcode, bodies: list[bytes]) -> Callable[[], int]:
-    following = cycle(bodies)
-    return lambda: len(transcode(next(following)).changes)
+                figures[name] = rate.times(rates[NAIVE])
+        lab.delete_topics("bench-")
+    return Table(
+        "Kinesis: page to commit, 1,000 records or 1 MB of items a page, both images, Debezium",
+        ["item", "how", *COLUMNS],
+        rows,
+        figures=figures,
+    )

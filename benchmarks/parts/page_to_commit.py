@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Final
 
 from benchmarks import pages
 from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table
 from benchmarks.measure import Rates, Step, interleave, on_core
-from benchmarks.naive import NaivePipeline
+from benchmarks.naive import NaiveKinesis, NaivePipeline, NaiveStreams
 from benchmarks.page_server import TABLE, Stream
 from benchmarks.publisher import BATCH_CHANGES, Carrier, Publisher
-from benchmarks.transcoders import SHARD, Transcode, converter, transcoders
+from benchmarks.transcoders import LOG_WINDOW_PAGES, SHARD, How, Transcode, converter, log_transcoders, transcoders
 from tailrace.formats import FORMATS, make_format
 from tailrace.formats.keys import message_key
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 NAIVE = "naive"
 _BODIES = 4
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is measured of a source."""
+
+    page: Callable[[int, int], bytes]
+    """Makes the body of a page: of items of so many bytes, the so-manieth."""
+    bodies: int
+    """How many bodies are carried in turn."""
+    transcoders: Callable[[str], dict[How, Transcode]]
+    naive: type[NaivePipeline]
+
+
+STREAMS = Way(pages.page, _BODIES, transcoders, NaiveStreams)
+KINESIS = Way(pages.log_page, LOG_WINDOW_PAGES + 4, log_transcoders, NaiveKinesis)
+"""A body comes again when the window has forgotten it: nothing is a repeat."""
 
 
 def against_naive(lab: Lab) -> Table:
@@ -33,9 +52,9 @@ def by_size(lab: Lab) -> Table:
     for size in lab.some(pages.SIZES):
         rates = _rates(lab, size)
         for name in rates:
-            rows.append([f"{size:,} B", pages.records_per_page(size), name, *_cells(rates, name)])
+            rows.append([f"{size:,} B", pages.records_per_page(size), name, *cells(rates, name)])
         lab.delete_topics("bench-")
-    columns = ["item", "records a page", "how", *_COLUMNS]
+    columns = ["item", "records a page", "how", *COLUMNS]
     return Table("Page to commit by item size", columns, rows)
 
 
@@ -44,13 +63,13 @@ def by_format(lab: Lab) -> Table:
     topic, checkpoints = lab.topic(), lab.topic(1)
     bodies = [pages.page(pages.USUAL_SIZE, number) for number in range(_BODIES)]
     with ExitStack() as opened, on_core(MEASURED_CORE):
-        contenders: dict[str, Step] = {}
+        steps: dict[str, Step] = {}
         for name in FORMATS:
             for how, transcode in transcoders(topic, name).items():
                 publisher = Publisher(lab.kafka, checkpoints)
                 opened.callback(publisher.close)
-                contenders[f"{name}|{how}"] = Carrier(publisher, transcode, bodies).step
-        rates = interleave(contenders, rounds=lab.rounds, seconds=lab.round_s)
+                steps[f"{name}|{how}"] = Carrier(publisher, transcode, bodies).step
+        rates = interleave(steps, rounds=lab.rounds, seconds=lab.round_s)
     rows: list[list[Cell]] = [
         [*key.split("|"), round(rate.cpu), round(rate.wall), _us(rate)] for key, rate in rates.items()
     ]
@@ -128,13 +147,12 @@ def step_by_step(lab: Lab) -> Table:
     return Table("Step by step: µs of CPU a change (400 B items, Debezium)", ["step", "µs"], rows)
 
 
-_COLUMNS = ["changes/CPU s", "changes/s", "µs CPU a change", "times naive"]
+COLUMNS: Final = ["changes/CPU s", "changes/s", "µs CPU a change", "times naive"]
 
 
 def _rates(lab: Lab, size: int) -> dict[str, Rates]:
-    bodies = [pages.page(size, number) for number in range(_BODIES)]
-    with _contenders(lab, size, bodies) as contenders, on_core(MEASURED_CORE):
-        return _interleaved(lab, contenders)
+    with contenders(lab, STREAMS, size) as steps, on_core(MEASURED_CORE):
+        return _interleaved(lab, steps)
 
 
 def _interleaved(lab: Lab, contenders: Mapping[str, Step]) -> dict[str, Rates]:
@@ -142,20 +160,23 @@ def _interleaved(lab: Lab, contenders: Mapping[str, Step]) -> dict[str, Rates]:
 
 
 @contextmanager
-def _contenders(lab: Lab, size: int, bodies: list[bytes]) -> Iterator[dict[str, Step]]:
+def contenders(lab: Lab, way: Way, size: int) -> Iterator[dict[str, Step]]:
+    """Yield the naive pipeline and each way from the bytes of pages to a commit, by name, over items of a size."""
     topic, checkpoints = lab.topic(), lab.topic(1)
+    bodies = [way.page(size, number) for number in range(way.bodies)]
     with ExitStack() as opened:
         server = opened.enter_context(lab.pages(Stream(item_bytes=size)))
         opened.enter_context(on_core(MEASURED_CORE))
-        contenders: dict[str, Step] = {NAIVE: NaivePipeline(server.endpoint_url, lab.kafka, lab.topic()).step}
-        for how, transcode in transcoders(topic).items():
+        steps: dict[str, Step] = {NAIVE: way.naive(server.endpoint_url, lab.kafka, lab.topic()).step}
+        for how, transcode in way.transcoders(topic).items():
             publisher = Publisher(lab.kafka, checkpoints)
             opened.callback(publisher.close)
-            contenders[how] = Carrier(publisher, transcode, bodies).step
-        yield contenders
+            steps[how] = Carrier(publisher, transcode, bodies).step
+        yield steps
 
 
-def _cells(rates: Mapping[str, Rates], name: str) -> list[Cell]:
+def cells(rates: Mapping[str, Rates], name: str) -> list[Cell]:
+    """Return what a contender did, for `COLUMNS`."""
     rate = rates[name]
     return [round(rate.cpu), round(rate.wall), _us(rate), round(rate.times(rates[NAIVE]), 1)]
 
@@ -165,6 +186,6 @@ def _us(rate: Rates) -> float:
 
 
 def _table(title: str, rates: Mapping[str, Rates], lab: Lab) -> Table:
-    rows: list[list[Cell]] = [[name, *_cells(rates, name)] for name in rates]
+    rows: list[list[Cell]] = [[name, *cells(rates, name)] for name in rates]
     figures = {name: rate.times(rates[NAIVE]) for name, rate in rates.items()}
-    return Table(title, ["how", *_COLUMNS], rows, figures=figures)
+    return Table(title, ["how", *COLUMNS], rows, figures=figures)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table
 from benchmarks.measure import Rates, cores, interleave, on_core, percentile
-from benchmarks.naive import NaivePipeline
+from benchmarks.naive import NaiveStreams
 from benchmarks.page_server import Stream
 from benchmarks.transcoders import How, installed
 from benchmarks.watcher import Watcher
@@ -30,7 +30,7 @@ def throughput(lab: Lab) -> Table:
     }
     for _ in range(rounds):
         with lab.pages(Stream()) as server, on_core(MEASURED_CORE):
-            step = NaivePipeline(server.endpoint_url, lab.kafka, lab.topic()).step
+            step = NaiveStreams(server.endpoint_url, lab.kafka, lab.topic()).step
             naive.extend(interleave({"naive": step}, rounds=1, seconds=lab.round_s)["naive"])
         for (how, workers, shards), rates in runs.items():
             rates.add(*_run(lab, how, workers, shards))
