@@ -57,7 +57,7 @@ class Stream(LogReader):
     def verdicts(self) -> dict[int, Verdict]:
         """What each change is to those before it."""
         window = ChangeWindow(WINDOW_MS, WindowBudget(1 << 20))
-        return {number: window.see(record, None) for number, record in self.records.items()}
+        return dict(zip(self.records, window.see(list(self.records.values()), None), strict=True))
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
         """Read a page, or fail now and then."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest.mock import patch
 
@@ -52,11 +52,13 @@ def window_lost_at_a_restart() -> Iterator[None]:
 def window_by_count_alone() -> Iterator[None]:
     original = ChangeWindow.see
 
-    def see(window: ChangeWindow, record: LogRecord, page_first: str | None) -> Verdict:
-        verdict = original(window, record, page_first)
-        while len(window._seen) > 3:
-            del window._seen[next(iter(window._seen))]
-        return verdict
+    def see(window: ChangeWindow, records: Sequence[LogRecord], page_first: str | None) -> list[Verdict]:
+        verdicts: list[Verdict] = []
+        for record in records:
+            verdicts += original(window, [record], page_first)
+            while len(window._seen) > 3:
+                del window._seen[next(iter(window._seen))]
+        return verdicts
 
     with patch.object(ChangeWindow, "see", see):
         yield

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from tailrace.core.ports import LogRecord
 
 CHANGE_BYTES: Final = 400
-"""Memory of one change of a window, measured: two digests of 16 bytes, their places in two maps and two lists."""
+"""Memory of one change of a window, measured: two digests of 16 bytes, and their places in three maps and a list."""
 _GENERATIONS: Final = 8
 """A window forgets its changes by generations: each lasts this part of it, so a window is longer by up to that part."""
 _GENERATION_CHANGES: Final = 1_000
@@ -26,7 +28,7 @@ class Verdict(StrEnum):
     """A newer change of the item is in the window."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Generation:
     """The changes of some time in a row."""
 
@@ -36,7 +38,8 @@ class _Generation:
     """Where the window's own shard is read again to fill it; None: it has changes of ancestors only."""
     last_ms: int = 0
     identities: list[bytes] = field(default_factory=list)
-    items: list[bytes] = field(default_factory=list)
+    newest_us: dict[bytes, int] = field(default_factory=dict)
+    """The newest creation time of each of its items, of earlier generations, too."""
 
 
 class WindowBudget:
@@ -90,8 +93,8 @@ class ChangeWindow:
         self._budget = budget
         self._generations: deque[_Generation] = deque()
         self._seen: dict[bytes, _Generation] = {}
-        self._newest: dict[bytes, tuple[int, _Generation]] = {}
-        """The newest creation time of each item, and when the item was last met."""
+        self._met: dict[bytes, _Generation] = {}
+        """When each item was last met."""
         budget.add(self)
 
     @property
@@ -104,24 +107,17 @@ class ChangeWindow:
         """When the oldest change arrived; endless without one."""
         return self._generations[0].began_ms if self._generations else float("inf")
 
-    def see(self, record: LogRecord, page_first: str | None) -> Verdict:
-        """Return what a change is to those in the window, and take it in.
+    def see(self, records: Sequence[LogRecord], page_first: str | None) -> list[Verdict]:
+        """Return what each change of a page is to those in the window and before it in the page, and take it in.
 
-        `page_first` is the first sequence number of its page, which may not be in the shard's order; None: it is of an
+        `page_first` is the first sequence number of the page, which may not be in the shard's order; None: it is of an
         ancestor.
         """
-        generation = self._generation(record.arrived_ms, page_first)
-        verdict = self._verdict(record)
-        if not record.identity:
-            return verdict
-        if verdict is not Verdict.REPEAT:
-            newest_us, _ = self._newest.get(record.item, (0, generation))
-            self._newest[record.item] = max(newest_us, record.created_us), generation
-            generation.items.append(record.item)
-        self._seen[record.identity] = generation
-        generation.identities.append(record.identity)
-        self._count(1)
-        return verdict
+        verdicts: list[Verdict] = []
+        while len(verdicts) < len(records):
+            generation = self._generation(records[len(verdicts)].arrived_ms, page_first)
+            self._count(self._take_in(generation, records, verdicts))
+        return verdicts
 
     def forget_oldest(self) -> int:
         """Forget the oldest generation; return how many changes that were."""
@@ -131,21 +127,44 @@ class ChangeWindow:
         for identity in oldest.identities:
             if self._seen.get(identity) is oldest:
                 del self._seen[identity]
-        for item in oldest.items:
-            newest = self._newest.get(item)
-            if newest is not None and newest[1] is oldest:
-                del self._newest[item]
+        for item in oldest.newest_us:
+            if self._met.get(item) is oldest:
+                del self._met[item]
         self._count(-len(oldest.identities))
         return len(oldest.identities)
 
-    def _verdict(self, record: LogRecord) -> Verdict:
-        if not record.identity:
-            return Verdict.NEW
-        if record.identity in self._seen:
-            return Verdict.REPEAT
-        newest = self._newest.get(record.item)
-        is_late = newest is not None and 0 < record.created_us < newest[0]
-        return Verdict.LATE if is_late else Verdict.NEW
+    def _take_in(self, generation: _Generation, records: Sequence[LogRecord], verdicts: list[Verdict]) -> int:
+        """Judge the records behind those that have a verdict, as far as they are of a generation.
+
+        Return how many changes that were. Every change passes this loop: it calls nothing that it need not.
+        """
+        seen, met = self._seen, self._met
+        identities, newest_us = generation.identities, generation.newest_us
+        ends_ms = generation.began_ms + self._window_ms // _GENERATIONS
+        begins_with = len(identities)
+        new = Verdict.NEW
+        for record in islice(records, len(verdicts), None):
+            arrived_ms = record.arrived_ms
+            if arrived_ms > ends_ms or len(identities) >= _GENERATION_CHANGES:
+                break
+            if arrived_ms != generation.last_ms:
+                generation.last_ms = max(generation.last_ms, arrived_ms)
+            verdict = new
+            if identity := record.identity:
+                if identity in seen:
+                    verdict = Verdict.REPEAT
+                else:
+                    item, item_us = record.item, record.created_us
+                    if (last := met.get(item)) is not None and item_us < (known_us := last.newest_us[item]):
+                        if item_us:
+                            verdict = Verdict.LATE
+                        item_us = known_us
+                    newest_us[item] = item_us
+                    met[item] = generation
+                seen[identity] = generation
+                identities.append(identity)
+            verdicts.append(verdict)
+        return len(identities) - begins_with
 
     def _generation(self, arrived_ms: int, page_first: str | None) -> _Generation:
         """Return the generation of a change that arrived now, and forget those that are too old."""
@@ -153,7 +172,6 @@ class ChangeWindow:
             current = self._generations[-1]
             is_of_its_time = arrived_ms - current.began_ms <= self._window_ms // _GENERATIONS
             if is_of_its_time and len(current.identities) < _GENERATION_CHANGES:
-                current.last_ms = max(current.last_ms, arrived_ms)
                 if current.first is None:
                     current.first = page_first
                 return current

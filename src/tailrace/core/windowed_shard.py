@@ -114,16 +114,14 @@ class WindowedShard:
         self._iterator = page.next_iterator
         records = page.records
         if self._tails and self._tails[0].shard != self._shard:
-            for record in records:
-                self.window.see(record, None)
+            self.window.see(records, None)
             if page.next_iterator is None:
                 self._tails.popleft()
             return self._page([], page, token, goes_on=True)
         self._has_begun = True
         if self._tails:
             published = [record for record in records if not is_after(_sequence(record), self._sequence)]
-            for record in published:
-                self.window.see(record, _sequence(record))
+            self.window.see(published, _sequence(published[0]) if published else None)
             records = records[len(published) :]
             if not records and page.next_iterator is not None and page.full:
                 return self._page([], page, token, goes_on=True)
@@ -138,14 +136,14 @@ class WindowedShard:
     def _page(self, records: list[LogRecord], page: LogPage, token: str, *, goes_on: bool) -> SourcePage:
         is_over = not self._tails and self._iterator is None and not goes_on
         held = len(self._reordering) if self._reordering is not None else 0
-        sequences = [_sequence(record) for record in records]
+        sequences = [_sequence(record) for record in records[:1] + records[-1:]]
         if self._reordering is not None:
-            sequences.sort(key=int)
+            sequences = sorted(map(_sequence, records), key=int)
         first, last = (sequences[0], sequences[-1]) if sequences else (None, None)
         window_from = self.window.first or self._sequence or first
         self._sequence = last or self._sequence
         return SourcePage(
-            records=[self._judged(record, first) for record in records],
+            records=self._judged(records, first),
             next_iterator=None if is_over else token,
             size_bytes=page.size_bytes,
             full=goes_on or held > 0,
@@ -154,19 +152,31 @@ class WindowedShard:
             last_sequence=last if self._reordering is not None else None,
         )
 
-    def _judged(self, record: LogRecord, page_first: str | None) -> SourceRecord:
-        """Return what is published of a record."""
-        if not self._is_wanted(record.record.origin.table):
-            return msgspec.structs.replace(record.record, skipped="unwanted")
-        match self.window.see(record, page_first):
-            case Verdict.REPEAT:
-                return msgspec.structs.replace(record.record, skipped="repeat")
-            case Verdict.LATE if self._drops_late:
-                return msgspec.structs.replace(record.record, skipped="late")
-            case Verdict.LATE:
-                return self._flagged(record.record, self._shard)
-            case Verdict.NEW:
-                return record.record
+    def _judged(self, records: list[LogRecord], page_first: str | None) -> list[SourceRecord]:
+        """Return what is published of each record."""
+        tables = {record.record.origin.table for record in records}
+        if unwanted := {table for table in tables if not self._is_wanted(table)}:
+            wanted = [record for record in records if record.record.origin.table not in unwanted]
+            published = iter(self._judged(wanted, page_first))
+            return [
+                msgspec.structs.replace(record.record, skipped="unwanted")
+                if record.record.origin.table in unwanted
+                else next(published)
+                for record in records
+            ]
+        verdicts = self.window.see(records, page_first)
+        return [
+            record.record if verdict is Verdict.NEW else self._marked(record.record, verdict)
+            for record, verdict in zip(records, verdicts, strict=True)
+        ]
+
+    def _marked(self, record: SourceRecord, verdict: Verdict) -> SourceRecord:
+        """Return what is published of a record that is not new."""
+        if verdict is Verdict.REPEAT:
+            return msgspec.structs.replace(record, skipped="repeat")
+        if self._drops_late:
+            return msgspec.structs.replace(record, skipped="late")
+        return self._flagged(record, self._shard)
 
 
 def _sequence(record: LogRecord) -> str:

@@ -17,7 +17,7 @@ WINDOW_MS = 8_000
 
 def see(window: ChangeWindow, record: LogRecord) -> Verdict:
     """Let a window see a change that is a page by itself."""
-    return window.see(record, record.record.origin.sequence)
+    return window.see([record], record.record.origin.sequence)[0]
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_change_is_remembered_for_the_window_and_forgotten_soon_after(window: 
 
 def test_its_beginning_is_that_of_what_it_still_holds(window: ChangeWindow) -> None:
     begins = [window.first]
-    window.see(log_record(1, "a", 10), None)
+    window.see([log_record(1, "a", 10)], None)
     begins.append(window.first)
     assert begins == [None, None]
     for sequence in range(2, 40):
@@ -117,3 +117,21 @@ def test_reading_from_its_beginning_again_finds_every_repeat_that_it_would_have_
         copy = log_record(sequence, record.item.decode(), record.created_us, arrived_ms=last_ms)
         assert see(whole, copy) is Verdict.REPEAT
         assert see(again, copy) is Verdict.REPEAT
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_page_is_judged_as_its_changes_one_by_one(seed: int) -> None:
+    rng = random.Random(seed)
+    stream = [
+        log_record(number, f"i{rng.randrange(30)}", rng.choice([0, *range(1, 90)]), arrived_ms=number * 10)
+        for number in range(4_000)
+    ]
+    one_by_one, by_page = (ChangeWindow(WINDOW_MS, WindowBudget(ROOMY)) for _ in range(2))
+    expected = [see(one_by_one, record) for record in stream]
+    verdicts: list[Verdict] = []
+    while len(verdicts) < len(stream):
+        page = stream[len(verdicts) : len(verdicts) + rng.choice([1, 7, 2_500])]
+        verdicts += by_page.see(page, page[0].record.origin.sequence)
+    assert verdicts == expected
+    assert (by_page.changes, set(expected)) == (one_by_one.changes, set(Verdict))
+    assert int(by_page.first or 0) <= int(one_by_one.first or 0)
