@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from support.names import unique
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.change import ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourceRecord, TableStream
 from tailrace.core.shard import Position, ShardRef
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 ORDERS = unique("orders")

@@ -19,6 +19,10 @@ from msgspec.structs import replace
 
 from simulation.simulated_threads import SimulatedFuture, SimulatedHost
 from simulation.simulated_time import Host, Process, Schedule, sleep
+from tailrace.aws.errors import Subject, refused
+from tailrace.aws.http import AwsClient
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.lane import Lane
@@ -38,10 +42,6 @@ from tailrace.core.lane_options import LaneOptions
 from tailrace.core.page import empty_page
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ENUMERATOR_LANE, ShardRef
-from tailrace.sources.aws.errors import Subject, refused
-from tailrace.sources.aws.http import AwsClient
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.worker.enumerator import EnumeratorLoop

@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from tailrace.aws.errors import RefusedRequestError
 from tailrace.core.ports import ReadError, ReadFailure, Rows, SourceRecord, TableFacts, TableReader
 from tailrace.core.read_rate import ReadRate
-from tailrace.sources.aws.errors import RefusedRequestError
 
 SEGMENTS: Final = 4
 """Read at the same time, each a page of 1 MB: what converts them takes longer than the reading."""

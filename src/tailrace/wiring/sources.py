@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.files import S3_SCHEME
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.config import Pipeline
 from tailrace.config.source import Source as SourceKey
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
@@ -17,8 +19,6 @@ from tailrace.core.ports import ExportReader, LogReader, Source, SourcePage, Tab
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.windowed_shard import WindowOptions
-from tailrace.sources.aws.files import S3_SCHEME
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.aws_lambda.intake import Intake, StreamsIntake
 from tailrace.sources.aws_lambda.kinesis_intake import KinesisIntake
 from tailrace.sources.delivered import DeliveredLog

@@ -11,11 +11,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 from tailrace import formats
 from tailrace._version import __version__
+from tailrace.aws.http import Crc32
 from tailrace.config import Pipeline
 from tailrace.core.ports import SourcePage
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.sources.aws.http import Crc32
 from tailrace.sources.dynamodb.export_lines import LinesDecoder, decode_lines
 from tailrace.sources.dynamodb.native_pages import NativeDecoder
 from tailrace.sources.dynamodb.native_rows import NativeLinesDecoder, NativeScanDecoder

@@ -9,12 +9,12 @@ from unittest.mock import patch
 
 import pytest
 
+from tailrace.aws.errors import RefusedRequestError
 from tailrace.core.change import Origin
 from tailrace.core.ports import ReadError, ReadFailure, Rows, SourceRecord, TableFacts
 from tailrace.core.read_rate import ReadRate
 from tailrace.operations import table_scan
 from tailrace.operations.table_scan import SEGMENTS, TableScan
-from tailrace.sources.aws.errors import RefusedRequestError
 
 FACTS = TableFacts("orders", "arn", {"id": "S"}, 0, 0, None)
 

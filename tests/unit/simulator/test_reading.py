@@ -11,12 +11,12 @@ import msgspec
 import pytest
 from urllib3 import HTTPConnectionPool
 
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.checkpoint import Checkpoint, CheckpointKey
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.discovery import reconcile
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing
 from tailrace.core.shard import Position, ShardRef, lane_of
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace_simulator import SimulatedDynamoDB

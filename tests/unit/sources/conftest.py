@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.fake_aws import ACCESS_KEY, SECRET_KEY, TOKEN, FakeAws
-from tailrace.sources.aws.session import AwsSession, AwsSettings
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 

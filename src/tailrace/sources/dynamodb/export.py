@@ -11,6 +11,8 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.files import Files, open_location
+from tailrace.aws.session import AwsSession
 from tailrace.core.change import SnapshotMark
 from tailrace.core.ports import (
     ExportFacts,
@@ -23,8 +25,6 @@ from tailrace.core.ports import (
 )
 from tailrace.errors import WorldError
 from tailrace.extras import brought_by
-from tailrace.sources.aws.files import Files, open_location
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.export_file import OpenFile
 from tailrace.sources.dynamodb.export_lines import LinesDecoder, ParseLine, decode_line, decode_lines, parse_json
 from tailrace.sources.dynamodb.export_location import find_export

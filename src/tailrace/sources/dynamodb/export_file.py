@@ -6,9 +6,9 @@ import gzip
 import zlib
 from typing import Final
 
+from tailrace.aws.files import VerifiedFile
 from tailrace.core.ports import ExportFile, ReadFailure, SpoiledExportError
 from tailrace.errors import excerpt
-from tailrace.sources.aws.files import VerifiedFile
 
 LINE_BYTES_MAX: Final = 64 << 20
 """More than an item and what it was before have as JSON."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tailrace.aws.files import Files, Listing
 from tailrace.errors import WorldError
-from tailrace.sources.aws.files import Files, Listing
 from tailrace.sources.dynamodb.export_manifest import SUMMARY_NAME
 
 _ROOT: Final = "AWSDynamoDB"

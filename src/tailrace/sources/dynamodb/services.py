@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.service import Service
 from tailrace.core.ports import ReadFailure
-from tailrace.sources.aws.service import Service
 
 STREAMS: Final = Service(
     name="DynamoDB",

@@ -17,6 +17,13 @@ import msgspec
 from msgspec import Meta
 from urllib3 import PoolManager
 
+from tailrace.aws.ask import Call, ask, ask_once, ask_pages
+from tailrace.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
+from tailrace.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
+from tailrace.aws.lineage import check_lineage
+from tailrace.aws.pace import Pace
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
     ReadError,
@@ -28,13 +35,6 @@ from tailrace.core.ports import (
 )
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.tags import WantedTags
-from tailrace.sources.aws.ask import Call, ask, ask_once, ask_pages
-from tailrace.sources.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
-from tailrace.sources.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
-from tailrace.sources.aws.lineage import check_lineage
-from tailrace.sources.aws.pace import Pace
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.policy import POLICY
 from tailrace.sources.dynamodb.services import STREAMS, TABLES

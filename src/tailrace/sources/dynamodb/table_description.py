@@ -10,10 +10,10 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.ask import Call, ask
+from tailrace.aws.errors import Subject, broken
+from tailrace.aws.http import AwsClient
 from tailrace.core.change import ViewType
-from tailrace.sources.aws.ask import Call, ask
-from tailrace.sources.aws.errors import Subject, broken
-from tailrace.sources.aws.http import AwsClient
 
 ACTIVE: Final = "ACTIVE"
 """The status of a table that may be changed."""

@@ -16,14 +16,14 @@ from typing import Any, Final
 import msgspec
 from urllib3 import PoolManager
 
+from tailrace.aws.ask import Call, ask
+from tailrace.aws.errors import RefusedRequestError, Subject, broken
+from tailrace.aws.http import AwsClient, Crc32
+from tailrace.aws.pace import Pace
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.tags import WantedTags, in_words
-from tailrace.sources.aws.ask import Call, ask
-from tailrace.sources.aws.errors import RefusedRequestError, Subject, broken
-from tailrace.sources.aws.http import AwsClient, Crc32
-from tailrace.sources.aws.pace import Pace
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.services import TABLES, TAGGING
 from tailrace.sources.dynamodb.table_description import describe_table
 

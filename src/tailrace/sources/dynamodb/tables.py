@@ -15,12 +15,12 @@ from typing import Any, Final, get_args
 
 import msgspec
 
+from tailrace.aws.errors import RefusedRequestError, TooLargeError, broken
+from tailrace.aws.http import AwsClient, Crc32, open_pool
+from tailrace.aws.session import AwsSession
 from tailrace.core.change import SnapshotMark
 from tailrace.core.ports import KeyType, ReadError, ReadFailure, Rows, SourceRecord, TableFacts, TableReader
 from tailrace.errors import excerpt
-from tailrace.sources.aws.errors import RefusedRequestError, TooLargeError, broken
-from tailrace.sources.aws.http import AwsClient, Crc32, open_pool
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.rows import Got, RowsOf, ScanDecoder, decode_batch, decode_scan
 from tailrace.sources.dynamodb.services import ITEMS
 from tailrace.sources.dynamodb.stream_arn import is_table

@@ -10,11 +10,11 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from tailrace.aws.ask import Call, ask
+from tailrace.aws.errors import Subject, broken
+from tailrace.aws.http import AwsClient
+from tailrace.aws.pace import Pace
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.aws.ask import Call, ask
-from tailrace.sources.aws.errors import Subject, broken
-from tailrace.sources.aws.http import AwsClient
-from tailrace.sources.aws.pace import Pace
 from tailrace.sources.kinesis import stream_ref
 from tailrace.sources.kinesis.policy import HOUR_MS
 from tailrace.sources.kinesis.stream_ref import StreamRef

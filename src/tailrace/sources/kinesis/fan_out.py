@@ -15,12 +15,12 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.ask import Call, ask
+from tailrace.aws.errors import Subject, refused, unanswered
+from tailrace.aws.event_stream import EventStream
+from tailrace.aws.http import AwsClient
 from tailrace.core.ports import LogPage, LogReader, ReadError, ReadFailure
 from tailrace.core.shard import Position, ShardRef
-from tailrace.sources.aws.ask import Call, ask
-from tailrace.sources.aws.errors import Subject, refused, unanswered
-from tailrace.sources.aws.event_stream import EventStream
-from tailrace.sources.aws.http import AwsClient
 from tailrace.sources.kinesis.iterators import subject_of
 from tailrace.sources.kinesis.log_page import LogDecoder
 from tailrace.sources.kinesis.polling import Polling

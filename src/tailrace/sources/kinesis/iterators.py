@@ -9,11 +9,11 @@ from typing import Any
 
 import msgspec
 
+from tailrace.aws.ask import Call, ask_once
+from tailrace.aws.errors import Subject
+from tailrace.aws.http import AwsClient
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.shard import Position, ShardRef
-from tailrace.sources.aws.ask import Call, ask_once
-from tailrace.sources.aws.errors import Subject
-from tailrace.sources.aws.http import AwsClient
 from tailrace.sources.kinesis.description import Descriptions
 from tailrace.sources.kinesis.stream_ref import parse
 

@@ -14,10 +14,10 @@ from typing import Final
 
 import msgspec
 
+from tailrace.aws.errors import TooLargeError
+from tailrace.aws.http import AwsClient
 from tailrace.core.ports import LogPage, LogReader, LogRecord
 from tailrace.core.shard import Position, ShardRef
-from tailrace.sources.aws.errors import TooLargeError
-from tailrace.sources.aws.http import AwsClient
 from tailrace.sources.kinesis.description import Descriptions
 from tailrace.sources.kinesis.iterators import ShardIterators, subject_of, trimmed
 from tailrace.sources.kinesis.log_page import LogDecoder

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from tailrace.aws.service import Service
 from tailrace.core.ports import ReadFailure
-from tailrace.sources.aws.service import Service
 
 KINESIS: Final = Service(
     name="Kinesis",

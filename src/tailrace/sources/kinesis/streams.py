@@ -15,6 +15,13 @@ import msgspec
 from msgspec import Meta
 from urllib3 import PoolManager
 
+from tailrace.aws.ask import Call, ask_pages
+from tailrace.aws.errors import Subject
+from tailrace.aws.http import AwsClient, Crc32, open_pool
+from tailrace.aws.lineage import check_lineage
+from tailrace.aws.pace import Pace
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 from tailrace.core.change import ViewType
 from tailrace.core.ports import (
     ReadError,
@@ -27,13 +34,6 @@ from tailrace.core.ports import (
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.tags import WantedTags
-from tailrace.sources.aws.ask import Call, ask_pages
-from tailrace.sources.aws.errors import Subject
-from tailrace.sources.aws.http import AwsClient, Crc32, open_pool
-from tailrace.sources.aws.lineage import check_lineage
-from tailrace.sources.aws.pace import Pace
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.description import Descriptions
 from tailrace.sources.kinesis.fan_out import FanOut
 from tailrace.sources.kinesis.iterators import ShardIterators

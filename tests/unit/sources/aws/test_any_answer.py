@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from support.fake_aws import Answer, FakeAws, ok
 from support.fuzz import Draw, broken, examples, refusal_of, with_unknown_fields
+from tailrace.aws import http
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.ports import ReadError
 from tailrace.core.shard import Position, ShardRef
 from tailrace.core.tags import WantedTag
 from tailrace.errors import WorldError
-from tailrace.sources.aws import http
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-02T03:04:05.678"

@@ -12,11 +12,11 @@ import pytest
 from urllib3 import PoolManager
 
 from support.fake_aws import SECRET_KEY, TOKEN, Answer, FakeAws, failure, fault, ok, signature_of
+from tailrace.aws.errors import RefusedRequestError, Subject
+from tailrace.aws.http import AwsClient, open_pool
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.aws.errors import RefusedRequestError, Subject
-from tailrace.sources.aws.http import AwsClient, open_pool
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.services import STREAMS
 
 SUBJECT = Subject("shard shardId-7 of table orders", "arn:aws:dynamodb:eu-west-1:1:table/orders/stream/x")

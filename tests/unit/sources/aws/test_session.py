@@ -12,12 +12,12 @@ import pytest
 
 from support.fake_aws import Answer, FakeAws, fault, ok, signature_of
 from support.http_proxy import HttpProxy
+from tailrace.aws.errors import Subject
+from tailrace.aws.http import AwsClient, open_pool
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import WorldError
 from tailrace.local.service import free_ports
-from tailrace.sources.aws.errors import Subject
-from tailrace.sources.aws.http import AwsClient, open_pool
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.services import STREAMS
 
 ROLE = "arn:aws:iam::210987654321:role/reader"

@@ -16,9 +16,9 @@ import pytest
 
 from support.exports import Item, write_full_export, write_incremental_export, write_manifest
 from support.s3_server import S3Server
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.ports import ReadError, ReadFailure, SourceRecord, SpoiledExportError, TableFacts
 from tailrace.errors import WorldError
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.export import Export
 
 ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/ProductCatalog"

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from support.fake_aws import Answer, FakeAws, failure, fault, ok
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import ReadError, ReadFailure, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 STREAM = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-02T03:04:05.678"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from support.fake_aws import ACCESS_KEY, SECRET_KEY, FakeAws, failure, fault, ok, signature_of
+from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.core.tags import WantedTag
-from tailrace.sources.aws.session import AwsSession, AwsSettings
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 
 WANTED = (WantedTag("cdc", ("true",)), WantedTag("stage", ("prod", "staging")))

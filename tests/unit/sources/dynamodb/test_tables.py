@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from support.fake_aws import Answer, FakeAws, failure, fault, ok
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import ReadError, ReadFailure, Rows, TableFacts
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.dynamodb.tables import DynamoDBTables
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"

@@ -14,9 +14,9 @@ import pytest
 from support.fake_aws import Answer, FakeAws, failure, ok
 from support.kinesis_answers import ARN, SHARD, failed, page, sequences, summary
 from support.waiting import wait_for
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import LogPage, ReadFailure
 from tailrace.core.shard import Position
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.fan_out import FanOut
 from tailrace.sources.kinesis.log_page import LogPageDecoder
 from tailrace.sources.kinesis.streams import KinesisClients

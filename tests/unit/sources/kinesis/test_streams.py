@@ -9,10 +9,10 @@ import pytest
 
 from support.fake_aws import Answer, FakeAws, failure, ok
 from support.kinesis_answers import ARN, CREATED_MS, NOW_MS, SHARD, STREAM, failed, page, sequences, summary
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import LogPage, LogReader, ReadFailure, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.windowed_shard import WindowOptions
-from tailrace.sources.aws.session import AwsSession
 from tailrace.sources.kinesis.log_page import LogPageDecoder
 from tailrace.sources.kinesis.policy import HOUR_MS, policy
 from tailrace.sources.kinesis.polling import Polling

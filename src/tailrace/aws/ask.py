@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from tailrace.aws.errors import RefusedRequestError, Subject, broken
+from tailrace.aws.http import AwsClient
+from tailrace.aws.pace import Pace
 from tailrace.core.ports import ReadError, ReadFailure
-from tailrace.sources.aws.errors import RefusedRequestError, Subject, broken
-from tailrace.sources.aws.http import AwsClient
-from tailrace.sources.aws.pace import Pace
 
 _ATTEMPTS_MAX: Final = 3
 _BACKOFF_MAX_S: Final = 0.5

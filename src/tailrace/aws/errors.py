@@ -16,9 +16,9 @@ from botocore.exceptions import ConnectionError as AwsConnectionError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import ProxyError, ReadTimeoutError, SSLError
 
+from tailrace.aws.service import Service
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import excerpt
-from tailrace.sources.aws.service import Service
 
 _LONG_WORD: Final = re.compile(r"\S{100,}")
 """Shard iterators and session tokens are such words; what people need to read is not."""

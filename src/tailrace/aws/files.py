@@ -17,10 +17,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.exceptions import ConnectionError as AwsConnectionError
 from urllib3.exceptions import HTTPError
 
+from tailrace.aws.errors import failure_of
+from tailrace.aws.session import AwsSession
 from tailrace.core.ports import ReadError, ReadFailure
 from tailrace.errors import WorldError, excerpt
-from tailrace.sources.aws.errors import failure_of
-from tailrace.sources.aws.session import AwsSession
 
 S3_SCHEME: Final = "s3://"
 _BLOCK_BYTES: Final = 1 << 20

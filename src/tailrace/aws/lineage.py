@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 
+from tailrace.aws.errors import Subject, broken
 from tailrace.core.shard import ListedShard
-from tailrace.sources.aws.errors import Subject, broken
 
 
 def check_lineage(operation: str, subject: Subject, shards: Mapping[str, ListedShard]) -> None:

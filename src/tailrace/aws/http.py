@@ -21,7 +21,7 @@ from urllib3 import BaseHTTPResponse, PoolManager, ProxyManager, Timeout
 from urllib3.exceptions import HTTPError
 
 from tailrace._version import __version__
-from tailrace.sources.aws.errors import (
+from tailrace.aws.errors import (
     PROXY_WANTS_PASSWORD,
     Subject,
     TooLargeError,
@@ -30,9 +30,9 @@ from tailrace.sources.aws.errors import (
     refused_by_proxy,
     unanswered,
 )
-from tailrace.sources.aws.event_stream import EventStream
-from tailrace.sources.aws.service import Service
-from tailrace.sources.aws.session import AwsSession
+from tailrace.aws.event_stream import EventStream
+from tailrace.aws.service import Service
+from tailrace.aws.session import AwsSession
 
 Crc32 = Callable[[bytes], int]
 """Checks DynamoDB's `x-amz-crc32`."""

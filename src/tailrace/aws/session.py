@@ -27,9 +27,9 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 from botocore.session import Session
 
+from tailrace.aws.errors import no_credentials, unusable_credentials
 from tailrace.core.ports import ReadError
 from tailrace.errors import WorldError
-from tailrace.sources.aws.errors import no_credentials, unusable_credentials
 
 _ROLE_SESSION_NAME: Final = "tailrace"
 _STAND_IN_REGION: Final = "us-east-1"
