@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import boto3
 import msgspec
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -13,6 +11,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from support.bench import Bench
 from support.cli import CommandLine
 from support.kafka_clients import client
+from support.kinesis_bench import STREAM, kinesis_of, on_kinesis
 from support.names import unique
 from support.snapshots import SnapshotTable
 from support.waiting import wait_for
@@ -21,7 +20,6 @@ from tailrace.kafka.topic_reader import TopicReader
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.actions import parse_script
 
-STREAM = "shop-cdc"
 SCRIPT = {
     "settings": {"kinesis_reads_per_second": 20},
     "rates": {
@@ -37,34 +35,6 @@ SCRIPT = {
         "replication": {"repeat": 0.05},
     },
 }
-
-
-def kinesis_of(simulated: SimulatedDynamoDB) -> Any:
-    return boto3.client(
-        "kinesis",
-        endpoint_url=simulated.endpoint_url,
-        region_name="us-east-1",
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
-
-
-def on_kinesis(pipeline: Bench, simulated: SimulatedDynamoDB, **source: Any) -> None:
-    """Let a pipeline read a stream into which its tables write from now on."""
-    kinesis = kinesis_of(simulated)
-    kinesis.create_stream(StreamName=STREAM, StreamModeDetails={"StreamMode": "ON_DEMAND"})
-    arn = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
-    kinesis.close()
-    for table in pipeline.tables:
-        pipeline.dynamodb.enable_kinesis_streaming_destination(TableName=table, StreamArn=arn)
-    pipeline.settings["source"] = {
-        "type": "kinesis",
-        "region": "us-east-1",
-        "endpoint_url": simulated.endpoint_url,
-        "streams": [STREAM],
-        **source,
-    }
-    pipeline.file = pipeline.write_file()
 
 
 @pytest.mark.parametrize("source", [{}, {"fan_out": "enhanced", "consumer": "tailrace"}], ids=["polling", "enhanced"])

@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Message, Producer
 
 from support.bench import Bench
 from support.cli import CommandLine
 from support.kafka_clients import TIMEOUT_S, client
+from support.kinesis_bench import STREAM, on_kinesis
 from support.lambda_pipeline import HOSTILE, LambdaPipeline
 from support.waiting import wait_for
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.dynamodb import DynamoDBLocal
+from tailrace.sources.kinesis import policy as kinesis_policy
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.actions import parse_script
 
@@ -217,3 +220,30 @@ def test_a_repair_publishes_what_differs(bench: Callable[..., Bench], run: Comma
     assert {last[wrong["missing"]]["op"], last[wrong["stale"]]["op"]} == {"r"}
     assert wrong["surplus"] not in last
     assert run("verify", made.file, *QUICK, "--repair").code == 0
+
+
+def test_tables_that_share_a_kinesis_stream_are_verified_and_repaired(
+    bench: Callable[..., Bench], run: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator puts a change into the stream at once, so there is nothing to wait for."""
+    at_once = msgspec.structs.replace(kinesis_policy._POLICY, delivery_ms=0, settle_ms=500)
+    monkeypatch.setattr(kinesis_policy, "_POLICY", at_once)
+    script = parse_script({"rates": {"replication": {"repeat": 0.05}}, "settings": {"on_demand_shards": 2}})
+    with SimulatedDynamoDB(seed=8, script=script) as simulated:
+        made = bench(endpoint_url=simulated.endpoint_url, tables=2, items=40, rate=50)
+        on_kinesis(made, simulated)
+        made.worker()
+        with made.workload:
+            made.wait_published(100)
+            told = run("verify", made.file, *QUICK, "--json")
+            assert told.code == 0, told
+            assert [table["table"] for table in told.json()["tables"]] == sorted(made.tables)
+        made.wait_complete()
+        made.stop_workers()
+        one = made.tables[0]
+        wrong = plant_one_of_each(made, one)
+        told = run("verify", made.file, "--table", one, *QUICK, "--json")
+        assert (told.code, found(told.json())) == (1, {word: [key] for word, key in wrong.items()})
+        told = run("verify", made.file, "--table", one, *QUICK, "--repair", "--json")
+        assert (told.code, found(told.json()), told.json()["tables"][0]["repaired"]) == (0, {}, 3), told
+        assert run("verify", made.file, "--table", STREAM, *QUICK).code == 3

@@ -256,6 +256,10 @@ class SimulatedSnapshotParts:
     def tables_of(self, entry: str) -> tuple[str, ...]:
         return (entry,)
 
+    def carried_tables(self, entry: str, stream: str) -> tuple[str, ...]:
+        del stream
+        return (entry,)
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         return (f"{PIPELINE}.{table}",)
 
@@ -265,8 +269,8 @@ class SimulatedSnapshotParts:
     def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
         return barrier.published_until_ms(checkpoint_state, table, self.policy, now_ms)
 
-    def wants(self, table: str) -> bool:
-        return table in self._worker.tables
+    def reads(self, entry: str) -> bool:
+        return entry in self._worker.tables
 
     def begins_with_snapshot(self, _table: str) -> bool:
         return self._options.is_initial

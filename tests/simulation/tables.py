@@ -64,6 +64,9 @@ class ModelTables:
         self._faults = faults
         self._units_of_item = units_of_item
 
+    def writing_to(self, *_: object) -> list[str]:
+        return []
+
     def facts(self, table: str) -> TableFacts:
         self._call("DescribeTable", table)
         count = len([item for item in self._source.present if self.table_of(item) == table])

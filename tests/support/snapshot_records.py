@@ -81,6 +81,10 @@ class DescribedTables(TableReader):
             raise ReadError(f"there is no table {table}", ReadFailure.GONE)
         return self._tables[table]
 
+    def writing_to(self, *_: object) -> list[str]:
+        """Find none."""
+        return []
+
     def scan(self, *_: object, **__: object) -> Rows:
         """Read nothing."""
         raise NotImplementedError

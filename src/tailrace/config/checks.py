@@ -122,15 +122,19 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
-    if pipeline.source.carries_tables:
-        resnapshots = pipeline.snapshot.mode == "when_needed" or pipeline.on_gap.default == "resnapshot"
-        for path, is_set in ((("on_gap",), resnapshots), (("on_gap", "tables"), bool(pipeline.on_gap.tables))):
+    source = pipeline.source
+    if not source.carries_changes:
+        resnapshots = "resnapshot" in {pipeline.on_gap.default, *pipeline.on_gap.tables.values()}
+        for key, is_set in (("snapshot", pipeline.snapshot.mode != "never"), ("on_gap", resnapshots)):
             if is_set:
-                remedy = "leave it out; after a gap is accepted, a snapshot of each table can be started"
-                yield path, "cannot repair tables that share a stream", remedy
-        return
-    for table in pipeline.on_gap.tables:
-        yield from _no_table(pipeline, table, ("on_gap", "tables", table))
+                yield (key,), "reads tables, and the records of the streams are raw", "leave it out"
+    for name in pipeline.on_gap.tables:
+        path = ("on_gap", "tables", name)
+        if not source.carries_tables:
+            yield from _no_table(pipeline, name, path)
+        elif not is_pattern(name) and not source.reads(name):
+            entries = [entry.text for entry in source.tables_read]
+            yield path, f"{quoted(name)} is no stream of the pipeline", nearest(name, entries) or "name its stream"
 
 
 def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:

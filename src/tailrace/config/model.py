@@ -235,9 +235,9 @@ class Pipeline(Part):
         """The topic of the dead letters."""
         return self.dead_letters or f"{self.name}.dead-letters"
 
-    def on_gap_of(self, table: str) -> OnGapAction:
-        """Return what happens to a table when changes of it were lost."""
-        return self.on_gap.of(table) or ("resnapshot" if self.snapshot.mode == "when_needed" else "fail")
+    def on_gap_of(self, entry: str) -> OnGapAction:
+        """Return what happens when changes of a table, or of a stream of several, were lost."""
+        return self.on_gap.of(entry) or ("resnapshot" if self.snapshot.mode == "when_needed" else "fail")
 
     def topic_of(self, table: str) -> str:
         """Return the topic of a table's changes.

@@ -205,12 +205,14 @@ class OnGap(Part):
     )
     tables: dict[TablePattern, OnGapAction] = Field(
         default={},
-        description="By table: names, and patterns in which `*` and `?` stand for other characters.",
+        description="By table, or by stream where streams carry several tables: names, and patterns in which `*` and "
+        "`?` stand for other characters.",
         examples=[{"orders": "resnapshot", "users-*": "fail"}],
     )
 
     def of(self, table: str) -> OnGapAction | None:
-        """Return what is said of a table: under its own name, else by the first pattern, else as the default."""
+        """Return what is said of a table, or of a stream of several: under its own name, else by the first pattern,
+        else as the default."""
         if table in self.tables and not is_pattern(table):
             return self.tables[table]
         patterns = (action for name, action in self.tables.items() if is_pattern(name) and fnmatchcase(table, name))

@@ -162,6 +162,11 @@ class Source(Part):
         return False
 
     @property
+    def carries_unnamed(self) -> bool:
+        """Whether changes of tables may be published that `tables_of` does not return."""
+        return False
+
+    @property
     def carries_changes(self) -> bool:
         """Whether its records are changes of tables, or may be."""
         return True

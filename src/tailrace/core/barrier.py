@@ -39,6 +39,12 @@ def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: Sourc
     return min((_until_ms(checkpoint_state, shard, listing) for shard in shards), default=FOREVER_MS)
 
 
+def stream_of(checkpoint_state: CheckpointState, table: str, source: SourcePolicy) -> str | None:
+    """Return the stream that a snapshot of a table holds for; None where streams may carry several tables."""
+    record = None if source.carries_tables else checkpoint_state.tables.get(table)
+    return None if record is None else record.stream_arn
+
+
 def is_of_another_table(checkpoint_state: CheckpointState, table: str) -> bool:
     """Return whether the table's last snapshot was started when the table had another stream.
 

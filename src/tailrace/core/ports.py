@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Literal, Protocol
 
@@ -244,6 +244,10 @@ class TableReader(Protocol):
 
     def facts(self, table: str) -> TableFacts:
         """Describe a table. Raises `ReadError` GONE when there is none."""
+        ...
+
+    def writing_to(self, stream_arn: str, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Return the tables that write their changes into a Kinesis stream, of those that are wanted, by name."""
         ...
 
     def scan(

@@ -47,6 +47,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a shard may be read in a second: after a large page the next one has to wait. 0: no limit."""
     carries_tables: bool = False
     """A stream may carry several tables, and a table may be in several streams."""
+    delivery_ms: int = 0
+    """How long after it was made a change may come into the source. 0: it is there at once."""
     window_ms: int = 0
     """The source may repeat a change within this time of its arrival. 0: it never does."""
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+import msgspec
+
 from tailrace.config import Pipeline
 from tailrace.core.checkpoint import ShardRecord
 from tailrace.core.checkpoint_state import CheckpointState
@@ -17,6 +19,7 @@ from tailrace.errors import WorldError
 from tailrace.kafka import membership
 from tailrace.kafka.checkpoint_topic import Follower, check_rescaled, topic_name
 from tailrace.sources.dynamodb.shard_range import read_pages
+from tailrace.wiring.table_choice import list_tables
 
 _AT_ONCE: Final = 8
 _PAUSE_S: Final = 0.1
@@ -35,6 +38,7 @@ class PendingChanges:
         self._pipeline = pipeline
         self._source = source
         self._table = table
+        self._pause_s = max(_PAUSE_S, source.policy.read_interval_ms / 1000)
         self._follower = Follower(pipeline.kafka, pipeline.name, range(lanes), to_end=True)
         self.checkpoint_state = CheckpointState(lanes)
 
@@ -58,10 +62,15 @@ class PendingChanges:
             return self.has_workers()
         return self.checkpoint_state.method == "lambda"
 
+    def await_delivery(self) -> None:
+        """Return once every change made before this call has surely come into the stream."""
+        time.sleep(self._source.policy.delivery_ms / 1000)
+
     def read(self, take: Take) -> Ends:
         """Hand every change that is not published yet to `take`, in several threads; return where they end.
 
-        All changes made before this call are published or among them. Raises ReadError and WorldError.
+        All changes that came into the stream before this call are published or among them. Raises ReadError and
+        WorldError.
         """
         self._catch_up()
         waiting, ends = set(self._shards()), {}
@@ -102,11 +111,17 @@ class PendingChanges:
 
     def _shards(self) -> Iterable[ShardRef]:
         """Return the shards that are not published to their ends, as far as they are known."""
+        # Where streams carry several tables, every stream may bring changes of the table.
+        is_shared = self._source.policy.carries_tables
+        entries = list_tables(self._pipeline.source, self._source) if is_shared else [self._table]
+        return (shard for entry in entries for shard in self._shards_of(entry))
+
+    def _shards_of(self, entry: str) -> Iterable[ShardRef]:
         state = self.checkpoint_state
-        current = self._source.table_stream(self._table).stream
-        streams = {*state.streams_of(self._table), *([current] if current else [])}
+        current = self._source.table_stream(entry).stream
+        streams = {*state.streams_of(entry), *([current] if current else [])}
         known = {shard for stream in streams for shard in state.shards_of_stream(stream)}
-        known |= {shard for shard, checkpoint in state.checkpoints.items() if checkpoint.table == self._table}
+        known |= {shard for shard, checkpoint in state.checkpoints.items() if checkpoint.table == entry}
         parents = {parent for shard in known if (record := state.shards.get(shard)) for parent in record.parents}
         if current is not None:
             for listed in self._source.shards(current).shards:
@@ -127,16 +142,16 @@ class PendingChanges:
         try:
             for page in read_pages(self._source, shard, self._position(shard)):
                 if page.records:
-                    take(shard, page.records)
+                    take(shard, [each for each in page.records if each.origin.table == self._table])
                     last, empty_pages = page.records[-1].origin.sequence, 0
                     bound = bound or self._newest(shard)
                     if bound is not None and not is_after(bound, last):
                         return last, set()
                     continue
-                empty_pages += 1
+                empty_pages += not page.full  # it may hold changes back
                 if page.next_iterator is not None and empty_pages == self._source.policy.caught_up_reads:
                     return last, set()
-                time.sleep(_PAUSE_S)
+                time.sleep(self._pause_s)
             return last, {ShardRef(shard.stream, each.shard_id) for each in self._source.children(shard)}
         except ReadError as error:
             if error.failure in {ReadFailure.GONE, ReadFailure.TRIMMED}:
@@ -162,7 +177,8 @@ class PendingChanges:
         record = state.shards.get(shard) or ShardRecord(
             table=self._table, parents=(), start="TRIM_HORIZON", seen_ms=0, initial=False
         )
-        return ShardState.resume(shard, record, checkpoint, source=self._source.policy, accepted=True).position()
+        resumed = ShardState.resume(shard, record, checkpoint, source=self._source.policy, accepted=True)
+        return msgspec.structs.replace(resumed.position(), tails=())  # repeats do no harm here
 
     def _is_published(self, shard: ShardRef, end: str) -> bool:
         checkpoint = self.checkpoint_state.checkpoints.get(shard)

@@ -31,7 +31,12 @@ def require_pipeline(pipeline: Pipeline, tables: Collection[str] = ()) -> None:
 def require_tables(checkpoint_state: CheckpointState, tables: Iterable[str], named: Iterable[str] = ()) -> None:
     """Raise WorldError unless each name or pattern matches a table that the checkpoint state knows, or one that is
     `named`."""
-    known = sorted(checkpoint_state.table_names.union(named))
+    require_known(checkpoint_state.table_names.union(named, checkpoint_state.snapshots.snapshots), tables)
+
+
+def require_known(known: Iterable[str], tables: Iterable[str]) -> None:
+    """Raise WorldError unless each name or pattern of `tables` matches a known table."""
+    known = sorted(known)
     for each in tables:
         if not any(fnmatchcase(table, each) for table in known):
             raise WorldError(

@@ -10,6 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
+from tailrace.core.barrier import stream_of
 from tailrace.core.checkpoint import (
     SegmentKey,
     SegmentRecord,
@@ -165,8 +166,7 @@ def write_snapshot(
     pipeline = loaded.pipeline
     checkpoint_state = _read(pipeline)
     require_startable(pipeline, checkpoint_state, table)
-    table_record = checkpoint_state.tables.get(table)
-    record = msgspec.structs.replace(record, stream=table_record.stream_arn if table_record is not None else None)
+    record = msgspec.structs.replace(record, stream=stream_of(checkpoint_state, table, policy_of(pipeline)))
     keys = {SegmentKey(SegmentRef(table, record.id, name)): segment for name, segment in segments.items()}
     lane_count = checkpoint_state.lane_count
     _write(

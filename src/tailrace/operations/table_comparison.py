@@ -109,6 +109,7 @@ class TableComparison:
         since_ms = time.time_ns() // 1_000_000 - CREATED_MARGIN_MS
         total = self._published.facts.item_count
         self._scan.scan(self._take_items, lambda items: self._progress(Progress("items", items, max(items, total))))
+        self._pending.await_delivery()
         ends = self._pending.read(self._take_changes)
         self._patience_s = timeout_s if self._pending.is_served() else 0.0
         is_published = self._wait_published(ends)
@@ -241,6 +242,7 @@ class TableComparison:
         def take(shard: ShardRef, changes: Sequence[SourceRecord]) -> None:
             in_flight.update(self._published.keys_of(shard, changes) & self._doubted.keys())
 
+        self._pending.await_delivery()
         ends = self._pending.read(take)
         is_published = self._wait_published(ends)
         for shown in self._read_topics():

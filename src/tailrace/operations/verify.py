@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from tailrace.config import LoadedPipeline
+from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.config.snapshot import ReadCapacity
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import Source, TableFacts, TableReader
@@ -33,7 +33,7 @@ from tailrace.operations.topic_states import TopicStates
 from tailrace.operations.verify_repair import Repair
 from tailrace.transform.transformation import Transformation
 from tailrace.wiring.pipeline import make_converter, make_limits
-from tailrace.wiring.sources import make_source, make_tables
+from tailrace.wiring.sources import carried_tables, make_source, make_tables
 from tailrace.wiring.table_choice import list_tables
 from tailrace.wiring.transformations import Transformations
 
@@ -112,11 +112,8 @@ def verify(
     `spill_folder` if given. Raises WorldError and ReadError.
     """
     pipeline = loaded.pipeline
-    if pipeline.source.carries_tables:
-        raise WorldError(
-            "tables whose changes come through a Kinesis stream cannot be verified",
-            hint="a snapshot of a table publishes every item as it is now",
-        )
+    if not pipeline.source.carries_changes:
+        raise WorldError("the records of the streams are raw, so there is no table to compare with the topics")
     try:
         capacity = ReadCapacity.parse(int(read_capacity) if read_capacity.isdecimal() else read_capacity)
     except ValueError as error:
@@ -124,14 +121,15 @@ def verify(
     with loaded.telling("kafka", "bootstrap.servers"):
         lanes = preconditions.count_lanes(pipeline)
     checkpoint_state = checkpoint_topic.read_checkpoint_state(pipeline.kafka, pipeline.name, lanes)
-    preconditions.require_tables(checkpoint_state, tables, pipeline.source.named_tables)
     with ExitStack() as opened:
         with loaded.telling("source"):
             source = make_source(pipeline)
             opened.callback(source.close)
             reader = make_tables(pipeline)
             opened.callback(reader.close)
-        names = [name for name in list_tables(pipeline.source, source) if _is_wanted(name, tables)]
+        known = _tables(pipeline, source, reader)
+        preconditions.require_known(known, tables)
+        names = [name for name in known if _is_wanted(name, tables)]
         verification = _Verification(
             loaded,
             checkpoint_state,
@@ -143,6 +141,15 @@ def verify(
             spill_folder=spill_folder,
         )
         return Verified(pipeline.name, tuple(verification.of(name, progress) for name in names))
+
+
+def _tables(pipeline: Pipeline, source: Source, reader: TableReader) -> list[str]:
+    """Return the tables whose changes the pipeline publishes. Raises ReadError."""
+    found: set[str] = set()
+    for entry in list_tables(pipeline.source, source):
+        stream = source.table_stream(entry).stream if pipeline.source.carries_tables else None
+        found.update(carried_tables(pipeline.source, entry, stream or "", reader))
+    return sorted(found)
 
 
 def _is_wanted(table: str, tables: Sequence[str]) -> bool:
@@ -253,11 +260,13 @@ class _Verification:
         return before - compared.differences
 
     def _notes_of_table(self, table: str) -> Iterator[str]:
-        record = self._checkpoint_state.tables.get(table)
-        if record is not None and record.state != "streaming":
-            yield f"the table's state is {record.state}: {record.detail or 'its changes are not published'}"
-        elif self._checkpoint_state.is_stopped(table):
-            yield "the table is stopped by a gap: what was lost stays missing or stale"
+        for entry in self._checkpoint_state.entries_with(table, self._source.policy):
+            name = "the table" if entry == table else f"stream {entry}"
+            record = self._checkpoint_state.tables.get(entry)
+            if record is not None and record.state != "streaming":
+                yield f"{name} is {record.state}, not streaming: {record.detail or 'its changes are not published'}"
+            elif self._checkpoint_state.is_stopped(entry):
+                yield f"{name} is stopped by a gap: what was lost stays missing or stale"
         if self._checkpoint_state.snapshots.is_unfinished(table):
             yield "a snapshot of the table has not ended: rows that it has not published yet are missing"
 

@@ -8,10 +8,9 @@ from itertools import islice
 
 import msgspec
 
-from tailrace.core.barrier import is_of_another_table
+from tailrace.core.barrier import is_of_another_table, stream_of
 from tailrace.core.checkpoint import (
     AcceptKey,
-    GapAccepted,
     SegmentKey,
     SegmentRecord,
     SegmentRef,
@@ -50,24 +49,35 @@ def has_work(parts: SnapshotParts, checkpoint_state: CheckpointState, now_ms: in
     snapshots = checkpoint_state.snapshots
     if snapshots.unfinished or any(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS)):
         return True
+    if any(_to_repair(parts, checkpoint_state)):
+        return True
     return any(_is_to_begin(parts, checkpoint_state, table) for table in _tables(parts, checkpoint_state))
+
+
+def _entries(parts: SnapshotParts, checkpoint_state: CheckpointState) -> list[str]:
+    """Return what the file reads and snapshots can be taken of: tables, or streams that carry several."""
+    return sorted(filter(parts.reads, checkpoint_state.snapshot_tables(parts.named_tables)))
 
 
 def _tables(parts: SnapshotParts, checkpoint_state: CheckpointState) -> set[str]:
     """Return the tables of which snapshots can be started, those that the file names in streams of several too."""
-    entries = checkpoint_state.snapshot_tables(parts.named_tables)
-    return {table for entry in entries for table in parts.tables_of(entry)}
+    return {table for entry in _entries(parts, checkpoint_state) for table in parts.tables_of(entry)}
+
+
+def _to_repair(parts: SnapshotParts, checkpoint_state: CheckpointState) -> Iterator[str]:
+    """Yield what has a gap that snapshots repair: tables, or streams that carry several."""
+    for entry in _entries(parts, checkpoint_state):
+        if parts.resnapshots(entry) and acceptance_of(checkpoint_state, entry, 0) is not None:
+            yield entry
 
 
 def _is_to_begin(parts: SnapshotParts, checkpoint_state: CheckpointState, table: str) -> bool:
-    if not parts.wants(table):
+    """Return whether the first snapshot of a table is to be started."""
+    if table in checkpoint_state.snapshots.snapshots or not parts.begins_with_snapshot(table):
         return False
-    is_first = table not in checkpoint_state.snapshots.snapshots
     entries = checkpoint_state.entries_with(table, parts.policy)
     records = [checkpoint_state.tables.get(entry) for entry in entries]  # Lambda keeps none
-    is_streaming = all(record is None or record.state == "streaming" for record in records)
-    begins = is_first and is_streaming and parts.begins_with_snapshot(table)
-    return begins or (parts.resnapshots(table) and acceptance_of(checkpoint_state, table, 0) is not None)
+    return all(record is None or record.state == "streaming" for record in records)
 
 
 def _is_seen(checkpoint_state: CheckpointState, write: Write) -> bool:
@@ -92,6 +102,8 @@ class Coordinator:
         self._unshown: tuple[Write, ...] = ()
         self._wrote_ms = 0
         self._not_before_ms: dict[str, int] = {}
+        self._carried: dict[str, tuple[int, tuple[str, ...]]] = {}
+        """The tables of streams with a gap, and when they were asked for."""
 
     def forget(self) -> None:
         """Begin again from what the checkpoint state shows: the lane was lost."""
@@ -108,52 +120,74 @@ class Coordinator:
     def _transactions(self, checkpoint_state: CheckpointState, now_ms: int) -> Iterator[tuple[Write, ...]]:
         snapshots = checkpoint_state.snapshots
         for table in snapshots.unfinished:
-            if writes := self._tried(self._ended, "taken further", checkpoint_state, table, now_ms):
+            what = f"the snapshot of table {table} could not be taken further"
+            if writes := self._tried(self._ended, what, checkpoint_state, table, now_ms):
                 yield writes
         leftovers = islice(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS), WRITES_MAX)
         if writes := tuple(self._segment(each, None) for each in leftovers):
             yield writes
+        for entry in _to_repair(self._parts, checkpoint_state):
+            what = f"the gap of {entry} could not be repaired"
+            if writes := self._tried(self._repaired, what, checkpoint_state, entry, now_ms):
+                yield writes
         for table in sorted(_tables(self._parts, checkpoint_state)):
-            if snapshots.is_unfinished(table) or not _is_to_begin(self._parts, checkpoint_state, table):
+            if not _is_to_begin(self._parts, checkpoint_state, table):
                 continue
-            if writes := self._tried(self._begun, "started", checkpoint_state, table, now_ms):
+            what = f"the snapshot of table {table} could not be started"
+            if writes := self._tried(self._begun, what, checkpoint_state, table, now_ms):
                 yield writes
 
     def _tried(
         self,
         step: Callable[[CheckpointState, str, int], tuple[Write, ...]],
-        name: str,
+        failed: str,
         checkpoint_state: CheckpointState,
-        table: str,
+        name: str,
         now_ms: int,
     ) -> tuple[Write, ...]:
-        """Return what a step of a table's snapshot writes; nothing if it fails, and for a while after that."""
-        if now_ms < self._not_before_ms.get(table, 0):
+        """Return what a step writes; nothing if it fails, and for a while after that. `failed` says what fails then."""
+        if now_ms < self._not_before_ms.get(failed, 0):
             return ()
         try:
-            return step(checkpoint_state, table, now_ms)
+            return step(checkpoint_state, name, now_ms)
         except (ReadError, WorldError) as error:
-            self._not_before_ms[table] = now_ms + RETRY_MS
-            logger.warning("the snapshot of table %s could not be %s, trying again: %s", table, name, error)
+            self._not_before_ms[failed] = now_ms + RETRY_MS
+            logger.warning("%s, trying again: %s", failed, error)
             return ()
 
     # Starting
 
     def _begun(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> tuple[Write, ...]:
-        if self._parts.resnapshots(table):
-            accepted = acceptance_of(checkpoint_state, table, now_ms)
-            if accepted is not None:
-                return self._repair(checkpoint_state, table, accepted, now_ms)
-        record = checkpoint_state.tables.get(table)
-        return self._start(table, "initial", None if record is None else record.stream_arn, now_ms)
+        return self._start(table, "initial", stream_of(checkpoint_state, table, self._parts.policy), now_ms)
 
-    def _repair(
-        self, checkpoint_state: CheckpointState, table: str, accepted: GapAccepted, now_ms: int
-    ) -> tuple[Write, ...]:
-        """Accept a gap and start the snapshot that repairs it, in one transaction."""
-        stream = accepted.stream_arn or checkpoint_state.tables[table].stream_arn
-        writes = self._start(table, "gap", stream, now_ms)
-        return (Write(0, AcceptKey(table), accepted), *writes)
+    def _repaired(self, checkpoint_state: CheckpointState, entry: str, now_ms: int) -> tuple[Write, ...]:
+        """Accept a gap and start the snapshots that repair it, in one transaction: of every table whose changes it may
+        have lost. Snapshots of these that go on are cancelled first."""
+        accepted = acceptance_of(checkpoint_state, entry, now_ms)
+        assert accepted is not None  # it is to be repaired
+        tables = self._carried_tables(checkpoint_state, entry, now_ms)
+        if not tables:
+            raise WorldError(
+                f"no table is known to write into stream {entry}",
+                hint="name the tables in source.tables, or accept the gap by hand",
+            )
+        if any(map(checkpoint_state.snapshots.is_unfinished, tables)):
+            return ()
+        stream = None if self._parts.policy.carries_tables else accepted.stream_arn
+        writes = [Write(0, AcceptKey(entry), accepted)]
+        for table in tables:
+            of = stream or stream_of(checkpoint_state, table, self._parts.policy)
+            writes += self._start(table, "gap", of, now_ms)
+        return tuple(writes)
+
+    def _carried_tables(self, checkpoint_state: CheckpointState, entry: str, now_ms: int) -> tuple[str, ...]:
+        """Return every table whose changes come with what is read by a name; asked for again after a while."""
+        known = self._carried.get(entry)
+        if known is None or now_ms >= known[0] + RETRY_MS:
+            record = checkpoint_state.tables.get(entry)
+            known = now_ms, self._parts.carried_tables(entry, (record and record.stream_arn) or "")
+            self._carried[entry] = known
+        return known[1]
 
     def _start(self, table: str, reason: SnapshotReason, stream: str | None, now_ms: int) -> tuple[Write, ...]:
         facts = self._parts.facts(table)
@@ -183,7 +217,7 @@ class Coordinator:
         snapshots = checkpoint_state.snapshots
         snapshot, segments = snapshots.snapshots[table], snapshots.segments_of(table)
         order = snapshots.order_of(table)
-        if order != "cancel" and self._is_outdated(checkpoint_state, table):
+        if order != "cancel" and self._is_outdated(checkpoint_state, table, now_ms):
             cancel = SnapshotControl(id=snapshot.id, order="cancel", at_ms=now_ms)
             return (Write(0, SnapshotControlKey(table), cancel),)
         if order != "cancel" and snapshot.finds_deletes and not snapshot.offsets:
@@ -201,12 +235,12 @@ class Coordinator:
             )
         return self._result(checkpoint_state, table, snapshot, "done", now_ms)
 
-    def _is_outdated(self, checkpoint_state: CheckpointState, table: str) -> bool:
+    def _is_outdated(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> bool:
         """Return whether the snapshot is of a table that is gone, or has a gap which a new snapshot repairs."""
         if is_of_another_table(checkpoint_state, table):
             return True
-        repairs = self._parts.wants(table) and self._parts.resnapshots(table)
-        return repairs and acceptance_of(checkpoint_state, table, 0) is not None
+        with_gap = _to_repair(self._parts, checkpoint_state)
+        return any(table in self._carried_tables(checkpoint_state, entry, now_ms) for entry in with_gap)
 
     def _offsets_noted(
         self, checkpoint_state: CheckpointState, table: str, snapshot: SnapshotRecord
@@ -215,8 +249,14 @@ class Coordinator:
 
         That is before its first row: the barrier waits for the earlier streams, too.
         """
-        if snapshot.stream is not None and unended_elsewhere(checkpoint_state, table, snapshot.stream):
-            return ()
+        for entry in checkpoint_state.entries_with(table, self._parts.policy):
+            stream, record = snapshot.stream, checkpoint_state.tables.get(entry)
+            if stream is None and record is not None:
+                if record.state != "streaming":
+                    return ()  # its next stream is not known yet
+                stream = record.stream_arn
+            if stream is not None and unended_elsewhere(checkpoint_state, entry, stream):
+                return ()
         noted = msgspec.structs.replace(snapshot, offsets=self._parts.end_offsets(self._parts.topics_of(table)))
         return (Write(0, SnapshotKey(table), noted),)
 

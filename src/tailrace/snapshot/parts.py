@@ -80,6 +80,13 @@ class SnapshotParts(Protocol):
         """Return the tables that the file names of what is read by a name: itself, or those in a stream of several."""
         ...
 
+    def carried_tables(self, entry: str, stream: str) -> tuple[str, ...]:
+        """Return every table whose changes come with what is read by a name, from `stream`, named or not.
+
+        Raises ReadError.
+        """
+        ...
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Return the topics that a table's changes may go to."""
         ...
@@ -92,16 +99,16 @@ class SnapshotParts(Protocol):
         """Return until when all changes of a table are surely published (`core.barrier`)."""
         ...
 
-    def wants(self, table: str) -> bool:
-        """Return whether the file names a table."""
+    def reads(self, entry: str) -> bool:
+        """Return whether the file names what is read by a name: a table, or a stream of several."""
         ...
 
     def begins_with_snapshot(self, table: str) -> bool:
         """Return whether a table that had no snapshot yet gets one."""
         ...
 
-    def resnapshots(self, table: str) -> bool:
-        """Return whether a gap of a table is repaired by a new snapshot."""
+    def resnapshots(self, entry: str) -> bool:
+        """Return whether a gap of what is read by a name is repaired by new snapshots."""
         ...
 
     def segment_count(self, facts: TableFacts) -> int:

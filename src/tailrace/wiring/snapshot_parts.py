@@ -27,7 +27,7 @@ from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Window
 from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix, table_topics
-from tailrace.wiring.sources import make_export, make_tables
+from tailrace.wiring.sources import carried_tables, make_export, make_tables
 from tailrace.wiring.transcoder import PURE, choose
 from tailrace.wiring.transformations import Transformations
 
@@ -159,6 +159,10 @@ class PipelineSnapshotParts:
         """Return the tables that the file names of what is read by a name."""
         return self._pipeline.source.tables_of(entry)
 
+    def carried_tables(self, entry: str, stream: str) -> tuple[str, ...]:
+        """Return every table whose changes come with what is read by a name. Raises ReadError."""
+        return carried_tables(self._pipeline.source, entry, stream, self._tables)
+
     def topics_of(self, table: str) -> tuple[str, ...]:
         """Return the topics that a table's changes may go to."""
         return self._pipeline.topics_of(table)
@@ -171,17 +175,17 @@ class PipelineSnapshotParts:
         """Return until when all changes of a table are surely published."""
         return barrier.published_until_ms(checkpoint_state, table, self.policy, now_ms)
 
-    def wants(self, table: str) -> bool:
-        """Return whether the file names a table."""
-        return self._pipeline.source.publishes(table)
+    def reads(self, entry: str) -> bool:
+        """Return whether the file names what is read by a name."""
+        return self._pipeline.source.reads(entry)
 
     def begins_with_snapshot(self, table: str) -> bool:
         """Return whether a table that had no snapshot yet gets one."""
-        return self._pipeline.snapshot.mode != "never" and self.wants(table)
+        return self._pipeline.snapshot.mode != "never" and self._pipeline.source.publishes(table)
 
-    def resnapshots(self, table: str) -> bool:
-        """Return whether a gap of a table is repaired by a new snapshot."""
-        return self._pipeline.on_gap_of(table) == "resnapshot"
+    def resnapshots(self, entry: str) -> bool:
+        """Return whether a gap of what is read by a name is repaired by new snapshots."""
+        return self._pipeline.on_gap_of(entry) == "resnapshot"
 
     def segment_count(self, facts: TableFacts) -> int:
         """Return into how many segments a table is divided."""

@@ -148,6 +148,18 @@ def make_tables(
     )
 
 
+def carried_tables(source: SourceKey, entry: str, stream: str, tables: TableReader) -> tuple[str, ...]:
+    """Return every table whose changes come with what is read by a name, from `stream`.
+
+    Those that a stream carries although no name of the file is theirs are found by where they write their changes.
+    Raises ReadError.
+    """
+    named = source.tables_of(entry)
+    if not source.carries_unnamed:
+        return named
+    return tuple(sorted({*named, *tables.writing_to(arn_of(stream), source.publishes)}))
+
+
 def make_export(
     pipeline: Pipeline,
     location: str,

@@ -66,6 +66,9 @@ def test_a_stream_starts_where_the_file_says(line: str, position: str, start_ms:
         (GOOD + "  readers: 3\n", "6: source.readers: is not a key of `source`; "),
         (TOP + "  streams: [a, b]\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, which stands for the one stream that a Kinesis source names; "),
         (TOP + "  streams: ['a*']\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, "),
+        (GOOD + "  records: raw\nsnapshot: initial\n", "7: snapshot: reads tables, and the records of the streams are raw; "),
+        (GOOD + "  records: raw\non_gap: resnapshot\n", "7: on_gap: reads tables, and the records of the streams are raw; "),
+        (GOOD + "on_gap: {tables: {shop-cdd: resnapshot}}\n", "6: on_gap.tables.shop-cdd: `shop-cdd` is no stream of the pipeline; did you mean `shop-cdc`?"),
         (GOOD + "topic: all\n", "6: topic: would put several tables into one topic; "),
     ],
 )  # fmt: skip
@@ -127,6 +130,13 @@ def test_a_route_to_one_topic_names_its_table(tmp_path: Path) -> None:
     source_of(tmp_path, GOOD + route % ", tables: [orders]")
     with pytest.raises(FileErrors, match=r"would put several tables into `shop\.as`"):
         source_of(tmp_path, GOOD + route % "")
+
+
+def test_what_happens_at_a_gap_is_said_of_streams(tmp_path: Path) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(TOP + "  streams: [one, two]\n  tables: [orders]\non_gap: {tables: {one: resnapshot}}\n")
+    pipeline = load(file).pipeline
+    assert [pipeline.on_gap_of(stream) for stream in ("one", "two")] == ["resnapshot", "fail"]
 
 
 @pytest.mark.parametrize("stream", ["shop-cdc", ARN])

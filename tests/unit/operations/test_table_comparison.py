@@ -129,6 +129,10 @@ class World:
             wait_published = self.wait_published
 
             @staticmethod
+            def await_delivery() -> None:
+                """The stream has every change at once."""
+
+            @staticmethod
             def is_served() -> bool:
                 return self._served
 

@@ -7,15 +7,19 @@ from typing import Any, cast
 
 import pytest
 
+from support.snapshot_records import facts
 from tailrace.core.checkpoint import (
+    AcceptKey,
     Checkpoint,
     CheckpointKey,
+    GapAccepted,
     SegmentKey,
     SegmentRecord,
     SegmentRef,
     SegmentState,
     ShardKey,
     ShardRecord,
+    SnapshotControlKey,
     SnapshotKey,
     SnapshotRecord,
     SnapshotResult,
@@ -24,9 +28,12 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.ports import ReadError, ReadFailure, TableFacts
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.snapshot.coordinator import RETRY_MS, Coordinator
+from tailrace.sources.dynamodb.policy import POLICY
+from tailrace.sources.kinesis.policy import policy
 
 ID, TABLE, STREAM = "1", "orders", "arn:stream/1"
 
@@ -40,7 +47,8 @@ def coordinator(**parts: Any) -> Coordinator:
     given: dict[str, Any] = {
         "lane_count": 1,
         "named_tables": (),
-        "wants": lambda _: False,
+        "reads": lambda _: False,
+        "policy": POLICY,
         "topics_of": lambda _: ("t",),
     }
     given |= {"tables_of": lambda table: (table,), "end_offsets": lambda _: {"t": (7, 9)}, **parts}
@@ -111,3 +119,77 @@ def test_a_step_that_fails_is_tried_again_later(caplog: pytest.LogCaptureFixture
     assert "Kafka is away" in caplog.text
     assert failing.next_writes(state, now_ms=2) == ()
     assert len(failing.next_writes(state, now_ms=1 + RETRY_MS)) == 1
+
+
+def stream_with_gap(*unfinished: str) -> CheckpointState:
+    """A Kinesis stream whose only shard has a gap, beside snapshots of some of its tables that go on."""
+    found = CheckpointState(1)
+    shard = ShardRef("arn:aws:kinesis:us-east-1:123456789012:stream/cdc/1", "shard-1")
+    found.apply(0, TableKey("cdc"), TableRecord(stream_arn=shard.stream, view_type=None, state="streaming", at_ms=1))
+    found.apply(0, CheckpointKey(*shard), Checkpoint(table="cdc", state="gap", sequence="1", created_ms=1, at_ms=7))
+    for table in unfinished:
+        going_on = SnapshotRecord(id=ID, source="scan", reason="manual", segments=2, at_ms=1)
+        found.apply(0, SnapshotKey(table), going_on)
+    return found
+
+
+def repairing(**parts: Any) -> Coordinator:
+    given: dict[str, Any] = {
+        "policy": policy(0),
+        "reads": lambda entry: entry == "cdc",
+        "resnapshots": lambda _: True,
+        "begins_with_snapshot": lambda _: False,
+        "tables_of": lambda _: ("orders",),
+        "carried_tables": lambda _entry, _stream: ("orders", "users"),
+        "facts": facts,
+        "segment_count": lambda _: 1,
+        "filter": None,
+    }
+    return coordinator(**given | parts)
+
+
+def test_a_gap_of_a_stream_is_accepted_as_the_snapshots_of_all_its_tables_begin() -> None:
+    begun = repairing().next_writes(stream_with_gap(), now_ms=9)
+    (accepted,) = (write for write in begun if isinstance(write.key, AcceptKey))
+    assert isinstance(accepted.record, GapAccepted)
+    assert (accepted.key, [at_ms for _, at_ms in accepted.record.shards]) == (AcceptKey("cdc"), [7])
+    snapshots = {write.key.table: write.record for write in begun if isinstance(write.key, SnapshotKey)}
+    assert snapshots.keys() == {"orders", "users"}
+    for record in snapshots.values():
+        assert isinstance(record, SnapshotRecord)
+        assert (record.reason, record.finds_deletes, record.stream) == ("gap", True, None)
+
+
+def test_a_snapshot_that_goes_on_beside_a_gap_of_its_stream_is_cancelled_first() -> None:
+    state = stream_with_gap("users")
+    (cancelled,) = repairing().next_writes(state, now_ms=9)
+    assert isinstance(cancelled.key, SnapshotControlKey)
+    assert (cancelled.key.table, cancelled.record and getattr(cancelled.record, "order", None)) == ("users", "cancel")
+    state.apply(0, cancelled.key, cancelled.record)
+    assert repairing().next_writes(state, now_ms=9) == ()
+
+
+@pytest.mark.parametrize("way", ["none is found", "they cannot be looked for", "one is not there"])
+def test_a_gap_whose_tables_are_not_all_known_is_not_accepted(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    def denied(*_: object) -> tuple[str, ...]:
+        raise ReadError("ListTables is denied", ReadFailure.DENIED)
+
+    def gone(_table: str) -> TableFacts:
+        raise ReadError("there is no such table", ReadFailure.GONE)
+
+    ways: dict[str, dict[str, Any]] = {
+        "none is found": {"carried_tables": lambda *_: ()},
+        "they cannot be looked for": {"carried_tables": denied},
+        "one is not there": {"facts": gone},
+    }
+    assert repairing(**ways[way]).next_writes(stream_with_gap(), now_ms=9) == ()
+    assert "the gap of cdc could not be repaired, trying again: " in caplog.text
+
+
+@pytest.mark.parametrize("state", ["gap", "streaming"])
+def test_where_deletes_lie_is_noted_once_the_stream_that_carries_the_table_has_no_gap(state: Any) -> None:
+    found = CheckpointState(1)
+    found.apply(0, TableKey("cdc"), TableRecord(stream_arn=STREAM, view_type=None, state=state, at_ms=1))
+    repair = SnapshotRecord(id=ID, source="scan", reason="gap", segments=2, at_ms=1, finds_deletes=True)
+    found.apply(0, SnapshotKey(TABLE), repair)
+    assert bool(repairing(resnapshots=lambda _: False).next_writes(found, now_ms=9)) == (state == "streaming")

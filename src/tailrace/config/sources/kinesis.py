@@ -187,6 +187,11 @@ class KinesisSource(Source):
         return self.carries_changes
 
     @property
+    def carries_unnamed(self) -> bool:
+        """Yes, where `tables` is left out or has patterns."""
+        return self.carries_changes and (not self.tables or any(map(is_pattern, self.tables)))
+
+    @property
     def carries_changes(self) -> bool:
         """Yes, unless all records are raw."""
         return self.records != "raw"

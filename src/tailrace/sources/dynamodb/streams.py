@@ -42,17 +42,16 @@ from tailrace.sources.dynamodb.stream_arn import is_stream_of
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
 from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.table_description import ACTIVE, UpdatedTable, describe_table, table_subject
+from tailrace.sources.dynamodb.table_names import list_tables
 from tailrace.sources.dynamodb.table_tags import TableTags
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
-_TABLES_MAX: Final = 100
 
 
 logger = logging.getLogger("tailrace.sources")
 
-_TableName = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,255}\Z")]
 _ShardId = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,128}\Z")]
 _Seconds = Annotated[float, Meta(ge=0, le=9_223_372_036)]
 """Seconds since the epoch; the latest is the last whose nanoseconds fit in 64 bits (the year 2262)."""
@@ -60,15 +59,6 @@ _Seconds = Annotated[float, Meta(ge=0, le=9_223_372_036)]
 
 class _Iterator(msgspec.Struct, rename="pascal"):
     shard_iterator: str
-
-
-class _TableNames(msgspec.Struct, rename="pascal"):
-    table_names: list[_TableName]
-    last_evaluated_table_name: str | None = None
-
-    @property
-    def last(self) -> str | None:
-        return self.last_evaluated_table_name
 
 
 class _SequenceNumberRange(msgspec.Struct, rename="pascal"):
@@ -191,9 +181,8 @@ class DynamoDBStreams(Source):
         wild = [pattern for pattern in patterns if "*" in pattern or "?" in pattern]
         names = set(patterns) - set(wild)
         if wild:
-            call = Call(self._tables, "ListTables", Subject(f"region {self._region}", "*"))
-            for page in ask_pages(call, {"Limit": _TABLES_MAX}, "ExclusiveStartTableName", _TableNames, self._sleep):
-                names.update(name for name in page.table_names if any(fnmatchcase(name, each) for each in wild))
+            listed = list_tables(self._tables, self._region, self._sleep)
+            names.update(name for name in listed if any(fnmatchcase(name, each) for each in wild))
         return sorted(names)
 
     def table_stream(self, table: str) -> TableStream:

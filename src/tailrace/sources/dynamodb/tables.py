@@ -25,6 +25,7 @@ from tailrace.sources.dynamodb.rows import Got, RowsOf, ScanDecoder, decode_batc
 from tailrace.sources.dynamodb.services import ITEMS
 from tailrace.sources.dynamodb.stream_arn import is_table
 from tailrace.sources.dynamodb.table_description import describe_table, table_subject
+from tailrace.sources.dynamodb.table_names import list_tables, writes_to
 
 _KEYS_MAX: Final = 100
 """BatchGetItem takes no more."""
@@ -99,6 +100,14 @@ class DynamoDBTables(TableReader):
             read_capacity=None if is_on_demand else provisioned or None,
             warm_read_capacity=found.warm_throughput.read_units_per_second if found.warm_throughput else None,
         )
+
+    def writing_to(self, stream_arn: str, is_wanted: Callable[[str], bool]) -> list[str]:
+        """Return the tables that write their changes into a Kinesis stream, of those that are wanted, by name.
+
+        Raises `ReadError`.
+        """
+        wanted = [name for name in list_tables(self._client, self._region, self._sleep) if is_wanted(name)]
+        return [name for name in wanted if writes_to(self._client, name, stream_arn, self._region, self._sleep)]
 
     def scan(
         self, facts: TableFacts, segment: int, total: int, cursor: str | None, *, mark: SnapshotMark, limit: int | None

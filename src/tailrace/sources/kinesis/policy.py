@@ -15,6 +15,8 @@ HOUR_MS: Final = 3_600_000
 PAGE_BYTES: Final = 2 << 20
 """What a page should hold: a shard gives no more in a second, and every page being read is held in memory."""
 _PUSHED_INTERVAL_MS: Final = 50
+_DELIVERY_MS: Final = 10_000
+"""What DynamoDB takes to put a change into the stream."""
 _POLICY: Final = SourcePolicy(
     retention_ms=24 * HOUR_MS,  # the least; a stream may keep its records for up to 365 days
     page_bytes=2 * PAGE_BYTES,
@@ -25,10 +27,11 @@ _POLICY: Final = SourcePolicy(
     children_tries=7,
     children_pause_ms=500,
     second_child_ms=5_000,
-    settle_ms=10_000,  # what DynamoDB takes to put a change into the stream
+    settle_ms=_DELIVERY_MS,
     time_steps_ms=(1,),
     shard_life_ms=2 * 365 * 24 * HOUR_MS,  # an open shard stays for good
     carries_tables=True,
+    delivery_ms=_DELIVERY_MS,
     read_interval_ms=200,  # five reads a second of a shard, for all readers together
     read_bytes_per_second=2 << 20,
 )
