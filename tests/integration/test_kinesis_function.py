@@ -22,13 +22,19 @@ from support.names import unique
 from support.pipeline_file import write_file
 from support.waiting import wait_for
 from tailrace.config import LoadedPipeline, Pipeline, load
+from tailrace.core.redrive import Selection
 from tailrace.errors import TailraceError
 from tailrace.function.function import Function
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.dynamodb import REGION
 from tailrace.local.kafka import KafkaBroker
+from tailrace.operations.redrive_batches import redrive_batches
+from tailrace.operations.republisher import Report
+from tailrace.sources.aws_lambda.failure_messages import MessageFile
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.event_source import Answered, Errored, EventSourceMapping, Hostility, Mapper, Outcome
+from tailrace_simulator.event_source.destination import Discarded, failure_message, failure_object
+from tailrace_simulator.event_source.records import Record
 from tailrace_simulator.event_source_runner import Runner
 from tailrace_simulator.streams_client import client_of
 
@@ -40,13 +46,18 @@ def plenty() -> float:
 
 
 @pytest.fixture
-def kinesis(aws_environment: dict[str, str]) -> Iterator[KinesisService]:
+def simulated(aws_environment: dict[str, str]) -> Iterator[SimulatedDynamoDB]:
     del aws_environment
-    with SimulatedDynamoDB(seed=1) as simulated:
-        simulated.act("settings", settings={"stream_change_s": 0.01})
-        client = boto3.client("kinesis", endpoint_url=simulated.endpoint_url, region_name=REGION)
-        yield KinesisService("simulator", client)
-        client.close()
+    with SimulatedDynamoDB(seed=1) as started:
+        started.act("settings", settings={"stream_change_s": 0.01})
+        yield started
+
+
+@pytest.fixture
+def kinesis(simulated: SimulatedDynamoDB) -> Iterator[KinesisService]:
+    client = boto3.client("kinesis", endpoint_url=simulated.endpoint_url, region_name=REGION)
+    yield KinesisService("simulator", client)
+    client.close()
 
 
 class Stream:
@@ -76,13 +87,33 @@ class Stream:
         file.write_text(json.dumps(written))
         self.pipeline: Pipeline = load(file).pipeline
 
-    def put(self, *numbers: int, hash_key: int = 0) -> None:
+    def put(self, *numbers: int, hash_key: int = 0, each_its_item: bool = False) -> None:
         """Put change `number`; one with a number that was put before repeats it."""
-        self.kinesis.put(self.name, [text(of_number(number)).decode() for number in numbers], hash_key)
+        items = [str(number) if each_its_item else "a" for number in numbers]
+        made = [text(of_number(*each)).decode() for each in zip(numbers, items, strict=True)]
+        self.kinesis.put(self.name, made, hash_key)
 
     def batch(self, shard_id: str, first: int, last: int, **options: Any) -> dict[str, Any]:
         records = self.kinesis.page(self.name, shard_id)["Records"]
         return event(records[first:last], self.arn, shard_id, **options)
+
+    def given_up(self, shard_id: str, first: int, last: int, *, with_payload: bool = False) -> bytes:
+        """The message about a batch that Lambda gave up."""
+        records = self.kinesis.page(self.name, shard_id)["Records"][first:last]
+        spans = [
+            Record(each["SequenceNumber"], round(each["ApproximateArrivalTimestamp"].timestamp() * 1000), 0, b"", b"")
+            for each in records
+        ]
+        event = json.dumps(self.batch(shard_id, first, last)).encode()
+        discarded = Discarded(spans, "RetryAttemptsExhausted", 3, True, unique("request"), event)
+        make = failure_object if with_payload else failure_message
+        return make(discarded, shard_id, self.arn, "arn:aws:lambda:us-east-1:000000000000:function:f", 0)
+
+    def redrive(self, folder: Path, *messages: bytes, **options: Any) -> Report:
+        """Redrive the batches that messages name."""
+        file = folder / "failed.jsonl"
+        file.write_bytes(b"\n".join(messages))
+        return redrive_batches(LoadedPipeline(self.pipeline), MessageFile(str(file)), Selection(), **options)
 
     def published(self) -> list[tuple[int, bool]]:
         """The numbers of the published changes, and whether they are flagged."""
@@ -93,8 +124,8 @@ class Stream:
         ]
 
 
-def of_number(number: int) -> dict[str, Any]:
-    keys = {"id": {"S": "a"}}
+def of_number(number: int, item: str = "a") -> dict[str, Any]:
+    keys = {"id": {"S": item}}
     made = 1_714_557_600_000_000 + number
     return change(
         ApproximateCreationDateTime=made, Keys=keys, NewImage={**keys, "n": {"N": str(number)}}, OldImage=None
@@ -160,6 +191,63 @@ def test_a_batch_is_put_in_order_and_holds_nothing_twice(
     answer = sandbox(stream).handle(stream.batch(shard, 0, 5), plenty)
     assert answer == {"batchItemFailures": [], "state": {}}
     assert stream.published() == [(number, False) for number in (1, 2, 3, 4)]
+
+
+def outcomes(report: Report) -> list[str]:
+    return [one.outcome for one in report.changes]
+
+
+def test_a_batch_that_lambda_gave_up_is_published_once_and_without_what_it_repeats(
+    kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path)
+    parent = kinesis.shards(stream.name)[0]["ShardId"]
+    stream.put(1, 2, each_its_item=True)
+    function = sandbox(stream)
+    function.handle(stream.batch(parent, 0, 2), plenty)
+    stream.put(3, 2, 4, 3, 5, each_its_item=True)
+    message = stream.given_up(parent, 2, 7)
+    given_up = ["published", "skipped", "published", "skipped", "published"]
+    assert outcomes(stream.redrive(tmp_path, message, dry_run=True)) == given_up
+    report = stream.redrive(tmp_path, message)
+    assert (outcomes(report), report.is_whole) == (given_up, True)
+    assert [number for number, _ in stream.published()] == [1, 2, 3, 4, 5]
+    again = stream.redrive(tmp_path, message, message)
+    assert outcomes(again) == ["present" if each == "published" else each for each in given_up] * 2
+
+    stream.put(4, 6, each_its_item=True)
+    function.handle(stream.batch(parent, 7, 9), plenty)  # it was fenced
+    function.handle(stream.batch(parent, 7, 9), plenty)
+    kinesis.client.split_shard(StreamName=stream.name, ShardToSplit=parent, NewStartingHashKey=HALF)
+    kinesis.settle(stream.name)
+    stream.put(5, 7, 6, each_its_item=True)
+    child = kinesis.shards(stream.name)[1]["ShardId"]
+    report = stream.redrive(tmp_path, stream.given_up(child, 0, 3))
+    assert outcomes(report) == ["skipped", "published", "skipped"], "its parent's changes are known"
+    assert [number for number, _ in stream.published()] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_what_the_stream_no_longer_has_of_a_batch_is_told_or_taken_from_the_message(
+    simulated: SimulatedDynamoDB,
+    kinesis: KinesisService,
+    kafka: KafkaBroker,
+    tmp_path: Path,
+    sandbox: Callable[[Stream], Function],
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path)
+    shard = kinesis.shards(stream.name)[0]["ShardId"]
+    stream.put(1, 2, 3, 2, each_its_item=True)
+    sandbox(stream).handle(stream.batch(shard, 0, 1), plenty)
+    message, whole = (stream.given_up(shard, 1, 4, with_payload=each) for each in (False, True))
+    simulated.act("trim", stream=stream.name)
+    report = stream.redrive(tmp_path, message)
+    (sentence,) = report.lost
+    assert f"stream {stream.name}, shard {shard}: 3 changes from" in sentence
+    assert "the stream keeps its records for 24 hours" in sentence
+    assert (report.changes, report.is_whole) == ([], False)
+    report = stream.redrive(tmp_path, whole)
+    assert (outcomes(report), report.is_whole) == (["published", "published", "skipped"], True)
+    assert [number for number, _ in stream.published()] == [1, 2, 3]
 
 
 class Sandboxes:

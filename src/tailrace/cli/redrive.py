@@ -28,6 +28,7 @@ _WORDS = {
         "left out: a newer change of the key is published",
         "would be left out: a newer change of the key is published",
     ),
+    "skipped": ("left out", "would be left out"),
     "failed": ("failed again", "would fail again"),
     "lost": ("lost", "lost"),
 }

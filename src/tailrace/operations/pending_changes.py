@@ -18,7 +18,7 @@ from tailrace.core.shard_state import ShardState
 from tailrace.errors import WorldError
 from tailrace.kafka import membership
 from tailrace.kafka.checkpoint_topic import Follower, check_rescaled, topic_name
-from tailrace.sources.dynamodb.shard_range import read_pages
+from tailrace.sources.shard_range import read_pages
 from tailrace.wiring.table_choice import list_tables
 
 _AT_ONCE: Final = 8

@@ -34,7 +34,7 @@ from tailrace.operations.republisher import (
     TopicsOfChanges,
     compare,
 )
-from tailrace.sources.dynamodb.shard_range import read_range
+from tailrace.sources.shard_range import read_range
 from tailrace.wiring.sources import make_source
 
 BATCH_LETTERS_MAX: Final = 500

@@ -6,14 +6,16 @@ What is published already is found by reading the topics: there is no other memo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Final
 
 import msgspec
 from confluent_kafka import Message
 
 from tailrace.config import LoadedPipeline
+from tailrace.core.change import Skip
 from tailrace.core.page import Page
-from tailrace.core.ports import ReadError, ShardReader, SourcePage
+from tailrace.core.ports import ReadError, SourcePage
 from tailrace.core.redrive import DeadLetter, Published, Selection
 from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
@@ -34,16 +36,19 @@ from tailrace.operations.republisher import (
     Republisher,
     TopicsOfChanges,
     compare,
-    one_of,
     position_of,
 )
+from tailrace.sources.aws_lambda.discarded import DiscardedBatches
 from tailrace.sources.aws_lambda.failure_message import DiscardedBatch, read_message
 from tailrace.sources.aws_lambda.failure_messages import FailureMessage, FailureMessages
-from tailrace.sources.dynamodb.shard_range import read_range
-from tailrace.wiring.sources import make_source
+from tailrace.wiring.sources import make_discarded
 
 TRANSACTION_RECORDS_MAX: Final = 1000
 TRANSACTION_BYTES_MAX: Final = 8 << 20
+_WHY_SKIPPED: Final[dict[Skip, str]] = {
+    "repeat": "it repeats a change before it",
+    "late": "it is late, and the file drops late changes",
+}
 
 
 def redrive_batches(
@@ -63,7 +68,7 @@ def redrive_batches(
     pipeline = loaded.pipeline
     preconditions.require_pipeline(pipeline, selection.tables)
     report = Report(pipeline.name, dry_run)
-    source = make_source(pipeline)
+    source = make_discarded(pipeline)
     done = 0
     try:
         with Republisher(pipeline) as republisher:
@@ -88,11 +93,15 @@ class _Batch(msgspec.Struct):
     batch: DiscardedBatch
     whole: bool
     """False when the stream no longer has its beginning."""
+    kept: str
+    """How long the stream keeps what it holds, in words."""
     pages: list[Page]
     letters: list[bool]
     """Which of the pages is a dead letter."""
     found: set[int]
     """Sequence numbers of its records, those that the topics hold among them."""
+    is_chosen: bool = True
+    """No table of it was left out of the selection."""
     is_done: bool = True
 
 
@@ -100,7 +109,7 @@ class _Run:
     def __init__(
         self,
         republisher: Republisher,
-        source: ShardReader,
+        source: DiscardedBatches,
         selection: Selection,
         skip_superseded: bool,
         report: Report,
@@ -154,32 +163,37 @@ class _Run:
         """Read the records that a message names, and convert them; None for a message that is to be left alone."""
         try:
             batch = read_message(message.content, message.name)
-            if not self._selection.wants(batch.table):
+            carries_tables = self._pipeline.source.carries_tables
+            if not (carries_tables or self._selection.wants(batch.table)):
                 return None
             if not self._pipeline.source.reads(batch.table):
-                self._report.refused.append(f"{message.name} is of table {batch.table}, which the file leaves out")
+                self._report.refused.append(f"{message.name} is of {batch.place}, which the file leaves out")
                 return None
-            source, whole = self._records(batch)
+            found = self._source.read(batch)
         except (FileError, ReadError) as error:
             self._report.refused.append(str(error))
             return None
+        ours = [each for each in found.records if each.skipped != "unwanted"]
+        chosen = [each for each in ours if not carries_tables or self._selection.wants(each.origin.table)]
+        if ours and not chosen:
+            return None
         if not self._report.dry_run:
-            self._republisher.ensure_topics(batch.table)
-        made = [self._republisher.convert(batch.shard, one_of(source, index)) for index in range(len(source.records))]
+            for table in dict.fromkeys(each.origin.table for each in chosen):
+                self._republisher.ensure_topics(table)
+        made = [
+            self._republisher.convert(found.shard, SourcePage([each], None, len(each.origin.raw), full=False))
+            for each in chosen
+        ]
         return _Batch(
             message,
-            batch,
-            whole,
+            msgspec.structs.replace(batch, shard=found.shard),
+            found.whole,
+            found.kept,
             pages=[each.page for each in made],
             letters=[each.letter is not None for each in made],
-            found={int(record.origin.sequence) for record in source.records},
+            found={int(record.origin.sequence) for record in found.records},
+            is_chosen=len(chosen) == len(ours),
         )
-
-    def _records(self, batch: DiscardedBatch) -> tuple[SourcePage, bool]:
-        if batch.payload is not None:
-            return self._republisher.decode(batch.shard, batch.payload), True
-        found = read_range(self._source, batch.shard, batch.first, batch.last)
-        return SourcePage(found.records, next_iterator=None, size_bytes=0, full=False), found.whole
 
     def _publish(self, batches: list[_Batch], refused: RefusedRecords) -> None:
         """Compare with what the topics hold now, and publish what is missing."""
@@ -200,13 +214,15 @@ class _Run:
 
         topics = {self._pipeline.dead_letters_topic, *published.topics}
         for batch in batches:
-            topics.update(() if batch.whole else self._pipeline.topics_of(batch.batch.table))
-        since_ms = min(batch.batch.created_ms for batch in batches)
+            for table in () if batch.whole else self._pipeline.source.tables_of(batch.batch.table):
+                topics.update(self._pipeline.topics_of(table))
+        created_ms = [record.timestamp_ms for batch in batches for page in batch.pages for record in page.records]
+        since_ms = min([batch.batch.created_ms for batch in batches] + created_ms)
         with TopicsOfChanges(self._republisher, sorted(topics), since_ms) as reading:
             for batch in batches:
                 # What the batch before has published counts: a queue may give a message twice.
                 reading.read(visit)
-                batch.is_done = True
+                batch.is_done = batch.is_chosen
                 for shard, sequence in set_aside:
                     if shard == batch.batch.shard and int(batch.batch.first) <= sequence <= int(batch.batch.last):
                         batch.found.add(sequence)
@@ -224,9 +240,11 @@ class _Run:
                 missing.append(records)
         if self._report.dry_run:
             return
-        sizes = enumerate(page.size_bytes for page in missing)
+        # What shares a sequence number, as the parts of an aggregate do, is found by it: it is published as a whole.
+        wholes = [list(parts) for _, parts in groupby(missing, key=_identity)]
+        sizes = enumerate(sum(page.size_bytes for page in parts) for parts in wholes)
         for indices in in_batches(sizes, TRANSACTION_RECORDS_MAX, TRANSACTION_BYTES_MAX):
-            pages = tuple(missing[index] for index in indices)
+            pages = tuple(page for index in indices for page in wholes[index])
             self._tried.update(map(_identity, pages))
             self._republisher.commit(pages)
 
@@ -236,6 +254,9 @@ class _Run:
         """Note what becomes of a change; return what to publish of it."""
         shard = batch.batch.shard
         records = [each for each in page.records if not (published.holds(shard, each) or published.take_same(each))]
+        if page.skipped:
+            self._note(page, "skipped", reason=_WHY_SKIPPED[page.skipped[0][1]])
+            return None
         if not records:
             was_sent = _identity(page) in self._sent
             self._note(page, "dropped" if not page.records else "published" if was_sent else "present")
@@ -278,8 +299,8 @@ class _Run:
         unsure = "" if FORMATS[name].tells_position else f", unless the topic has them: the format {name} does not tell"
         counted = f"{count} {'change' if count == 1 else 'changes'}"
         self._report.lost.append(
-            f"table {batch.table}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "
-            f"{end} cannot be read any more{unsure}; DynamoDB keeps changes for 24 hours ({each.message.name})"
+            f"{batch.place}, shard {batch.shard.shard_id}: {counted} from sequence number {batch.first} "
+            f"{end} cannot be read any more{unsure}; {each.kept} ({each.message.name})"
         )
 
 

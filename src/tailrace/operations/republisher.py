@@ -37,9 +37,10 @@ AGAIN: Final = RedriveAgain()
 CREATED_MARGIN_MS: Final = 60_000
 """Creation times are rounded, and may go back within an item: topics are read from so much earlier."""
 
-Outcome = Literal["published", "dropped", "present", "superseded", "failed", "lost"]
+Outcome = Literal["published", "dropped", "present", "superseded", "skipped", "failed", "lost"]
 """What becomes of a change: `dropped` by the transformation, `present` in its topic already, `superseded` by a newer
-change of its key and left out, `failed` to be converted or published again, `lost`: it cannot be read any more."""
+change of its key and left out, `skipped` because it repeats another or is late, `failed` to be converted or published
+again, `lost`: it cannot be read any more."""
 
 
 class Redriven(msgspec.Struct, frozen=True):
@@ -163,9 +164,3 @@ def position_of(message: Message) -> SourcePosition | None:
     value = clients.as_bytes(message.value())
     found = None if value is None else formats.read(value)
     return None if found is None else found.position
-
-
-def one_of(page: SourcePage, index: int) -> SourcePage:
-    """Return a page of one record."""
-    record = page.records[index]
-    return msgspec.structs.replace(page, records=[record], size_bytes=len(record.origin.raw))

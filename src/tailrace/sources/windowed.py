@@ -12,7 +12,16 @@ from typing import Final
 import msgspec
 
 from tailrace.core.change_window import WindowBudget
-from tailrace.core.ports import LogPage, LogReader, ReadError, ReadFailure, ShardReader, SourcePage, SourceRecord
+from tailrace.core.ports import (
+    LogPage,
+    LogReader,
+    LogRecord,
+    ReadError,
+    ReadFailure,
+    ShardReader,
+    SourcePage,
+    SourceRecord,
+)
 from tailrace.core.shard import Position, ShardRef
 from tailrace.core.windowed_shard import WindowedShard, WindowOptions
 
@@ -87,6 +96,14 @@ class WindowedReader(ShardReader):
             self._warn()
         return answer
 
+    def judged(self, shard: ShardRef, records: list[LogRecord]) -> SourcePage:
+        """Return what is published of records, as far as they themselves show: what is before them is not read."""
+        session = self._windowed(shard, Position("TRIM_HORIZON"))
+        try:
+            return session.took(LogPage(records, None, 0, full=False), round(self._clock() * 1000), "")
+        finally:
+            self._budget.remove(session.window)
+
     def _next_page(self, shard: ShardRef, session: WindowedShard) -> LogPage:
         """Read on, without the tails that the stream no longer has: skipping one says nothing of the shard."""
         while True:
@@ -132,15 +149,7 @@ class WindowedReader(ShardReader):
             elif iterator is None:
                 self._drop(shard)
                 self._opened += 1
-                windowed = WindowedShard(
-                    shard,
-                    position,
-                    self._options,
-                    self._budget,
-                    flagged=self._flagged,
-                    is_wanted=self._is_wanted,
-                )
-                session = _Session(windowed, f"{self._opened}:0", now_s)
+                session = _Session(self._windowed(shard, position), f"{self._opened}:0", now_s)
             elif found is not None and found.token == iterator:
                 session = found
             else:
@@ -149,6 +158,11 @@ class WindowedReader(ShardReader):
             self._sessions[shard] = session
             self._sessions.move_to_end(shard)
         return session
+
+    def _windowed(self, shard: ShardRef, position: Position) -> WindowedShard:
+        return WindowedShard(
+            shard, position, self._options, self._budget, flagged=self._flagged, is_wanted=self._is_wanted
+        )
 
     def _drop_idle(self, now_s: float) -> None:
         while self._sessions:

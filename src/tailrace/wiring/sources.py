@@ -18,7 +18,8 @@ from tailrace.core.pacing import Pacing
 from tailrace.core.ports import ExportReader, LogReader, Source, SourcePage, TableReader
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
-from tailrace.core.windowed_shard import WindowOptions
+from tailrace.core.windowed_shard import Late, WindowOptions
+from tailrace.sources.aws_lambda.discarded import DiscardedBatches, KinesisBatches, StreamsBatches
 from tailrace.sources.aws_lambda.intake import Intake, StreamsIntake
 from tailrace.sources.aws_lambda.kinesis_intake import KinesisIntake
 from tailrace.sources.delivered import DeliveredLog
@@ -30,7 +31,8 @@ from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
 from tailrace.sources.kinesis import stream_ref
-from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, late
+from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder
+from tailrace.sources.kinesis.log_page import late as flagged
 from tailrace.sources.kinesis.policy import policy as kinesis_policy
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
 from tailrace.sources.windowed import WindowedReader
@@ -87,17 +89,19 @@ def make_source(
 def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
     clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
     log = clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode)
-    reader = _windowed(source, log, late_wait_ms=source.late_wait_ms, window_bytes=_WINDOW_BYTES)
+    reader = _windowed(source, log, late=source.late, late_wait_ms=source.late_wait_ms, window_bytes=_WINDOW_BYTES)
     return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
 
 
-def _windowed(source: KinesisSource, log: LogReader, *, late_wait_ms: int, window_bytes: int) -> WindowedReader:
+def _windowed(
+    source: KinesisSource, log: LogReader, *, late: Late, late_wait_ms: int, window_bytes: int
+) -> WindowedReader:
     return WindowedReader(
         log,
-        WindowOptions(window_ms=source.window_ms, late=source.late, late_wait_ms=late_wait_ms),
+        WindowOptions(window_ms=source.window_ms, late=late, late_wait_ms=late_wait_ms),
         window_bytes=window_bytes,
         gone_after_ms=_kinesis_policy(source).gone_after_ms,
-        flagged=late,
+        flagged=flagged,
         is_wanted=source.publishes,
     )
 
@@ -118,10 +122,27 @@ def make_intake(
             log = DeliveredLog(clients.polling(decode))
             # A batch goes whole: nothing may be held back.
             window_bytes = min(_WINDOW_BYTES, pipeline.function.memory_bytes // _SHARE_OF_WINDOWS)
-            reader = _windowed(source, log, late_wait_ms=0, window_bytes=window_bytes)
+            reader = _windowed(source, log, late=source.late, late_wait_ms=0, window_bytes=window_bytes)
             policy = kinesis_policy(_window_ms(source))  # what is read back is polled, whatever the workers do
             streams = KinesisStreams(clients, reader, policy, arns=source.arns)
             return KinesisIntake(streams, log, reader, decode, orders=source.late == "reorder")
+        case other:
+            raise _unknown(other)
+
+
+def make_discarded(pipeline: Pipeline) -> DiscardedBatches:
+    """Make what reads batches again that AWS Lambda discarded. Raises `WorldError`."""
+    match pipeline.source:
+        case DynamoDBStreamsSource():
+            return StreamsBatches(make_source(pipeline))
+        case KinesisSource() as source:
+            decode = LogPageDecoder(source.records, deaggregate=source.deaggregate)
+            clients = KinesisClients(_session(source), readers=1)
+            # Nothing is held back: what `reorder` would have put in order is flagged.
+            late = "flag" if source.late == "reorder" else source.late
+            reader = _windowed(source, clients.polling(decode), late=late, late_wait_ms=0, window_bytes=_WINDOW_BYTES)
+            streams = KinesisStreams(clients, reader, kinesis_policy(_window_ms(source)), arns=source.arns)
+            return KinesisBatches(streams, reader, decode)
         case other:
             raise _unknown(other)
 

@@ -80,7 +80,7 @@ def test_the_json_holds_each_change_and_the_counts(file: Path, asked: dict[str, 
     del asked
     told = tailrace("redrive", file, "--json").json()
     assert told["counts"] == {
-        "published": 2, "dropped": 0, "present": 0, "superseded": 1, "failed": 0, "lost": 0
+        "published": 2, "dropped": 0, "present": 0, "superseded": 1, "skipped": 0, "failed": 0, "lost": 0
     }  # fmt: skip
     assert [change["sequence"] for change in told["changes"]] == ["1", "2", "3"]
 

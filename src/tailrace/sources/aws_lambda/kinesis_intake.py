@@ -137,7 +137,8 @@ class KinesisIntake(Intake):
     ) -> Position:
         """Return where a new window begins: what is read again, and behind what the batch's records are.
 
-        Lambda brings a shard's records when those of its parents are through, so that these need no checkpoint.
+        Lambda brings a shard's records when those of its parents are through, so that these need no checkpoint. What
+        it gave up between the checkpoint and the batch counts as published, as it does behind any later checkpoint.
         """
         shard, checkpoint, window_ms = batch.shard, publisher.checkpoint, self._streams.policy.window_ms
         if publisher.shard != shard or not window_ms:  # nothing is known of the shard, or nothing repeats
@@ -151,7 +152,8 @@ class KinesisIntake(Intake):
         if checkpoint is None or checkpoint.sequence is None or checkpoint.trimmed:
             return Position("TRIM_HORIZON", tails=tails)
         own = Tail(shard, checkpoint.window_from)
-        return Position("AFTER_SEQUENCE_NUMBER", checkpoint.sequence, tails=(*tails, own))
+        before_first = str(int(_sequence(first)) - 1)
+        return Position("AFTER_SEQUENCE_NUMBER", before_first, tails=(*tails, own))
 
     def _stream(self, arn: str) -> str:
         """Return what the stream is called, which tells when it was created. Raises `ReadError`."""

@@ -40,6 +40,7 @@ DOCUMENTED: dict[str, Any] = {
 def test_the_message_that_aws_documents_is_understood() -> None:
     assert read_message(json.dumps(DOCUMENTED), "x") == DiscardedBatch(
         shard=ShardRef(ARN, "shardId-00000001573689847184-864758bb"),
+        noun="table",
         table="mytable",
         first="800000000003126276362",
         last="800000000003126276362",
@@ -50,19 +51,47 @@ def test_the_message_that_aws_documents_is_understood() -> None:
     assert read_message(json.dumps(DOCUMENTED | {"payload": "{}"}), "x").payload == b"{}"
 
 
+def test_the_message_that_aws_documents_for_kinesis_is_understood() -> None:
+    arn = "arn:aws:kinesis:us-east-2:123456789012:stream/mystream"
+    sequence = "49601189658422359378836298521827638475320189012309704722"
+    info = {
+        "shardId": "shardId-000000000001",
+        "startSequenceNumber": sequence,
+        "endSequenceNumber": sequence.replace("4722", "4734"),
+        "approximateArrivalOfFirstRecord": "2019-11-14T00:38:04.835Z",
+        "approximateArrivalOfLastRecord": "2019-11-14T00:38:05.580Z",
+        "batchSize": 500,
+        "streamArn": arn,
+    }
+    message = {name: value for name, value in DOCUMENTED.items() if name != "DDBStreamBatchInfo"}
+    found = read_message(json.dumps(message | {"KinesisBatchInfo": info}), "x")
+    assert found == DiscardedBatch(
+        shard=ShardRef(arn, "shardId-000000000001"),
+        noun="stream",
+        table="mystream",
+        first=sequence,
+        last=sequence.replace("4722", "4734"),
+        created_ms=1573691884835,
+        count=500,
+        payload=None,
+    )
+    assert found.place == "stream mystream"
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"DDBStreamBatchInfo": None},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"startSequenceNumber": "-1"}},
-        {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"endSequenceNumber": "1" * 41}},
+        {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"endSequenceNumber": "1" * 130}},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"endSequenceNumber": "7"}},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"batchSize": 0}},
         {"DDBStreamBatchInfo": DOCUMENTED["DDBStreamBatchInfo"] | {"streamArn": "arn:aws:kinesis:x"}},
+        {"DDBStreamBatchInfo": None, "KinesisBatchInfo": DOCUMENTED["DDBStreamBatchInfo"]},
     ],
 )
 def test_what_is_none_is_told_in_one_sentence_with_its_place(change: dict[str, Any]) -> None:
-    with pytest.raises(FileError, match=r"^x: is no on-failure message of a DynamoDB stream: "):
+    with pytest.raises(FileError, match=r"^x: is no on-failure message of a stream: "):
         read_message(json.dumps(DOCUMENTED | change), "x")
     with pytest.raises(FileError):
         read_message(b"\xff{", "x")

@@ -8,9 +8,10 @@ import pytest
 
 from tailrace.core.change import Origin
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
-from tailrace.core.shard import Position, ShardRef
+from tailrace.core.shard import Position, ShardRef, Tail
 from tailrace.errors import WorldError
-from tailrace.sources.dynamodb.shard_range import ShardRange, read_range
+from tailrace.sources.dynamodb.policy import POLICY
+from tailrace.sources.shard_range import ShardRange, read_range
 
 SHARD = ShardRef("arn:aws:dynamodb:us-east-1:123456789012:table/orders/stream/1", "shard-1")
 
@@ -24,6 +25,7 @@ class Scripted:
     """Answers as told; keeps what it was asked."""
 
     def __init__(self, *answers: SourcePage | ReadFailure) -> None:
+        self.policy = POLICY
         self._answers = list(answers)
         self.asked: list[tuple[str, str | None, str | None]] = []
 
@@ -86,3 +88,11 @@ def test_failures_that_pass_and_expired_iterators_neither_lose_nor_repeat() -> N
 def test_what_could_not_be_read_is_never_taken_for_lost(answers: list[SourcePage | ReadFailure]) -> None:
     with pytest.raises(WorldError):
         found(Scripted(*answers))
+
+
+def test_behind_tails_a_range_is_whole_if_it_begins_with_its_first_record() -> None:
+    tail = Tail(SHARD, None, 1_000)
+    for answers, whole in (([page(10, 14)], True), ([page(11, 14)], False), ([page()], False)):
+        reader = Scripted(*answers)
+        range_ = read_range(reader, SHARD, "10", "14", tails=(tail,), sleep=lambda _seconds: None)
+        assert (range_.whole, reader.asked[0]) == (whole, ("AFTER_SEQUENCE_NUMBER", "9", None))

@@ -1,15 +1,17 @@
-"""Reads a range of a shard again, by sequence numbers, as far as DynamoDB still keeps it."""
+"""Reads a range of a shard again, by sequence numbers, as far as its stream still keeps it."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import msgspec
 
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader, SourcePage, SourceRecord
-from tailrace.core.shard import Position, ShardRef
+from tailrace.core.shard import Position, ShardRef, Tail
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import WorldError
 
 _ATTEMPTS_MAX = 6
@@ -26,14 +28,33 @@ class ShardRange(msgspec.Struct, frozen=True):
     whole: bool
 
 
+class PolicedReader(ShardReader, Protocol):
+    """Reads shards, with its limits."""
+
+    policy: SourcePolicy
+
+
 def read_range(
-    reader: ShardReader, shard: ShardRef, first: str, last: str, sleep: Callable[[float], None] = time.sleep
+    reader: PolicedReader,
+    shard: ShardRef,
+    first: str,
+    last: str,
+    *,
+    tails: tuple[Tail, ...] = (),
+    sleep: Callable[[float], None] = time.sleep,
 ) -> ShardRange:
-    """Read the records from `first` to `last`, both included. Raises WorldError when the stream cannot be read."""
+    """Read the records from `first` to `last`, both included. Raises WorldError when the stream cannot be read.
+
+    `tails` are read first, as for any position: the shard's own among them ends before `first`, which must be there
+    for the range to be whole.
+    """
     try:
-        return ShardRange(
-            _read(reader, shard, Position("AT_SEQUENCE_NUMBER", first), first, last, sleep=sleep), whole=True
-        )
+        if tails:
+            begins = Position("AFTER_SEQUENCE_NUMBER", str(int(first) - 1), tails=tails)
+            records = _read(reader, shard, begins, first, last, sleep=sleep)
+            return ShardRange(records, whole=bool(records) and int(records[0].origin.sequence) == int(first))
+        begins = Position("AT_SEQUENCE_NUMBER", first)
+        return ShardRange(_read(reader, shard, begins, first, last, sleep=sleep), whole=True)
     except ReadError as error:
         if error.failure is ReadFailure.GONE:
             return ShardRange([], whole=False)
@@ -48,15 +69,16 @@ def read_range(
 
 
 def read_pages(
-    reader: ShardReader, shard: ShardRef, position: Position, sleep: Callable[[float], None] = time.sleep
+    reader: PolicedReader, shard: ShardRef, position: Position, sleep: Callable[[float], None] = time.sleep
 ) -> Iterator[SourcePage]:
     """Yield the pages of a shard from `position` on, without end while it is open; failures that pass are outlasted.
 
-    Raises `ReadError`.
+    The limits of the source are kept. Raises `ReadError`.
     """
     iterator: str | None = None
     failures = 0
     while True:
+        asked_s = time.monotonic()
         try:
             page = reader.read(shard, position, iterator)
         except ReadError as error:
@@ -71,32 +93,37 @@ def read_pages(
         failures = 0
         yield page
         if page.records:
-            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence)
+            position = Position("AFTER_SEQUENCE_NUMBER", page.records[-1].origin.sequence, tails=position.tails)
         if page.next_iterator is None:
             return
         iterator = page.next_iterator
+        next_s = asked_s + reader.policy.next_read_ms(0, page.size_bytes) / 1000
+        if (pause_s := next_s - time.monotonic()) > 0:
+            sleep(pause_s)
 
 
 def _read(
-    reader: ShardReader, shard: ShardRef, position: Position, first: str, last: str, *, sleep: Callable[[float], None]
+    reader: PolicedReader, shard: ShardRef, position: Position, first: str, last: str, *, sleep: Callable[[float], None]
 ) -> list[SourceRecord]:
     found: list[SourceRecord] = []
+    # What repeats its changes also tells when there is more to read.
+    empty_pages_max = reader.policy.caught_up_reads if position.tails else _EMPTY_PAGES_MAX
     empty_pages = 0
     last_read = None
     for page in read_pages(reader, shard, position, sleep):
-        empty_pages = 0 if page.records else empty_pages + 1
+        empty_pages = 0 if page.records or page.full else empty_pages + 1
         found += [each for each in page.records if int(first) <= int(each.origin.sequence) <= int(last)]
         if page.records:
             last_read = page.records[-1].origin.sequence
         if page.next_iterator is None or (page.records and int(page.records[-1].origin.sequence) >= int(last)):
             return found
-        if empty_pages == _EMPTY_PAGES_MAX:
+        if empty_pages == empty_pages_max:
             break
     if (position.kind == "AT_SEQUENCE_NUMBER" and last_read is None) or (
         found and int(found[-1].origin.sequence) < int(last)
     ):
         raise ReadError(
-            f"shard {shard.shard_id} gave {_EMPTY_PAGES_MAX} empty pages before sequence number {last}",
+            f"shard {shard.shard_id} gave {empty_pages_max} empty pages before sequence number {last}",
             ReadFailure.UNAVAILABLE,
             hint="try again",
         )
