@@ -51,7 +51,7 @@ def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
     return Converter(
         make_format(format_name, pipeline="bench", numbers="exact").encode,
         pipeline="bench",
-        topic_of=lambda _table: topic,
+        topic_of=lambda _table, *_: topic,
         dead_letters_topic="bench.dead-letters",
         tombstones=True,
         errors_fail=False,

@@ -151,6 +151,29 @@ def test_what_was_trimmed_unread_is_a_gap_until_it_is_accepted(
         assert pipeline.verdict().lost == 30
 
 
+def test_each_stream_has_topics_of_its_own_if_they_are_named_after_it(
+    bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with SimulatedDynamoDB(seed=7, script=parse_script({"settings": {"on_demand_shards": 1}})) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1)
+        pipeline.settings["topic"] = "{pipeline}.{stream}.{table}"
+        (table,) = pipeline.tables
+        on_kinesis(pipeline, simulated, streams=[STREAM, "web-*"], tables=[table])
+        kinesis = kinesis_of(simulated)
+        kinesis.create_stream(StreamName="web-1", ShardCount=1)
+        plan = CommandLine(capsys)("plan", pipeline.file).out
+        of_changes, of_clicks = (f"{pipeline.name}.{name}" for name in (f"{STREAM}.{table}", "web-1.web-1"))
+        assert f"topic         {of_changes}, to be made" in plan
+        pipeline.dynamodb.put_item(TableName=table, Item={"id": {"S": "a"}})
+        kinesis.get_waiter("stream_exists").wait(StreamName="web-1", WaiterConfig={"Delay": 1})
+        kinesis.put_record(StreamName="web-1", Data=b"click", PartitionKey="k")
+        pipeline.worker()
+        wait_for("both", lambda: {of_changes, of_clicks} <= set(pipeline.existing_topics()))
+        wait_for("the click", lambda: values_of(pipeline, of_clicks) == [b"click"])
+        wait_for("the change", lambda: len(values_of(pipeline, of_changes)) == 1)
+        kinesis.close()
+
+
 def consumers_of(simulated: SimulatedDynamoDB) -> list[str]:
     kinesis = kinesis_of(simulated)
     try:

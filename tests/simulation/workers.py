@@ -184,7 +184,7 @@ class SimulatedParts:
         self.converter = Converter(
             encode,
             pipeline=PIPELINE,
-            topic_of=lambda table: f"{PIPELINE}.{table}",
+            topic_of=lambda table, *_: f"{PIPELINE}.{table}",
             dead_letters_topic=DEAD_LETTERS,
             tombstones=False,
             errors_fail=around.lane_options.errors_fail,

@@ -103,18 +103,29 @@ def _tables(pipeline: Pipeline) -> Iterator[Finding]:
 def _topics(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.dead_letters_topic == pipeline.checkpoints_topic:
         yield ("dead_letters",), "is the topic of the checkpoints", "give another name"
-    if "{table}" not in pipeline.topic and pipeline.source.only_table is None:
+    source = pipeline.source
+    if pipeline.parts_streams and not source.has_streams:
+        yield ("topic",), "has `{stream}`, and the source reads tables", "use `{table}`"
+        return
+    if pipeline.parts_streams and (pipeline.snapshot.mode != "never" or _resnapshots(pipeline)):
+        yield (
+            ("topic",),
+            "has `{stream}`, and rows of snapshots come with no stream",
+            "name one stream, or use `{table}`",
+        )
+    is_apart = "{table}" in pipeline.topic or (pipeline.parts_streams and not source.carries_changes)
+    if not is_apart and source.only_table is None:
         remedy = "put `{table}` into it: items of different tables can have the same key"
         yield ("topic",), "would put several tables into one topic", remedy
     known = {pipeline.checkpoints_topic, pipeline.dead_letters_topic}
-    for table, path in _named(pipeline):
+    for table, stream, path in _named_with_streams(pipeline):
         try:
-            pipeline.topic_of(table)
+            pipeline.topic_of(table, stream)
         except TopicError as error:
             yield path, error.message, error.hint
             continue
         with contextlib.suppress(TopicError):  # what is wrong with a route is told where that is checked
-            for topic in pipeline.topics_of(table):
+            for topic in pipeline.topics_of(table, stream):
                 if other := topic_names.colliding(topic, sorted(known)):
                     wrong = f"the topic {quoted(topic)} of table {table} cannot be made beside {quoted(other)}"
                     yield path, f"{wrong}: to Kafka `.` and `_` are alike", topic_names.OTHER_TOPIC
@@ -124,8 +135,7 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
 def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
     source = pipeline.source
     if not source.carries_changes:
-        resnapshots = "resnapshot" in {pipeline.on_gap.default, *pipeline.on_gap.tables.values()}
-        for key, is_set in (("snapshot", pipeline.snapshot.mode != "never"), ("on_gap", resnapshots)):
+        for key, is_set in (("snapshot", pipeline.snapshot.mode != "never"), ("on_gap", _resnapshots(pipeline))):
             if is_set:
                 yield (key,), "reads tables, and the records of the streams are raw", "leave it out"
     for name in pipeline.on_gap.tables:
@@ -135,6 +145,11 @@ def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
         elif not is_pattern(name) and not source.reads(name):
             entries = [entry.text for entry in source.tables_read]
             yield path, f"{quoted(name)} is no stream of the pipeline", nearest(name, entries) or "name its stream"
+
+
+def _resnapshots(pipeline: Pipeline) -> bool:
+    """Return whether the file asks for a new snapshot after a gap, apart from what `snapshot` implies."""
+    return "resnapshot" in {pipeline.on_gap.default, *pipeline.on_gap.tables.values()}
 
 
 def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:
@@ -186,6 +201,17 @@ def _routed_topics(pipeline: Pipeline, index: int, route: Route, table: str) -> 
             for topic in sorted(own.intersection(pipeline.topics_of(other))):
                 wrong = f"sends changes of {table} to {quoted(topic)}, a topic of {other}"
                 yield path, wrong, "items of different tables can have one key: give another topic"
+
+
+def _named_with_streams(pipeline: Pipeline) -> Iterator[tuple[str, str | None, Path]]:
+    """Yield the tables that the source names, each with every stream that it may come with where topics depend on it;
+    and where."""
+    if not pipeline.parts_streams:
+        yield from ((table, None, path) for table, path in _named(pipeline))
+        return
+    for entry in pipeline.source.tables_read:
+        if not entry.is_pattern:
+            yield from ((table, entry.text, entry.path) for table in pipeline.source.tables_of(entry.text))
 
 
 def _named(pipeline: Pipeline) -> list[tuple[str, Path]]:

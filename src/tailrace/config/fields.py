@@ -15,6 +15,7 @@ from tailrace.config.problem import InvalidError, nearest, quoted
 TOPIC_LENGTH_MAX = 249
 _TOPIC = re.compile(rf"^[A-Za-z0-9._-]{{1,{TOPIC_LENGTH_MAX}}}$")
 _PLACEHOLDERS = ("pipeline", "table")
+_TOPIC_PLACEHOLDERS = (*_PLACEHOLDERS, "stream")
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 _TABLE_PATTERN = r"^[A-Za-z0-9_.*?-]{1,255}$"
 
@@ -49,17 +50,12 @@ def _table_pattern(value: str) -> str:
     return value
 
 
-def _template(value: str) -> str:
+def _template(value: str, placeholders: tuple[str, ...] = _TOPIC_PLACEHOLDERS) -> str:
     for placeholder in re.findall(r"\{([^{}]*)\}", value):
-        if placeholder == "stream":
-            raise InvalidError(
-                "has `{stream}`, which stands for the one stream that a Kinesis source names",
-                "name one stream in `source.streams`, or use `{table}`",
-            )
-        if placeholder not in _PLACEHOLDERS:
+        if placeholder not in placeholders:
             raise InvalidError(
                 f"has the unknown placeholder {quoted('{' + placeholder + '}')}",
-                nearest(placeholder, _PLACEHOLDERS) or "there are {pipeline} and {table}",
+                nearest(placeholder, placeholders) or "there are {pipeline} and {table}",
             )
     fixed = re.sub(r"\{[^{}]*\}", "x", value)
     if fault := topic_fault(fixed):
@@ -129,8 +125,16 @@ Flag = Annotated[bool, Strict(), BeforeValidator(untyped)]
 Region = Annotated[Text, AfterValidator(_region)]
 Endpoint = Annotated[Text, AfterValidator(_endpoint)]
 Role = Annotated[Text, AfterValidator(_role)]
+
+
+def _route_template(value: str) -> str:
+    return _template(value, _PLACEHOLDERS)
+
+
 Template = Annotated[Text, AfterValidator(_template)]
-"""A topic's name with `{pipeline}` and `{table}` in it."""
+"""A topic's name with `{pipeline}`, `{table}` and `{stream}` in it."""
+RouteTemplate = Annotated[Text, AfterValidator(_route_template)]
+"""The same without `{stream}`."""
 Replication = Annotated[
     int | Literal["auto"],
     BeforeValidator(_replication),

@@ -161,7 +161,8 @@ class Pipeline(Part):
     )
     topic: Template = Field(
         default="{pipeline}.{table}",
-        description="Name of each table's topic. `{pipeline}` and `{table}` are filled in.",
+        description="Name of each table's topic. `{pipeline}` and `{table}` are filled in, and `{stream}` where "
+        "streams are read.",
     )
     topics: Topics = Field(default=as_written({}), description="How missing topics are made.")
     transform: Steps = Field(
@@ -211,7 +212,7 @@ class Pipeline(Part):
     @model_validator(mode="before")
     @classmethod
     def _name_the_stream(cls, data: Any) -> Any:
-        """Fill in `{stream}` where the source names one stream; what else has it is refused."""
+        """Fill in `{stream}` where the source names one stream: so rows of snapshots have a topic, too."""
         if not isinstance(data, Mapping) or not isinstance(data.get("source"), Mapping):
             return data
         topic, streams = data.get("topic"), data["source"].get("streams")
@@ -239,20 +240,34 @@ class Pipeline(Part):
         """Return what happens when changes of a table, or of a stream of several, were lost."""
         return self.on_gap.of(entry) or ("resnapshot" if self.snapshot.mode == "when_needed" else "fail")
 
-    def topic_of(self, table: str) -> str:
-        """Return the topic of a table's changes.
+    @property
+    def parts_streams(self) -> bool:
+        """Whether the changes that come with different streams go to different topics."""
+        return "{stream}" in self.topic
+
+    def topic_of(self, table: str, stream: str | None = None) -> str:
+        """Return the topic of a table's changes that come with a stream, by name; None: whatever they come with.
 
         Raises `TopicError` when that would be no topic's name, or one of the pipeline's own topics: a pattern may
-        match any table.
+        match any table. And when it depends on the stream, and that is not given.
         """
-        return self.filled(self.topic, table)
+        if stream is None and self.parts_streams:
+            raise TopicError(
+                f"the topic of table {table} depends on the stream", hint="leave `{stream}` out of `topic`, or name one"
+            )
+        return self.filled(self.topic, table, stream)
 
-    def topics_of(self, table: str) -> tuple[str, ...]:
-        """Return every topic that a table's changes may go to: its own, or those of its route. Raises `TopicError`."""
-        own = self.topic_of(table)  # the dead letters of a table with a route name it too
+    def topics_of(self, table: str, stream: str | None = None) -> tuple[str, ...]:
+        """Return every topic that a table's changes may go to: its own, or those of its route.
+
+        Without `stream`, those of every stream that the file names; the others are known once records come.
+        Raises `TopicError`.
+        """
+        streams = self.source.named_tables if stream is None and self.parts_streams else (stream,)
+        own = tuple(self.topic_of(table, each) for each in streams)  # dead letters of a table with a route name it too
         routes = [step.route for step in self.transform if step.route and step.is_for(table)]
         if not routes:
-            return (own,)
+            return own
         if len(routes) > 1:
             raise TopicError(f"table {table} has {len(routes)} routes in `transform`", hint="make one of them")
         return tuple(dict.fromkeys(self.filled(template, table) for template in routes[0].templates))
@@ -261,9 +276,9 @@ class Pipeline(Part):
         """Return whether a table's changes have a route."""
         return any(step.route and step.is_for(table) for step in self.transform)
 
-    def filled(self, template: str, table: str) -> str:
+    def filled(self, template: str, table: str, stream: str | None = None) -> str:
         """Return the topic that a template stands for. Raises `TopicError` as `topic_of` does."""
-        topic = template.format(pipeline=self.name, table=table)
+        topic = template.format(pipeline=self.name, table=table, stream=stream)
         if fault := topic_fault(topic):
             raise TopicError(f"the topic of table {table} would be {quoted(topic)}", hint=fault)
         for own, what in ((self.checkpoints_topic, "checkpoints"), (self.dead_letters_topic, "dead letters")):

@@ -101,6 +101,8 @@ class Source(Part):
         description="External id that the role's trust policy asks for. Needs `role_arn`.",
     )
 
+    has_streams: ClassVar[bool] = False
+    """Whether streams are read, with names of their own: `{stream}` in the name of a topic."""
     tables_path: ClassVar[Path]
     """The key that names the tables: `("source", "tables")`."""
 

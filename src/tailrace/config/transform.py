@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tailrace.config.fields import Flag, Part, TablePattern, Template, Text, Whole, as_tuple
+from tailrace.config.fields import Flag, Part, RouteTemplate, TablePattern, Text, Whole, as_tuple
 from tailrace.config.problem import InvalidError, quoted
 from tailrace.transform import functions, paths
 from tailrace.transform.expression import Expression
@@ -109,12 +109,12 @@ class Route(Part):
     """Chooses a topic by the value of an expression, out of those that are listed."""
 
     by: ExpressionText = Field(description="JMESPath expression over the change.", examples=["item.type"])
-    topics: dict[str, Template] = Field(
+    topics: dict[str, RouteTemplate] = Field(
         min_length=1,
         description="The topic for each value. `{pipeline}` and `{table}` are filled in.",
         examples=[{"order": "{pipeline}.orders", "invoice": "{pipeline}.invoices"}],
     )
-    otherwise: Template | None = Field(
+    otherwise: RouteTemplate | None = Field(
         default=None, description="Topic for any other value. Without it such a change is a dead letter."
     )
 

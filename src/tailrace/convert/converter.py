@@ -25,14 +25,15 @@ class Converter:
         encode: Callable[[Change, int], Message],
         *,
         pipeline: str,
-        topic_of: Callable[[str], str],
+        topic_of: Callable[[str, str], str],
         dead_letters_topic: str,
         tombstones: bool,
         errors_fail: bool,
         transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
         limits: TopicLimits | None = None,
     ) -> None:
-        """`encode` is the format's; `topic_of` and `transformation_of` return what a table has.
+        """`encode` is the format's; `topic_of` and `transformation_of` return what a table has, the topic by its
+        stream, too.
 
         `limits` None: records are not looked at for their size.
         """
@@ -66,7 +67,7 @@ class Converter:
             if origin.table != table:
                 table = origin.table
                 tables.add(table)
-                topic, transformation = self._topic_of(table), self._transformation_of(table)
+                topic, transformation = self._topic_of(table, shard.stream), self._transformation_of(table)
             before = len(records)
             if record.message is not None:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)

@@ -55,7 +55,7 @@ def topics_of(definition: DefinitionRecord, table: str) -> tuple[str, ...]:
     """Return the topics that a table's changes may go to, by name."""
     routes = [route for route in definition.routes if not route.tables or _matches(table, route.tables)]
     templates = {topic for route in routes for topic in route.topics} or {definition.topic}
-    return tuple(sorted(template.replace("{table}", table) for template in templates))
+    return tuple(sorted(template.replace("{table}", table).replace("{stream}", table) for template in templates))
 
 
 def conflicts(checkpoint_state: CheckpointState, definition: DefinitionRecord) -> tuple[Conflict, ...]:

@@ -36,7 +36,7 @@ from tailrace.wiring.pipeline import (
     make_producer,
     prepare_topics,
     shard_suffix,
-    table_topics,
+    topics_met,
 )
 from tailrace.wiring.sources import make_intake, policy_of
 from tailrace.wiring.transcoder import choose
@@ -158,7 +158,7 @@ class Function:
         """Convert the batch piece by piece, each for a transaction of its own."""
         for piece in delivery.pages(publisher, self._pipeline.batch.changes, pause):
             for table in dict.fromkeys(record.origin.table for record in piece.records if record.skipped is None):
-                for spec in table_topics(self._pipeline, table):
+                for spec in topics_met(self._pipeline, table, delivery.batch.shard.stream):
                     self._topics.ensure(spec)
             yield self._converter.convert(delivery.batch.shard, piece, time.time_ns())
 

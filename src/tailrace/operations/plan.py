@@ -382,7 +382,7 @@ class _Planner:
         try:
             for each in source.tables_of(name):
                 topics_of_it = tuple(
-                    self.topic(spec, retention_ms) for spec in wiring.table_topics(self._pipeline, each)
+                    self.topic(spec, retention_ms) for spec in wiring.table_topics(self._pipeline, each, name)
                 )
                 as_of_it = msgspec.structs.replace(stream, table=each)
                 faults = wiring.faults(self._pipeline, self._transformations, as_of_it)

@@ -28,7 +28,7 @@ from tailrace.remedy import RedriveAgain
 from tailrace.wiring.pipeline import (
     make_converter,
     shard_suffix,
-    table_topics,
+    topics_met,
 )
 from tailrace.wiring.sources import decode_again
 from tailrace.wiring.transformations import Transformations
@@ -102,7 +102,7 @@ class Republisher(Publisher):
         table = source.records[0].origin.table
         if not self.pipeline.source.publishes(table):
             raise WorldError(f"the file leaves table {table} out", hint=f"see {self.pipeline.source.tables_key}")
-        table_topics(self.pipeline, table)
+        topics_met(self.pipeline, table, shard.stream)
         page = self._converter.convert(shard, source, time.time_ns())
         if page.records and page.records[0].is_dead_letter:
             return Converted(page, header_texts(page.records[0].headers))

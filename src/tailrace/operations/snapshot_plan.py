@@ -52,6 +52,11 @@ def why_not_read(pipeline: Pipeline, table: str, others: Iterable[str]) -> str |
 
     In a topic of several tables a row must be told from the changes of items with the same key in other tables.
     """
+    if pipeline.parts_streams:
+        return (
+            f"no snapshot of table {table} can be taken: `topic` has {{stream}}, and a row comes with no stream; name "
+            "one stream in source.streams, or leave {stream} out"
+        )
     if FORMATS[pipeline.format.type].names_table:
         return None
     topics = _topics_of(pipeline, table)

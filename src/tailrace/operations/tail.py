@@ -58,14 +58,23 @@ def tables_by_topic(pipeline: Pipeline) -> Callable[[str], str | None]:
 
 def _tables_of(pipeline: Pipeline, template: str, tables: tuple[str, ...]) -> Callable[[str], str | None]:
     """Return the function that tells which table a topic of one template stands for."""
-    parts = [re.escape(part) for part in template.replace("{pipeline}", pipeline.name).split("{table}")]
-    if len(parts) == 1:
-        return {template.replace("{pipeline}", pipeline.name): tables[0] if tables else pipeline.source.only_table}.get
-    pattern = re.compile(f"{parts[0]}(?P<table>.+?){'(?P=table)'.join(parts[1:])}")
+    text = re.escape(template.replace("{pipeline}", pipeline.name))
+    for name in ("table", "stream"):
+        first, *more = text.split(re.escape(f"{{{name}}}"))
+        if more:
+            text = f"{first}(?P<{name}>.+?){f'(?P={name})'.join(more)}"
+    pattern = re.compile(text)
+    only = tables[0] if tables else pipeline.source.only_table
 
     def table_of(topic: str) -> str | None:
         found = pattern.fullmatch(topic)
-        return found["table"] if found and pipeline.source.publishes(found["table"]) else None
+        if found is None:
+            return None
+        groups = found.groupdict()
+        if "stream" in groups and not pipeline.source.reads(groups["stream"]):
+            return None
+        table = groups.get("table") or only or groups.get("stream")
+        return table if table is not None and pipeline.source.publishes(table) else None
 
     return table_of
 

@@ -114,6 +114,11 @@ def verify(
     pipeline = loaded.pipeline
     if not pipeline.source.carries_changes:
         raise WorldError("the records of the streams are raw, so there is no table to compare with the topics")
+    if pipeline.parts_streams:
+        raise WorldError(
+            "`topic` has {stream}, so no table has one topic that shows all of it",
+            hint="name one stream in source.streams, or leave {stream} out",
+        )
     try:
         capacity = ReadCapacity.parse(int(read_capacity) if read_capacity.isdecimal() else read_capacity)
     except ValueError as error:

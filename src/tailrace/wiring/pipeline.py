@@ -16,6 +16,7 @@ from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicSpec
+from tailrace.wiring.sources import name_of
 from tailrace.wiring.transformations import Transformations
 
 DEAD_LETTERS_MAX_BYTES = "8388608"
@@ -23,12 +24,17 @@ CHANGES_MAX_BYTES = "4194304"
 """An item has up to 400 KB, an envelope two images of it, and JSON escapes what DynamoDB does not."""
 
 
-def table_topics(pipeline: Pipeline, table: str) -> list[TopicSpec]:
+def table_topics(pipeline: Pipeline, table: str, stream: str | None = None) -> list[TopicSpec]:
     """Return what each topic that a table's changes may go to, its own or its route's, is like when it is made.
 
-    Raises TopicError when it can have none.
+    `stream` is the name of the stream that the changes come with; None: any. Raises TopicError when it can have none.
     """
-    return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table)]
+    return [_topic_of_changes(pipeline, topic) for topic in pipeline.topics_of(table, stream)]
+
+
+def topics_met(pipeline: Pipeline, table: str, stream: str) -> list[TopicSpec]:
+    """Return the same of a table whose changes are met in `stream`, as the ports call it. Raises TopicError."""
+    return table_topics(pipeline, table, name_of(stream))
 
 
 def _topic_of_changes(pipeline: Pipeline, topic: str) -> TopicSpec:
@@ -89,7 +95,7 @@ def make_converter(
     return Converter(
         formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers).encode,
         pipeline=pipeline.name,
-        topic_of=pipeline.topic_of,
+        topic_of=lambda table, stream: pipeline.topic_of(table, name_of(stream)),
         dead_letters_topic=pipeline.dead_letters_topic,
         tombstones=pipeline.tombstones,
         errors_fail=pipeline.errors == "fail" and not always_set_aside,

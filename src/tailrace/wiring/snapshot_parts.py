@@ -203,7 +203,7 @@ class PipelineSnapshotParts:
 
 def shared_topics(pipeline: Pipeline) -> frozenset[str]:
     """Return the topics that several tables may write: there a key alone does not say whose item it is."""
-    if pipeline.source.only_table is not None:
+    if pipeline.source.only_table is not None or pipeline.parts_streams:  # no snapshots of those
         return frozenset()
     writers = Counter({pipeline.topic: 2})
     for step in pipeline.transform:

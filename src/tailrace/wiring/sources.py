@@ -213,6 +213,11 @@ def arn_of(stream: str) -> str:
     return stream_ref.parse(stream).arn if stream_ref.is_ref(stream) else stream
 
 
+def name_of(stream: str) -> str | None:
+    """Return the name of what the ports call a stream; None for those of tables, which have none."""
+    return stream_ref.parse(stream).name if stream_ref.is_ref(stream) else None
+
+
 def policy_of(pipeline: Pipeline) -> SourcePolicy:
     """Return what the protocol must know of the source."""
     match pipeline.source:

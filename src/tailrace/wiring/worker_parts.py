@@ -27,6 +27,7 @@ from tailrace.wiring.pipeline import (
     make_producer,
     prepare_topics,
     table_topics,
+    topics_met,
 )
 from tailrace.wiring.snapshot_parts import PipelineSnapshotParts
 from tailrace.wiring.sources import make_source, reading_of
@@ -83,7 +84,7 @@ class PipelineParts:
         """Return the topics that a table's changes may go to; none when the table can have none."""
         try:
             tables = self.pipeline.source.tables_of(table)
-            return [topic for each in tables for topic in self.pipeline.topics_of(each)]
+            return [topic for each in tables for topic in self.pipeline.topics_of(each, table)]
         except TopicError:
             return []
 
@@ -94,10 +95,10 @@ class PipelineParts:
         """
         for table in self.pipeline.source.tables_of(stream.table):
             check_table(self.pipeline, self.transformations, msgspec.structs.replace(stream, table=table))
-            self._make_topics(table)
+            self._make_topics(table, stream.stream)
 
-    def _make_topics(self, table: str) -> None:
-        for spec in table_topics(self.pipeline, table):
+    def _make_topics(self, table: str, stream: str | None) -> None:
+        for spec in table_topics(self.pipeline, table) if stream is None else topics_met(self.pipeline, table, stream):
             self._topics.ensure(spec)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:

@@ -18,28 +18,31 @@ _MADE_FOR_S: Final = 30.0
 class TopicsFirst(ShardReader):
     """Reads as the reader that it is given. Safe to call from many threads at once."""
 
-    def __init__(self, reader: ShardReader, make_topics: Callable[[str], None], host: Host) -> None:
-        """`make_topics` makes a table's topics unless they are there, and raises WorldError when it cannot."""
+    def __init__(self, reader: ShardReader, make_topics: Callable[[str, str], None], host: Host) -> None:
+        """`make_topics` makes the topics of a table in a stream, unless they are there.
+
+        It raises WorldError when it cannot.
+        """
         self._reader = reader
         self._make_topics = make_topics
         self._host = host
         self._lock = threading.Lock()
-        self._made_s: dict[str, float] = {}
+        self._made_s: dict[tuple[str, str], float] = {}
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page. Raises `ReadError`, UNAVAILABLE also while a topic cannot be made."""
         page = self._reader.read(shard, position, iterator)
         for table in dict.fromkeys(record.origin.table for record in page.records if record.skipped is None):
-            self._ensure(table)
+            self._ensure(table, shard.stream)
         return page
 
-    def _ensure(self, table: str) -> None:
+    def _ensure(self, table: str, stream: str) -> None:
         now_s = self._host.monotonic_s()
         with self._lock:
-            if now_s - self._made_s.get(table, -_MADE_FOR_S) < _MADE_FOR_S:
+            if now_s - self._made_s.get((table, stream), -_MADE_FOR_S) < _MADE_FOR_S:
                 return
             try:
-                self._make_topics(table)
+                self._make_topics(table, stream)
             except WorldError as error:
                 raise ReadError(error.message, ReadFailure.UNAVAILABLE, hint=error.hint) from error
-            self._made_s[table] = now_s
+            self._made_s[table, stream] = now_s

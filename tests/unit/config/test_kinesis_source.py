@@ -13,6 +13,8 @@ from yaml import load as load_yaml
 
 from tailrace.config import FileErrors, json_schema, load
 from tailrace.config.sources.kinesis import KinesisSource
+from tailrace.errors import TopicError
+from tailrace.operations.tail import tables_by_topic
 
 TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n  type: kinesis\n"
 GOOD = TOP + "  streams: [shop-cdc]\n"
@@ -64,8 +66,9 @@ def test_a_stream_starts_where_the_file_says(line: str, position: str, start_ms:
         (GOOD + "  window: 0s\n", "6: source.window: must be 1s to 24h, not `0s`"),
         (GOOD + "  records: raw\n  tables: [orders]\n", "3: source: has `tables` or `exclude` with `records: raw`; "),
         (GOOD + "  readers: 3\n", "6: source.readers: is not a key of `source`; "),
-        (TOP + "  streams: [a, b]\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, which stands for the one stream that a Kinesis source names; "),
-        (TOP + "  streams: ['a*']\ntopic: '{stream}.{table}'\n", "6: topic: has `{stream}`, "),
+        (TOP + "  streams: [one, two]\ntopic: '{stream}'\n", "6: topic: would put several tables into one topic; "),
+        (TOP + "  streams: [one, two]\ntopic: '{stream}.{table}'\nsnapshot: initial\n", "6: topic: has `{stream}`, and rows of snapshots come with no stream; "),
+        (TOP + "  streams: ['o*']\ntopic: '{stream}.{table}'\non_gap: resnapshot\n", "6: topic: has `{stream}`, and rows of snapshots come with no stream; "),
         (GOOD + "  records: raw\nsnapshot: initial\n", "7: snapshot: reads tables, and the records of the streams are raw; "),
         (GOOD + "  records: raw\non_gap: resnapshot\n", "7: on_gap: reads tables, and the records of the streams are raw; "),
         (GOOD + "on_gap: {tables: {shop-cdd: resnapshot}}\n", "6: on_gap.tables.shop-cdd: `shop-cdd` is no stream of the pipeline; did you mean `shop-cdc`?"),
@@ -137,6 +140,29 @@ def test_what_happens_at_a_gap_is_said_of_streams(tmp_path: Path) -> None:
     file.write_text(TOP + "  streams: [one, two]\n  tables: [orders]\non_gap: {tables: {one: resnapshot}}\n")
     pipeline = load(file).pipeline
     assert [pipeline.on_gap_of(stream) for stream in ("one", "two")] == ["resnapshot", "fail"]
+
+
+@pytest.mark.parametrize(
+    ("more", "topic", "topics"),
+    [
+        ("  tables: [orders]\n", "{pipeline}.{stream}.{table}", ("shop.one.orders", "shop.shop-cdc.orders")),
+        ("  records: raw\n", "raw.{stream}", ("raw.one", "raw.shop-cdc")),
+        ("  records: dynamodb\n  tables: [orders]\n", "all.{stream}", ("all.one", "all.shop-cdc")),
+    ],
+)
+def test_a_topic_may_be_named_after_each_of_several_streams(
+    more: str, topic: str, topics: tuple[str, ...], tmp_path: Path
+) -> None:
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(TOP + f"  streams: [one, '{ARN}', 'web-*']\n{more}topic: '{topic}'\n")
+    pipeline = load(file).pipeline
+    assert pipeline.topics_of("orders") == topics
+    assert pipeline.topic_of("web-1", "web-1") == topic.format(pipeline="shop", stream="web-1", table="web-1")
+    with pytest.raises(TopicError, match="depends on the stream"):
+        pipeline.topic_of("orders")
+    table_of = tables_by_topic(pipeline)
+    assert [table_of(each) for each in topics] == (["one", "shop-cdc"] if "raw" in more else ["orders", "orders"])
+    assert table_of(topics[0].replace("one", "other")) is None
 
 
 @pytest.mark.parametrize("stream", ["shop-cdc", ARN])

@@ -54,7 +54,7 @@ def converter(transformation: Transformation | None, *, errors_fail: bool = Fals
     return Converter(
         make_format("debezium", pipeline="shop", numbers="exact").encode,
         pipeline="shop",
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=errors_fail,

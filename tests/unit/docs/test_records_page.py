@@ -94,7 +94,7 @@ def published(name: FormatName, page: SourcePage, numbers: Numbers) -> list[Outg
     converter = Converter(
         make_format(name, pipeline="shop", numbers=numbers).encode,
         pipeline="shop",
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=True,

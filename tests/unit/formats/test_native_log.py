@@ -70,7 +70,7 @@ def published(log: LogPage, name: FormatName, numbers: Numbers) -> Page:
     converter = Converter(
         make_format(name, pipeline='the "shop"', numbers=numbers).encode,
         pipeline='the "shop"',
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

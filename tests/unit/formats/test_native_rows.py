@@ -59,7 +59,7 @@ def published(records: list[SourceRecord], name: FormatName, numbers: Numbers) -
     converter = Converter(
         formats.make_format(name, pipeline='the "shop"', numbers=numbers).encode,
         pipeline='the "shop"',
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

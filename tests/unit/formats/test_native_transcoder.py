@@ -60,7 +60,7 @@ def published(decode: PageDecoder, body: bytes, name: FormatName, numbers: Numbe
     converter = Converter(
         formats.make_format(name, pipeline='the "shop"', numbers=numbers).encode,
         pipeline='the "shop"',
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

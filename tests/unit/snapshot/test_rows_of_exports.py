@@ -36,7 +36,7 @@ def reader(tmp_path: Path) -> Iterator[RowReader]:
     converter = Converter(
         ItemFormat(pipeline="shop", numbers="exact").encode,
         pipeline="shop",
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

@@ -18,7 +18,7 @@ def converter() -> Converter:
     return Converter(
         formats.make_format("debezium", pipeline="shop", numbers="exact").encode,
         pipeline="shop",
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,

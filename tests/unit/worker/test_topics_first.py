@@ -30,7 +30,7 @@ class Pages(ShardReader):
 def test_topics_are_made_once_for_what_is_published() -> None:
     made: list[str] = []
     pages = Pages(record("a"), record("b", "unwanted"), record("c"), record("a"))
-    reader = TopicsFirst(pages, made.append, ThreadedHost())
+    reader = TopicsFirst(pages, lambda table, _: made.append(table), ThreadedHost())
     for _ in range(2):
         assert reader.read(SHARD, HEAD, None).records == pages.records
     assert made == ["a", "c"]
@@ -40,7 +40,7 @@ def test_topics_are_looked_at_again_after_a_while() -> None:
     made: list[str] = []
     host = ThreadedHost()
     host.monotonic_s = iter([1.0, 30.0, 31.5]).__next__
-    reader = TopicsFirst(Pages(record("a")), made.append, host)
+    reader = TopicsFirst(Pages(record("a")), lambda table, _: made.append(table), host)
     for _ in range(3):
         reader.read(SHARD, HEAD, None)
     assert made == ["a", "a"]
@@ -49,7 +49,7 @@ def test_topics_are_looked_at_again_after_a_while() -> None:
 def test_a_topic_that_cannot_be_made_is_tried_again_with_the_page() -> None:
     outcomes = [WorldError("Kafka refuses it", hint="ask"), None]
 
-    def make(_table: str) -> None:
+    def make(_table: str, _stream: str) -> None:
         if error := outcomes.pop(0):
             raise error
 

@@ -145,6 +145,7 @@ class KinesisSource(Source):
         default=(), description="Tables whose changes are left out although `tables` matches them."
     )
 
+    has_streams: ClassVar = True
     tables_path: ClassVar = ("source", "streams")
     examples: ClassVar = {"streams": "streams: [shop-cdc]"}
 

@@ -24,7 +24,7 @@ DEAD_LETTERS = "shop.dead-letters"
 CONVERTER = Converter(
     make_format("debezium", pipeline="shop", numbers="exact").encode,
     pipeline="shop",
-    topic_of="shop.{}".format,
+    topic_of=lambda table, *_: f"shop.{table}",
     dead_letters_topic=DEAD_LETTERS,
     tombstones=False,
     errors_fail=False,

@@ -49,7 +49,7 @@ def published(records: list[SourceRecord], name: FormatName = "debezium", shard:
     converter = Converter(
         make_format(name, pipeline="shop", numbers="exact").encode,
         pipeline="shop",
-        topic_of=lambda table: f"shop.{table}",
+        topic_of=lambda table, *_: f"shop.{table}",
         dead_letters_topic="shop.dead-letters",
         tombstones=True,
         errors_fail=False,
