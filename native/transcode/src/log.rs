@@ -277,8 +277,7 @@ impl<'a> Work<'a> {
         page.output.extend_from_slice(&converted.key);
         let key_end = page.output.len();
         let has_value = envelopes[table].write(&record.fields, converted, sequence, &mut page.output)?;
-        let has_images = (converted.before.is_there, converted.after.is_there);
-        let (item, identity) = record.digests(&converted.typed_keys, has_images, data);
+        let (item, identity) = record.digests(converted, data);
         Ok(Change {
             key: key_start..key_end,
             value: has_value.then_some(key_end..page.output.len()),

@@ -46,10 +46,21 @@ pub struct Converted {
     pub after: Image,
 }
 
+impl Converted {
+    /// Forgets the last record.
+    pub fn clear(&mut self) {
+        self.key.clear();
+        self.before.is_there = false;
+        self.after.is_there = false;
+    }
+}
+
 /// One image, converted as the format needs it.
 #[derive(Default)]
 pub struct Image {
     pub is_there: bool,
+    /// Where it stands in the text that was read.
+    pub span: Range<usize>,
     pub json: Vec<u8>,
 }
 
@@ -67,9 +78,17 @@ impl Once {
     }
 }
 
+/// What records of DynamoDB Streams and of Kinesis say alike, beside keys and images.
+#[derive(Default)]
+pub struct Head<'a> {
+    once: Once,
+    event_id: Option<&'a [u8]>,
+    op: Option<Op>,
+    is_time_to_live: bool,
+}
+
 #[derive(Default)]
 struct StreamRecord<'a> {
-    has_keys: bool,
     created_ms: u64,
     sequence: Option<Range<usize>>,
     view_type: Option<&'a [u8]>,
@@ -87,46 +106,85 @@ pub struct Reader<'a, 'b> {
 impl<'a> Reader<'a, '_> {
     /// Reads it whole and fills `converted`; gives where its sequence number, decimal digits, stands, too.
     pub fn record(&mut self) -> Sure<(Fields<'a>, Range<usize>)> {
-        let mut once = Once::default();
-        let (mut event_id, mut op, mut body, mut is_time_to_live) = (None, None, None, false);
+        let (mut once, mut head, mut body) = (Once::default(), Head::default(), None);
+        self.converted.clear();
         let mut more = self.cursor.opens(b'{', b'}')?;
         while more {
             match self.cursor.name()? {
-                b"eventID" => {
-                    once.see(0)?;
-                    event_id = Some(self.cursor.plain_string()?);
-                }
-                b"eventName" => {
-                    once.see(1)?;
-                    op = Some(self.op()?);
-                }
                 b"dynamodb" => {
-                    once.see(2)?;
+                    once.see(0)?;
                     body = Some(self.stream_record()?);
                 }
-                b"userIdentity" => {
-                    once.see(3)?;
-                    is_time_to_live = self.identity()?;
-                }
-                _ => self.cursor.skip()?,
+                name => self.head(name, &mut head)?,
             }
             more = self.cursor.goes_on(b'}')?;
         }
-        let body = body.filter(|body| body.has_keys).ok_or(Unsure)?;
-        let op = op.ok_or(Unsure)?;
-        self.refuse_odd_images(op)?;
-        let fields = Fields {
-            op,
-            event_id: event_id.ok_or(Unsure)?,
-            created_us: body.created_ms * 1000,
-            view_type: body.view_type.ok_or(Unsure)?,
-            expired: op == Op::Delete && is_time_to_live,
-        };
+        let body = body.ok_or(Unsure)?;
+        let fields = self.fields(&head, body.created_ms * 1000, body.view_type.ok_or(Unsure)?)?;
         Ok((fields, body.sequence.ok_or(Unsure)?))
     }
 
+    /// Reads the value of a member of a record, or passes it if it says nothing to `head`.
+    #[inline]
+    pub fn head(&mut self, name: &[u8], head: &mut Head<'a>) -> Sure<()> {
+        match name {
+            b"eventID" => {
+                head.once.see(0)?;
+                head.event_id = Some(self.cursor.plain_string()?);
+            }
+            b"eventName" => {
+                head.once.see(1)?;
+                head.op = Some(self.op()?);
+            }
+            b"userIdentity" => {
+                head.once.see(2)?;
+                head.is_time_to_live = self.identity()?;
+            }
+            _ => self.cursor.skip()?,
+        }
+        Ok(())
+    }
+
+    /// Reads the value of a member of a record's body into `converted`, or passes it if it is not the keys or an image;
+    /// `typed` keys are needed, too.
+    #[inline]
+    pub fn images(&mut self, name: &[u8], once: &mut Once, typed: bool) -> Sure<()> {
+        match name {
+            b"Keys" => {
+                once.see(0)?;
+                self.keys(typed)?;
+            }
+            b"NewImage" => {
+                once.see(1)?;
+                self.after()?;
+            }
+            b"OldImage" => {
+                once.see(2)?;
+                self.before()?;
+            }
+            _ => self.cursor.skip()?,
+        }
+        Ok(())
+    }
+
+    /// Gives the fields of a record that was read.
+    pub fn fields(&self, head: &Head<'a>, created_us: u64, view_type: &'a [u8]) -> Sure<Fields<'a>> {
+        let op = head.op.ok_or(Unsure)?;
+        if self.converted.key.is_empty() {
+            return Err(Unsure);
+        }
+        self.refuse_odd_images(op)?;
+        Ok(Fields {
+            op,
+            event_id: head.event_id.ok_or(Unsure)?,
+            created_us,
+            view_type,
+            expired: op == Op::Delete && head.is_time_to_live,
+        })
+    }
+
     /// An image that the operation cannot have is never read by the other path.
-    pub fn refuse_odd_images(&self, op: Op) -> Sure<()> {
+    fn refuse_odd_images(&self, op: Op) -> Sure<()> {
         let is_odd = match op {
             Op::Create => self.converted.before.is_there,
             Op::Update => false,
@@ -136,39 +194,24 @@ impl<'a> Reader<'a, '_> {
     }
 
     fn stream_record(&mut self) -> Sure<StreamRecord<'a>> {
-        let mut once = Once::default();
+        let (mut once, mut once_of_images) = (Once::default(), Once::default());
         let mut body = StreamRecord::default();
-        self.converted.before.is_there = false;
-        self.converted.after.is_there = false;
         let mut more = self.cursor.opens(b'{', b'}')?;
         while more {
             match self.cursor.name()? {
-                b"Keys" => {
-                    once.see(0)?;
-                    self.keys(self.format == Format::DynamoDbJson)?;
-                    body.has_keys = true;
-                }
-                b"NewImage" => {
-                    once.see(1)?;
-                    self.after()?;
-                }
-                b"OldImage" => {
-                    once.see(2)?;
-                    self.before()?;
-                }
                 b"SequenceNumber" => {
-                    once.see(3)?;
+                    once.see(0)?;
                     body.sequence = Some(self.sequence()?);
                 }
                 b"ApproximateCreationDateTime" => {
-                    once.see(4)?;
+                    once.see(1)?;
                     body.created_ms = self.created_ms()?;
                 }
                 b"StreamViewType" => {
-                    once.see(5)?;
+                    once.see(2)?;
                     body.view_type = Some(self.view_type()?);
                 }
-                _ => self.cursor.skip()?,
+                name => self.images(name, &mut once_of_images, self.format == Format::DynamoDbJson)?,
             }
             more = self.cursor.goes_on(b'}')?;
         }
@@ -176,7 +219,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads what happened to the item.
-    pub fn op(&mut self) -> Sure<Op> {
+    fn op(&mut self) -> Sure<Op> {
         match self.cursor.plain_string()? {
             b"INSERT" => Ok(Op::Create),
             b"MODIFY" => Ok(Op::Update),
@@ -186,7 +229,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the key attributes: as the message key and, if `typed`, as DynamoDB JSON in order.
-    pub fn keys(&mut self, typed: bool) -> Sure<()> {
+    fn keys(&mut self, typed: bool) -> Sure<()> {
         let start = self.cursor.at;
         let Self { cursor, sorter, converted, .. } = self;
         let mut items = Items { cursor, sorter, numbers: self.numbers };
@@ -201,19 +244,25 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Reads the old image.
-    pub fn before(&mut self) -> Sure<()> {
+    fn before(&mut self) -> Sure<()> {
         if self.format == Format::Item {
             // The bare item never shows it: it need only be an object or null.
             let first = self.cursor.peek_token();
+            if !matches!(first, b'{' | b'n') {
+                return Err(Unsure);
+            }
+            let start = self.cursor.at;
+            self.cursor.skip()?;
             self.converted.before.is_there = first == b'{';
-            return if matches!(first, b'{' | b'n') { self.cursor.skip() } else { Err(Unsure) };
+            self.converted.before.span = start..self.cursor.at;
+            return Ok(());
         }
         let Self { cursor, sorter, converted, .. } = self;
         image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.before)
     }
 
     /// Reads the new image.
-    pub fn after(&mut self) -> Sure<()> {
+    fn after(&mut self) -> Sure<()> {
         let Self { cursor, sorter, converted, .. } = self;
         image(&mut Items { cursor, sorter, numbers: self.numbers }, self.format, &mut converted.after)
     }
@@ -243,7 +292,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// Tells whether Time to Live made the change: Lambda writes the names with a small first letter.
-    pub fn identity(&mut self) -> Sure<bool> {
+    fn identity(&mut self) -> Sure<bool> {
         if self.cursor.peek_token() == b'n' {
             self.cursor.word(b"null")?;
             return Ok(false);
@@ -273,6 +322,7 @@ fn image(items: &mut Items, format: Format, image: &mut Image) -> Sure<()> {
     if items.cursor.peek_token() == b'n' {
         return items.cursor.word(b"null");
     }
+    let start = items.cursor.at;
     image.json.clear();
     if format == Format::DynamoDbJson {
         // Any JSON is put in order, but an image is an object.
@@ -284,6 +334,7 @@ fn image(items: &mut Items, format: Format, image: &mut Image) -> Sure<()> {
         items.item(&mut image.json)?;
     }
     image.is_there = true;
+    image.span = start..items.cursor.at;
     Ok(())
 }
 

@@ -6,15 +6,29 @@ use crate::cursor::{Sure, Unsure};
 
 const LOW: u64 = 0x0101_0101_0101_0101;
 const HIGH: u64 = 0x8080_8080_8080_8080;
+/// Words that are looked at one by one before longer chunks are.
+const SHORT_WORDS: u32 = 2;
+/// Bytes of a longer chunk.
+const LONG: usize = 64;
 
 /// Gives the index of the first byte from `at` on that ends a run of plain text: a quote, a backslash or a control
 /// character; the text's length if there is none.
 #[inline]
 pub fn plain_until(text: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = text.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let found = special(u64::from_le_bytes(*chunk));
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
+    // Most texts are short. Of a long one, chunks are looked at that the compiler compares as vectors.
+    for _ in 0..SHORT_WORDS {
+        let Some(found) = special_at(text, at) else { break };
+        if found < 8 {
+            return at + found;
+        }
+        at += 8;
+    }
+    while text.get(at..).and_then(<[u8]>::first_chunk::<LONG>).is_some_and(is_plain) {
+        at += LONG;
+    }
+    while let Some(found) = special_at(text, at) {
+        if found < 8 {
+            return at + found;
         }
         at += 8;
     }
@@ -22,6 +36,20 @@ pub fn plain_until(text: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at.min(text.len())
+}
+
+/// Tells whether no byte of a chunk is special.
+#[inline]
+#[expect(clippy::needless_bitwise_bool, reason = "without branches the compiler compares vectors")]
+fn is_plain(chunk: &[u8; LONG]) -> bool {
+    !chunk.iter().fold(false, |found, &byte| found | (byte < b' ') | (byte == b'"') | (byte == b'\\'))
+}
+
+/// Gives how many of the eight bytes from `at` on come before the first that is special; None if the text has fewer.
+#[inline]
+fn special_at(text: &[u8], at: usize) -> Option<usize> {
+    let chunk = text.get(at..)?.first_chunk::<8>()?;
+    Some(special(u64::from_le_bytes(*chunk)).trailing_zeros() as usize / 8)
 }
 
 /// Marks the bytes of a word that are special; of the marks only the lowest is sure to be true.
@@ -140,10 +168,12 @@ mod tests {
     #[test]
     fn the_end_of_plain_text_is_found_at_every_distance() {
         for special in [b'"', b'\\', 0, b'\n', 0x1f] {
-            for length in 0..40 {
-                let mut text = vec![b'a'; length];
+            for length in 0..200 {
+                let mut text: Vec<u8> = "aé\u{7f} ~!#[]".bytes().cycle().take(length).collect();
                 text.push(special);
                 text.extend_from_slice(b"\xff\x80\x7f !#[]");
+                assert_eq!(plain_until(&text, 0), length);
+                text.resize(length + 100, b'"');
                 assert_eq!(plain_until(&text, 0), length);
             }
         }
