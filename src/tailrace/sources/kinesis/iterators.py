@@ -32,7 +32,8 @@ class ShardIterators:
     def at(self, shard: ShardRef, position: Position) -> str:
         """Return an iterator at a position, also *at* its sequence number when that is to be read on after.
 
-        Raises `ReadError`, GONE when the stream was deleted, or created again.
+        Raises `ReadError`, GONE when the stream was deleted, or created again. A denial may be passing: Kinesis does
+        not deny a position that was trimmed.
         """
         where: dict[str, Any]
         if position.sequence is not None:
@@ -41,12 +42,7 @@ class ShardIterators:
             where = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": position.since_ms / 1000}
         else:
             where = {"ShardIteratorType": position.kind}
-        try:
-            return self._ask(shard, where)
-        except ReadError as error:
-            if error.failure is ReadFailure.GONE and position.sequence is not None and self.exists(shard):
-                raise trimmed(shard, position.sequence) from error  # as stand-ins for Kinesis answer
-            raise
+        return self._ask(shard, where)
 
     def exists(self, shard: ShardRef) -> bool:
         """Return whether the shard can be read, by asking for an iterator at its start."""

@@ -199,14 +199,13 @@ def test_a_tail_begins_with_its_first_record(fake: FakeAws, polling: Polling) ->
     assert sequences(polling.read(SHARD, Position("AT_SEQUENCE_NUMBER", "5"), None)) == [5, 6]
 
 
-def test_a_number_that_a_stand_in_does_not_have_any_more_was_trimmed(fake: FakeAws, polling: Polling) -> None:
+def test_a_position_that_is_denied_was_not_trimmed(fake: FakeAws, polling: Polling) -> None:
     fake.answers("DescribeStreamSummary", summary())
     fake.answers("GetShardIterator", failure("ResourceNotFoundException"), ok(ShardIterator="first"))
-    error = failed(lambda: polling.read(SHARD, Position("AFTER_SEQUENCE_NUMBER", "5"), None))
-    assert error.failure is ReadFailure.TRIMMED
-    fake.answers("GetShardIterator", *[failure("ResourceNotFoundException")] * 2)
-    error = failed(lambda: polling.read(SHARD, Position("AFTER_SEQUENCE_NUMBER", "5"), None))
-    assert error.failure is ReadFailure.GONE
+    fake.answers("GetRecords", page(5, 6))
+    after = Position("AFTER_SEQUENCE_NUMBER", "5")
+    assert failed(lambda: polling.read(SHARD, after, None)).failure is ReadFailure.GONE
+    assert sequences(polling.read(SHARD, after, None)) == [6]
 
 
 def test_a_reader_that_is_nearly_as_late_as_the_retention_proves_that_nothing_was_trimmed(
