@@ -58,9 +58,9 @@ test: $(READY) $(NATIVE)  ## Run all tests, on a real Kafka and DynamoDB Local t
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # make soak CHANGES=1000000 KILLS=200, make soak HOURS=1, make soak SEED=7 MINUTES=5: what is not given follows from the rest.
-soak: $(READY)  ## Real workers on three real brokers under faults: SEED, CHANGES, KILLS, MINUTES or HOURS, WORKERS, ITEMS
-	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(CHANGES),--changes $(CHANGES)) \
-		$(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
+soak: $(READY)  ## Real workers on three real brokers under faults: SEED, SOURCE, CHANGES, KILLS, MINUTES or HOURS, WORKERS, ITEMS
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(SOURCE),--source $(SOURCE)) \
+		$(if $(CHANGES),--changes $(CHANGES)) $(if $(KILLS),--kills $(KILLS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(HOURS),--hours $(HOURS)) \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(ITEMS),--items $(ITEMS)) $(SOAK)
 
 # QUICK=1 only shows that it runs; ONLY=page,worker runs some parts; WRITE=1 writes docs/performance.* again;

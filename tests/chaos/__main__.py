@@ -10,8 +10,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from chaos import mutated_worker
 from chaos.outcome import Options
 from chaos.run import Run, steps_of
+from chaos.schedule import SourceKind, source_of
 
 RATE = 450.0
 """Changes a second when their number is not given."""
@@ -27,6 +29,7 @@ def main() -> int:
     """Run, and say what came of it: 0 when every promise was kept, 1 when not, 130 when it was stopped early."""
     parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=int(time.time()) % 1_000_000, help="draws the schedule and changes")
+    parser.add_argument("--source", type=SourceKind, choices=list(SourceKind), help="what is read; else the seed says")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float, help="how long faults go on; else what changes and kills need")
     length.add_argument("--hours", type=float)
@@ -34,6 +37,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, help=f"SIGKILLs of workers; else one every {KILL_EVERY_S:.0f} s")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--mutation", choices=mutated_worker.NAMES, metavar="NAME", help="a defect of the workers")
     parser.add_argument("--schedule", action="store_true", help="print the schedule, and do nothing")
     parser.add_argument("--trace", action="store_true", help="print each fault as it comes")
     parser.add_argument("--json", action="store_true", help="print the verdict as one JSON object")
@@ -45,7 +49,7 @@ def main() -> int:
         return 0
     folder = Path(tempfile.mkdtemp(prefix="tailrace-chaos-"))
     screen = _Screen(trace=told.trace)
-    screen.event(f"seed {options.seed}, {options.seconds / 60:.1f} min, logs in {folder}")
+    screen.event(f"seed {options.seed}, {options.source}, {options.seconds / 60:.1f} min, logs in {folder}")
     (folder / "schedule.txt").write_text("\n".join(map(str, steps_of(options))) + "\n")
     outcome = Run(options, folder, event=screen.step, progress=screen.progress).play()
     screen.end()
@@ -63,7 +67,8 @@ def _options(told: argparse.Namespace) -> Options:
         seconds = max((told.changes or 0) / RATE, (told.kills or 0) * KILL_EVERY_S) or LENGTH_S
     changes = told.changes if told.changes is not None else round(seconds * RATE)
     kills = told.kills if told.kills is not None else max(1, round(seconds / KILL_EVERY_S))
-    return Options(told.seed, changes, kills, seconds, told.workers, told.items)
+    source = told.source or source_of(told.seed)
+    return Options(told.seed, changes, kills, seconds, told.workers, told.items, source, told.mutation)
 
 
 class _Screen:

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos import resources
+from chaos import mutated_worker, resources
 from support import clocked_worker
 from tailrace.local.worker_process import STOP_TIMEOUT_S, WorkerProcess
 
@@ -16,7 +16,7 @@ SETTLED_S = 4.0
 """From this age on a worker has installed its signal handlers, also on a busy machine."""
 _SLACK_S = 5.0
 """What a busy machine may add to the time in which a worker ends."""
-_PROGRAM = ("-P", str(Path(clocked_worker.__file__)))
+_TESTS = str(Path(__file__).parents[1])
 
 
 @dataclass(eq=False)
@@ -40,8 +40,11 @@ class Member:
 class Crew:
     """Workers of one pipeline file, `size` of them; `troubles` is what they did that they must not. For one thread."""
 
-    def __init__(self, pipeline_file: Path, folder: Path, size: int) -> None:
+    def __init__(self, pipeline_file: Path, folder: Path, size: int, *, mutation: str | None = None) -> None:
+        """`mutation` names a defect of every worker."""
         self._size = size
+        self._program = str(Path((clocked_worker if mutation is None else mutated_worker).__file__ or ""))
+        self._environment = {} if mutation is None else {mutated_worker.MUTATION: mutation, "PYTHONPATH": _TESTS}
         self._extra: set[Member] = set()
         """Those that were started on top, for a while."""
         self.members: list[Member] = []
@@ -66,8 +69,8 @@ class Crew:
             name,
             self._pipeline_file,
             self._folder,
-            program=_PROGRAM,
-            environment={clocked_worker.SHIFT_FILE: str(clock_file)},
+            program=("-P", self._program),
+            environment={clocked_worker.SHIFT_FILE: str(clock_file), **self._environment},
         )
         member = Member(process, clock_file, veteran, time.monotonic())
         self.members.append(member)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos import resources
+from chaos.schedule import SourceKind
 from tailrace.local.checker import Verdict
 
 _WIDTH = 13
@@ -26,14 +27,18 @@ class Options:
     """How long faults go on."""
     workers: int
     items: int
+    source: SourceKind
+    mutation: str | None = None
+    """A defect of the workers that the run must find."""
 
     @property
     def again(self) -> str:
         """The command that repeats it."""
         minutes = f"{self.seconds / 60:g}"
         return (
-            f"make soak SEED={self.seed} CHANGES={self.changes} KILLS={self.kills} MINUTES={minutes} "
-            f"WORKERS={self.workers} ITEMS={self.items}"
+            f"make soak SEED={self.seed} SOURCE={self.source} CHANGES={self.changes} KILLS={self.kills} "
+            f"MINUTES={minutes} WORKERS={self.workers} ITEMS={self.items}"
+            + (f' SOAK="--mutation {self.mutation}"' if self.mutation else "")
         )
 
 
@@ -57,6 +62,12 @@ class Outcome:
     faults: dict[str, int]
     late_commits: dict[str, int]
     source_faults: int
+    repeats: int
+    """Changes that the streams repeated."""
+    delays: int
+    """Changes that they brought later than those behind them."""
+    overtaken: int
+    """Changes that came into the source after a newer one of their item."""
     shards_ended: int
     snapshots: dict[str, int]
     """How many were started, by reason, and how many ended, by outcome."""
@@ -80,7 +91,9 @@ class Outcome:
         """Return the block."""
         options, verdict = self.options, self.verdict
         yield _line(
-            "run", f"seed {options.seed}, {_duration(self.seconds)}, {options.workers} workers, 3 brokers, 4 tables"
+            "run",
+            f"seed {options.seed}, {options.source}, {_duration(self.seconds)}, {options.workers} workers, 3 brokers, "
+            "4 tables",
         )
         yield _line(
             "changes",
@@ -90,8 +103,15 @@ class Outcome:
         yield _line(
             "wrong",
             f"lost {verdict.lost}, repeated {verdict.repeated}, out of order {verdict.out_of_order}, unexpected "
-            f"{verdict.unexpected}, misplaced {verdict.misplaced}, without tombstone {verdict.without_tombstone}",
+            f"{verdict.unexpected}, misplaced {verdict.misplaced}, without tombstone {verdict.without_tombstone}"
+            + (f", said to be late {verdict.not_late}" if verdict.not_late else ""),
         )
+        if options.source is SourceKind.KINESIS:
+            yield _line(
+                "disorder",
+                f"{self.repeats:,} changes repeated by the streams, {self.delays:,} delayed, {self.overtaken:,} came "
+                f"behind a newer one of their item, {verdict.late:,} were published as late",
+            )
         yield _line(
             "kills",
             f"{self.kills} of workers ({self.kills_of_publishers} had published themselves), "
@@ -105,7 +125,7 @@ class Outcome:
             )
         for number, (fault, count) in enumerate(sorted(self.faults.items())):
             yield _line("faults" if number == 0 else "", f"{count:6,}  {fault}")
-        yield _line("", f"{self.source_faults:6,}  calls to DynamoDB that failed, hung or lied")
+        yield _line("", f"{self.source_faults:6,}  calls to AWS that failed, hung or lied")
         if self.late_commits:
             told = ", ".join(f"{count:,} {answer}" for answer, count in sorted(self.late_commits.items()))
             yield _line("late commits", f"{told} by the broker")

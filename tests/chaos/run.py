@@ -16,10 +16,11 @@ from chaos.lineage import LineageChecker
 from chaos.outcome import Options, Outcome
 from chaos.reader import CommittedReader
 from chaos.saboteur import Saboteur
-from chaos.schedule import Step
+from chaos.schedule import SourceKind, Step
 from chaos.snapshots import SnapshotChecker, SnapshotOrders
+from chaos.sources import TABLES, KinesisStreams, TableStreams
 from chaos.take_overs import TakeOvers
-from chaos.world import SPLITS_MOST, TABLES, World
+from chaos.world import World
 from chaos.writer import Writer
 from tailrace.local.checker import Checker
 from tailrace.local.committed import Interpreter
@@ -40,12 +41,16 @@ Tell = Callable[[str], None]
 
 def splits_of(options: Options) -> int:
     """Return the number of splits of a run: as many as there can be, and fewer when it is short."""
-    return min(SPLITS_MOST, max(4, round(options.seconds / 20)))
+    if options.source is SourceKind.KINESIS:
+        return max(4, round(options.seconds / 10))  # as many as merges
+    return min(TableStreams.SPLITS_MOST, max(4, round(options.seconds / 20)))
 
 
 def steps_of(options: Options) -> list[Step]:
     """Return a run's schedule."""
-    return schedule.draw(options.seed, seconds=options.seconds, kills=options.kills, splits=splits_of(options))
+    return schedule.draw(
+        options.seed, options.source, seconds=options.seconds, kills=options.kills, splits=splits_of(options)
+    )
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,15 @@ class Run:
         """Run to the verdict. Ctrl-C ends the writing and the faults early, another one the waiting for the rest."""
         options = self._options
         with ExitStack() as owned:
-            world = owned.enter_context(World(self._folder, seed=options.seed))
-            crew = Crew(world.pipeline_file, self._folder, options.workers)
+            source = (KinesisStreams if options.source is SourceKind.KINESIS else TableStreams)(options.seed)
+            world = owned.enter_context(World(self._folder, source, seed=options.seed))
+            crew = Crew(world.pipeline_file, self._folder, options.workers, mutation=options.mutation)
             owned.callback(crew.close)
             reader = CommittedReader(world.kafka, world.partitions, self._saw(world))
             reader.start()
             owned.callback(reader.stop)
             writer = Writer(
-                world.endpoint_url,
+                world.simulator.endpoint_url,
                 TABLES,
                 seed=options.seed,
                 items=options.items,
@@ -103,8 +109,8 @@ class Run:
             cast = _Cast(world, crew, orders, saboteur, writer, reader)
             if schedule.has_snapshots(options.seed):
                 writer.load(self._changes.loaded)
-                world.begin_streams()
                 self._snapshots.quiet = writer.quiet
+            source.begin(world.simulator)
             crew.fill()
             self._wait_for_crew(world, crew)
             self._began_s = time.monotonic()
@@ -152,8 +158,10 @@ class Run:
         deadline_s = time.monotonic() + _JOIN_S
         while world.members() < self._options.workers:
             crew.look()
+            if crew.troubles:
+                raise RuntimeError(f"a worker could not start: {crew.troubles[0]}")
             if time.monotonic() > deadline_s:
-                raise TimeoutError(f"the workers did not join within {_JOIN_S:.0f} s: {crew.troubles}")
+                raise TimeoutError(f"the workers did not join within {_JOIN_S:.0f} s")
             time.sleep(_TICK_S)
 
     def _trouble(self, cast: _Cast) -> None:
@@ -222,11 +230,19 @@ class Run:
         errors = [
             f"{type(error).__name__}: {error}" for error in (writer.error, cast.reader.error) if error is not None
         ]
+        verdict = self._changes.verdict()
+        state = cast.world.simulator.state()
+        faults: dict[str, int] = state["faults"]
+        repeats, delays = (faults.pop(f"replication {fault}", 0) for fault in ("repeat", "delay"))
+        overtaken = sum(state["overtaken"].values())
+        agrees = verdict.late == overtaken or (verdict.late < overtaken and not cast.world.source.flags_late)
+        if caught_up_s is not None and not agrees:
+            errors.append(f"{overtaken} changes came behind a newer one of their item, and {verdict.late} say so")
         return Outcome(
             options=self._options,
             seconds=self._elapsed_s(),
             interrupted=self._interrupted,
-            verdict=self._changes.verdict(),
+            verdict=verdict,
             hottest=writer.hottest,
             rested_s=writer.rested_s,
             kills=saboteur.kills,
@@ -235,7 +251,10 @@ class Run:
             published_between_kills=saboteur.published_between_kills,
             faults=dict(saboteur.done),
             late_commits=dict(saboteur.late_commits),
-            source_faults=sum(cast.world.state()["faults"].values()),
+            source_faults=sum(faults.values()),
+            repeats=repeats,
+            delays=delays,
+            overtaken=overtaken,
             shards_ended=self._lineage.ended,
             snapshots=dict(self._snapshots.counts()),
             rows=self._changes.rows,

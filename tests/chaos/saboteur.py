@@ -21,8 +21,9 @@ from confluent_kafka import KafkaException
 from chaos.crew import Crew, Member
 from chaos.schedule import Kind, Step
 from chaos.snapshots import SnapshotOrders
+from chaos.sources import TABLES
 from chaos.take_overs import TakeOvers
-from chaos.world import SHARDS_FIRST, SHARDS_MOST, TABLES, World
+from chaos.world import World
 from support.proxy import (
     ADD_PARTITIONS_TO_TXN,
     END_TXN,
@@ -58,7 +59,12 @@ class Saboteur:
     """For one thread; what takes long goes on in others. `done` counts what was done, in words."""
 
     def __init__(
-        self, world: World, crew: Crew, orders: SnapshotOrders, take_overs: TakeOvers, published: Callable[[], int]
+        self,
+        world: World,
+        crew: Crew,
+        orders: SnapshotOrders,
+        take_overs: TakeOvers,
+        published: Callable[[], int],
     ) -> None:
         self.done: Counter[str] = Counter()
         self.errors: list[str] = []
@@ -76,7 +82,6 @@ class Saboteur:
         self._take_overs = take_overs
         self._published = published
         self._published_before = 0
-        self._open_shards = dict.fromkeys(TABLES, SHARDS_FIRST)
         self._undo: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._lifting = threading.Event()
@@ -100,8 +105,8 @@ class Saboteur:
                 self._meet_connection(step, rng)
             case Kind.COMMIT_UNHEARD | Kind.COMMIT_LATE:
                 self._meet_commit(step, rng)
-            case Kind.SPLIT | Kind.ROLLOVER:
-                self._reshard(step, rng)
+            case Kind.SPLIT | Kind.ROLLOVER | Kind.MERGE | Kind.TRIM:
+                self.done[step.kind] += self._world.source.alter(self._world.simulator, step.kind, rng)
             case Kind.SNAPSHOT | Kind.SNAPSHOT_PAUSE | Kind.SNAPSHOT_CANCEL:
                 tables = rng.sample(TABLES, len(TABLES))
                 self._in_thread(self._operator, lambda: self._order(step, tables))
@@ -278,20 +283,6 @@ class Saboteur:
         if len(answer) >= 6:
             (error,) = struct.unpack_from(">h", answer, 4)
             self.late_commits["refused" if error else "accepted"] += 1
-
-    # The source
-
-    def _reshard(self, step: Step, rng: random.Random) -> None:
-        tables = [table for table in TABLES if step.kind is Kind.ROLLOVER or self._open_shards[table] < SHARDS_MOST]
-        if not tables:
-            return
-        table = rng.choice(tables)
-        if step.kind is Kind.SPLIT:
-            self._open_shards[table] += 1
-            self._world.act("split", table=table, at=rng.uniform(0.05, 0.95))
-        else:
-            self._world.act("rollover", table=table)
-        self.done[step.kind] += 1
 
     # Snapshots
 

@@ -36,9 +36,18 @@ class Kind(StrEnum):
     """The first copy reaches the broker `seconds` later."""
     SPLIT = "shard split"
     ROLLOVER = "shard rolled over"
+    MERGE = "shards merged"
+    TRIM = "oldest records forgotten"
     SNAPSHOT = "snapshot started"
     SNAPSHOT_PAUSE = "snapshot paused for a while"
     SNAPSHOT_CANCEL = "snapshot cancelled"
+
+
+class SourceKind(StrEnum):
+    """What the workers read, as the pipeline file calls it."""
+
+    STREAMS = "dynamodb-streams"
+    KINESIS = "kinesis"
 
 
 @dataclass(frozen=True)
@@ -83,14 +92,22 @@ _FAULTS = {
     Kind.SLOW_BROKERS: _Often(120, 2, 6),
     Kind.COMMIT_UNHEARD: _Often(20),
     Kind.COMMIT_LATE: _Often(10, 0, 1),
-    Kind.ROLLOVER: _Often(3),
 }
-_FAULTS_WITH_SNAPSHOTS = _FAULTS | {
+_FAULTS_OF_SOURCE = {
+    SourceKind.STREAMS: {Kind.ROLLOVER: _Often(3)},
+    SourceKind.KINESIS: {Kind.MERGE: _Often(10), Kind.TRIM: _Often(60)},
+}
+_FAULTS_WITH_SNAPSHOTS = {
     Kind.SNAPSHOT: _Often(8),
     Kind.SNAPSHOT_PAUSE: _Often(20, 1, 8),
     Kind.SNAPSHOT_CANCEL: _Often(45),
 }
-_FAULTS_WITHOUT = _FAULTS | {Kind.CLOCK: _Often(40, 1, 1800)}
+_FAULTS_WITHOUT_SNAPSHOTS = {Kind.CLOCK: _Often(40, 1, 1800)}
+
+
+def source_of(seed: int) -> SourceKind:
+    """Return what a run reads unless it is told: four seeds in a row each."""
+    return SourceKind.KINESIS if seed // 4 % 2 else SourceKind.STREAMS
 
 
 def has_snapshots(seed: int) -> bool:
@@ -99,13 +116,14 @@ def has_snapshots(seed: int) -> bool:
     return seed % 4 != 3
 
 
-def draw(seed: int, *, seconds: float, kills: int, splits: int) -> list[Step]:
+def draw(seed: int, source: SourceKind, *, seconds: float, kills: int, splits: int) -> list[Step]:
     """Return the steps of a run, in their order. Each kind of its faults comes at least once, however short it is.
 
     A kind has randomness of its own: more kills do not make other faults come at other times.
     """
     steps = [*_evenly(seed, Kind.KILL, kills, seconds, longest_s=3.0), *_evenly(seed, Kind.SPLIT, splits, seconds)]
-    for kind, often in (_FAULTS_WITH_SNAPSHOTS if has_snapshots(seed) else _FAULTS_WITHOUT).items():
+    more = _FAULTS_WITH_SNAPSHOTS if has_snapshots(seed) else _FAULTS_WITHOUT_SNAPSHOTS
+    for kind, often in (_FAULTS | _FAULTS_OF_SOURCE[source] | more).items():
         steps += _now_and_then(random.Random(f"{seed}/{kind.name}"), kind, often, seconds)
     return sorted(steps, key=lambda step: (step.at_s, step.kind))
 

@@ -12,28 +12,28 @@ from typing import Any
 
 import pytest
 
-from chaos import crew, resources, schedule
+from chaos import crew, mutated_worker, resources, schedule
 from chaos.crew import Crew
 from chaos.lineage import LineageChecker
 from chaos.outcome import Options, Outcome
 from chaos.resources import Sample
-from chaos.schedule import Kind
+from chaos.schedule import Kind, SourceKind
 from chaos.snapshots import SnapshotChecker
+from chaos.sources import TABLES, KinesisStreams
 from chaos.take_overs import TakeOvers
-from chaos.world import TABLES
 from chaos.writer import QUIET
+from support import clocked_worker
 from tailrace.local.checker import Checker, FoundChange, FoundOp
 
 TESTS = Path(__file__).parents[1]
-MINUTES = "0.7"
 STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/2026"
-OPTIONS = Options(seed=7, changes=2, kills=1, seconds=60, workers=4, items=1)
+OPTIONS = Options(seed=7, changes=2, kills=1, seconds=60, workers=4, items=1, source=SourceKind.STREAMS)
 
 
-@pytest.mark.timeout(600)  # a busy machine takes long to start brokers and workers
-def test_a_short_run_keeps_every_promise() -> None:
+def play(seed: int, source: SourceKind, *options: str) -> Any:
+    """Play, and return what came of it: every promise was kept."""
     ran = subprocess.run(
-        [sys.executable, "-m", "chaos", "--seed", "1", "--minutes", MINUTES, "--json"],
+        [sys.executable, "-m", "chaos", "--seed", f"{seed}", "--source", source, *options, "--json"],
         env=os.environ | {"PYTHONPATH": str(TESTS)},
         capture_output=True,
         text=True,
@@ -42,6 +42,12 @@ def test_a_short_run_keeps_every_promise() -> None:
     assert ran.returncode == 0, ran.stdout + ran.stderr
     told = json.loads(ran.stdout)
     assert told["good"]
+    return told
+
+
+@pytest.mark.timeout(600)  # a busy machine takes long to start brokers and workers
+def test_a_short_run_keeps_every_promise() -> None:
+    told = play(1, SourceKind.STREAMS, "--minutes", "0.6")
     assert told["verdict"]["found"] == told["verdict"]["made"] > 5_000
     assert told["kills"] >= 3
     assert told["shards_ended"] > 4
@@ -63,27 +69,50 @@ def test_a_short_run_keeps_every_promise() -> None:
         assert any(fault.startswith(kind) for fault in told["faults"]), kind
 
 
+@pytest.mark.timeout(600)
+def test_a_short_run_on_kinesis_keeps_every_promise_and_says_what_is_late() -> None:
+    told = play(15, SourceKind.KINESIS, "--minutes", "0.35", "--workers", "3")
+    assert told["verdict"]["found"] == told["verdict"]["made"] > 2_000
+    assert told["verdict"]["late"] == told["overtaken"] > 0
+    assert told["repeats"] > 50
+    assert told["shards_ended"] > 4
+    for kind in (Kind.KILL, Kind.FREEZE, Kind.CUT, Kind.SPLIT, Kind.MERGE):
+        assert any(fault.startswith(kind) for fault in told["faults"]), kind
+
+
 # The schedule
 
 
-def test_a_seed_gives_the_same_schedule_again_and_every_kind_of_fault() -> None:
-    steps = schedule.draw(5, seconds=60, kills=5, splits=4)
-    assert steps == schedule.draw(5, seconds=60, kills=5, splits=4)
-    assert steps != schedule.draw(8, seconds=60, kills=5, splits=4)
-    assert {step.kind for step in steps} == set(Kind)
+@pytest.mark.parametrize(
+    ("source", "others"),
+    [(SourceKind.STREAMS, {Kind.MERGE, Kind.TRIM}), (SourceKind.KINESIS, {Kind.ROLLOVER})],
+)
+def test_a_seed_gives_the_same_schedule_again_and_every_kind_of_fault(source: SourceKind, others: set[Kind]) -> None:
+    steps = schedule.draw(5, source, seconds=60, kills=5, splits=4)
+    assert steps == schedule.draw(5, source, seconds=60, kills=5, splits=4)
+    assert steps != schedule.draw(8, source, seconds=60, kills=5, splits=4)
+    assert {step.kind for step in steps} == set(Kind) - others
     assert sum(step.kind is Kind.KILL for step in steps) == 5
     assert all(0 <= step.at_s < 60 for step in steps)
 
 
 def test_clocks_jump_far_in_the_runs_without_snapshots() -> None:
-    steps = schedule.draw(7, seconds=600, kills=5, splits=4)
-    assert {Kind.SNAPSHOT, Kind.SNAPSHOT_PAUSE, Kind.SNAPSHOT_CANCEL} == set(Kind) - {step.kind for step in steps}
+    steps = schedule.draw(7, SourceKind.STREAMS, seconds=600, kills=5, splits=4)
+    assert not {Kind.SNAPSHOT, Kind.SNAPSHOT_PAUSE, Kind.SNAPSHOT_CANCEL} & {step.kind for step in steps}
     assert max(step.seconds for step in steps if step.kind is Kind.CLOCK) > 60
 
 
 def test_more_kills_leave_the_other_faults_where_they_are() -> None:
-    few, many = (schedule.draw(7, seconds=600, kills=kills, splits=4) for kills in (5, 50))
+    few, many = (schedule.draw(7, SourceKind.STREAMS, seconds=600, kills=kills, splits=4) for kills in (5, 50))
     assert [s for s in few if s.kind is not Kind.KILL] == [s for s in many if s.kind is not Kind.KILL]
+
+
+def test_seeds_draw_what_is_read_and_how() -> None:
+    assert {schedule.source_of(seed) for seed in range(8)} == set(SourceKind)
+    streams = [KinesisStreams(seed) for seed in range(20)]
+    assert {each.settings.get("fan_out") for each in streams} == {None, "enhanced"}
+    assert {each.settings.get("late") for each in streams} == {None, "reorder"}
+    assert all(each.flags_late is ("late" not in each.settings) for each in streams)
 
 
 # The checkpoint topic
@@ -232,6 +261,18 @@ class Idle:
         """End."""
 
 
+def test_a_worker_with_a_planted_defect_is_a_worker(tmp_path: Path) -> None:
+    clock_file = tmp_path / "clock"
+    clock_file.write_text("0")
+    environment = {
+        "PYTHONPATH": str(TESTS),
+        clocked_worker.SHIFT_FILE: str(clock_file),
+        mutated_worker.MUTATION: "window_lost_at_a_restart",
+    }
+    program = [sys.executable, "-P", mutated_worker.__file__, "version"]
+    subprocess.run(program, env=os.environ | environment, check=True)
+
+
 def test_a_crew_keeps_its_size_whoever_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "WorkerProcess", Idle)
     workers = Crew(tmp_path / "pipeline.yaml", tmp_path, 3)
@@ -328,6 +369,9 @@ def outcome(checker: Checker, **more: Any) -> Outcome:
         "faults": {"connection cut": 1},
         "late_commits": {},
         "source_faults": 1,
+        "repeats": 2,
+        "delays": 1,
+        "overtaken": 0,
         "shards_ended": 1,
         "snapshots": {"initial": 1, "done": 1},
         "rows": 2,
@@ -357,7 +401,7 @@ def test_a_good_run_says_so_and_how_to_repeat_it() -> None:
     assert good.good
     block = "\n".join(good.lines())
     assert "every promise kept" in block
-    assert "make soak SEED=7 CHANGES=2 KILLS=1 MINUTES=1 WORKERS=4 ITEMS=1" in block
+    assert "make soak SEED=7 SOURCE=dynamodb-streams CHANGES=2 KILLS=1 MINUTES=1 WORKERS=4 ITEMS=1" in block
     assert json.loads(json.dumps(good.json()))["good"] is True
 
 

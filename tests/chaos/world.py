@@ -1,10 +1,7 @@
-"""The world of a run: three brokers behind proxies, the simulator for DynamoDB, tables, topics, the pipeline file."""
+"""The world of a run: three brokers behind proxies, the simulator of AWS, tables, topics, the pipeline file."""
 
 from __future__ import annotations
 
-import json
-import sys
-import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
@@ -12,74 +9,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import urllib3
 import yaml
 from confluent_kafka import ElectionType, IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from chaos.schedule import SESSION_TIMEOUT_S, has_snapshots
+from chaos.simulator import Simulator
+from chaos.sources import TABLES, ChangeSource
 from support.proxy import KafkaProxy
 from tailrace.kafka import clients
 from tailrace.kafka.membership import describe
 from tailrace.local.dynamodb import REGION
 from tailrace.local.kafka import KafkaCluster
-from tailrace.local.service import free_ports, start_watched
 from tailrace.local.workload import TableSpec, connect, create_table
 
 NAME = "chaos"
 BROKERS = 3
 LANES = 8
-TABLES = ("customers", "orders", "products", "visits")
 PARTITIONS = 3
-SHARDS_FIRST = 2
-SHARDS_MOST = 10
-"""Open shards of a table: there is no merging them again."""
-SPLITS_MOST = len(TABLES) * (SHARDS_MOST - SHARDS_FIRST)
 TRANSACTION_TIMEOUT_S = 10
 SEGMENTS = 6
 READ_CAPACITY = 200
 """Read capacity units a second: a snapshot takes several seconds, in which something goes wrong."""
-
-_SOURCE_FAULTS: dict[str, Any] = {
-    "settings": {
-        "shards": SHARDS_FIRST,
-        "listing_lag_calls": 2,
-        "digit_every": 50_000,
-        "slow_s": 0.5,
-        "retention_s": 900,
-    },
-    "rates": {
-        "DescribeStream": {"hole": 0.1, "throttle": 0.05, "server_error": 0.03, "slow": 0.03, "hang": 0.002},
-        "GetShardIterator": {"throttle": 0.02, "server_error": 0.02, "lost": 0.02, "hang": 0.002},
-        "GetRecords": {
-            "empty": 0.1,
-            "short": 0.05,
-            "late_end": 0.5,
-            "throttle": 0.01,
-            "expired": 0.01,
-            "server_error": 0.01,
-            "unavailable": 0.002,
-            "reset": 0.005,
-            "lost": 0.005,
-            "cut_short": 0.002,
-            "garbled": 0.002,
-            "slow": 0.01,
-            "hang": 0.0003,
-        },
-        "Scan": {
-            "throttle": 0.05,
-            "server_error": 0.02,
-            "reset": 0.02,
-            "lost": 0.02,
-            "cut_short": 0.02,
-            "garbled": 0.02,
-            "slow": 0.05,
-            "hang": 0.005,
-        },
-        "DescribeTable": {"throttle": 0.02, "server_error": 0.02, "slow": 0.02},
-    },
-}
 _READY_S = 30.0
 _ADMIN_S = 10.0
 
@@ -87,15 +39,14 @@ _ADMIN_S = 10.0
 class World:
     """A context manager that starts everything but the workers, and ends it."""
 
-    def __init__(self, folder: Path, *, seed: int) -> None:
+    def __init__(self, folder: Path, source: ChangeSource, *, seed: int) -> None:
         self.folder = folder
         self.cluster = KafkaCluster(BROKERS, proxied=True)
         self.proxies: list[KafkaProxy] = []
         self.pipeline_file = folder / "pipeline.yaml"
-        self.endpoint_url = ""
-        self._seed = seed
+        self.source = source
+        self.simulator = Simulator(folder, seed=seed, script=source.script)
         self._has_snapshots = has_snapshots(seed)
-        self._http = urllib3.PoolManager(timeout=10, retries=False)
         self._owned = ExitStack()
 
     @property
@@ -120,7 +71,7 @@ class World:
 
     def __enter__(self) -> Self:
         with ExitStack() as owned:
-            self._start_simulator(owned)
+            owned.enter_context(self.simulator)
             owned.enter_context(self.cluster)
             for broker in self.cluster.brokers:
                 assert broker.proxy_port
@@ -137,20 +88,6 @@ class World:
         for broker in self.cluster.brokers:
             broker.kill()  # quicker than a clean end, and nothing of it is kept
         self._owned.close()
-
-    def act(self, action: str, **fields: Any) -> Any:
-        """Do something to the simulator."""
-        return self._control("POST", action, json.dumps(fields).encode())
-
-    def state(self) -> Any:
-        """Return the simulator's state."""
-        return self._control("GET", "state", None)
-
-    def begin_streams(self) -> None:
-        """Begin other streams: what the tables hold now is in none of them."""
-        for table in TABLES:
-            self.act("switch", table=table)
-            self.act("switch", table=table, view_type="NEW_AND_OLD_IMAGES")
 
     def full_replicas(self) -> bool:
         """Return whether every replica of every partition is in sync: then a broker may go."""
@@ -186,42 +123,13 @@ class World:
     def _new_admin(self) -> AdminClient:
         return AdminClient({**self.kafka, "log_level": "0"})
 
-    def _start_simulator(self, owned: ExitStack) -> None:
-        (port,) = free_ports(1)
-        faults = self.folder / "faults.json"
-        skew_s = 1 if self._has_snapshots else 3
-        settings = _SOURCE_FAULTS["settings"] | {"skew_s": skew_s}
-        faults.write_text(json.dumps(_SOURCE_FAULTS | {"settings": settings}))
-        options = ["--port", str(port), "--seed", str(self._seed), "--faults", str(faults)]
-        process = start_watched(
-            [sys.executable, "-m", "tailrace", "simulate", *options],
-            cwd=self.folder,
-            log_path=self.folder / "simulator.log",
-        )
-        owned.callback(process.wait)
-        owned.callback(process.kill)
-        self.endpoint_url = f"http://127.0.0.1:{port}"
-
     def _make_tables(self) -> None:
-        deadline_s = time.monotonic() + _READY_S
-        while True:
-            try:
-                self.state()
-                break
-            except urllib3.exceptions.HTTPError:
-                if time.monotonic() > deadline_s:
-                    raise
-                time.sleep(0.1)
-        client = connect(self.endpoint_url)
+        self.simulator.wait_until_ready()
+        client = connect(self.simulator.endpoint_url)
         for table in TABLES:
             create_table(client, TableSpec(table))
         client.close()
-
-    def _control(self, method: str, name: str, body: bytes | None) -> Any:
-        answer = self._http.request(method, f"{self.endpoint_url}/_tailrace/{name}", body=body)
-        if answer.status != 200:
-            raise RuntimeError(f"the simulator cannot {name}: {answer.data.decode(errors='replace')}")
-        return json.loads(answer.data)
+        self.source.set_up(self.simulator)
 
     def _make_topics(self) -> None:
         """Make all topics: the checkers follow them from the first record, and read the broker's time in one."""
@@ -256,14 +164,7 @@ class World:
         pipeline = {
             "name": NAME,
             "kafka": dict(kafka),
-            "source": {
-                "type": "dynamodb-streams",
-                "region": REGION,
-                "endpoint_url": self.endpoint_url,
-                "tables": list(TABLES),
-                "poll": {"min": "200ms", "max": "500ms"},
-                "discovery": {"interval": "2s"},
-            },
+            "source": {"region": REGION, "endpoint_url": self.simulator.endpoint_url, **self.source.settings},
             "topics": {"partitions": PARTITIONS},
             "lanes": LANES,
             "batch": {"linger": "200ms"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
 
@@ -15,7 +14,7 @@ from support.kinesis_bench import STREAM, kinesis_of, on_kinesis
 from support.names import unique
 from support.snapshots import SnapshotTable
 from support.waiting import wait_for
-from tailrace.kafka import clients, headers
+from tailrace.kafka import clients
 from tailrace.kafka.topic_reader import TopicReader
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.actions import parse_script
@@ -63,32 +62,6 @@ def test_each_change_is_published_once_and_in_order_although_the_stream_repeats_
             assert consumers_of(simulated) == ([source["consumer"]] if source else [])
         pipeline.settle()
     assert not second.logged("gap")
-
-
-def test_late_changes_are_flagged_and_no_others(bench: Callable[..., Bench]) -> None:
-    script = {"rates": {"replication": {"repeat": 0.03, "delay": 0.03}}}
-    with SimulatedDynamoDB(seed=2, script=parse_script(script)) as simulated:
-        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=2, rate=100)
-        on_kinesis(pipeline, simulated)
-        with pipeline.workload:
-            pipeline.worker()
-            pipeline.wait_published(400)
-        pipeline.wait_complete()
-        pipeline.stop_workers()
-        verdict = pipeline.verdict()
-        assert (verdict.lost, verdict.repeated, verdict.unexpected) == (0, 0, 0)
-        newest: dict[tuple[str | None, bytes | None], int] = {}
-        late = 0
-        for message in messages(pipeline):
-            value = message.value()
-            if value is None:
-                continue
-            item, created_us = (message.topic(), message.key()), msgspec.json.decode(value)["source"]["ts_us"]
-            is_late = created_us < newest.get(item, 0)
-            assert ((headers.LATE, b"true") in (message.headers() or [])) == is_late
-            late += is_late
-            newest[item] = max(created_us, newest.get(item, 0))
-        assert late > 0
 
 
 def test_a_table_is_loaded_beside_a_stream(bench: Callable[..., Bench]) -> None:

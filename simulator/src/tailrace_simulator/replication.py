@@ -7,10 +7,11 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/kds.htm
 from __future__ import annotations
 
 import heapq
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from tailrace_simulator.change_records import Change, Precision, change_record, partition_key
@@ -40,6 +41,8 @@ class _Delivery:
     stream: Stream = field(compare=False)
     key: str = field(compare=False)
     data: bytes = field(compare=False)
+    created_us: int | None = field(compare=False)
+    """None for a repeat."""
 
 
 class Replication:
@@ -48,13 +51,17 @@ class Replication:
     def __init__(self, account: Account, faults: Faults, settings: Settings, *, region: str, seed: int) -> None:
         self.failed: Counter[str] = Counter()
         """Change records that no stream took, by table: too large, or the stream is gone."""
+        self.overtaken: Counter[str] = Counter()
+        """Changes, by table, that came into a stream after a newer change of their item; repeats do not count."""
         self._account = account
         self._faults = faults
         self._settings = settings
         self._region = region
         self._random = random.Random(f"{seed}/replication")
         self._created_us = 0
-        self._sent = 0
+        self._numbers = itertools.count()
+        self._newest_us: dict[tuple[str, str], int] = {}
+        """When the newest change of each item was made that came into a stream, by stream and partition key."""
         self._under_way: list[_Delivery] = []
 
     def send(self, change: Change, destinations: Iterable[Destination], now_ms: int) -> None:
@@ -71,6 +78,7 @@ class Replication:
             delivery = heapq.heappop(self._under_way)
             if self._account.streams.get(delivery.stream.name) is delivery.stream:
                 delivery.stream.put(delivery.key, delivery.data, now_ms)
+                self._see_order(delivery)
             else:
                 self.failed[delivery.table] += 1
 
@@ -85,12 +93,14 @@ class Replication:
         reshard(stream, decision, now_ms)
         rng = decision.random
         due_ms = now_ms + (rng.uniform(0, self._settings.delay_s * 1000) if Fault.DELAY in decision.faults else 0)
-        self._put_at(due_ms, change.table, stream, key, data)
+        first = _Delivery(due_ms, next(self._numbers), change.table, stream, key, data, self._created_us)
+        heapq.heappush(self._under_way, first)
         if Fault.REPEAT in decision.faults:
             again_ms = due_ms + rng.uniform(0, self._settings.repeat_s * 1000)
             if rng.random() < 0.5:
                 data = self._record(change, destination)
-            self._put_at(again_ms, change.table, stream, key, data)
+            again = replace(first, due_ms=again_ms, number=next(self._numbers), data=data, created_us=None)
+            heapq.heappush(self._under_way, again)
 
     def _record(self, change: Change, destination: Destination) -> bytes:
         """Encode a change, with an eventID of its own; AWS does not say in which order it lists the keys."""
@@ -103,6 +113,10 @@ class Replication:
             precision=destination.precision,
         )
 
-    def _put_at(self, due_ms: float, table: str, stream: Stream, key: str, data: bytes) -> None:
-        self._sent += 1
-        heapq.heappush(self._under_way, _Delivery(due_ms, self._sent, table, stream, key, data))
+    def _see_order(self, delivery: _Delivery) -> None:
+        if delivery.created_us is None:
+            return
+        item = delivery.stream.name, delivery.key
+        newest_us = self._newest_us.get(item, 0)
+        self.overtaken[delivery.table] += delivery.created_us < newest_us
+        self._newest_us[item] = max(newest_us, delivery.created_us)

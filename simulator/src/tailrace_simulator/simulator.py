@@ -176,6 +176,7 @@ class Simulator:
             "streams": {arn: _stream_state(stream) for arn, stream in sorted(self.database.streams.items())},
             "kinesis": self.kinesis.state(now_ms + self._advanced_ms),
             "failed_to_replicate": dict(sorted(self._replication.failed.items())),
+            "overtaken": dict(sorted(self._replication.overtaken.items())),
         }
 
     def _reply(self, operation: str, request: requests.Request, table: str, decision: Decision, now_ms: int) -> Reply:

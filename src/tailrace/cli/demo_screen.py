@@ -147,6 +147,7 @@ def _numbers(result: DemoResult) -> Table:
         "out of order": verdict.out_of_order,
         "not as in the table": verdict.stale,
         "unexpected": verdict.unexpected,
+        "said to be late": verdict.not_late,
         "in two partitions": verdict.misplaced,
         "without tombstone": verdict.without_tombstone,
     }

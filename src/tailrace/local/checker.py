@@ -47,6 +47,8 @@ class FoundChange:
     """When the item says that it was written; None for a delete, which leaves no item to say so."""
     snapshot: str | None = None
     """The snapshot that published the record; None for a change."""
+    late: bool = False
+    """Whether the record says that a newer change of its item precedes it."""
 
 
 class FaultKind(StrEnum):
@@ -55,6 +57,8 @@ class FaultKind(StrEnum):
     LOST = "lost"
     REPEATED = "repeated"
     OUT_OF_ORDER = "out of order"
+    NOT_LATE = "said to be late"
+    """A change that says so although no newer one precedes it."""
     UNEXPECTED = "unexpected"
     MISPLACED = "misplaced"
     """A key with records in more than one partition."""
@@ -95,6 +99,9 @@ class Verdict:
     lost: int
     repeated: int
     out_of_order: int
+    late: int
+    """Changes behind a newer one of their item that say so, as they must; no fault."""
+    not_late: int
     unexpected: int
     misplaced: int
     without_tombstone: int
@@ -103,7 +110,7 @@ class Verdict:
 
     @property
     def good(self) -> bool:
-        """Whether every change and item was found, none twice, and in the order of each item."""
+        """Whether every change and item was found, none twice, and in the order of each item or said to be late."""
         return not self.examples
 
 
@@ -184,6 +191,8 @@ class Checker:
         self.made = 0
         self.found = 0
         """Changes found, tombstones and rows not counted."""
+        self.late = 0
+        """Changes behind a newer one of their item that say so."""
         self.rows = 0
         """Rows of snapshots found."""
         self._loaded = 0
@@ -237,10 +246,19 @@ class Checker:
         else:
             item.changes[version - 1] |= _SEEN
             self._matched += 1
-            if version < item.newest or version <= item.newest_row:
-                self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
+            self._see_order(item, record, version)
         item.newest = max(item.newest, version)
         item.shown = 0 if record.op == "d" else version
+
+    def _see_order(self, item: _Item, record: FoundChange, version: int) -> None:
+        """Note whether a change is in its place: behind a newer change only if it says so, and behind no newer row."""
+        is_late = version < item.newest
+        if version <= item.newest_row or (is_late and not record.late):
+            self._note(_fault(FaultKind.OUT_OF_ORDER, record, version))
+        elif record.late and not is_late:
+            self._note(_fault(FaultKind.NOT_LATE, record, version))
+        else:
+            self.late += is_late
 
     def _saw_row(self, item: _Item, record: FoundChange) -> None:
         """Note a row: a state that the item had, no older than what precedes it, and once in each snapshot."""
@@ -293,6 +311,8 @@ class Checker:
             lost=counts[FaultKind.LOST],
             repeated=counts[FaultKind.REPEATED],
             out_of_order=counts[FaultKind.OUT_OF_ORDER],
+            late=self.late,
+            not_late=counts[FaultKind.NOT_LATE],
             unexpected=counts[FaultKind.UNEXPECTED],
             misplaced=counts[FaultKind.MISPLACED],
             without_tombstone=counts[FaultKind.NO_TOMBSTONE],

@@ -71,6 +71,7 @@ class Interpreter:
             seen_ns=seen_ns,
             written_ns=written_ns,
             snapshot=_snapshot(message),
+            late=(headers.LATE, b"true") in (message.headers() or ()),
         )
 
 

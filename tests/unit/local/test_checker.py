@@ -85,6 +85,19 @@ def test_two_changes_swapped() -> None:
     assert faults(verdict) == {(FaultKind.OUT_OF_ORDER, 2)}
 
 
+def test_a_change_behind_a_newer_one_that_says_so_is_late() -> None:
+    late = replace(RECORDS[1], late=True)
+    verdict = check(HISTORY, in_this_order([RECORDS[0], RECORDS[2], late, *RECORDS[3:]]))
+    assert verdict.good
+    assert verdict.late == 1
+
+
+def test_a_change_in_its_place_that_says_that_it_is_late() -> None:
+    verdict = check(HISTORY, [RECORDS[0], replace(RECORDS[1], late=True), *RECORDS[2:]])
+    assert (verdict.late, verdict.not_late, verdict.lost) == (0, 1, 0)
+    assert faults(verdict) == {(FaultKind.NOT_LATE, 2)}
+
+
 def test_a_record_in_another_partition() -> None:
     verdict = check(HISTORY, [*RECORDS[:-1], replace(RECORDS[-1], partition=1)])
     assert (verdict.misplaced, verdict.lost) == (1, 0)

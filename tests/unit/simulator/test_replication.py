@@ -149,6 +149,20 @@ def test_delayed_changes_come_out_of_order() -> None:
     values = [int(each["dynamodb"]["NewImage"]["v"]["N"]) for each in stream.changes()]
     assert values != sorted(values)
     assert sorted(values) == list(range(50))
+    overtaken = sum(value < max(values[:place], default=0) for place, value in enumerate(values))
+    assert stream.simulator.state(stream.now_ms)["overtaken"] == {"orders": overtaken}
+    assert overtaken > 0
+
+
+def test_a_repeat_behind_a_newer_change_is_not_overtaken() -> None:
+    stream = replicating()
+    stream.act("fail", operation="replication", fault="repeat")
+    for number in (1, 2):
+        stream.put("a", v={"N": f"{number}"})
+    stream.pass_s(5)
+    stream.listed()
+    assert [each["dynamodb"]["NewImage"]["v"]["N"] for each in stream.changes()] == ["1", "2", "1"]
+    assert stream.simulator.state(stream.now_ms)["overtaken"] == {"orders": 0}
 
 
 def test_a_repeat_may_come_into_a_child_of_the_shard() -> None:
