@@ -111,7 +111,10 @@ def test_a_new_pipeline_shows_all_that_it_would_make_and_makes_nothing(
         f"  topic         {name}.{orders}, to be made: 6 partitions, 1 replica, "
         "max.message.bytes=4194304, retention.ms=1000"
     )
-    assert len(lines) == 8
+    assert lines[8:10] == [
+        "aws permissions",
+        f"  dynamodb:DescribeTable on arn:aws:dynamodb:us-east-1:*:table/{orders} (reading)",
+    ]
     properties = kafka.client_properties()
     found = topics.describe(clients.admin(properties), properties).topics
     assert not [topic for topic in found if topic.startswith(name)]

@@ -61,6 +61,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from (_line("problem", problem) for problem in plan.problems)
     for table in plan.tables:
         yield from _table_lines(table)
+    yield "aws permissions"
+    for right in plan.rights:
+        yield f"  {', '.join(right.actions)} on {', '.join(right.resources)} ({right.purpose})"
 
 
 def _table_lines(table: TablePlan) -> Iterator[str]:

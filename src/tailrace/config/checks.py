@@ -107,7 +107,7 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.parts_streams and not source.has_streams:
         yield ("topic",), "has `{stream}`, and the source reads tables", "use `{table}`"
         return
-    if pipeline.parts_streams and (pipeline.snapshot.mode != "never" or _resnapshots(pipeline)):
+    if pipeline.parts_streams and (pipeline.snapshot.mode != "never" or pipeline.on_gap.resnapshots_any):
         yield (
             ("topic",),
             "has `{stream}`, and rows of snapshots come with no stream",
@@ -135,7 +135,10 @@ def _topics(pipeline: Pipeline) -> Iterator[Finding]:
 def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
     source = pipeline.source
     if not source.carries_changes:
-        for key, is_set in (("snapshot", pipeline.snapshot.mode != "never"), ("on_gap", _resnapshots(pipeline))):
+        for key, is_set in (
+            ("snapshot", pipeline.snapshot.mode != "never"),
+            ("on_gap", pipeline.on_gap.resnapshots_any),
+        ):
             if is_set:
                 yield (key,), "reads tables, and the records of the streams are raw", "leave it out"
     for name in pipeline.on_gap.tables:
@@ -145,11 +148,6 @@ def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
         elif not is_pattern(name) and not source.reads(name):
             entries = [entry.text for entry in source.tables_read]
             yield path, f"{quoted(name)} is no stream of the pipeline", nearest(name, entries) or "name its stream"
-
-
-def _resnapshots(pipeline: Pipeline) -> bool:
-    """Return whether the file asks for a new snapshot after a gap, apart from what `snapshot` implies."""
-    return "resnapshot" in {pipeline.on_gap.default, *pipeline.on_gap.tables.values()}
 
 
 def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:

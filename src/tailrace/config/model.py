@@ -30,6 +30,7 @@ from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
+from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
 from tailrace.config.source import is_pattern
@@ -244,6 +245,14 @@ class Pipeline(Part):
     def parts_streams(self) -> bool:
         """Whether the changes that come with different streams go to different topics."""
         return "{stream}" in self.topic
+
+    @property
+    def aws_rights(self) -> tuple[AwsRight, ...]:
+        """What AWS must allow for what the file asks for."""
+        repairs = self.snapshot.mode == "when_needed" or self.on_gap.resnapshots_any
+        found = self.source.rights(RightsNeeded(self.snapshot.mode != "never" or repairs, repairs))
+        role = self.source.role_arn
+        return (*([AwsRight("role_arn", ("sts:AssumeRole",), (role,))] if role else []), *found)
 
     def topic_of(self, table: str, stream: str | None = None) -> str:
         """Return the topic of a table's changes that come with a stream, by name; None: whatever they come with.

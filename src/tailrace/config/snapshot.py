@@ -210,6 +210,11 @@ class OnGap(Part):
         examples=[{"orders": "resnapshot", "users-*": "fail"}],
     )
 
+    @property
+    def resnapshots_any(self) -> bool:
+        """Whether something is to be read again after a gap."""
+        return "resnapshot" in {self.default, *self.tables.values()}
+
     def of(self, table: str) -> OnGapAction | None:
         """Return what is said of a table, or of a stream of several: under its own name, else by the first pattern,
         else as the default."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, ClassVar, NamedTuple, Self
@@ -11,6 +12,7 @@ from pydantic import Field, SecretStr, Strict, ValidationInfo, field_validator, 
 
 from tailrace.config.fields import Endpoint, Part, Region, Role, Text
 from tailrace.config.problem import InvalidError, Path, dotted
+from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.core.change import ViewType
 from tailrace.core.tags import WantedTags
 from tailrace.errors import WorldError
@@ -140,6 +142,10 @@ class Source(Part):
     @abstractmethod
     def event_source(self) -> EventSource | None:
         """What AWS Lambda needs to read it; None when Lambda cannot."""
+
+    @abstractmethod
+    def rights(self, needed: RightsNeeded) -> Iterator[AwsRight]:
+        """Yield what AWS must allow, and no more."""
 
     @abstractmethod
     def missing_table(self, table: str) -> WorldError:

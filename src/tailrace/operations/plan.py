@@ -8,6 +8,7 @@ import msgspec
 
 from tailrace.config import LoadedPipeline
 from tailrace.config.definition import definition_of
+from tailrace.config.rights import AwsRight
 from tailrace.core.change import ViewType
 from tailrace.core.checkpoint import Method
 from tailrace.core.definition import differences
@@ -92,6 +93,8 @@ class Plan(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     """What an operator should know, although nothing is wrong."""
+    rights: tuple[AwsRight, ...] = ()
+    """What AWS must allow, and no more."""
     tags: str = ""
     """The tags that the tables have, in words: `cdc=true, environment=prod|staging`; empty when any will do."""
 
@@ -188,6 +191,7 @@ def make_plan(
         checkpoints=checkpoints,
         dead_letters=dead_letters,
         tables=tables,
+        rights=pipeline.aws_rights,
         tags=in_words(pipeline.source.tags_read),
         unfinished_shards=unfinished_shards,
         problems=problems,

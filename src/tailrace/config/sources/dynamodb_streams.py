@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -16,6 +17,7 @@ from pydantic import (
 
 from tailrace.config.fields import Endpoint, Part, TablePattern, Text, Whole, as_tuple, as_written
 from tailrace.config.problem import InvalidError, shown
+from tailrace.config.rights import AwsRight, RightsNeeded, arns, rights_to_read_tables
 from tailrace.config.source import EventSource, Source, TableEntry
 from tailrace.config.units import duration
 from tailrace.core.change import ViewType
@@ -62,6 +64,7 @@ TagValues = Annotated[
 _ANY_VALUE = ("*",)
 """AWS allows no tag this value."""
 
+_READING = ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator")
 _STARTS: dict[Literal["trim_horizon", "latest"], Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
 
@@ -191,11 +194,25 @@ class DynamoDBStreamsSource(Source):
             "DynamoDB forgets them after 24 hours",
             self.start_position,
             None,
-            ("dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"),
+            _READING,
             ("dynamodb:ListStreams",),
             "^arn:aws[a-z-]*:dynamodb:[a-z0-9-]+:[0-9]{12}:table/{table}/stream/.+$",
             "aws dynamodb describe-table --table-name {table} --query Table.LatestStreamArn",
         )
+
+    def rights(self, needed: RightsNeeded) -> Iterator[AwsRight]:
+        """Yield what tables and their streams need."""
+        tables = arns("dynamodb", self.region, [f"table/{entry.text}" for entry in self.tables_read])
+        yield AwsRight("reading", ("dynamodb:DescribeTable",), tables)
+        yield AwsRight("reading", _READING, tuple(f"{table}/stream/*" for table in tables))
+        if self.tags:
+            yield AwsRight("tags", ("tag:GetResources",), ("*",))
+            yield AwsRight("tags", ("dynamodb:ListTagsOfResource",), tables)
+        elif any(entry.is_pattern for entry in self.tables_read):
+            yield AwsRight("patterns in `tables`", ("dynamodb:ListTables",), ("*",))
+        if self.enable_streams is not None:
+            yield AwsRight("enable_streams", ("dynamodb:UpdateTable",), tables)
+        yield from rights_to_read_tables(needed, tables)
 
     @field_validator("tables")
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, fie
 
 from tailrace.config.fields import Flag, TablePattern, Text, as_tuple, as_written
 from tailrace.config.problem import InvalidError, quoted, shown
+from tailrace.config.rights import AwsRight, RightsNeeded, arns, rights_to_read_tables
 from tailrace.config.source import EventSource, Source, TableEntry, is_pattern
 from tailrace.config.units import duration
 from tailrace.core.checkpoint import Start
@@ -21,6 +23,12 @@ _STREAM_PATTERN = r"^[A-Za-z0-9_.*?-]{1,128}$"
 _CONSUMER_PATTERN = r"^[A-Za-z0-9_.-]{1,128}$"
 _MOMENT_PATTERN = r"^([0-9]{11,15}|[0-9]{4}-[0-9]{2}-[0-9]{2}.*)$"
 
+_READING = (
+    "kinesis:DescribeStreamSummary",
+    "kinesis:GetRecords",
+    "kinesis:GetShardIterator",
+    "kinesis:ListShards",
+)
 _STARTS: dict[str, Start] = {"trim_horizon": "TRIM_HORIZON", "latest": "LATEST"}
 
 
@@ -231,15 +239,36 @@ class KinesisSource(Source):
             self.start_ms,
             (
                 "kinesis:DescribeStream",
-                "kinesis:DescribeStreamSummary",
-                "kinesis:GetRecords",
-                "kinesis:GetShardIterator",
-                "kinesis:ListShards",
+                *_READING,
             ),
             ("kinesis:ListStreams",),
             "^arn:aws[a-z-]*:kinesis:[a-z0-9-]+:[0-9]{12}:stream/{table}$",
             "aws kinesis describe-stream-summary --stream-name {table} --query StreamDescriptionSummary.StreamARN",
         )
+
+    def rights(self, needed: RightsNeeded) -> Iterator[AwsRight]:
+        """Yield what streams need, and the tables behind them."""
+        names = [entry.text for entry in self.tables_read]
+        by_name = dict(zip(names, arns("kinesis", self.region, [f"stream/{name}" for name in names]), strict=True))
+        streams = tuple((by_name | self.arns).values())
+        yield AwsRight("reading", _READING, streams)
+        if any(entry.is_pattern for entry in self.tables_read):
+            yield AwsRight("patterns in `streams`", ("kinesis:ListStreams",), ("*",))
+        if self.consumer is not None:
+            yield AwsRight("fan_out: enhanced", ("kinesis:RegisterStreamConsumer",), streams)
+            consumers = tuple(f"{stream}/consumer/{self.consumer}:*" for stream in streams)
+            yield AwsRight(
+                "fan_out: enhanced", ("kinesis:DescribeStreamConsumer", "kinesis:SubscribeToShard"), consumers
+            )
+        tables = arns("dynamodb", self.region, [f"table/{each}" for each in self.tables or ("*",)])
+        if needed.snapshots:
+            yield AwsRight("snapshots", ("dynamodb:DescribeTable",), tables)
+        yield from rights_to_read_tables(needed, tables)
+        if needed.repairs and self.carries_unnamed:
+            yield AwsRight("on_gap: resnapshot, tables not named", ("dynamodb:ListTables",), ("*",))
+            yield AwsRight(
+                "on_gap: resnapshot, tables not named", ("dynamodb:DescribeKinesisStreamingDestination",), tables
+            )
 
     def missing_table(self, table: str) -> WorldError:
         """Return the error for a stream that does not exist."""
