@@ -32,6 +32,8 @@ class Verdict(StrEnum):
 class _Generation:
     """The changes of some time in a row."""
 
+    owner: object
+    """What stands for the window that filled it: those that take it over leave it as it is."""
     began_ms: int
     """When its first change arrived."""
     first: str | None
@@ -91,6 +93,7 @@ class ChangeWindow:
         """How many are counted in the budget."""
         self._window_ms = window_ms
         self._budget = budget
+        self._own = object()
         self._generations: deque[_Generation] = deque()
         self._seen: dict[bytes, _Generation] = {}
         self._met: dict[bytes, _Generation] = {}
@@ -100,7 +103,8 @@ class ChangeWindow:
     @property
     def first(self) -> str | None:
         """The first sequence number of the shard in the window; None: there is none yet."""
-        return next((each.first for each in self._generations if each.first is not None), None)
+        own = (each.first for each in self._generations if each.owner is self._own)
+        return next((first for first in own if first is not None), None)
 
     @property
     def since_ms(self) -> float:
@@ -118,6 +122,15 @@ class ChangeWindow:
             generation = self._generation(records[len(verdicts)].arrived_ms, page_first)
             self._count(self._take_in(generation, records, verdicts))
         return verdicts
+
+    def take_over(self, ended: Sequence[ChangeWindow]) -> None:
+        """Begin with all that the windows of ancestors hold, as after reading these to their ends."""
+        generations = dict.fromkeys(each for window in ended for each in window._generations)
+        self._generations.extend(sorted(generations, key=lambda each: each.began_ms))
+        for generation in self._generations:
+            self._seen.update(dict.fromkeys(generation.identities, generation))
+            self._met.update(dict.fromkeys(generation.newest_us, generation))
+        self._count(sum(len(each.identities) for each in self._generations))
 
     def forget_oldest(self) -> int:
         """Forget the oldest generation; return how many changes that were."""
@@ -171,13 +184,13 @@ class ChangeWindow:
         if self._generations:
             current = self._generations[-1]
             is_of_its_time = arrived_ms - current.began_ms <= self._window_ms // _GENERATIONS
-            if is_of_its_time and len(current.identities) < _GENERATION_CHANGES:
+            if is_of_its_time and len(current.identities) < _GENERATION_CHANGES and current.owner is self._own:
                 if current.first is None:
                     current.first = page_first
                 return current
             while self._generations and self._generations[0].last_ms < arrived_ms - self._window_ms:
                 self.forget_oldest()
-        self._generations.append(_Generation(arrived_ms, page_first, arrived_ms))
+        self._generations.append(_Generation(self._own, arrived_ms, page_first, arrived_ms))
         return self._generations[-1]
 
     def _count(self, changes: int) -> None:

@@ -292,5 +292,9 @@ class Lane:
         if self.state is not LaneState.ACTIVE:
             return None
         reads = self._shards.reads
-        times = (reads.next_ms(now_ms), self._publishing.next_ms(is_reading=reads.are_under_way))
+        times = (
+            reads.next_ms(now_ms),
+            self._publishing.next_ms(is_reading=reads.are_under_way),
+            self._shards.lineage_until_ms,
+        )
         return min((each for each in times if each is not None), default=None)

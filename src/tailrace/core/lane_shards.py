@@ -17,9 +17,11 @@ from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard import ShardRef
 from tailrace.core.shard_state import Phase, ShardState
-from tailrace.core.tails import tails_of_ancestors
+from tailrace.core.tails import misses_ancestors, tails_of_ancestors
 
 _WAITED_TOO_LONG = "it waited to be read longer than the stream keeps changes"
+_LINEAGE_WAIT_MS = 30_000
+"""How long a partition of the checkpoint topic may be behind another. What is not known then was forgotten."""
 
 
 class LaneShards:
@@ -46,6 +48,8 @@ class LaneShards:
         self._jitter = jitter
         self._known_until_ms = dict(known_until_ms)
         """What `published_until_ms` returned before the lane was lost: it still holds, and the lag grows from it."""
+        self._lineage_until_ms: dict[ShardRef, int] = {}
+        """Until when shards wait that do not know all of their ancestors."""
         self._synced: tuple[int, int] | None = None
         """The versions of the checkpoint state that were followed; None: check every shard again."""
 
@@ -65,6 +69,11 @@ class LaneShards:
             known_ms.append(caught_up_ms)
         return max(known_ms, default=None)
 
+    @property
+    def lineage_until_ms(self) -> int | None:
+        """When the next shard no longer waits for what is known of its ancestors."""
+        return min(self._lineage_until_ms.values(), default=None)
+
     def forget(self) -> None:
         """Drop all that was read: what is not committed will be read again."""
         for shard in self.states:
@@ -73,6 +82,7 @@ class LaneShards:
                 self._known_until_ms[shard] = until_ms
         self.states.clear()
         self.reads.forget()
+        self._lineage_until_ms.clear()
         self._synced = None
 
     # What the source answers
@@ -167,7 +177,7 @@ class LaneShards:
         """Follow the checkpoint state: new shards, ended parents, stopped and accepted tables, shards that may be
         forgotten."""
         versions = self._checkpoint_state.versions_of(self._lane)
-        if self._synced == versions:
+        if self._synced == versions and not self._lineage_until_ms:
             return
         tables_changed = self._synced is None or self._synced[0] != versions[0]
         self._synced = versions
@@ -177,6 +187,7 @@ class LaneShards:
         for shard in self.states.keys() - known:
             del self.states[shard]
             self._publishing.committed.pop(shard, None)
+            self._lineage_until_ms.pop(shard, None)
             self._known_until_ms.pop(shard, None)
         concerned = [each for each in self.states.values() if tables_changed or each.phase is Phase.WAITING]
         for table, shard_states in _by_table(concerned).items():
@@ -197,6 +208,7 @@ class LaneShards:
     def _sync_shard(self, shard_state: ShardState, turn: Turn, *, table_stopped: bool) -> None:
         shard = shard_state.shard
         if table_stopped:
+            self._lineage_until_ms.pop(shard, None)
             if shard_state.phase not in {Phase.ENDED, Phase.GAP, Phase.FAILED}:
                 shard_state.phase = Phase.PAUSED
                 self._publishing.buffer.drop_waiting({shard})
@@ -209,8 +221,19 @@ class LaneShards:
                 shard, self._publishing.committed.get(shard)
             ):
                 shard_state = self._restart(shard)
-        if shard_state.phase is Phase.WAITING and self._checkpoint_state.may_begin(shard):
+        if shard_state.phase is not Phase.WAITING or not self._checkpoint_state.may_begin(shard):
+            return
+        if not self._waits_for_lineage(shard, turn):
             self._begin(shard_state, turn)
+
+    def _waits_for_lineage(self, shard: ShardRef, turn: Turn) -> bool:
+        """Return whether to wait, for a while, until it is known which tails of ancestors are to be read."""
+        source = self._options.source
+        misses = bool(source.window_ms) and misses_ancestors(self._checkpoint_state, shard, source, turn.now_ms)
+        if misses and turn.now_ms < self._lineage_until_ms.setdefault(shard, turn.now_ms + _LINEAGE_WAIT_MS):
+            return True
+        self._lineage_until_ms.pop(shard, None)
+        return False
 
     def _begin(self, shard_state: ShardState, turn: Turn) -> None:
         if shard_state.record.start == "END" and not shard_state.begun:

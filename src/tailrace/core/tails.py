@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.shard import ListedShard, ShardRef, Tail
+from tailrace.core.source_policy import SourcePolicy
 
 
 def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, window_ms: int) -> tuple[Tail, ...]:
@@ -14,19 +15,43 @@ def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, windo
     Its own changes, or those of its parents if it has none yet, arrived at some time: what arrived in the `window_ms`
     before that counts. An ancestor that the stream no longer has is older than that.
     """
-    own = checkpoint_state.checkpoints.get(shard)
     generations = _generations(checkpoint_state, shard)
-    arrivals_ms = [own.arrived_ms] if own is not None else []
-    for ancestor in generations:
-        arrivals_ms.append(checkpoint_state.checkpoints[ancestor].arrived_ms)
-    # The first changes of a shard arrive after the last ones of its ancestors.
-    since_ms = max((each for each in arrivals_ms if each is not None), default=0) - window_ms
+    since_ms = _since_ms(checkpoint_state, [shard, *generations], window_ms)
     tails = []
     for ancestor in reversed(generations):
         checkpoint = checkpoint_state.checkpoints[ancestor]
         if checkpoint.arrived_ms is not None and checkpoint.arrived_ms >= since_ms:
             tails.append(Tail(ancestor, checkpoint.window_from))
     return tuple(tails)
+
+
+def misses_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, source: SourcePolicy, now_ms: int) -> bool:
+    """Return whether a tail cannot be told yet: nothing is known of an ancestor that may have published it.
+
+    Its checkpoint is in another partition, which may be behind; or it was forgotten with its shard, which the stream
+    no longer has.
+    """
+    generations = _generations(checkpoint_state, shard)
+    since_ms = _since_ms(checkpoint_state, [shard, *generations], source.window_ms)
+    skew_ms = source.clock_skew_ms
+    for child in (shard, *generations):
+        record = checkpoint_state.shards.get(child)
+        # What its parents had arrived before it was listed.
+        listed_ms = record.listed_ms if record is not None else None
+        if record is None or listed_ms is None or listed_ms <= max(since_ms - skew_ms, now_ms - source.retention_ms):
+            continue
+        parents = (parent for parent in record.parents if parent.stream == shard.stream)
+        if any(parent not in checkpoint_state.checkpoints for parent in parents):
+            return True
+    return False
+
+
+def _since_ms(checkpoint_state: CheckpointState, shards: Iterable[ShardRef], window_ms: int) -> int:
+    """Return when the window begins of a shard and its ancestors; 0 when nothing arrived in them."""
+    checkpoints = (checkpoint_state.checkpoints.get(shard) for shard in shards)
+    arrivals_ms = (each.arrived_ms for each in checkpoints if each is not None and each.arrived_ms is not None)
+    # The first changes of a shard arrive after the last ones of its ancestors.
+    return max(0, max(arrivals_ms, default=0) - window_ms)
 
 
 def listed_tails(shards: Iterable[ListedShard], shard: ShardRef, since_ms: int) -> tuple[Tail, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -59,6 +59,8 @@ class WindowedShard:
         self._shard = shard
         self._begins_at = position
         self._position = msgspec.structs.replace(position, tails=())
+        self._holds = {shard, *(tail.shard for tail in position.tails)}
+        """The shards of which the window holds the tails, once they are read."""
         self._tails = deque(position.tails)
         self._drops_late = options.late == "drop"
         self._reordering = Reordering(options.late_wait_ms, _HELD_BYTES) if options.late == "reorder" else None
@@ -69,6 +71,20 @@ class WindowedShard:
         """A page of the shard itself was read."""
         self._sequence = position.sequence
         """All up to here was returned, or is published."""
+
+    def take_over(self, ended: Mapping[ShardRef, WindowedShard]) -> None:
+        """Take over what sessions that read ancestors to their ends hold, instead of reading their tails again.
+
+        Call it before the first read. What they hold follows from the stream, whoever published it.
+        """
+        windows: list[ChangeWindow] = []
+        held = set[ShardRef]()
+        for tail in reversed(self._tails):
+            if tail.shard not in {self._shard, *held} and (session := ended.get(tail.shard)) is not None:
+                windows.append(session.window)
+                held |= session._holds
+        self.window.take_over(windows)
+        self._tails = deque(tail for tail in self._tails if tail.shard not in held)
 
     def is_at(self, position: Position) -> bool:
         """Return whether a new session at `position` would know no less: only the tails of ancestors were read."""

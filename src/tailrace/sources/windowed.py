@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from tailrace.core.change_window import WindowBudget
+from tailrace.core.change_window import CHANGE_BYTES, WindowBudget
 from tailrace.core.ports import (
     LogPage,
     LogReader,
@@ -29,6 +29,12 @@ logger = logging.getLogger("tailrace.sources")
 
 _IDLE_S: Final = 300
 """A session that was not read for so long is dropped: its shard may have gone to another worker."""
+_ENDED_KEPT_S: Final = 60
+"""How long the window of a shard that has ended is kept for its children."""
+_ENDED_SHARE: Final = 4
+"""The part of the memory of windows that those of ended shards may have besides."""
+_READS_ON_S: Final = 0.5
+"""How long a read goes on with the tails of further shards."""
 _WARNING_INTERVAL_S: Final = 60
 
 
@@ -72,6 +78,9 @@ class WindowedReader(ShardReader):
         self._lock = threading.Lock()
         self._sessions: OrderedDict[ShardRef, _Session] = OrderedDict()
         """The one that was not read for the longest time first."""
+        self._ended: OrderedDict[ShardRef, _Session] = OrderedDict()
+        """The one that ended first, first."""
+        self._ended_changes_max = window_bytes // CHANGE_BYTES // _ENDED_SHARE
         self._opened = 0
         self._gone_after_ms = gone_after_ms
         self._denied_s: dict[ShardRef, float] = {}
@@ -90,10 +99,23 @@ class WindowedReader(ShardReader):
         While tails are read, the pages are empty, with more behind them.
         """
         session = self._session(shard, position, iterator)
-        page = self._next_page(shard, session.shard)
-        with self._lock:
-            answer = self._taken(shard, session, page)
-            self._warn()
+        began_s, answer, met = self._clock(), None, set[ShardRef]()
+        # Each shard has limits of its own: the tails of several may be read without a pause.
+        while answer is None or (
+            self._clock() - began_s < _READS_ON_S
+            and _is_of_tails(answer)
+            and session.shard.next_read().shard not in met
+        ):
+            met.add(session.shard.next_read().shard)
+            try:
+                page = self._next_page(shard, session.shard)
+            except ReadError:
+                if answer is None:
+                    raise
+                break  # it is met again by the next read
+            with self._lock:
+                answer = self._taken(shard, session, page)
+                self._warn()
         return answer
 
     def judged(self, shard: ShardRef, records: list[LogRecord]) -> SourcePage:
@@ -131,6 +153,8 @@ class WindowedReader(ShardReader):
         answer = session.shard.took(page, round(self._clock() * 1000), token)
         if answer.next_iterator is None:
             self._drop(shard)
+            self._ended[shard] = session
+            self._forget_ended()
         session.token = token
         return answer
 
@@ -150,6 +174,8 @@ class WindowedReader(ShardReader):
                 self._drop(shard)
                 self._opened += 1
                 session = _Session(self._windowed(shard, position), f"{self._opened}:0", now_s)
+                self._forget_ended()
+                session.shard.take_over({each: ended.shard for each, ended in self._ended.items()})
             elif found is not None and found.token == iterator:
                 session = found
             else:
@@ -171,6 +197,16 @@ class WindowedReader(ShardReader):
                 return
             self._drop(shard)
 
+    def _forget_ended(self) -> None:
+        """Forget the windows of shards that ended long ago, or are too many."""
+        now_s, changes = self._clock(), sum(each.shard.window.changes for each in self._ended.values())
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            if now_s - oldest.read_s <= _ENDED_KEPT_S and changes <= self._ended_changes_max:
+                return
+            changes -= oldest.shard.window.changes
+            self._ended.popitem(last=False)
+
     def _drop(self, shard: ShardRef) -> None:
         if session := self._sessions.pop(shard, None):
             self._budget.remove(session.shard.window)
@@ -184,6 +220,10 @@ class WindowedReader(ShardReader):
         detail = "the memory for windows is full: repeats of what is forgotten would be published"
         logger.warning("window cut short", extra={"count": forgotten - self._warned_of, "detail": detail})
         self._warned_s, self._warned_of = now_s, forgotten
+
+
+def _is_of_tails(page: SourcePage) -> bool:
+    return page.full and not page.records and page.next_iterator is not None
 
 
 def _expired(shard: ShardRef) -> ReadError:

@@ -135,3 +135,31 @@ def test_a_page_is_judged_as_its_changes_one_by_one(seed: int) -> None:
     assert verdicts == expected
     assert (by_page.changes, set(expected)) == (one_by_one.changes, set(Verdict))
     assert int(by_page.first or 0) <= int(one_by_one.first or 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_ancestors_held_is_known_as_if_their_shards_were_read_again(seed: int) -> None:
+    """A shard was split, and its children merged: each change of them goes where its item does."""
+    rng, budget = random.Random(seed), WindowBudget(ROOMY)
+    made = [
+        log_record(at, rng.choice(("left a", "left b", "right c")), rng.randint(1, 60), arrived_ms=at * 50)
+        for at in range(1, 120)
+    ]
+    before, meanwhile, behind = made[:30], made[30:70], made[70:]
+    sides = [[each for each in meanwhile if each.item.startswith(side)] for side in (b"left", b"right")]
+    grandparent = ChangeWindow(WINDOW_MS, budget)
+    grandparent.see(before, "1")
+    parents = [ChangeWindow(WINDOW_MS, budget) for _ in sides]
+    for parent, side in zip(parents, sides, strict=True):
+        parent.take_over([grandparent])
+        parent.see(side, "31")
+    taken, read = ChangeWindow(WINDOW_MS, budget), ChangeWindow(WINDOW_MS, budget)
+    taken.take_over(parents)
+    for tail in (before, *sides):
+        read.see(tail, None)
+    begins = [taken.first]
+    assert taken.see(behind, "71") == read.see(behind, "71")
+    assert [*begins, taken.first] == [None, "71"]
+    known = parents[0].changes
+    assert parents[0].see(before, None) == [Verdict.REPEAT] * len(before), "what was taken over is still its own"
+    assert parents[0].changes > known

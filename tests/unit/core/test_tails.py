@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from support.checkpoints import checkpoint, lineage, view_of
-from support.lanes import LaneUnderTest, checkpoints_in, page, shards_of_lane
+from support.lanes import NOW_MS, LaneUnderTest, checkpoints_in, page, shards_of_lane
 from support.lanes import checkpoint as checkpoint_of_lane
 from support.lanes import lineage as lineage_of_lane
 from tailrace.core.checkpoint_state import CheckpointState
@@ -115,3 +115,35 @@ def test_an_empty_page_with_more_to_read_behind_it_is_no_proof_of_the_end() -> N
         lane.read(A, replace(page(A), full=True))
     assert lane.lane.shard_states[A].until_ms is None
     assert lane.lane.published_until_ms(A) is None
+
+
+def test_a_shard_waits_a_while_for_ancestors_that_another_partition_has_not_shown_yet() -> None:
+    begun = replace(checkpoint_of_lane("open", 9), window_from="8", arrived_ms=NOW_MS)
+    for shows in (True, False):
+        lane = LaneUnderTest(1, LaneOptions(WINDOWED))
+        lane.publish(B, replace(lineage_of_lane(A), listed_ms=NOW_MS))
+        lane.publish(B, begun)
+        lane.take()
+        assert B not in lane.reads
+        lane.wait(20_000)
+        assert B not in lane.reads
+        if shows:
+            lane.publish(A, lineage_of_lane())
+            lane.publish(A, replace(checkpoint_of_lane("ended", 6), window_from="4", arrived_ms=NOW_MS))
+        else:
+            lane.wait(10_000)
+        ancestors = (Tail(A, "4"),) if shows else ()  # what does not show by then was forgotten
+        assert lane.reads[B].position == Position("AFTER_SEQUENCE_NUMBER", "9", tails=(*ancestors, Tail(B, "8")))
+
+
+def test_ancestors_are_not_waited_for_when_the_window_or_the_stream_cannot_have_their_changes() -> None:
+    hour_ms = 3_600_000
+    for arrived_ms, listed_ms in (
+        (NOW_MS, NOW_MS - hour_ms),  # the window begins after they ended
+        (NOW_MS - 30 * hour_ms, NOW_MS - 30 * hour_ms),  # they are forgotten by now
+    ):
+        lane = LaneUnderTest(1, LaneOptions(WINDOWED))
+        lane.publish(B, replace(lineage_of_lane(A), listed_ms=listed_ms))
+        lane.publish(B, replace(checkpoint_of_lane("open", 9), window_from="8", arrived_ms=arrived_ms))
+        lane.take()
+        assert lane.reads[B].position == Position("AFTER_SEQUENCE_NUMBER", "9", tails=(Tail(B, "8"),))

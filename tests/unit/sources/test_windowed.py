@@ -258,12 +258,35 @@ def test_whatever_is_lost_and_read_again_each_change_is_published_once(seed: int
     log = Log({PARENT: records[:half], SHARD: records[half:]}, {PARENT, SHARD}, count=lambda: rng.randint(0, 9))
     windowed = reader(log, clock, late=late, late_wait_ms=300)
     shown, window_from = read_with_losses(windowed, PARENT, (), rng, clock)
+    if seed % 2:  # another worker has the child
+        windowed = reader(log, clock, late=late, late_wait_ms=300)
     shown += read_with_losses(windowed, SHARD, (Tail(PARENT, window_from),), rng, clock)[0]
     assert sorted(each.removesuffix(" late") for each in shown) == sorted(changes)
     newest: dict[str, int] = {}
     for item, number, *mark in map(str.split, shown):
         assert bool(mark) == (int(number) < newest.get(item, 0))
         newest[item] = max(int(number), newest.get(item, 0))
+
+
+def test_the_windows_of_ended_shards_are_kept_for_a_while_and_not_without_bound() -> None:
+    clock = Clock()
+    shards = {
+        ShardRef(SHARD.stream, f"parent {n}"): [log_record(at, f"{n} {at}", at) for at in range(1, 101)]
+        for n in range(5)
+    }
+    log = Log({**shards, SHARD: []}, set(shards), count=lambda: 100)
+    windowed = reader(log, clock, window_bytes=1_000 * CHANGE_BYTES)
+
+    def tails_read() -> list[str]:
+        log.reads.clear()
+        windowed.read(SHARD, replace(HEAD, tails=tuple(Tail(shard, None) for shard in shards)), None)
+        return [shard.shard_id for shard, _ in log.reads if shard != SHARD]
+
+    for shard in shards:
+        read_all(windowed, shard=shard)
+    assert tails_read() == ["parent 0", "parent 1", "parent 2"], "those of 250 changes are kept, the youngest"
+    clock.ms += 61_000
+    assert tails_read() == [shard.shard_id for shard in shards]
 
 
 def test_what_is_forgotten_for_want_of_memory_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
@@ -289,3 +312,52 @@ def test_an_iterator_of_an_ancestor_that_expired_is_not_used_again() -> None:
     with pytest.raises(ReadError):
         windowed.read(SHARD, position, page.next_iterator)
     assert windowed.read(SHARD, position, None).next_iterator is not None
+
+
+def chain(length: int, changes: int = 3) -> dict[ShardRef, list[LogRecord]]:
+    """Shards of a second each, every one the child of the one before it; each begins with a change of its parent."""
+    shards = {}
+    for generation in range(length):
+        shard = ShardRef(SHARD.stream, f"generation {generation}")
+        of = range(generation * changes - 1, (generation + 1) * changes)
+        shards[shard] = [
+            log_record(
+                1_000 * generation + at, f"item {change}", change + 1, arrived_ms=1_000 * generation + at, shard=shard
+            )
+            for at, change in enumerate(of, start=1)
+            if change >= 0
+        ]
+    return shards
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_stream_that_splits_each_second_is_kept_up_with(workers: int) -> None:
+    """In simulated time: a call takes 25 ms, and the shard that is read rests for 200 ms, as the lane lets it."""
+    clock, rng, window_s = Clock(), random.Random(workers), 120
+    shards = chain(4 * window_s)
+    names = list(shards)
+
+    class Slow(Log):
+        def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
+            clock.ms += 25
+            return super().read(shard, position, iterator)
+
+    log = Slow(shards, set(shards), count=lambda: 100)
+    readers = [reader(log, clock, window_ms=window_s * 1_000) for _ in range(workers)]
+    clock.ms = window_s * 1_000  # it begins with a whole window to read
+    behind_ms, shown = [], []
+    for generation in range(window_s, len(names)):
+        clock.ms = max(clock.ms, (generation + 1) * 1_000)
+        shard, windowed = names[generation], rng.choice(readers)
+        tails = tuple(Tail(each, None) for each in names[generation - window_s : generation])
+        iterator: str | None = None
+        while True:
+            asked_ms = clock.ms
+            page = windowed.read(shard, replace(HEAD, tails=tails), iterator)
+            shown += published([page])
+            if (iterator := page.next_iterator) is None:
+                break
+            clock.ms = max(clock.ms, asked_ms + 200)
+        behind_ms.append(clock.ms - (generation + 1) * 1_000)
+    assert max(behind_ms[-window_s:]) < 1_000, behind_ms
+    assert len(shown) == len(set(shown)) == 3 * (len(names) - window_s)
