@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import queue
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from support.kinesis_records import change, text
 from support.kinesis_service import HALF, KinesisService
 from support.names import unique
 from support.pipeline_file import write_file
+from support.sandboxes import Sandboxes, delivering
 from support.waiting import wait_for
 from tailrace.config import LoadedPipeline, Pipeline, load
 from tailrace.core.redrive import Selection
-from tailrace.errors import TailraceError
 from tailrace.function.function import Function
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.dynamodb import REGION
@@ -32,11 +30,9 @@ from tailrace.operations.redrive_batches import redrive_batches
 from tailrace.operations.republisher import Report
 from tailrace.sources.aws_lambda.failure_messages import MessageFile
 from tailrace_simulator import SimulatedDynamoDB
-from tailrace_simulator.event_source import Answered, Errored, EventSourceMapping, Hostility, Mapper, Outcome
+from tailrace_simulator.event_source import Hostility
 from tailrace_simulator.event_source.destination import Discarded, failure_message, failure_object
 from tailrace_simulator.event_source.records import Record
-from tailrace_simulator.event_source_runner import Runner
-from tailrace_simulator.streams_client import client_of
 
 LANES = 4
 
@@ -250,24 +246,6 @@ def test_what_the_stream_no_longer_has_of_a_batch_is_told_or_taken_from_the_mess
     assert [number for number, _ in stream.published()] == [1, 2, 3]
 
 
-class Sandboxes:
-    """What Lambda's stand-in invokes: each batch goes to any of the sandboxes that is free."""
-
-    def __init__(self, functions: list[Function]) -> None:
-        self._free = queue.SimpleQueue[Function]()
-        for function in functions:
-            self._free.put(function)
-
-    def invoke(self, event: bytes) -> Outcome:
-        function = self._free.get()
-        try:
-            return Answered(json.dumps(function.handle(json.loads(event), lambda: 20.0)).encode())
-        except TailraceError as error:
-            return Errored(type(error).__name__, request_id="r")
-        finally:
-            self._free.put(function)
-
-
 def test_batches_that_come_twice_or_again_publish_each_change_once_while_the_stream_is_split(
     kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
 ) -> None:
@@ -278,23 +256,10 @@ def test_batches_that_come_twice_or_again_publish_each_change_once_while_the_str
     kinesis.client.split_shard(StreamName=stream.name, ShardToSplit=parent, NewStartingHashKey=HALF)
     kinesis.settle(stream.name)
     stream.put(*changes[30:])
-    with closing(client_of(stream.arn, endpoint_url=kinesis.client.meta.endpoint_url)) as client:
-        mapping = EventSourceMapping(
-            batch_size=10, tumbling_window_s=30, report_batch_item_failures=True, bisect_batch_on_function_error=True
-        )
-        hostility = Hostility(duplicate=0.2, lost=0.1, throttle=0.1, short=0.2, rewind=0.2)
-        mapper = Mapper(
-            mapping, stream_arn=stream.arn, function_arn="arn", seed=1, hostility=hostility, lost_after_ms=500
-        )
-        functions = Sandboxes([sandbox(stream) for _ in range(3)])
-        stopped = threading.Event()
-        runner = Runner(mapper, client, functions, stream.arn, concurrency=2)
-        running = threading.Thread(target=runner.run, args=(stopped,))
-        running.start()
-        try:
-            wait_for("all changes", lambda: {number for number, _ in stream.published()} >= set(changes))
-        finally:
-            stopped.set()
-            running.join()
+    hostility = Hostility(duplicate=0.2, lost=0.1, throttle=0.1, short=0.2, rewind=0.2)
+    sandboxes = Sandboxes([sandbox(stream) for _ in range(3)])
+    endpoint_url = kinesis.client.meta.endpoint_url
+    with delivering(stream.arn, sandboxes, endpoint_url, batch_size=10, hostility=hostility) as mapper:
+        wait_for("all changes", lambda: {number for number, _ in stream.published()} >= set(changes))
     assert [number for number, _ in stream.published()] == changes
     assert sum(mapper.counts[fault] for fault in ("duplicate", "lost", "rewind")) > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
@@ -53,6 +54,20 @@ def transactional_producer(properties: dict[str, str], **more: str | int) -> Pro
 
 def read_committed(properties: dict[str, str], topic: str, partition: int = 0) -> list[Message]:
     """All records of a partition up to its last stable offset, with `read_committed`."""
+    return _read(properties, lambda _: {(topic, partition)})
+
+
+def read_topics(properties: dict[str, str], topics: Iterable[str]) -> list[Message]:
+    """All records of the topics that are there, as `read_committed` reads a partition."""
+
+    def partitions(consumer: Consumer) -> set[tuple[str, int]]:
+        known = consumer.list_topics(timeout=TIMEOUT_S).topics
+        return {(topic, partition) for topic in topics if topic in known for partition in known[topic].partitions}
+
+    return _read(properties, partitions)
+
+
+def _read(properties: dict[str, str], partitions_of: Callable[[Consumer], set[tuple[str, int]]]) -> list[Message]:
     settings: dict[str, Any] = {
         **client(properties),
         "group.id": unique("reader"),
@@ -62,17 +77,19 @@ def read_committed(properties: dict[str, str], topic: str, partition: int = 0) -
     }
     consumer = Consumer(settings)
     try:
-        consumer.assign([TopicPartition(topic, partition, 0)])
+        ahead = partitions_of(consumer)
+        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in ahead])
         found: list[Message] = []
-        while True:
+        while ahead:
             message = consumer.poll(TIMEOUT_S)
-            assert message is not None, f"the end of {topic} was not reached in {TIMEOUT_S} s"
+            assert message is not None, f"the end of {ahead} was not reached in {TIMEOUT_S} s"
             if (error := message.error()) is None:
                 found.append(message)
             elif error.code() == error._PARTITION_EOF:
-                return found
+                ahead.discard((message.topic() or "", message.partition() or 0))
             else:
                 assert error.retriable(), error
+        return found
     finally:
         consumer.close()
 

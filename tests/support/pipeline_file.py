@@ -11,11 +11,11 @@ import yaml
 
 def write_file(
     folder: Path,
-    kafka: Mapping[str, str],
+    kafka: Mapping[str, Any],
     name: str,
     *,
     tables: Sequence[str] = ("orders",),
-    source: Mapping[str, str] | None = None,
+    source: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
     """Write `pipeline.yaml`, a key or an item a line, in the order of the arguments."""
