@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from confluent_kafka import Consumer, Message, TopicPartition
 
 from support.bench import Bench
 from support.cli import CommandLine
-from support.kafka_clients import client
 from support.kinesis_bench import STREAM, kinesis_of, on_kinesis
-from support.names import unique
 from support.snapshots import SnapshotTable
 from support.waiting import wait_for
 from tailrace.kafka import clients
@@ -159,23 +156,3 @@ def consumers_of(simulated: SimulatedDynamoDB) -> list[str]:
 def values_of(pipeline: Bench, topic: str) -> list[bytes | None]:
     with TopicReader(pipeline.kafka, topic) as reader:
         return [clients.as_bytes(message.value()) for message in reader.read()]
-
-
-def messages(pipeline: Bench) -> list[Message]:
-    """Read the topics of the tables to their ends."""
-    consumer = Consumer({**client(pipeline.kafka), "group.id": unique("reader"), "enable.partition.eof": True})
-    found = []
-    try:
-        known = consumer.list_topics(timeout=10).topics
-        ahead = {(topic, partition) for topic in pipeline.topics for partition in known[topic].partitions}
-        consumer.assign([TopicPartition(topic, partition, 0) for topic, partition in ahead])
-        while ahead:
-            message = consumer.poll(10)
-            assert message is not None
-            if message.error() is None:
-                found.append(message)
-            else:
-                ahead.discard((message.topic() or "", message.partition() or 0))
-    finally:
-        consumer.close()
-    return found

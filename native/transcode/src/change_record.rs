@@ -11,8 +11,8 @@ use crate::record::{CREATED_MS_MAX, Converted, Fields, Head, Image, Once, Op, Re
 
 const TABLE_NAME_MAX: usize = 255;
 
-/// The first half of a SHA-256, which most processors compute themselves.
-pub type Digest = [u8; 16];
+/// The beginning of a SHA-256, which most processors compute themselves: as many bytes as in `change_record.py`.
+pub type Digest = [u8; 15];
 
 /// A change record.
 pub struct ChangeRecord<'a> {

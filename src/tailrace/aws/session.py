@@ -121,9 +121,10 @@ class AwsSession:
 
     def endpoint(self, service: str) -> str:
         """Return the address of a service, by AWS's own rules (`dynamodb`, `dynamodbstreams`). Raises `WorldError`."""
+        session = self._other_session()  # a session keeps 10 MB of what it has read of the service and the regions
         try:
             address = self._endpoints.get(service, self._endpoint_url)
-            client = self._session.create_client(service, region_name=self.region, endpoint_url=address)
+            client = session.create_client(service, region_name=self.region, endpoint_url=address)
         except (BotoCoreError, ValueError) as error:
             raise WorldError(
                 f"the address of {service} in region {self.region} is not known: {error}",
@@ -138,12 +139,17 @@ class AwsSession:
 
         Raises `WorldError`.
         """
-        session = Session(profile=self._profile)
-        session.register_component("credential_provider", CredentialResolver([_Given(self._credentials)]))
+        session = self._other_session()
         try:
             return session.create_client(service, region_name=self.region, config=config)
         except (BotoCoreError, ValueError) as error:
             raise WorldError(f"{service} cannot be used: {error}", hint="check the AWS settings") from error
+
+    def _other_session(self) -> Session:
+        """Make a session with the same credentials."""
+        session = Session(profile=self._profile)
+        session.register_component("credential_provider", CredentialResolver([_Given(self._credentials)]))
+        return session
 
     def certificates(self) -> str:
         """Return the path of the certificates to trust: AWS_CA_BUNDLE, or those that AWS's own tools trust."""

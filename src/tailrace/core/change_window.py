@@ -11,8 +11,8 @@ from typing import Final
 
 from tailrace.core.ports import LogRecord
 
-CHANGE_BYTES: Final = 400
-"""Memory of one change of a window, measured: two digests of 16 bytes, and their places in three maps and a list."""
+CHANGE_BYTES: Final = 300
+"""Memory of one change of a window, measured: two digests of 15 bytes, and their places in three maps and a list."""
 _GENERATIONS: Final = 8
 """A window forgets its changes by generations: each lasts this part of it, so a window is longer by up to that part."""
 _GENERATION_CHANGES: Final = 1_000

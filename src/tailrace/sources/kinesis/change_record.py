@@ -18,7 +18,8 @@ from tailrace.sources.dynamodb.liberal_json import loads
 from tailrace.sources.dynamodb.stream_record import CREATED_MS_MAX, OPS, UserIdentity, image
 
 _ABSENT: Final = msgspec.Raw()
-_DIGEST_BYTES: Final = 16
+_DIGEST_BYTES: Final = 15
+"""Python takes 48 bytes for one of 15, and 64 for one of 16: a window holds hundreds of thousands of them."""
 _TableName = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,255}\Z")]
 _MICROSECONDS: Final = {"MILLISECOND": 1000, "MICROSECOND": 1}
 

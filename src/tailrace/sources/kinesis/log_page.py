@@ -55,6 +55,9 @@ class _Answer(msgspec.Struct, rename="pascal", gc=False):
     millis_behind_latest: int | None = None
 
 
+_Place = tuple[bytes] | tuple[bytes, int, int]
+"""The JSON of a record: all of some bytes, or those from one place to another. A slice would cost a copy."""
+
 _decode_answer: Final = msgspec.json.Decoder(_Answer).decode
 _decode_record: Final = msgspec.json.Decoder(StreamRecord).decode
 _encode_record: Final = msgspec.json.Encoder().encode
@@ -89,8 +92,11 @@ class LogPageDecoder(LogDecoder):
         if len(answer.records) > PAGE_RECORDS_MAX:
             broken_page(shard, f"has more than {PAGE_RECORDS_MAX} records")
         records: list[LogRecord] = []
+        end = 0
         for raw in answer.records:
-            records += self.decode_record(bytes(raw), shard)
+            start = body.index(raw, end)  # only a comma and blanks are before it
+            end = start + len(memoryview(raw))
+            records += self.decode_record(body, start, end, shard)
         return log_page(
             records,
             next_iterator=answer.next_shard_iterator,
@@ -99,36 +105,37 @@ class LogPageDecoder(LogDecoder):
             shard=shard,
         )
 
-    def decode_record(self, raw: bytes, shard: ShardRef) -> list[LogRecord]:
-        """Decode one record, an aggregate into its own. Raises `ReadError` when it is none of Kinesis."""
+    def decode_record(self, body: bytes, start: int, end: int, shard: ShardRef) -> list[LogRecord]:
+        """Decode one record of an answer, an aggregate into its own. Raises `ReadError` when it is none of Kinesis."""
         try:
-            record = _decode_record(raw)
+            record = _decode_record(memoryview(body)[start:end])
         except (ValueError, RecursionError) as error:
             broken_page(shard, f"has a record that cannot be parsed: {excerpt(str(error))}")
         if not self._deaggregate or not kpl.is_aggregate(record.data):
-            return [self._decode(record, raw, shard)]
+            return [self._decode(record, (body, start, end), shard)]
         try:
             parts = kpl.take_apart(record.data)
         except ValueError as error:
             why = f"is a broken aggregate of the Kinesis Producer Library: {excerpt(str(error))}"
-            return [_failed(record, raw, shard, why, hint="`deaggregate: false` carries aggregates as they are")]
-        return [self._decode(part, _encode_record(part), shard) for part in _records_of(record, parts)]
+            hint = "`deaggregate: false` carries aggregates as they are"
+            return [_failed(record, (body, start, end), shard, why, hint=hint)]
+        return [self._decode(part, (_encode_record(part),), shard) for part in _records_of(record, parts)]
 
-    def _decode(self, record: StreamRecord, raw: bytes, shard: ShardRef) -> LogRecord:
-        """Decode a record that is no aggregate; `raw` are the bytes of its JSON."""
+    def _decode(self, record: StreamRecord, place: _Place, shard: ShardRef) -> LogRecord:
+        """Decode a record that is no aggregate."""
         if self._kind == "raw":
-            return _raw(record, raw, shard)
+            return _raw(record, place, shard)
         stream = parse(shard.stream)
         try:
             decoded = decode_change(record.data, record.sequence_number, shard, stream.region)
         except (ValueError, RecursionError) as error:
             table = table_meant(record.data)
             if table is None and self._kind == "auto":
-                return _raw(record, raw, shard)
+                return _raw(record, place, shard)
             why = f"is not a change record of DynamoDB that can be understood: {excerpt(str(error))}"
             hint = HINT if table else "if the stream carries other records, too, use `records: auto`"
-            return _failed(record, raw, shard, why, table=table, hint=hint)
-        origin = Origin(decoded.change.table, record.sequence_number, decoded.change.created_ms, raw)
+            return _failed(record, place, shard, why, table=table, hint=hint)
+        origin = Origin(decoded.change.table, record.sequence_number, decoded.change.created_ms, *place)
         return LogRecord(
             SourceRecord(origin, decoded.change),
             record.arrived_ms,
@@ -185,7 +192,7 @@ def _records_of(aggregate: StreamRecord, parts: list[kpl.UserRecord]) -> list[St
     ]
 
 
-def _raw(record: StreamRecord, raw: bytes, shard: ShardRef) -> LogRecord:
+def _raw(record: StreamRecord, place: _Place, shard: ShardRef) -> LogRecord:
     stream = parse(shard.stream).name
     message = raw_message(
         record.data,
@@ -197,16 +204,16 @@ def _raw(record: StreamRecord, raw: bytes, shard: ShardRef) -> LogRecord:
         sub_sequence=record.sub_sequence_number,
         hash_key=record.explicit_hash_key,
     )
-    origin = Origin(stream, record.sequence_number, record.arrived_ms, raw)
+    origin = Origin(stream, record.sequence_number, record.arrived_ms, *place)
     return LogRecord(SourceRecord(origin, None, message=message, is_raw=True), record.arrived_ms)
 
 
 def _failed(
-    record: StreamRecord, raw: bytes, shard: ShardRef, why: str, *, table: str | None = None, hint: str
+    record: StreamRecord, place: _Place, shard: ShardRef, why: str, *, table: str | None = None, hint: str
 ) -> LogRecord:
     stream = parse(shard.stream).name
     reason = RecordError(
         f"record {record.sequence_number} of shard {shard.shard_id} of stream {stream} {why}", hint=hint
     )
-    origin = Origin(table or stream, record.sequence_number, record.arrived_ms, raw)
+    origin = Origin(table or stream, record.sequence_number, record.arrived_ms, *place)
     return LogRecord(SourceRecord(origin, None, reason), record.arrived_ms)

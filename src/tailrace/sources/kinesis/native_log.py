@@ -77,7 +77,7 @@ class NativeLogDecoder(LogDecoder):
                 or identity is None
                 or item is None
             ):
-                records += self._python.decode_record(body[start:end], shard)
+                records += self._python.decode_record(body, start, end, shard)
                 continue
             if table != known:
                 if self._transformation_of(table) is not None:

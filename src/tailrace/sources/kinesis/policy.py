@@ -12,8 +12,9 @@ import msgspec
 from tailrace.core.source_policy import SourcePolicy
 
 HOUR_MS: Final = 3_600_000
-PAGE_BYTES: Final = 2 << 20
-"""What a page should hold: a shard gives no more in a second, and every page being read is held in memory."""
+PAGE_BYTES: Final = 1 << 20
+"""What a page should hold. A page is several times as large while it is decoded, and all shards may have a page each; a
+shard gives no more than 2 MB in a second, in five reads."""
 _PUSHED_INTERVAL_MS: Final = 50
 _DELIVERY_MS: Final = 10_000
 """What DynamoDB takes to put a change into the stream."""

@@ -25,7 +25,7 @@ from tailrace.sources.kinesis.policy import HOUR_MS, PAGE_BYTES
 from tailrace.sources.kinesis.stream_ref import parse
 
 _RECORDS_MAX: Final = 10_000
-_RECORDS_FIRST: Final = 1_000
+_RECORDS_FIRST: Final = 400
 """What a shard is asked for first, before the size of its records is known."""
 _EMPTY_PAGES_MAX: Final = 3
 """So many empty pages in a row show that there is nothing: one may come in a shard's middle."""

@@ -238,12 +238,12 @@ def test_pages_keep_to_a_size_by_the_number_of_their_records(fake: FakeAws, poll
     fake.answers("DescribeStreamSummary", summary())
     fake.answers("GetShardIterator", ok(ShardIterator="first"))
     large = Answer(b'{"Records":[],"MillisBehindLatest":7,"NextShardIterator":"i"}' + b" " * (8 << 20))
-    fake.answers("GetRecords", large, *[page(5, behind_ms=9)] * 6, page())
+    fake.answers("GetRecords", large, *[page(5, behind_ms=9)] * 8, page())
     found = polling.read(SHARD, Position("TRIM_HORIZON"), None)
-    for _ in range(7):
+    for _ in range(9):
         found = polling.read(SHARD, Position("TRIM_HORIZON"), found.next_iterator)
     asked = [each.fields["Limit"] for each in fake.asked if each.operation == "GetRecords"]
-    assert asked == [1000, 249, 498, 996, 1992, 3984, 7968, 10_000]
+    assert asked == [400, 49, 98, 196, 392, 784, 1568, 3136, 6272, 10_000]
 
 
 @pytest.mark.parametrize(
