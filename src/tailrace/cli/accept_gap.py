@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_by_signals, load_existing
 from tailrace.cli.render import to_json
 
 
 def accept_gap(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
+    kafka: KafkaOption = None,
     table: Annotated[str, typer.Option(help="The table whose gaps are accepted.", show_default=False)],
     name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
     bootstrap: Annotated[
@@ -35,7 +36,7 @@ def accept_gap(
     """
     from tailrace.operations.accept_gap import accept, find_gaps
 
-    loaded = load_existing(file, name, bootstrap)
+    loaded = load_existing(file, name, bootstrap, kafka=kafka)
     with ended_by_signals(EXIT_INTERRUPTED):
         gaps = find_gaps(loaded, table)
     for loss in gaps.losses:

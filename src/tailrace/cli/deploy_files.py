@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load, require_pipeline_file
 from tailrace.cli.package import Python
 from tailrace.extras import brought_by
 
@@ -63,6 +63,7 @@ def deploy_files_lambda(
         from tailrace.deploy.deployment import describe
         from tailrace.deploy.files import write_files
 
+    require_pipeline_file(file)
     loaded = load(file, with_secrets=False)
     streams = _look_up(loaded) if lookup else None
     deployment = describe(loaded, python.value, location, streams)

@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from tailrace.cli import entry
 from tailrace.cli.render import console
@@ -40,25 +42,58 @@ class Edge:
 edge = Edge()
 
 
-def load(file: Path, *, with_functions: bool = False, with_secrets: bool = True) -> LoadedPipeline:
+KafkaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--kafka",
+        envvar="TAILRACE_KAFKA",
+        metavar="PROPERTIES",
+        help="For a connector's configuration: properties of Kafka clients, or of a Connect worker.",
+        show_default=False,
+    ),
+]
+"""What every command with a FILE has."""
+
+
+def load(
+    file: Path, *, kafka: Path | None = None, with_functions: bool = False, with_secrets: bool = True
+) -> LoadedPipeline:
     """Load a command's pipeline file; from here on the edge knows its secrets. Raises `FileErrors`.
 
-    `with_functions` imports the functions of its transformation too; `with_secrets` asks AWS for its secrets.
+    `kafka` is the file of `--kafka`. `with_functions` imports the functions of its transformation too; `with_secrets`
+    asks AWS for its secrets.
     """
     from tailrace import config
 
-    return keep_secrets(config.load(file, with_functions=with_functions, with_secrets=with_secrets))
+    return keep_secrets(config.load(file, kafka=kafka, with_functions=with_functions, with_secrets=with_secrets))
+
+
+def require_pipeline_file(file: Path) -> None:
+    """Refuse a connector's configuration where only a pipeline file will do. Raises `FileError`."""
+    from tailrace.config import is_connector_file
+
+    if is_connector_file(file):
+        raise FileError(
+            "is a connector's configuration, and AWS Lambda needs a pipeline file",
+            file=str(file),
+            hint=f"make one of it: tailrace import {file} --kafka client.properties",
+        )
 
 
 def file_argument(what: str) -> Path:
     """Return the path of a pipeline file where a topic could stand too. Raises `FileError` for what looks like one."""
-    if not (Path(what).exists() or what.endswith((".yaml", ".yml")) or "/" in what):
+    if not (Path(what).exists() or what.endswith((".yaml", ".yml", ".json", ".properties")) or "/" in what):
         raise FileError(f"there is no file {what}", hint="if it is a topic, add --bootstrap host:port")
     return Path(what)
 
 
 def load_existing(
-    file: Path | None, name: str | None, bootstrap: str | None, *, with_functions: bool = False
+    file: Path | None,
+    name: str | None,
+    bootstrap: str | None,
+    *,
+    kafka: Path | None = None,
+    with_functions: bool = False,
 ) -> LoadedPipeline:
     """Load a pipeline by its file, or find one that runs without a file by the flags that it was run with.
 
@@ -67,7 +102,7 @@ def load_existing(
     if file is not None:
         if name or bootstrap:
             raise FileError("a file excludes --name and --bootstrap: it says them")
-        return load(file, with_functions=with_functions)
+        return load(file, kafka=kafka, with_functions=with_functions)
     if not name or not bootstrap:
         raise FileError("give a pipeline file, or the --name and --bootstrap of a run without one")
     from tailrace.config import from_flags
@@ -85,7 +120,9 @@ def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
 def argument_of(loaded: LoadedPipeline) -> str:
     """Return how a command names a pipeline: its file, or the flags of one that has none."""
     servers = loaded.pipeline.kafka["bootstrap.servers"]
-    return loaded.file or f"--name {loaded.pipeline.name} --bootstrap {servers}"
+    if not loaded.file:
+        return f"--name {loaded.pipeline.name} --bootstrap {servers}"
+    return f"{loaded.file} --kafka {loaded.kafka_file}" if loaded.kafka_file else loaded.file
 
 
 @contextmanager

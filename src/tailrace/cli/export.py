@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, edge, ended_by_signals, file_argument, load, stop_on_signals
+from tailrace.cli.edge import (
+    EXIT_INTERRUPTED,
+    KafkaOption,
+    edge,
+    ended_by_signals,
+    file_argument,
+    load,
+    stop_on_signals,
+)
 from tailrace.cli.progress import progress_shown
 from tailrace.errors import FileError
 
@@ -22,6 +30,7 @@ def export(
         typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or with --bootstrap a topic.", show_default=False),
     ],
     *,
+    kafka: KafkaOption = None,
     to: Annotated[Path, typer.Option("--to", help="The folder to write to.", show_default=False)],
     bootstrap: Annotated[str | None, typer.Option(help="Brokers of the TOPIC, host:port.", show_default=False)] = None,
     table: Annotated[
@@ -52,7 +61,7 @@ def export(
 
     with ended_by_signals(0):
         stopping = stop_on_signals()
-        exported = _exported(what, bootstrap, table or [])
+        exported = _exported(what, bootstrap, table or [], kafka)
     logs.configure("warning", edge.redact)
     limits = Limits(size_bytes=round(max_file_mb * 1_000_000), age_ms=round(max_file_seconds * 1000))
     with progress_shown() as progress:
@@ -62,14 +71,14 @@ def export(
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
-def _exported(what: str, bootstrap: str | None, tables: list[str]) -> Exported:
+def _exported(what: str, bootstrap: str | None, tables: list[str], kafka: Path | None) -> Exported:
     from tailrace.operations.export import of_pipeline, of_topic
 
     if bootstrap is not None:
         if tables:
             raise FileError("--table chooses among the tables of a pipeline file; leave it out with a topic")
         return of_topic({"bootstrap.servers": bootstrap}, what)
-    return of_pipeline(load(file_argument(what)), tables)
+    return of_pipeline(load(file_argument(what), kafka=kafka), tables)
 
 
 def _lines(report: ExportReport) -> Iterator[str]:

@@ -15,6 +15,7 @@ from tailrace.cli import (
     demo,
     deploy_files,
     export,
+    import_connector,
     local,
     package,
     plan,
@@ -70,6 +71,7 @@ app.command()(run.run)
 app.command()(plan.plan)
 app.command()(status.status)
 app.command()(validate.validate)
+app.command("import")(import_connector.import_connector)
 app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tailrace.cli.edge import require_pipeline_file
 from tailrace.cli.entry import unwinding
 from tailrace.errors import FileError
 
@@ -84,6 +85,8 @@ def package_lambda(
     from tailrace.deploy.package import build
     from tailrace.deploy.target import Target
 
+    if file:
+        require_pipeline_file(file)
     loaded = load(file, with_secrets=False) if file else None
     if loaded:
         _check_included(loaded, {path.name for path in include or []})

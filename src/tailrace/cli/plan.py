@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import count, estimate_lines
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def plan(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
 ) -> None:
     """Show what `tailrace run` would use and create.
@@ -35,7 +36,7 @@ def plan(
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source, make_tables
 
-    loaded = load(file, with_functions=True)
+    loaded = load(file, kafka=kafka, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):
         with loaded.telling("source"):
             source, reader = make_source(loaded.pipeline), make_tables(loaded.pipeline)

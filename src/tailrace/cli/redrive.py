@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load_existing
 from tailrace.cli.moment import moment_ms
 from tailrace.cli.progress import progress_shown
 
@@ -37,6 +37,7 @@ _WORDS = {
 def redrive(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
+    kafka: KafkaOption = None,
     name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
     bootstrap: Annotated[
         str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
@@ -97,7 +98,7 @@ def redrive(
     )
     if sum(each is not None for each in (from_sqs, from_s3, from_file)) > 1:
         raise typer.BadParameter("give one of --from-sqs, --from-s3 and --from-file")
-    loaded = load_existing(file, name, bootstrap, with_functions=True)
+    loaded = load_existing(file, name, bootstrap, kafka=kafka, with_functions=True)
     messages = _messages(loaded.pipeline, from_sqs, from_s3, from_file)
     if messages is not None and selection != Selection(tables=selection.tables):
         raise typer.BadParameter("--reason, --stage, --since and --until choose dead letters, not on-failure messages")

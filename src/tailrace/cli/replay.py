@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load, stop_on_signals
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load, stop_on_signals
 from tailrace.cli.moment import moment_ms
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
@@ -27,6 +27,7 @@ TRIM_HORIZON = "trim_horizon"
 def replay(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     table: Annotated[str, typer.Option(help="The table whose changes are published again.", show_default=False)],
     start: Annotated[
         str,
@@ -55,7 +56,7 @@ def replay(
 
     from_ms = None if start == TRIM_HORIZON else moment_ms(start, "--from")
     to_ms = None if until is None else moment_ms(until, "--to")
-    loaded = load(file, with_functions=True)
+    loaded = load(file, kafka=kafka, with_functions=True)
     with ended_by_signals(EXIT_INTERRUPTED):
         operation.check(loaded, table, from_ms=from_ms, to_ms=to_ms)
     for line in _warnings(loaded.pipeline, table, from_ms, to_ms):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 
@@ -15,6 +15,7 @@ from tailrace.cli.render import to_json
 def rescale(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON.")] = False,
 ) -> None:
     """Raise a pipeline's number of lanes.
@@ -29,7 +30,7 @@ def rescale(
     """
     from tailrace.operations import rescale as operation
 
-    loaded = load(file)
+    loaded = load(file, kafka=kafka)
     with ended_by_signals(EXIT_INTERRUPTED), progress_shown() as progress:
         done = operation.rescale(loaded, progress=progress)
     if as_json:

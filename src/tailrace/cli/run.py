@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import edge, ended_by_signals, keep_secrets, load
+from tailrace.cli.edge import KafkaOption, edge, ended_by_signals, keep_secrets, load
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def run(
         list[Path] | None, typer.Argument(metavar="FILE...", help="The pipeline file, or several.", show_default=False)
     ] = None,
     *,
+    kafka: KafkaOption = None,
     table: Annotated[list[str] | None, typer.Option(help="Without a file: a table to stream; repeatable.")] = None,
     bootstrap: Annotated[str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.")] = None,
     endpoint_url: Annotated[str | None, typer.Option(help="Without a file: an endpoint other than AWS's.")] = None,
@@ -89,9 +90,18 @@ def run(
 
     with ended_by_signals(0):
         all_loaded = _loaded(
-            files, tables=table, bootstrap=bootstrap, endpoint_url=endpoint_url, region=region, name=name
+            files,
+            kafka=kafka,
+            tables=table,
+            bootstrap=bootstrap,
+            endpoint_url=endpoint_url,
+            region=region,
+            name=name,
         )
         logs.configure(log_level, edge.redact)
+        for loaded in all_loaded:
+            for note in loaded.notes:
+                logs.log.info("key of the connector does nothing here", extra={"key": note.key, "why": note.why})
         running: list[_Running | _Snapshots] = [
             _Snapshots(loaded) if snapshot_only else _Running(loaded, accept_changes=accept_changes)
             for loaded in all_loaded
@@ -223,6 +233,7 @@ class _Snapshots:
 def _loaded(
     files: list[Path] | None,
     *,
+    kafka: Path | None,
     tables: list[str] | None,
     bootstrap: str | None,
     endpoint_url: str | None,
@@ -232,7 +243,7 @@ def _loaded(
     if files:
         if tables or bootstrap or endpoint_url or region or name:
             raise FileError("a file excludes --table, --bootstrap, --endpoint-url, --region and --name: it says them")
-        return _named_apart([load(file, with_functions=True) for file in files])
+        return _named_apart([load(file, kafka=kafka, with_functions=True) for file in files])
     if not tables or bootstrap is None:
         raise FileError("give a pipeline file, or --table and --bootstrap")
     from tailrace.config import from_flags

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_by_signals, load, load_existing
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import REFRESH_S, draft_lines, follow, lines
@@ -46,6 +46,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 def start(
     file: FileOption,
     *,
+    kafka: KafkaOption = None,
     table: TableOption,
     row_filter: Annotated[
         str | None,
@@ -78,7 +79,7 @@ def start(
     """
     from tailrace.operations import snapshot
 
-    loaded = load(file)
+    loaded = load(file, kafka=kafka)
     with ended_by_signals(EXIT_INTERRUPTED):
         draft = _draft(loaded, table, row_filter, keys, export or [])
         if not (as_json and dry_run):
@@ -110,6 +111,7 @@ def start(
 def pause(
     file: FileOrFlags = None,
     *,
+    kafka: KafkaOption = None,
     table: TableOption,
     name: NameOption = None,
     bootstrap: BootstrapOption = None,
@@ -121,13 +123,14 @@ def pause(
     Example:
       tailrace snapshot pause pipeline.yaml --table orders
     """
-    _order(load_existing(file, name, bootstrap), table, "pause", as_json=as_json)
+    _order(load_existing(file, name, bootstrap, kafka=kafka), table, "pause", as_json=as_json)
 
 
 @app.command()
 def resume(
     file: FileOrFlags = None,
     *,
+    kafka: KafkaOption = None,
     table: TableOption,
     name: NameOption = None,
     bootstrap: BootstrapOption = None,
@@ -139,13 +142,14 @@ def resume(
     Example:
       tailrace snapshot resume pipeline.yaml --table orders
     """
-    _order(load_existing(file, name, bootstrap), table, "run", as_json=as_json)
+    _order(load_existing(file, name, bootstrap, kafka=kafka), table, "run", as_json=as_json)
 
 
 @app.command()
 def cancel(
     file: FileOrFlags = None,
     *,
+    kafka: KafkaOption = None,
     table: TableOption,
     name: NameOption = None,
     bootstrap: BootstrapOption = None,
@@ -158,7 +162,7 @@ def cancel(
     Example:
       tailrace snapshot cancel pipeline.yaml --table orders --yes
     """
-    loaded = load_existing(file, name, bootstrap)
+    loaded = load_existing(file, name, bootstrap, kafka=kafka)
     question = f"Cancel the snapshot of table {table}? It cannot be resumed."
     confirm(question, yes=yes, to="cancel it", otherwise="nothing was cancelled")
     _order(loaded, table, "cancel", as_json=as_json)
@@ -168,6 +172,7 @@ def cancel(
 def status(
     file: FileOrFlags = None,
     *,
+    kafka: KafkaOption = None,
     table: Annotated[list[str] | None, typer.Option(help="Only this table; repeatable.", show_default=False)] = None,
     name: NameOption = None,
     bootstrap: BootstrapOption = None,
@@ -185,7 +190,7 @@ def status(
     """
     from tailrace.operations.snapshot_status import read_snapshots
 
-    loaded = load_existing(file, name, bootstrap)
+    loaded = load_existing(file, name, bootstrap, kafka=kafka)
     argument = argument_of(loaded)
 
     def read() -> SnapshotsStatus:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, argument_of, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_by_signals, load_existing
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import STYLES, console, to_json
 from tailrace.cli.snapshot_view import duration, lines_below
@@ -31,6 +31,7 @@ _LONG_S = 120.0
 def status(
     file: Annotated[Path | None, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)] = None,
     *,
+    kafka: KafkaOption = None,
     name: Annotated[str | None, typer.Option(help="Without a file: the pipeline's name.", show_default=False)] = None,
     bootstrap: Annotated[
         str | None, typer.Option(help="Without a file: Kafka's brokers, host:port.", show_default=False)
@@ -53,7 +54,7 @@ def status(
     """
     from tailrace.operations.status import read_status
 
-    loaded = load_existing(file, name, bootstrap)
+    loaded = load_existing(file, name, bootstrap, kafka=kafka)
     argument = argument_of(loaded)
 
     def read() -> Status:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.confirm import confirm
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 
@@ -27,6 +27,7 @@ class Target(StrEnum):
 def switch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     to: Annotated[Target, typer.Option(help="The method that publishes from now on.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     accept_changes: Annotated[
@@ -48,7 +49,7 @@ def switch(
     from tailrace.operations import switch as operation
     from tailrace.operations.definition import define
 
-    loaded = load(file)
+    loaded = load(file, kafka=kafka)
     name = loaded.pipeline.name
     with ended_by_signals(EXIT_INTERRUPTED):
         before = operation.method_of(loaded)

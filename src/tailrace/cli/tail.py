@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.edge import ended_by_signals, file_argument, load
+from tailrace.cli.edge import KafkaOption, ended_by_signals, file_argument, load
 from tailrace.cli.moment import moment_ms
 from tailrace.cli.render import console
 
@@ -50,6 +51,7 @@ def tail(
         typer.Argument(metavar="FILE|TOPIC", help="A pipeline file, or with --bootstrap a topic.", show_default=False),
     ],
     *,
+    kafka: KafkaOption = None,
     bootstrap: Annotated[str | None, typer.Option(help="Brokers of the TOPIC, host:port.", show_default=False)] = None,
     table: Annotated[
         str | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
@@ -94,7 +96,9 @@ def tail(
     try:
         with ended_by_signals(0):
             stopping = _stop_on_signals()  # the pipeline is looked for in Kafka, which need not answer
-            for record in islice(_records(what, bootstrap, wanted, begin, until_ms, stopping=stopping), limit):
+            for record in islice(
+                _records(what, bootstrap, wanted, begin, until_ms, kafka=kafka, stopping=stopping), limit
+            ):
                 write(record)
                 sys.stdout.flush()
     except BrokenPipeError:
@@ -109,6 +113,7 @@ def _records(
     start: Start,
     until_ms: int | None,
     *,
+    kafka: Path | None,
     stopping: list[int],
 ) -> Iterator[Tailed]:
     from tailrace.operations import tail as operation
@@ -122,7 +127,7 @@ def _records(
     }
     if bootstrap is not None:
         return operation.tail_topic({"bootstrap.servers": bootstrap}, what, wanted, **options)
-    return operation.tail(load(file_argument(what)), wanted, **options)
+    return operation.tail(load(file_argument(what), kafka=kafka), wanted, **options)
 
 
 def _stop_on_signals() -> list[int]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import KafkaOption, load
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ EXIT_NOT_ALL = 1
 def transform(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     sample: Annotated[
         Path,
         typer.Option(
@@ -49,7 +50,7 @@ def transform(
     from tailrace.config.interpolate import UNREAD_SECRET
     from tailrace.operations.sample import try_sample
 
-    loaded = load(file, with_functions=True, with_secrets=False)
+    loaded = load(file, kafka=kafka, with_functions=True, with_secrets=False)
     content, name = _content(sample)
     tried = list(try_sample(loaded, content, table=table, file=name, now_ns=time.time_ns()))
     typer.echo(_json(tried) if as_json else "\n".join(_lines(tried)))

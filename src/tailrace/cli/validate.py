@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import KafkaOption, load
 
 
 def validate(
@@ -16,6 +16,7 @@ def validate(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the pipeline with all of its defaults, or the errors, as JSON.")
     ] = False,
+    kafka: KafkaOption = None,
 ) -> None:
     """Check a pipeline file without connecting to anything.
 
@@ -28,15 +29,19 @@ def validate(
     from tailrace.config import FileErrors
 
     try:
-        pipeline = load(file, with_functions=True, with_secrets=False).pipeline
+        loaded = load(file, kafka=kafka, with_functions=True, with_secrets=False)
     except FileErrors as errors:
         if not as_json:
             raise
         found = [{"line": e.line, "path": e.path, "message": e.message, "hint": e.hint} for e in errors.errors]
         typer.echo(json.dumps({"file": str(file), "ok": False, "errors": found}))
         raise typer.Exit(2) from None
+    pipeline = loaded.pipeline
     if as_json:
-        typer.echo(json.dumps({"file": str(file), "ok": True, "pipeline": pipeline.shown()}))
+        notes = [{"key": each.key, "why": each.why} for each in loaded.notes]
+        typer.echo(json.dumps({"file": str(file), "ok": True, "pipeline": pipeline.shown(), "notes": notes}))
         return
+    for note in loaded.notes:
+        typer.echo(f"{file}: {note.key} does nothing here: {note.why}")
     lanes = f"{pipeline.lanes} lane{'s' if pipeline.lanes > 1 else ''}"
     typer.echo(f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ EXIT_DIFFERENT = 1
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     table: Annotated[
         list[str] | None, typer.Option(help="Only this table; * and ? are wildcards.", show_default=False)
     ] = None,
@@ -54,7 +55,7 @@ def verify(
     from tailrace.cli.render import to_json
     from tailrace.operations.verify import verify
 
-    loaded = load(file, with_functions=True)
+    loaded = load(file, kafka=kafka, with_functions=True)
     logs.configure("warning", edge.redact)
     with ended_by_signals(EXIT_INTERRUPTED), progress_shown() as progress:
         found = verify(

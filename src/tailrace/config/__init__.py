@@ -1,8 +1,10 @@
 """The pipeline file: reading, checking and explaining it."""
 
+from tailrace.config.connectors.connector_file import ConnectorFile, is_connector_file
+from tailrace.config.connectors.translate import Clients, Note
 from tailrace.config.document import Reference
 from tailrace.config.function import LambdaFunction
-from tailrace.config.load import LoadedPipeline, from_flags, load, load_text
+from tailrace.config.load import LoadedPipeline, from_flags, import_text, load, load_connector, load_text
 from tailrace.config.model import Batch, KafkaProperties, Pipeline, Topics
 from tailrace.config.problem import FileErrors
 from tailrace.config.schema import json_schema
@@ -11,17 +13,23 @@ from tailrace.config.source import Source
 
 __all__ = [
     "Batch",
+    "Clients",
+    "ConnectorFile",
     "FileErrors",
     "KafkaProperties",
     "LambdaFunction",
     "LoadedPipeline",
+    "Note",
     "Pipeline",
     "Reference",
     "Secrets",
     "Source",
     "Topics",
     "from_flags",
+    "import_text",
+    "is_connector_file",
     "json_schema",
     "load",
+    "load_connector",
     "load_text",
 ]

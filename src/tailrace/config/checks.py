@@ -12,6 +12,9 @@ from tailrace.config.model import Pipeline
 from tailrace.config.problem import Path, kind_of, nearest, quoted
 from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
+from tailrace.connect.chain import Chain
+from tailrace.connect.converters import converter
+from tailrace.connect.options import OptionError
 from tailrace.errors import TopicError
 from tailrace.kafka import properties
 from tailrace.kafka import topics as topic_names
@@ -22,6 +25,7 @@ Finding = tuple[Path, str, str]
 
 _BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$")
 _SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED)
+_HEADER_CONVERTER = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 
 
 def kafka_findings(values: Mapping[str, object]) -> Iterator[Finding]:
@@ -76,6 +80,9 @@ def _remedy(reason: str) -> str:
 
 def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     """Check the keys that must agree with each other."""
+    if pipeline.connect and (findings := list(_connect(pipeline.connect))):
+        yield from findings  # topics follow from it, so they cannot be checked
+        return
     if pipeline.batch.size_bytes > pipeline.buffer_bytes:
         yield ("batch", "bytes"), "is more than `buffer`, so no batch could fill", "raise `buffer` or lower it"
     if pipeline.function.parallelization_factor > 1 and pipeline.function.window_ms:
@@ -88,6 +95,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     yield from _topics(pipeline)
     yield from _steps(pipeline)
     yield from _on_gap(pipeline)
+    yield from _read_back(pipeline)
 
 
 def _tables(pipeline: Pipeline) -> Iterator[Finding]:
@@ -148,6 +156,42 @@ def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
         elif not is_pattern(name) and not source.reads(name):
             entries = [entry.text for entry in source.tables_read]
             yield path, f"{quoted(name)} is no stream of the pipeline", nearest(name, entries) or "name its stream"
+
+
+def _connect(properties_of: Mapping[str, str]) -> Iterator[Finding]:
+    """Check Connect's properties by making what they stand for."""
+    for make in (
+        lambda: Chain(properties_of),
+        lambda: converter(properties_of, "key"),
+        lambda: converter(properties_of, "value"),
+    ):
+        try:
+            make()
+        except OptionError as error:
+            yield ("connect", error.name), error.message, error.hint
+    for name in properties_of:
+        if not name.startswith(("key.converter", "value.converter", "header.converter", "transforms", "predicates")):
+            remedy = "here are key.converter, value.converter, header.converter, transforms and predicates"
+            yield ("connect", name), "is not about what Connect does with records", remedy
+    header = properties_of.get("header.converter", _HEADER_CONVERTER)
+    if header != _HEADER_CONVERTER:
+        yield (
+            ("connect", "header.converter"),
+            f"{quoted(header)} is not known",
+            f"leave it out: it is {_HEADER_CONVERTER}",
+        )
+
+
+def _read_back(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check that nothing is asked for that has to read the pipeline's own records again."""
+    if pipeline.reads_back:
+        return
+    what = "`connect`" if pipeline.connect else f"the format {pipeline.format.type}"
+    wrong = f"needs records that can be read back, and those of {what} cannot"
+    if pipeline.snapshot.mode == "when_needed":
+        yield ("snapshot",), f"is when_needed, which {wrong}", "use initial, and after a gap start a snapshot by hand"
+    if pipeline.on_gap.default == "resnapshot" or "resnapshot" in pipeline.on_gap.tables.values():
+        yield ("on_gap",), f"is resnapshot, which {wrong}", "use fail, and after a gap start a snapshot by hand"
 
 
 def _no_table(pipeline: Pipeline, table: str, path: Path) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ _SCALARS = {
     "float": re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?$"),
 }
 """YAML 1.2's core schema, https://yaml.org/spec/1.2.2/#103-core-schema."""
-_PROPERTY_MAPS: tuple[Path, ...] = (("kafka",), ("topics", "properties"))
+_PROPERTY_MAPS: tuple[Path, ...] = (("kafka",), ("connect",), ("topics", "properties"))
 """Maps whose values go to Kafka as they are written: `007` stays `007`."""
 
 
@@ -58,12 +58,19 @@ class Document:
     problems: dict[Path, FileError] = field(default_factory=dict)
     references: set[Reference] = field(default_factory=set)
     look_up: LookUp = look_up
+    names: dict[Path, str] = field(default_factory=dict)
+    """What a place is called where the file has other keys than a pipeline's: a connector's configuration."""
 
     def add(self, path: Path, message: str, hint: str = "") -> None:
         """Note what is wrong at `path`, unless something is already: there, above or below."""
         if not any(path[: len(other)] == other or other[: len(path)] == path for other in self.problems):
             line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
-            self.problems[path] = FileError(message, file=self.file, path=dotted(path), line=line, hint=hint)
+            self.problems[path] = FileError(message, file=self.file, path=self.name(path), line=line, hint=hint)
+
+    def name(self, path: Path) -> str:
+        """Return what the file calls a place."""
+        named = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.names), None)
+        return dotted(path) if named is None else self.names[named]
 
 
 def read(path: FilePath, look_up: LookUp = look_up) -> Document:
@@ -80,6 +87,19 @@ def read_text(text: str, name: str, folder: FilePath) -> Document:
     document = Document(name, folder)
     _parse(text, document)
     return document
+
+
+def plain(text: str) -> Any:
+    """Return what a value means in a pipeline file; text that is no other value is text."""
+    for kind in ("bool", "int", "float"):
+        if (value := typed(kind, text)) is not text:
+            return value
+    if text[:1] not in {"[", "{"}:
+        return text
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return text
 
 
 def _parse(text: str, document: Document) -> None:

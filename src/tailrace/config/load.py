@@ -7,16 +7,20 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from tailrace.config import checks
+from tailrace.config.connectors.connector_file import ConnectorFile, is_connector_file
+from tailrace.config.connectors.connector_file import read as read_connector
+from tailrace.config.connectors.pipeline_text import pipeline_text
+from tailrace.config.connectors.translate import Clients, Note, connector_of, document_of, read_clients
 from tailrace.config.document import Document, Reference, read, read_text
 from tailrace.config.explain import explain
-from tailrace.config.interpolate import look_up, look_up_without_secrets
+from tailrace.config.interpolate import LookUp, look_up, look_up_without_secrets
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
@@ -31,6 +35,8 @@ _FLAGS: Mapping[Path, str] = {
     ("source", "region"): "--region",
     ("source", "endpoint_url"): "--endpoint-url",
 }
+
+_OWN_KAFKA = "a pipeline file has its own key `kafka`: write the properties there"
 
 _NAMED_MAX = 40
 """So many characters of a table are in the name of a pipeline without a file."""
@@ -47,6 +53,12 @@ class LoadedPipeline:
     lines: Mapping[Path, int] = field(default_factory=dict)
     references: frozenset[Reference] = frozenset()
     """What the file refers to."""
+    names: Mapping[Path, str] = field(default_factory=dict)
+    """The keys of a connector's configuration behind those of the pipeline; none when the file is a pipeline's own."""
+    notes: tuple[Note, ...] = ()
+    """The keys of a connector's configuration that mean nothing here."""
+    kafka_file: str = ""
+    """Path of the properties of Kafka clients that were given beside a connector's configuration."""
 
     def place(self, *path: str | int) -> str:
         """Name a key as a sentence about it begins: `pipeline.yaml:9: source.tables[0]`, or `--table`.
@@ -55,8 +67,17 @@ class LoadedPipeline:
         """
         if not self.file:
             return _flag_of(path) or dotted(path)
+        if self.names:
+            return self._place_in_connector(path)
         known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.lines), None)
         return f"{self.file}: {dotted(path)}" if known is None else f"{self.file}:{self.lines[known]}: {dotted(known)}"
+
+    def _place_in_connector(self, path: Path) -> str:
+        known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.names), None)
+        if known is None:
+            return f"{self.file}: {dotted(path)}"
+        line = f":{self.lines[known]}" if known in self.lines else ""
+        return f"{self.file}{line}: {self.names[known]}"
 
     @contextmanager
     def telling(self, *path: str | int) -> Iterator[None]:
@@ -69,14 +90,54 @@ class LoadedPipeline:
             raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint, remedy=error.remedy) from error
 
 
-def load(path: FilePath, *, with_functions: bool = False, with_secrets: bool = True) -> LoadedPipeline:
-    """Load a pipeline file. Raises `FileErrors` with all that is wrong in it.
+def load(
+    path: FilePath, *, kafka: FilePath | None = None, with_functions: bool = False, with_secrets: bool = True
+) -> LoadedPipeline:
+    """Load a pipeline file, or a connector's configuration. Raises `FileErrors` with all that is wrong in it.
 
+    `kafka` is a file with the properties of Kafka clients, which a connector's configuration does not have.
     `with_functions` imports the user's functions too, which whoever only looks at a pipeline does not need.
     `with_secrets` asks AWS for each `${secret:…}`. Without it nothing is connected to, and `UNREAD_SECRET` stands in
     its place: enough to check the file and to try its transformation, not to reach Kafka.
     """
-    return _read(read(path, look_up if with_secrets else look_up_without_secrets), with_functions=with_functions)
+    find = look_up if with_secrets else look_up_without_secrets
+    if not is_connector_file(path):
+        if kafka is not None and os.environ.get("TAILRACE_KAFKA") != str(kafka):
+            raise FileErrors([FileError("is for a connector's configuration", path="--kafka", hint=_OWN_KAFKA)])
+        return _read(read(path, find), with_functions=with_functions)
+    try:
+        connector = read_connector(path)
+        clients = Clients() if kafka is None else read_clients(kafka)
+    except FileError as error:
+        raise FileErrors([error]) from None
+    return load_connector(connector, clients, look_up=find)
+
+
+def load_connector(connector: ConnectorFile, clients: Clients, *, look_up: LookUp = look_up) -> LoadedPipeline:
+    """Load the pipeline that a connector's configuration is. Raises `FileErrors`."""
+    document, notes = document_of(connector, clients, look_up)
+    if document.problems:  # of keys that have no value what follows from them would be missing, too
+        raise _all_problems(document)
+    return replace(
+        _build(document, with_functions=False), names=document.names, notes=tuple(notes), kafka_file=clients.path
+    )
+
+
+def import_text(path: FilePath, kafka: FilePath | None = None) -> str:
+    """Return the text of the pipeline file that a connector's configuration is; what it refers to stays a reference.
+
+    Raises `FileErrors` for a file that is no connector's configuration.
+    """
+    try:
+        connector = read_connector(path)
+        clients = Clients() if kafka is None else read_clients(kafka)
+    except FileError as error:
+        raise FileErrors([error]) from None
+    document, notes = document_of(connector, clients, lambda kind, name, _folder: f"${{{kind}:{name}}}")
+    known = connector_of(connector.config)
+    if known is None:
+        raise FileErrors(document.problems.values())
+    return pipeline_text(document.data, document.names, notes, title=known.title, path=path.name)
 
 
 def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = False) -> LoadedPipeline:
@@ -145,12 +206,7 @@ def _build(document: Document, *, with_functions: bool = False) -> LoadedPipelin
         _add_region(data)
         _add_findings(document, data, with_functions=with_functions)
     if document.problems:
-        hide = Secrets(document.secrets | document.interpolated).redact
-        for path, error in document.problems.items():
-            document.problems[path] = FileError(
-                hide(error.message), file=error.file, path=error.path, line=error.line, hint=hide(error.hint)
-            )
-        raise FileErrors(sorted(document.problems.values(), key=lambda error: error.line or 0))
+        raise _all_problems(document)
     return LoadedPipeline(
         Pipeline.model_validate(data),
         Secrets(document.secrets),
@@ -158,6 +214,16 @@ def _build(document: Document, *, with_functions: bool = False) -> LoadedPipelin
         lines=document.lines,
         references=frozenset(document.references),
     )
+
+
+def _all_problems(document: Document) -> FileErrors:
+    """Return all that is wrong with a document, in the order of its lines and without what came from elsewhere."""
+    hide = Secrets(document.secrets | document.interpolated).redact
+    errors = [
+        FileError(hide(error.message), file=error.file, path=error.path, line=error.line, hint=hide(error.hint))
+        for error in document.problems.values()
+    ]
+    return FileErrors(sorted(errors, key=lambda error: error.line or 0))
 
 
 def _add_region(data: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -21,6 +22,7 @@ from tailrace.config.fields import (
     Part,
     Replication,
     Template,
+    Text,
     TopicName,
     Whole,
     as_written,
@@ -37,8 +39,9 @@ from tailrace.config.source import is_pattern
 from tailrace.config.sources import AnySource
 from tailrace.config.transform import Steps
 from tailrace.config.units import duration, size
+from tailrace.connect.chain import Chain
 from tailrace.errors import TopicError
-from tailrace.formats import Numbers
+from tailrace.formats import FORMATS, Numbers
 from tailrace.kafka import properties
 from tailrace.kafka.checkpoint_topic import topic_name
 
@@ -107,6 +110,23 @@ class KafkaProperties(Mapping[str, str]):
         }
 
 
+class ConnectProperties(KafkaProperties):
+    """Kafka Connect's properties, as they are; shown without their secrets."""
+
+    @classmethod
+    def _validate(cls, value: object) -> ConnectProperties:
+        if not isinstance(value, Mapping):
+            raise InvalidError(
+                f"must be a mapping of Connect's properties, not {kind_of(value)}",
+                "write `key.converter: org.apache.kafka.connect.storage.StringConverter` below it",
+            )
+        return cls(value)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "object", "additionalProperties": _PROPERTY_SCHEMA}
+
+
 class Topics(Part):
     """How missing topics of tables are made. Existing ones are used as they are."""
 
@@ -121,6 +141,11 @@ class Topics(Part):
         default={},
         description="Any topic property of Kafka for the topics that are made.",
         examples=[{"cleanup.policy": "compact", "retention.ms": "604800000"}],
+    )
+    names: dict[Text, TopicName] = Field(
+        default={},
+        description="Topics of single tables, in place of what `topic` makes of their names.",
+        examples=[{"orders": "shop-orders"}],
     )
 
 
@@ -171,6 +196,12 @@ class Pipeline(Part):
         description="What is changed, dropped and routed on the way: a function of yours, or a list of steps.",
     )
     format: AnyFormat = Field(default=as_written("debezium"), description="What a record's value looks like.")
+    connect: ConnectProperties = Field(
+        default=as_written({}),
+        description="Kafka Connect's own properties for what it does with records: `key.converter` and "
+        "`value.converter` with theirs, `transforms` and `predicates`. Without it, records are what the format makes.",
+        examples=[{"value.converter": "org.apache.kafka.connect.json.JsonConverter"}],
+    )
     numbers: Numbers = Field(
         default="exact",
         description="DynamoDB's numbers as JSON numbers with all their digits (up to 38), or as JSON strings.",
@@ -237,6 +268,11 @@ class Pipeline(Part):
         """The topic of the dead letters."""
         return self.dead_letters or f"{self.name}.dead-letters"
 
+    @property
+    def reads_back(self) -> bool:
+        """Whether its records say enough to compare them with tables, and to find deletes."""
+        return not self.connect and FORMATS[self.format.type].reads_back
+
     def on_gap_of(self, entry: str) -> OnGapAction:
         """Return what happens when changes of a table, or of a stream of several, were lost."""
         return self.on_gap.of(entry) or ("resnapshot" if self.snapshot.mode == "when_needed" else "fail")
@@ -260,11 +296,12 @@ class Pipeline(Part):
         Raises `TopicError` when that would be no topic's name, or one of the pipeline's own topics: a pattern may
         match any table. And when it depends on the stream, and that is not given.
         """
-        if stream is None and self.parts_streams:
+        template = self.topics.names.get(table, self.topic)
+        if stream is None and "{stream}" in template:
             raise TopicError(
                 f"the topic of table {table} depends on the stream", hint="leave `{stream}` out of `topic`, or name one"
             )
-        return self.filled(self.topic, table, stream)
+        return self.filled(template, table, stream)
 
     def topics_of(self, table: str, stream: str | None = None) -> tuple[str, ...]:
         """Return every topic that a table's changes may go to: its own, or those of its route.
@@ -272,6 +309,15 @@ class Pipeline(Part):
         Without `stream`, those of every stream that the file names; the others are known once records come.
         Raises `TopicError`.
         """
+        made = self._topics_made(table, stream)
+        return tuple(dict.fromkeys(topic for each in made for topic in self._chain.topics_of(each)))
+
+    @cached_property
+    def _chain(self) -> Chain:
+        return Chain(self.connect)
+
+    def _topics_made(self, table: str, stream: str | None) -> tuple[str, ...]:
+        """Return the topics that a table's changes may go to before Connect's transforms."""
         streams = self.source.named_tables if stream is None and self.parts_streams else (stream,)
         own = tuple(self.topic_of(table, each) for each in streams)  # dead letters of a table with a route name it too
         routes = [step.route for step in self.transform if step.route and step.is_for(table)]

@@ -10,11 +10,14 @@ from urllib.parse import quote
 MASK = "***"
 
 _SECRET_WORD = re.compile(
-    r"password|passphrase|passwd|secret|token|pem|jaas|credential|private|(^|[._-])key([._-]|$)"
+    r"password|passphrase|passwd|secret|token|pem|jaas|credential|private|user\.info|(^|[._-])key([._-]|$)"
     r"|^sasl\.oauthbearer\.(config|extensions)$|^external_id$",
     re.IGNORECASE,
 )
-_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name)|\.ms|\.bytes)$", re.IGNORECASE)
+_OF_CONNECT = re.compile(r"(key|value|header)\.converter|transforms|predicates")
+"""Names of Connect's properties begin so, in which `key` is a part of a record."""
+_SECRET_OF_CONNECT = re.compile(r"password|secret|token|credential|jaas|user\.info", re.IGNORECASE)
+_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name|class)|\.ms|\.bytes)$", re.IGNORECASE)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
@@ -26,6 +29,8 @@ the password `adm` must leave `adm.yaml` and `admin` readable."""
 
 def is_secret(key: str) -> bool:
     """Return whether a key's name says that it holds a secret."""
+    if _OF_CONNECT.match(key):
+        return bool(_SECRET_OF_CONNECT.search(key) and not _HARMLESS_END.search(key))
     return key == "external_id" or bool(_SECRET_WORD.search(key) and not _HARMLESS_END.search(key))
 
 

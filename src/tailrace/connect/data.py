@@ -37,12 +37,18 @@ class Schema(msgspec.Struct, frozen=True):
     name: str | None = None
     version: int | None = None
     doc: str | None = None
-    parameters: Mapping[str, str] | None = None
+    parameters: tuple[tuple[str, str], ...] = ()
+    """Names and values."""
     default: Any = None
     """The default value; None is no default."""
     fields: tuple[Field, ...] = ()
     keys: Schema | None = None
     values: Schema | None = None
+
+    @property
+    def scale(self) -> int:
+        """The digits behind the point of a decimal."""
+        return int(dict(self.parameters).get("scale", "0"))
 
     def field(self, name: str) -> Field | None:
         """Return a struct's field; None when it has none of that name."""
@@ -79,7 +85,7 @@ class ConnectRecord(msgspec.Struct, frozen=True):
 
 def decimal(scale: int, *, optional: bool = False) -> Schema:
     """Return the schema of decimals with `scale` digits behind the point."""
-    return Schema("bytes", optional, DECIMAL, 1, parameters={"scale": str(scale)})
+    return Schema("bytes", optional, DECIMAL, 1, parameters=(("scale", str(scale)),))
 
 
 def struct(name: str | None, fields: Mapping[str, Schema], *, optional: bool = False) -> Schema:

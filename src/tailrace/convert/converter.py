@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tailrace.convert.connect_encoder import ConnectEncoder, Routed
 from tailrace.core.change import Change, Message, Origin, Skip
 from tailrace.core.page import Outgoing, Page, SetAside
 from tailrace.core.ports import SourcePage, SourceRecord
@@ -31,9 +32,10 @@ class Converter:
         errors_fail: bool,
         transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
         limits: TopicLimits | None = None,
+        connect: ConnectEncoder | None = None,
     ) -> None:
         """`encode` is the format's; `topic_of` and `transformation_of` return what a table has, the topic by its
-        stream, too.
+        stream, too. `connect` replaces `encode`.
 
         `limits` None: records are not looked at for their size.
         """
@@ -45,6 +47,7 @@ class Converter:
         self._errors_fail = errors_fail
         self._transformation_of = transformation_of
         self._limits = limits
+        self._connect = connect
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
         """Return the page to publish. A record that cannot be converted is a dead letter, or stops the page before it.
@@ -69,7 +72,7 @@ class Converter:
                 tables.add(table)
                 topic, transformation = self._topic_of(table, shard.stream), self._transformation_of(table)
             before = len(records)
-            if record.message is not None:
+            if record.message is not None and self._connect is None:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)
                 if not record.is_raw:
                     native_counts[table] = native_counts.get(table, 0) + 1
@@ -120,11 +123,14 @@ class Converter:
         transformation: Transformation | None,
     ) -> RecordError | None:
         """Append what becomes of the record's change, all of it, or return why it cannot be converted."""
-        if record.change is None:
-            return RecordError("the record cannot be understood")
         before = len(records)
         try:
-            if transformation is None:
+            if record.message is not None and self._connect is not None:
+                routed = self._connect.of_message(record.message, topic, record.origin.created_ms)
+                records.extend(_outgoing(each, record.origin) for each in routed)
+            elif record.change is None:
+                return RecordError("the record cannot be understood")
+            elif transformation is None:
                 self._append_change(records, record.origin, record.change, topic, now_ns)
             else:
                 for made in transformation.apply(record.change).changes:
@@ -136,7 +142,12 @@ class Converter:
 
     def _append_change(self, records: list[Outgoing], origin: Origin, change: Change, topic: str, now_ns: int) -> None:
         before = len(records)
-        self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=change.op == "d")
+        deletes = change.op == "d"
+        if self._connect is None:
+            self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=deletes)
+        else:
+            routed = self._connect.of_change(change, topic, now_ns, tombstone=deletes and self._tombstones)
+            records.extend(_outgoing(each, origin) for each in routed)
         if change.late:
             records[before:] = [_late(record) for record in records[before:]]
 
@@ -170,6 +181,11 @@ class Converter:
                 letter = msgspec.structs.replace(record, topic=self._dead_letters_topic, value=record.origin.raw)
                 marks[index] = SetAside(why, bare=limits.why_too_large(letter) is not None)
         return msgspec.structs.replace(page, set_aside=marks)
+
+
+def _outgoing(routed: Routed, origin: Origin) -> Outgoing:
+    message = routed.message
+    return Outgoing(routed.topic, message.key, message.value, message.headers, origin.created_ms, origin)
 
 
 def _late(record: Outgoing) -> Outgoing:

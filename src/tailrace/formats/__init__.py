@@ -6,24 +6,28 @@ from collections.abc import Mapping
 from typing import Final, Literal
 
 from tailrace.formats.cloudevents import CloudEventsFormat
+from tailrace.formats.confluent_dynamodb import ConfluentDynamoDBFormat
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.formats.dynamodb_json import DynamoDBJsonFormat
 from tailrace.formats.format import Format, ReadRecord
 from tailrace.formats.item import ItemFormat
 from tailrace.formats.number import Numbers
+from tailrace.formats.trustpilot import TrustpilotFormat
 
 __all__ = ["FORMATS", "Format", "FormatName", "Numbers", "ReadRecord", "make_format", "read"]
 
-FormatName = Literal["debezium", "item", "dynamodb-json", "cloudevents"]
+FormatName = Literal["debezium", "item", "dynamodb-json", "cloudevents", "trustpilot", "confluent-dynamodb"]
 
 FORMATS: Final[Mapping[FormatName, type[Format]]] = {
     "debezium": DebeziumFormat,
     "item": ItemFormat,
     "dynamodb-json": DynamoDBJsonFormat,
     "cloudevents": CloudEventsFormat,
+    "trustpilot": TrustpilotFormat,
+    "confluent-dynamodb": ConfluentDynamoDBFormat,
 }
 
-_READERS: Final = sorted(FORMATS.values(), key=lambda each: not each.tells_position)
+_READERS: Final = sorted(FORMATS.values(), key=lambda each: not (each.tells_position or each.names_table))
 """Any object may be a bare item: the formats that say what they are come first."""
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from decimal import Decimal
+from typing import ClassVar, Final
 
 import msgspec
 
+from tailrace.connect.data import ConnectRecord, Header
 from tailrace.core.change import Change, Headers, Message, Op, ViewType
 from tailrace.core.redrive import SourcePosition
 from tailrace.formats.number import Numbers
+
+_parsed: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 class ReadRecord(msgspec.Struct, frozen=True):
@@ -35,6 +39,8 @@ class Format(ABC):
     """A delete's own value is null, so that no tombstone follows it."""
     names_table: ClassVar[bool] = False
     """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
+    reads_back: ClassVar[bool] = True
+    """What the value says is enough to compare it with its table, and to find deletes."""
     tells_position: ClassVar[bool] = True
     """The value says which change it is of."""
 
@@ -48,6 +54,16 @@ class Format(ABC):
 
         Raises `RecordError` for a change that it cannot convert.
         """
+
+    def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
+        """Return the record for Connect's transforms and converters: what `encode` makes, without schemas.
+
+        A format that has schemas names them after `topic`. Raises `RecordError` as `encode` does.
+        """
+        message = self.encode(change, now_ns)
+        value = None if message.value is None else _parsed(message.value)
+        headers = tuple(Header(name, text.decode()) for name, text in message.headers or [])
+        return ConnectRecord(topic, _parsed(message.key), value, timestamp_ms=change.created_ms, headers=headers)
 
     @abstractmethod
     def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:

@@ -114,6 +114,11 @@ def verify(
     pipeline = loaded.pipeline
     if not pipeline.source.carries_changes:
         raise WorldError("the records of the streams are raw, so there is no table to compare with the topics")
+    if not pipeline.reads_back:
+        raise WorldError(
+            "the records of this pipeline cannot be read back, so they cannot be compared with tables",
+            hint="verify works without `connect`, and with the formats debezium, item, dynamodb-json and cloudevents",
+        )
     if pipeline.parts_streams:
         raise WorldError(
             "`topic` has {stream}, so no table has one topic that shows all of it",

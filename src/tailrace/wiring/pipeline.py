@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
@@ -92,8 +93,9 @@ def make_converter(
 
     With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors.
     """
+    made = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
     return Converter(
-        formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers).encode,
+        made.encode,
         pipeline=pipeline.name,
         topic_of=lambda table, stream: pipeline.topic_of(table, name_of(stream)),
         dead_letters_topic=pipeline.dead_letters_topic,
@@ -101,6 +103,7 @@ def make_converter(
         errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,
+        connect=ConnectEncoder(pipeline.connect, made.connect_record) if pipeline.connect else None,
     )
 
 

@@ -117,7 +117,8 @@ def test_a_wrong_file(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (
         "",
         "error: pipeline.yaml:8: lanes: must be at least 1, not 0\n"
-        "error: pipeline.yaml:9: format: must be debezium, item, dynamodb-json or cloudevents, not `avro`\n",
+        "error: pipeline.yaml:9: format: must be debezium, item, dynamodb-json, cloudevents, "
+        "trustpilot or confluent-dynamodb, not `avro`\n",
     )
 
 

@@ -30,7 +30,7 @@ OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: l
 SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
-    "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, numbers, tombstones, errors, dead_letters, "
+    "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, connect, numbers, tombstones, errors, dead_letters, "
     "lanes, batch, buffer, lambda"
 )
 LANGUAGE = (
@@ -145,11 +145,11 @@ CASES: list[tuple[str, str, str]] = [
     ("name of dots", GOOD.replace("shop", "..."), f"1: name: `...` cannot be a pipeline's name; {NAME_REMEDY}"),
     ("other type", GOOD.replace("-streams", "-stream"), "5: source.type: must be dynamodb-streams or kinesis, not `dynamodb-stream`; did you mean `dynamodb-streams`?"),
     ("other start", source("start: lates"), "7: source.start: must be trim_horizon or latest, not `lates`; did you mean `latest`?"),
-    ("other format", top("format: avro"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not `avro`"),
-    ("misspelt format", top("format: cloudevent"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not `cloudevent`; did you mean `cloudevents`?"),
-    ("number for a format", top("format: 7"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not a number"),
-    ("nothing for a format", top("format:"), "7: format: must be debezium, item, dynamodb-json or cloudevents, not empty"),
-    ("other format, as a mapping", top("format:\n  type: avro"), "8: format.type: must be debezium, item, dynamodb-json or cloudevents, not `avro`"),
+    ("other format", top("format: avro"), "7: format: must be debezium, item, dynamodb-json, cloudevents, trustpilot or confluent-dynamodb, not `avro`"),
+    ("misspelt format", top("format: cloudevent"), "7: format: must be debezium, item, dynamodb-json, cloudevents, trustpilot or confluent-dynamodb, not `cloudevent`; did you mean `cloudevents`?"),
+    ("number for a format", top("format: 7"), "7: format: must be debezium, item, dynamodb-json, cloudevents, trustpilot or confluent-dynamodb, not a number"),
+    ("nothing for a format", top("format:"), "7: format: must be debezium, item, dynamodb-json, cloudevents, trustpilot or confluent-dynamodb, not empty"),
+    ("other format, as a mapping", top("format:\n  type: avro"), "8: format.type: must be debezium, item, dynamodb-json, cloudevents, trustpilot or confluent-dynamodb, not `avro`"),
     ("format without type", top("format: {}"), "7: format.type: is missing; add e.g. `type: debezium`"),
     ("unknown key of a format", top("format:\n  type: item\n  schema: x"), "9: format.schema: is not a key of `format`; its keys are type"),
     ("no lanes", top("lanes: 0"), "7: lanes: must be at least 1, not 0"),

@@ -148,7 +148,7 @@ def lines() -> Iterator[str]:
         yield f"Key: `{(first.key or b'').decode()}`. Headers: {shown or 'none'}; a row also has `{SNAPSHOT}`.\n"
     yield "## View types\n"
     yield "What a record holds of its item, by the stream's view type:\n"
-    for name in FORMATS:
+    for name in (each for each in FORMATS if FORMATS[each].reads_back):
         yield f"| {name} | create | update | delete |\n|---|---|---|---|"
         for view_type in get_args(ViewType):
             yield f"| `{view_type}` | " + " | ".join(image_of(name, op, view_type) for op in OP_NAMES) + " |"

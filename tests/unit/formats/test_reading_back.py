@@ -65,8 +65,8 @@ def test_each_format_reads_its_own_records_and_no_other(name: FormatName, op: Op
     found = FORMATS[name].read(value)
     assert found is not None
     assert found == read(value)
-    assert found.op == (op if FORMATS[name].tells_position else None)
-    assert json.loads(found.item)["id"] in ("a", {"S": "a"})
+    assert found.op == (None if name == "item" else op)
+    assert json.loads(found.item)["id"] in ("a", {"S": "a"}, {"s": "a"})
 
 
 @pytest.mark.parametrize("name", ["debezium", "dynamodb-json", "cloudevents"])
@@ -90,7 +90,7 @@ def test_a_row_of_a_snapshot_is_read_back_without_a_position(name: FormatName) -
     assert found is not None
     assert (found.op, found.position) == ("r", None)
     assert found.table == "orders" or table_of(found.stream or "") == "orders"
-    assert json.loads(found.item)["id"] in ("a", {"S": "a"})
+    assert json.loads(found.item)["id"] in ("a", {"S": "a"}, {"s": "a"})
 
 
 def test_another_connectors_envelope_tells_its_change_and_no_position() -> None:

@@ -7,7 +7,8 @@ def test_a_struct_finds_its_fields() -> None:
     schema = struct("orders.Value", {"id": Schema("string"), "total": decimal(2, optional=True)})
     total = schema.field("total")
     assert total is not None
-    assert total.schema == Schema("bytes", True, DECIMAL, 1, parameters={"scale": "2"})
+    assert total.schema == Schema("bytes", True, DECIMAL, 1, parameters=(("scale", "2"),))
+    assert total.schema.scale == 2
     assert schema.field("missing") is None
 
 

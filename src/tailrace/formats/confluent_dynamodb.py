@@ -1,0 +1,112 @@
+"""The envelope of Confluent Cloud's DynamoDB CDC connector, so that its consumers see no change.
+
+Source: https://docs.confluent.io/cloud/current/connectors/cc-amazon-dynamodb-cdc-source/cc-amazon-dynamodb-cdc-source.html
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from tailrace._version import __version__
+from tailrace.connect.data import ConnectRecord, Schema, optional, struct
+from tailrace.core.change import Change
+from tailrace.formats.attribute_value import sorted_image
+from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
+from tailrace.formats.format import ReadRecord
+from tailrace.formats.number import Numbers
+
+_TEXT, _LONG = Schema("string"), Schema("int64")
+_TIMES: Final = {"ts_ms": _LONG, "ts_us": _LONG, "ts_ns": _LONG}
+_SOURCE: Final = struct(
+    "Source",
+    {
+        "version": _TEXT,
+        "tableName": _TEXT,
+        "sync_mode": _TEXT,
+        **_TIMES,
+        "snapshotStartTime": optional(_LONG),
+        "snapshotCount": optional(_LONG),
+        "segment": optional(Schema("int32")),
+        "totalSegments": optional(Schema("int32")),
+        "shard_id": optional(_TEXT),
+        "seq_no": optional(_TEXT),
+    },
+)
+_DOCUMENT: Final = struct("Document", {"document": optional(_TEXT)}, optional=True)
+_VALUE: Final = struct("Envelope", {"op": _TEXT, **_TIMES, "source": _SOURCE, "before": _DOCUMENT, "after": _DOCUMENT})
+
+
+class _Source(msgspec.Struct):
+    table: str = msgspec.field(name="tableName")
+    sync_mode: str
+
+
+class _Document(msgspec.Struct):
+    document: str | None
+
+
+class _Envelope(msgspec.Struct):
+    op: str
+    source: _Source
+    before: _Document | None
+    after: _Document | None
+
+
+_decode: Final = msgspec.json.Decoder(_Envelope).decode
+
+
+class ConfluentDynamoDBFormat(ConnectFormat):
+    """Makes `op`, `ts_*`, `source`, `before` and `after`, whose documents are DynamoDB JSON.
+
+    The key is a struct of the key attributes, as text. `source` has null for what the connector knows of its snapshot.
+    """
+
+    names_table = True
+    tells_position = False
+
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        del pipeline, numbers  # the connector has neither a name in its records nor other numbers
+
+    def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
+        """Return the record."""
+        key = key_attributes_of(change)
+        source = {
+            "version": __version__,
+            "tableName": change.table,
+            "sync_mode": "SNAPSHOT" if change.op == "r" else "CDC",
+            **_times(change.created_ms * 1_000_000),
+            "shard_id": change.shard_id if change.has_position else None,
+            "seq_no": change.sequence if change.has_position else None,
+        }
+        value = {
+            "op": change.op,
+            **_times(now_ns),
+            "source": source,
+            "before": _document(change.before),
+            "after": _document(change.after),
+        }
+        key_schema = struct("Key", dict.fromkeys(key, _TEXT))
+        return ConnectRecord(topic, key, value, key_schema, _VALUE, change.created_ms)
+
+    @classmethod
+    def read(cls, value: bytes) -> ReadRecord | None:
+        """Return what an envelope says; its item is DynamoDB JSON."""
+        try:
+            envelope = _decode(value)
+        except (ValueError, RecursionError):
+            return None
+        if envelope.op not in {"c", "u", "d", "r"}:
+            return None
+        image = envelope.before if envelope.op == "d" else envelope.after
+        item = (image.document if image is not None and image.document is not None else "null").encode()
+        return ReadRecord(envelope.op, envelope.source.table, None, item, None)  # type: ignore[arg-type]  # one of the four
+
+
+def _times(ns: int) -> dict[str, int]:
+    return {"ts_ms": ns // 1_000_000, "ts_us": ns // 1_000, "ts_ns": ns}
+
+
+def _document(image: bytes | None) -> dict[str, Any] | None:
+    return None if image is None else {"document": sorted_image(image).decode()}

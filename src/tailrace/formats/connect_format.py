@@ -1,0 +1,53 @@
+"""The envelopes of other connectors: records that have Connect's schemas."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, Final
+
+from tailrace.connect.data import ConnectRecord
+from tailrace.connect.errors import DataError
+from tailrace.connect.json_converter import JsonConverter
+from tailrace.core.change import Change, Message
+from tailrace.errors import RecordError
+from tailrace.formats.attribute_value import parse
+from tailrace.formats.format import Format
+
+_PLAIN: Final = JsonConverter(schemas=False)
+
+
+def key_attributes_of(change: Change) -> dict[str, str]:
+    """Return a change's key attributes as text, sorted by name: numbers as DynamoDB has them, binary as base64.
+
+    Raises `RecordError`.
+    """
+    attributes = parse(change.keys)
+    key = {name: next(iter(typed.values())) for name, typed in sorted(attributes.items())}
+    if not key or not all(isinstance(text, str) for text in key.values()):
+        hint = "a key attribute is a string, a number or a binary: look at the record in the dead letters"
+        raise RecordError("the change has no key attributes, or one of a wrong type", stage="KEY_CONVERTER", hint=hint)
+    return key
+
+
+class ConnectFormat(Format):
+    """A format whose records have schemas."""
+
+    reads_back: ClassVar[bool] = False
+
+    @abstractmethod
+    def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
+        """Return the record with its schemas, which are named after `topic`."""
+
+    def encode(self, change: Change, now_ns: int) -> Message:
+        """Return the record as JSON without schemas."""
+        record = self.connect_record(change, change.table, now_ns)
+        try:
+            key, value = _PLAIN.encode(record.key_schema, record.key), _PLAIN.encode(record.value_schema, record.value)
+        except DataError as error:
+            raise RecordError(str(error)) from None
+        return Message(key or b"null", value)
+
+    def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
+        """Return nothing: a format that cannot be read back is never asked."""
+        del key, last, change, now_ns
+        return None
