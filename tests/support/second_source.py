@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -12,6 +13,7 @@ from tailrace.config.by_type import ByType
 from tailrace.config.document import read
 from tailrace.config.explain import explain
 from tailrace.config.fields import Part, TablePattern, Text, Whole, as_tuple
+from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.config.source import EventSource, TableEntry
 from tailrace.config.sources.dynamodb_streams import DynamoDBStreamsSource
 from tailrace.errors import WorldError
@@ -45,6 +47,10 @@ class LogSource(Source):
     @property
     def event_source(self) -> EventSource | None:
         return None
+
+    def rights(self, needed: RightsNeeded) -> Iterator[AwsRight]:
+        del needed
+        return iter(())
 
     def missing_table(self, table: str) -> WorldError:
         return WorldError(f"the log has no table {table}")

@@ -54,6 +54,9 @@ def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file
     Raises `FileError` that names `file` for a sample that is none, and `WorldError` for a function that is not there.
     """
     pipeline = loaded.pipeline
+    if pipeline.parts_streams:  # nothing says which stream a sample comes with
+        stream = next(iter(pipeline.source.named_tables), "STREAM")
+        pipeline = pipeline.model_copy(update={"topic": pipeline.topic.replace("{stream}", stream)})
     transformations = Transformations(pipeline)
     converter = make_converter(pipeline, transformations)
     for raw in _records(sample, file):

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from jsonschema import Draft202012Validator
 from yaml import BaseLoader
 from yaml import load as load_yaml
 
+from support.stream_records import stream_record
 from tailrace.config import FileErrors, json_schema, load
 from tailrace.config.sources.kinesis import KinesisSource
 from tailrace.errors import TopicError
+from tailrace.operations.sample import try_sample
 from tailrace.operations.tail import tables_by_topic
 
 TOP = "name: shop\nkafka: {bootstrap.servers: 'localhost:9092'}\nsource:\n  type: kinesis\n"
@@ -160,6 +163,10 @@ def test_a_topic_may_be_named_after_each_of_several_streams(
     assert pipeline.topic_of("web-1", "web-1") == topic.format(pipeline="shop", stream="web-1", table="web-1")
     with pytest.raises(TopicError, match="depends on the stream"):
         pipeline.topic_of("orders")
+    sample = json.dumps(stream_record(1, sequence="1" * 21, created_s=1.0, keys={"id": {"S": "a"}})).encode()
+    if "raw" not in more:
+        (tried, *_) = try_sample(load(file), sample, table="orders", file="s.json", now_ns=0)
+        assert tried.records[0].topic == topics[0]
     table_of = tables_by_topic(pipeline)
     assert [table_of(each) for each in topics] == (["one", "shop-cdc"] if "raw" in more else ["orders", "orders"])
     assert table_of(topics[0].replace("one", "other")) is None

@@ -66,6 +66,33 @@ def failed(action: Callable[[], object]) -> ReadError:
     return caught.value
 
 
+# Which tables there are
+
+
+def test_tables_that_write_into_a_stream_are_found(fake: FakeAws, tables: DynamoDBTables) -> None:
+    """One whose destination is off counts, too: changes of then may be in the stream. One that was deleted does not."""
+    stream = "arn:aws:kinesis:eu-west-1:123456789012:stream/cdc"
+
+    def into(arn: str, status: str) -> Answer:
+        return ok(KinesisDataStreamDestinations=[{"StreamArn": arn, "DestinationStatus": status}])
+
+    fake.answers("ListTables", ok(TableNames=["orders", "users-1"], LastEvaluatedTableName="users-1"))
+    fake.answers("ListTables", ok(TableNames=["users-2", "users-3", "users-4"]))
+    fake.answers("DescribeKinesisStreamingDestination", into(stream, "ACTIVE"))
+    fake.answers("DescribeKinesisStreamingDestination", into(stream, "DISABLED"))
+    fake.answers("DescribeKinesisStreamingDestination", into(stream + "-2", "ACTIVE"))
+    fake.answers("DescribeKinesisStreamingDestination", failure("ResourceNotFoundException"))
+    assert tables.writing_to(stream, lambda name: name.startswith("users-")) == ["users-1", "users-2"]
+
+
+def test_without_the_right_to_look_for_tables_the_error_names_it(fake: FakeAws, tables: DynamoDBTables) -> None:
+    fake.answers("ListTables", failure("AccessDeniedException"))
+    error = failed(lambda: tables.writing_to("arn:aws:kinesis:eu-west-1:123456789012:stream/cdc", lambda _: True))
+    assert error.failure is ReadFailure.DENIED
+    assert error.hint is not None
+    assert "dynamodb:ListTables" in error.hint
+
+
 # Describing
 
 
