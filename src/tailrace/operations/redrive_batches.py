@@ -48,6 +48,7 @@ TRANSACTION_BYTES_MAX: Final = 8 << 20
 _WHY_SKIPPED: Final[dict[Skip, str]] = {
     "repeat": "it repeats a change before it",
     "late": "it is late, and the file drops late changes",
+    "misplaced": "its producer has sent it to another shard again",
 }
 
 

@@ -80,14 +80,20 @@ def make_source(
                 describe_stream_per_second=source.discovery.describe_stream_per_second,
             )
         case KinesisSource() as source:
-            decode = transcoder.log_decoder(pipeline, transformation_of, source.records, deaggregate=source.deaggregate)
-            return _kinesis(source, decode)
+            clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
+            decode = transcoder.log_decoder(
+                pipeline,
+                transformation_of,
+                source.records,
+                deaggregate=source.deaggregate,
+                hash_keys=clients.hash_ranges.of,
+            )
+            return _kinesis(source, clients, decode)
         case other:
             raise _unknown(other)
 
 
-def _kinesis(source: KinesisSource, decode: LogDecoder) -> Source:
-    clients = KinesisClients(_session(source), readers=_KINESIS_READERS)
+def _kinesis(source: KinesisSource, clients: KinesisClients, decode: LogDecoder) -> Source:
     log = clients.fan_out(decode, source.consumer) if source.consumer else clients.polling(decode)
     reader = _windowed(source, log, late=source.late, late_wait_ms=source.late_wait_ms, window_bytes=_WINDOW_BYTES)
     return KinesisStreams(clients, reader, _kinesis_policy(source), arns=source.arns)
@@ -117,8 +123,14 @@ def make_intake(
         case DynamoDBStreamsSource():
             return StreamsIntake(transcoder.decoder(pipeline, transformation_of))
         case KinesisSource() as source:
-            decode = transcoder.log_decoder(pipeline, transformation_of, source.records, deaggregate=source.deaggregate)
             clients = KinesisClients(_session(source), readers=1)
+            decode = transcoder.log_decoder(
+                pipeline,
+                transformation_of,
+                source.records,
+                deaggregate=source.deaggregate,
+                hash_keys=clients.hash_ranges.of,
+            )
             log = DeliveredLog(clients.polling(decode))
             # A batch goes whole: nothing may be held back.
             window_bytes = min(_WINDOW_BYTES, pipeline.function.memory_bytes // _SHARE_OF_WINDOWS)
@@ -136,8 +148,9 @@ def make_discarded(pipeline: Pipeline) -> DiscardedBatches:
         case DynamoDBStreamsSource():
             return StreamsBatches(make_source(pipeline))
         case KinesisSource() as source:
-            decode = LogPageDecoder(source.records, deaggregate=source.deaggregate)
             clients = KinesisClients(_session(source), readers=1)
+            ranges = clients.hash_ranges
+            decode = LogPageDecoder(source.records, deaggregate=source.deaggregate, hash_keys=ranges.of)
             # Nothing is held back: what `reorder` would have put in order is flagged.
             late = "flag" if source.late == "reorder" else source.late
             reader = _windowed(source, clients.polling(decode), late=late, late_wait_ms=0, window_bytes=_WINDOW_BYTES)

@@ -22,7 +22,7 @@ from tailrace.sources.dynamodb.native_rows import NativeLinesDecoder, NativeScan
 from tailrace.sources.dynamodb.page_decoder import PageDecoder
 from tailrace.sources.dynamodb.rows import ScanDecoder, decode_scan
 from tailrace.sources.dynamodb.stream_record import decode_page
-from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, RecordKind
+from tailrace.sources.kinesis.log_page import HashKeys, LogDecoder, LogPageDecoder, RecordKind
 from tailrace.sources.kinesis.native_log import NativeLogDecoder
 
 VARIABLE: Final = "TAILRACE_NATIVE"
@@ -83,9 +83,13 @@ class Transcoder(NamedTuple):
         kind: RecordKind,
         *,
         deaggregate: bool,
+        hash_keys: HashKeys | None = None,
     ) -> LogDecoder:
-        """Make what decodes the pages of Kinesis streams with records of this kind, as `decoder` does its pages."""
-        python = LogPageDecoder(kind, deaggregate=deaggregate)
+        """Make what decodes the pages of Kinesis streams with records of this kind, as `decoder` does its pages.
+
+        `hash_keys` as for `LogPageDecoder`.
+        """
+        python = LogPageDecoder(kind, deaggregate=deaggregate, hash_keys=hash_keys)
         transcoder = None if kind == "raw" else self._native(pipeline)
         if transcoder is None:
             return python

@@ -5,6 +5,7 @@ Source: https://github.com/awslabs/amazon-kinesis-producer/blob/master/aggregati
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from hashlib import md5
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ _CHECKSUM_BYTES: Final = 16
 RECORDS_MAX: Final = 65_536
 """More than an aggregate can have use for; each costs memory, however small."""
 _VARINT_BITS: Final = 64
+_HASH_KEY: Final = re.compile(r"[0-9]{1,39}")
 
 
 class UserRecord(NamedTuple):
@@ -23,6 +25,13 @@ class UserRecord(NamedTuple):
     partition_key: str
     hash_key: str | None
     """The explicit hash key, decimal digits, which the producer may have given."""
+
+    @property
+    def hashed(self) -> int:
+        """The hash key that says which shard it belongs to."""
+        if self.hash_key is not None:
+            return int(self.hash_key)
+        return int.from_bytes(md5(self.partition_key.encode(), usedforsecurity=False).digest(), "big")
 
 
 def is_aggregate(data: bytes) -> bool:
@@ -55,9 +64,10 @@ def _user_record(message: bytes, partition_keys: list[str], hash_keys: list[str]
     data, partition_key, hash_key = fields.get(3), fields.get(1), fields.get(2)
     if data is None or partition_key is None:
         raise ValueError("a record of it has no data or no partition key")
-    return UserRecord(
-        _bytes(data), _of(partition_keys, partition_key), None if hash_key is None else _of(hash_keys, hash_key)
-    )
+    explicit = None if hash_key is None else _of(hash_keys, hash_key)
+    if explicit is not None and not _HASH_KEY.fullmatch(explicit):
+        raise ValueError("an explicit hash key of it is not a number")
+    return UserRecord(_bytes(data), _of(partition_keys, partition_key), explicit)
 
 
 def _of(table: list[str], index: int | bytes) -> str:

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.h
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container
 from typing import Annotated, Final, Literal, NoReturn, Protocol
 
 import msgspec
@@ -22,6 +23,9 @@ from tailrace.sources.kinesis.stream_ref import parse
 
 RecordKind = Literal["auto", "dynamodb", "raw"]
 """What a stream's records are: DynamoDB's change records, any bytes, or either, decided record by record."""
+
+HashKeys = Callable[[ShardRef], Container[int]]
+"""Which hash keys a shard has. Raises `ReadError`."""
 
 PAGE_RECORDS_MAX: Final = 10_000
 """GetRecords never gives more records than this; each costs memory, however small."""
@@ -74,10 +78,16 @@ class LogDecoder(Protocol):
 class LogPageDecoder(LogDecoder):
     """Decodes in pure Python."""
 
-    def __init__(self, kind: RecordKind = "auto", *, deaggregate: bool = False) -> None:
-        """`deaggregate`: take the aggregates of the Kinesis Producer Library apart."""
+    def __init__(
+        self, kind: RecordKind = "auto", *, deaggregate: bool = False, hash_keys: HashKeys | None = None
+    ) -> None:
+        """`deaggregate`: take the aggregates of the Kinesis Producer Library apart.
+
+        Of their records those are passed over that do not belong to the shard by its `hash_keys`; None: none are.
+        """
         self._kind = kind
         self._deaggregate = deaggregate
+        self._hash_keys = hash_keys
 
     def __call__(self, body: bytes, *, shard: ShardRef) -> LogPage:
         """Decode an answer into records in their order; those of an aggregate share its sequence number.
@@ -119,7 +129,16 @@ class LogPageDecoder(LogDecoder):
             why = f"is a broken aggregate of the Kinesis Producer Library: {excerpt(str(error))}"
             hint = "`deaggregate: false` carries aggregates as they are"
             return [_failed(record, (body, start, end), shard, why, hint=hint)]
-        return [self._decode(part, (_encode_record(part),), shard) for part in _records_of(record, parts)]
+        own = self._hash_keys(shard) if self._hash_keys is not None else None
+        records: list[LogRecord] = []
+        for part, as_record in zip(parts, _records_of(record, parts), strict=True):
+            decoded = self._decode(as_record, (_encode_record(as_record),), shard)
+            if own is not None and part.hashed not in own:
+                # It was sent before a split of its shard, and its producer sends it to the right one again.
+                passed_over = msgspec.structs.replace(decoded.record, skipped="misplaced")
+                decoded = LogRecord(passed_over, decoded.arrived_ms)
+            records.append(decoded)
+        return records
 
     def _decode(self, record: StreamRecord, place: _Place, shard: ShardRef) -> LogRecord:
         """Decode a record that is no aggregate."""

@@ -36,6 +36,7 @@ from tailrace.core.source_policy import SourcePolicy
 from tailrace.core.tags import WantedTags
 from tailrace.sources.kinesis.description import Descriptions
 from tailrace.sources.kinesis.fan_out import FanOut
+from tailrace.sources.kinesis.hash_ranges import HashRanges
 from tailrace.sources.kinesis.iterators import ShardIterators
 from tailrace.sources.kinesis.log_page import LogDecoder
 from tailrace.sources.kinesis.polling import Polling
@@ -113,6 +114,7 @@ class KinesisClients:
         self.sleep = sleep
         self.calls = make_client(session, self._pool, endpoint, KINESIS, zlib.crc32)
         self.descriptions = Descriptions(self.calls, session.region, clock=clock, sleep=sleep)
+        self.hash_ranges = HashRanges(self.calls, clock=clock, sleep=sleep)
 
     def polling(self, decode: LogDecoder) -> Polling:
         """Make the reader that polls shards."""

@@ -49,6 +49,7 @@ def test_it_reads_the_bytes_that_the_format_s_description_gives() -> None:
         (b"\x1a\x04\x08\x00\x1a\x00", "names a key that it does not have"),
         (b"\x0a\x01\xff" + b"\x1a\x04\x08\x00\x1a\x00", "utf-8"),
         (b"\x0a\x01a" + b"\x1a\x06\x08\x00\x10\x00\x1a\x00", "names a key that it does not have"),
+        (b"\x0a\x01a\x12\x01x" + b"\x1a\x06\x08\x00\x10\x00\x1a\x00", "an explicit hash key of it is not a number"),
         (b"\x0a\x01a" + b"\x1a\x00" * (kpl.RECORDS_MAX + 1), "it has more than 65536 records"),
     ],
 )

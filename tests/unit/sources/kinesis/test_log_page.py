@@ -258,6 +258,38 @@ def test_an_aggregate_comes_apart_only_where_the_file_says_so() -> None:
     assert [each.origin.sequence for each in (first, second, third, last)] == [*[str(SEQUENCE)] * 3, str(SEQUENCE + 1)]
 
 
+@pytest.mark.parametrize(
+    ("own", "published_of_it"),
+    [
+        (range(2**127), [b"two", b"three"]),  # the MD5 of "b" is in the upper half, 17 and that of "c" are not
+        (range(2**127, 2**128), [b"one"]),
+        (range(2**128), [b"one", b"two", b"three"]),
+    ],
+)
+def test_records_of_an_aggregate_that_belong_to_another_shard_since_a_split_are_passed_over(
+    own: range, published_of_it: list[bytes]
+) -> None:
+    """It has the records one (key b), two (key b, explicit hash key 17) and three (key c)."""
+    data = bytes.fromhex(
+        "f3899ac20a01620a0163120231371a0708001a036f6e651a09080010001a0374776f1a09"
+        "08011a05746872656599178bd9a582bb59bf0a61f418fc6afe"
+    )
+    body = answer(entry(data, 0))
+    asked: list[ShardRef] = []
+
+    def hash_keys(shard: ShardRef) -> range:
+        asked.append(shard)
+        return own
+
+    decoder = LogPageDecoder("raw", deaggregate=True, hash_keys=hash_keys)
+    records = [each.record for each in decoder(body, shard=SHARD).records]
+    assert (asked, len(records)) == ([SHARD], 3)
+    assert [each.message.value for each in records if each.skipped is None and each.message] == published_of_it
+    assert {each.skipped for each in records} <= {None, "misplaced"}
+    page = published(records)
+    assert ([each.value for each in page.records], page.last_sequence) == (published_of_it, str(SEQUENCE))
+
+
 def test_a_page_is_never_cut_between_records_of_one_aggregate() -> None:
     data = aggregate([("a", None, b"one"), ("a", None, b"two"), ("a", None, b"three")])
     page = published([record.record for record in decode(b"zero", data, b"four", deaggregate=True)])

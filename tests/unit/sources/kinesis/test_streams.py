@@ -10,7 +10,7 @@ import pytest
 from support.fake_aws import Answer, FakeAws, failure, ok
 from support.kinesis_answers import ARN, CREATED_MS, NOW_MS, SHARD, STREAM, failed, page, sequences, summary
 from tailrace.aws.session import AwsSession
-from tailrace.core.ports import LogPage, LogReader, ReadFailure, TableStream
+from tailrace.core.ports import LogPage, LogReader, ReadError, ReadFailure, TableStream
 from tailrace.core.shard import ListedShard, Position, ShardRef
 from tailrace.core.windowed_shard import WindowOptions
 from tailrace.sources.kinesis.log_page import LogPageDecoder
@@ -270,3 +270,23 @@ def test_a_refused_read_is_told_by_what_it_means(
     assert "shard shardId-000000000001 of stream shop-cdc" in error.message
     if code.startswith("KMS") and expected is ReadFailure.DENIED:
         assert error.hint.startswith("allow kms:Decrypt on the stream's key")
+
+
+def test_the_hash_keys_of_shards_are_listed_once_and_again_for_one_that_is_new(
+    fake: FakeAws, clients: KinesisClients
+) -> None:
+    def listed(number: int, first: int, last: int) -> dict[str, Any]:
+        keys = {"StartingHashKey": str(first), "EndingHashKey": str(last)}
+        return {"ShardId": f"shardId-{number:012}", "HashKeyRange": keys}
+
+    whole, left = ShardRef(STREAM, "shardId-000000000000"), ShardRef(STREAM, "shardId-000000000001")
+    fake.answers(
+        "ListShards",
+        ok(Shards=[listed(0, 0, 2**128 - 1)]),
+        ok(Shards=[listed(0, 0, 2**128 - 1), listed(1, 0, 99)]),
+        ok(Shards=[]),
+    )
+    ranges = clients.hash_ranges
+    assert [ranges.of(shard) for shard in (whole, whole, left)] == [range(2**128), range(2**128), range(100)]
+    with pytest.raises(ReadError, match="its hash keys are not known"):
+        ranges.of(ShardRef(STREAM, "shardId-000000000002"))
