@@ -25,6 +25,12 @@ _OPS = {"INSERT": "c", "MODIFY": "u", "REMOVE": "d"}
 class NaivePipeline(ABC):
     """Reads one shard of a page server and publishes envelopes of the same content as Tailrace's."""
 
+    service: str
+    """boto3's name of the service that is read."""
+    stream: Mapping[str, str]
+    """What names the stream in a request."""
+    deserializer: Callable[[], TypeDeserializer] = TypeDeserializer
+
     def __init__(self, endpoint_url: str, kafka: Mapping[str, str], topic: str) -> None:
         self._client = boto3.client(
             self.service,
@@ -43,12 +49,6 @@ class NaivePipeline(ABC):
         self._producer = Producer({**kafka, "transactional.id": f"naive-{uuid.uuid4().hex}", "log_level": 0})
         self._producer.init_transactions(10)
         self._open = 0
-
-    service: str
-    """boto3's name of the service that is read."""
-    stream: Mapping[str, str]
-    """What names the stream in a request."""
-    deserializer: Callable[[], TypeDeserializer] = TypeDeserializer
 
     def step(self) -> int:
         """Carry one page, and return its number of changes."""

@@ -28,7 +28,7 @@ class Way:
     """What is measured of a source."""
 
     page: Callable[[int, int], bytes]
-    """Makes the body of a page: of items of so many bytes, the so-manieth."""
+    """Makes the body of a page; takes the size of an item in bytes, and the page's number."""
     bodies: int
     """How many bodies are carried in turn."""
     transcoders: Callable[[str], dict[How, Transcode]]
