@@ -17,7 +17,7 @@ from tailrace.core.shard import SequenceNumber, ShardRef
 from tailrace.errors import RecordError, excerpt
 from tailrace.sources.dynamodb.stream_record import HINT
 from tailrace.sources.kinesis import kpl
-from tailrace.sources.kinesis.change_record import decode_change, table_meant
+from tailrace.sources.kinesis.change_record import broken_identity, decode_change, table_meant
 from tailrace.sources.kinesis.raw_record import raw_message
 from tailrace.sources.kinesis.stream_ref import parse
 
@@ -153,7 +153,11 @@ class LogPageDecoder(LogDecoder):
                 return _raw(record, place, shard)
             why = f"is not a change record of DynamoDB that can be understood: {excerpt(str(error))}"
             hint = HINT if table else "if the stream carries other records, too, use `records: auto`"
-            return _failed(record, place, shard, why, table=table, hint=hint)
+            failed = _failed(record, place, shard, why, table=table, hint=hint)
+            if table is None:
+                return failed  # the same bytes twice may be two records
+            identity = broken_identity(record.data)
+            return LogRecord(failed.record, failed.arrived_ms, identity, item=identity)
         origin = Origin(decoded.change.table, record.sequence_number, decoded.change.created_ms, *place)
         return LogRecord(
             SourceRecord(origin, decoded.change),
