@@ -80,8 +80,8 @@ def images(name: FormatName, value: bytes | None) -> Any:
     if value is None or name == "item":
         return value
     parts = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
-    if name == "debezium":
-        shown = {"op", "before", "after"}
+    if name in {"debezium", "trustpilot", "confluent-dynamodb"}:
+        shown = {"op", "before", "after", "document"}
     else:
         parts = msgspec.json.decode(parts["data" if name == "cloudevents" else "dynamodb"], type=dict[str, msgspec.Raw])
         shown = {"before", "after", "keys", "ttl", "Keys", "NewImage", "OldImage"}
