@@ -5,7 +5,6 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Opera
 
 from __future__ import annotations
 
-import logging
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from msgspec import Meta
 from urllib3 import PoolManager
 
 from tailrace.aws.ask import Call, ask, ask_once, ask_pages
-from tailrace.aws.errors import RefusedRequestError, Subject, TooLargeError, broken
+from tailrace.aws.errors import RefusedRequestError, Subject, broken
 from tailrace.aws.http import BODY_BYTES_MAX, AwsClient, Crc32, open_pool
 from tailrace.aws.lineage import check_lineage
 from tailrace.aws.pace import Pace
@@ -44,13 +43,12 @@ from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.table_description import ACTIVE, UpdatedTable, describe_table, table_subject
 from tailrace.sources.dynamodb.table_names import list_tables
 from tailrace.sources.dynamodb.table_tags import TableTags
+from tailrace.sources.page_limit import ask_for_page
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
 """A page of less than this part of the largest lets the next one have twice as many records."""
 
-
-logger = logging.getLogger("tailrace.sources")
 
 _ShardId = Annotated[str, Meta(pattern=r"\A[a-zA-Z0-9_.-]{1,128}\Z")]
 _Seconds = Annotated[float, Meta(ge=0, le=9_223_372_036)]
@@ -155,26 +153,21 @@ class DynamoDBStreams(Source):
         return page if position.since_ms is None else _since(page, position.since_ms)
 
     def _get_records(self, shard: ShardRef, iterator: str, subject: Subject) -> bytes:
-        """Ask for a page, and for half as many records each time that it is too large.
+        """Ask for a page, of as many records as fit.
 
         AWS keeps a page to 1 MB of items; DynamoDB Local keeps to the number of records alone.
         """
-        limit = self._limits.get(shard, _RECORDS_MAX)
-        while True:
+
+        def ask(limit: int) -> bytes:
             payload = msgspec.json.encode({"ShardIterator": iterator, "Limit": limit})
-            try:
-                body = self._streams.call("GetRecords", payload, subject)
-            except TooLargeError as error:
-                if limit == 1:
-                    raise
-                limit = self._limits[shard] = limit // 2
-                logger.warning("%s: asking for %d records at most", error.message, limit)
-                continue
-            if limit < _RECORDS_MAX and len(body) <= BODY_BYTES_MAX // _GROWS_BELOW:
-                self._limits[shard] = limit * 2
-                if limit * 2 >= _RECORDS_MAX:
-                    del self._limits[shard]
-            return body
+            return self._streams.call("GetRecords", payload, subject)
+
+        body, limit = ask_for_page(shard, self._limits, _RECORDS_MAX, ask)
+        if limit < _RECORDS_MAX and len(body) <= BODY_BYTES_MAX // _GROWS_BELOW:
+            self._limits[shard] = limit * 2
+            if limit * 2 >= _RECORDS_MAX:
+                del self._limits[shard]
+        return body
 
     def table_names(self, patterns: list[str]) -> list[str]:
         """Return the tables that match, sorted: names as they stand (listed or not), `*` and `?` expanded."""

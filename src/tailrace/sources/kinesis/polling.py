@@ -7,14 +7,12 @@ Source: https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.h
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from tailrace.aws.errors import TooLargeError
 from tailrace.aws.http import AwsClient
 from tailrace.core.ports import LogPage, LogReader, LogRecord
 from tailrace.core.shard import Position, ShardRef
@@ -23,6 +21,7 @@ from tailrace.sources.kinesis.iterators import ShardIterators, subject_of, trimm
 from tailrace.sources.kinesis.log_page import LogDecoder
 from tailrace.sources.kinesis.policy import HOUR_MS, PAGE_BYTES
 from tailrace.sources.kinesis.stream_ref import parse
+from tailrace.sources.page_limit import ask_for_page
 
 _RECORDS_MAX: Final = 10_000
 _RECORDS_FIRST: Final = 400
@@ -30,8 +29,6 @@ _RECORDS_FIRST: Final = 400
 _EMPTY_PAGES_MAX: Final = 3
 """So many empty pages in a row show that there is nothing: one may come in a shard's middle."""
 _RETENTION_LEAST_MS: Final = 24 * HOUR_MS
-
-logger = logging.getLogger("tailrace.sources")
 
 
 class _Cursor(msgspec.Struct, array_like=True):
@@ -139,20 +136,15 @@ class Polling(LogReader):
         return age_ms > self._descriptions.check(parse(shard.stream)).retention_ms - HOUR_MS
 
     def _get_records(self, shard: ShardRef, iterator: str) -> bytes:
-        """Ask for a page, and for half as many records each time that it is too large."""
-        limit = self._limits.get(shard, _RECORDS_FIRST)
+        """Ask for a page, of as many records as fit."""
         stream = parse(shard.stream)
-        while True:
+
+        def ask(limit: int) -> bytes:
             request = {"ShardIterator": iterator, "Limit": limit, "StreamARN": stream.arn}
-            try:
-                body = self._client.call("GetRecords", msgspec.json.encode(request), subject_of(shard))
-            except TooLargeError as error:
-                if limit == 1:
-                    raise
-                limit = self._limits[shard] = limit // 2
-                logger.warning("%s: asking for %d records at most", error.message, limit)
-                continue
-            return body
+            return self._client.call("GetRecords", msgspec.json.encode(request), subject_of(shard))
+
+        body, _ = ask_for_page(shard, self._limits, _RECORDS_FIRST, ask)
+        return body
 
     def _adapt_limit(self, shard: ShardRef, size_bytes: int, *, is_cut: bool) -> None:
         """Ask for fewer records after a large page, and for more after a small one that was not all there is."""
