@@ -200,13 +200,12 @@ class KinesisStreams(ChangeSource):
     def begin(self, simulator: Simulator) -> None:
         """Let the tables write to the streams."""
         precise = {"ApproximateCreationDateTimePrecision": "MICROSECOND"}
-        for stream, tables in self._STREAMS.items():
-            shown = simulator.call("Kinesis_20131202.DescribeStreamSummary", StreamName=stream)
-            for table in tables:
+        for stream in simulator.call("Kinesis_20131202.ListStreams")["StreamSummaries"]:
+            for table in self._STREAMS[stream["StreamName"]]:
                 simulator.call(
                     "DynamoDB_20120810.EnableKinesisStreamingDestination",
                     TableName=table,
-                    StreamArn=shown["StreamDescriptionSummary"]["StreamARN"],
+                    StreamArn=stream["StreamARN"],
                     EnableKinesisStreamingConfiguration=precise,
                 )
 

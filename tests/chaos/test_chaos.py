@@ -71,7 +71,7 @@ def test_a_short_run_keeps_every_promise() -> None:
 
 @pytest.mark.timeout(600)
 def test_a_short_run_on_kinesis_keeps_every_promise_and_says_what_is_late() -> None:
-    told = play(15, SourceKind.KINESIS, "--minutes", "0.35", "--workers", "3")
+    told = play(15, SourceKind.KINESIS, "--minutes", "0.25", "--kills", "2", "--workers", "3")
     assert told["verdict"]["found"] == told["verdict"]["made"] > 2_000
     assert told["verdict"]["late"] == told["overtaken"] > 0
     assert told["repeats"] > 50
