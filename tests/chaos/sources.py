@@ -142,10 +142,11 @@ class KinesisStreams(ChangeSource):
 
     SHARDS_FIRST: Final = 4
     _STREAMS: Final = {"shop-cdc": TABLES[:2], "web-cdc": TABLES[2:]}
-    _REPEAT_S: Final = 5
+    _REPEAT_S: Final = 3
     _DELAY_S: Final = 2
-    _WINDOW_S: Final = 12
-    """Longer than the streams take to repeat a change: no repeat may be published."""
+    _WINDOW_S: Final = 8
+    """Longer than the streams take to repeat a change: no repeat may be published. Each shard reads so much of its
+    parents again, at 2 MB a second."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(tuple(self._STREAMS), self.SHARDS_FIRST)
