@@ -204,6 +204,8 @@ class Run:
             pending = self._snapshots.not_done()
             cancelled = {table for table, outcome in pending.items() if outcome is not None}
             repeated |= {table for table in cancelled - repeated if cast.orders.start([table])}
+            for table in self._snapshots.paused():
+                cast.orders.resume(table)
             self._show(crew, saboteur)
             waited_s = time.monotonic() - calm_s
             if not (self._changes.missing or pending):

@@ -25,6 +25,8 @@ class _Snapshot:
     table: str
     reason: str
     outcome: str | None = None
+    order: str = "run"
+    """What the operator ordered last."""
 
 
 @dataclass
@@ -48,6 +50,9 @@ class SnapshotChecker:
             case ["?snapshot", table] if value is not None:
                 record = json.loads(value)
                 self._last[table] = self._all.setdefault(record["id"], _Snapshot(table, record["reason"]))
+            case ["?snapshot-control", _] if value is not None:
+                record = json.loads(value)
+                self._all[record["id"]].order = record["order"]
             case ["?snapshot-result", _] if value is not None:
                 record = json.loads(value)
                 self._all[record["id"]].outcome = record["outcome"]
@@ -65,6 +70,10 @@ class SnapshotChecker:
     def unfinished(self) -> list[str]:
         """Return the tables whose last snapshot has not ended."""
         return [table for table, outcome in self.not_done().items() if outcome is None]
+
+    def paused(self) -> list[str]:
+        """Return the tables whose snapshot is paused: perhaps by an order that came after the one to resume."""
+        return [table for table in self.unfinished() if self._last[table].order == "pause"]
 
     def counts(self) -> Mapping[str, int]:
         """Return how many snapshots were started, by reason, and how many ended, by outcome."""

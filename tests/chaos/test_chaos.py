@@ -240,6 +240,14 @@ def test_a_cancelled_snapshot_may_have_read_anything_and_is_to_be_started_again(
     assert checker.not_done() == {"orders": "cancelled"}
 
 
+def test_a_snapshot_that_an_order_paused_too_late_is_to_be_resumed() -> None:
+    checker = snapshots(outcome=None)
+    checker.saw(b'["?snapshot-control","orders"]', b'{"id":"one","order":"pause"}')
+    assert checker.paused() == ["orders"]
+    checker.saw(b'["?snapshot-control","orders"]', b'{"id":"one","order":"run"}')
+    assert checker.paused() == []
+
+
 def test_a_snapshot_that_does_not_end_is_found() -> None:
     checker = snapshots(row("a"), row("b"), outcome=None)
     assert checker.unfinished() == ["orders"]
