@@ -79,11 +79,11 @@ def run(
     if snapshot_only and accept_changes:
         raise FileError("--snapshot-only excludes --accept-changes: it publishes no changes")
     from tailrace.listening import require_free
-    from tailrace.worker.memory import share_arenas
+    from tailrace.worker.memory import tune_malloc
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
-    share_arenas()
+    tune_malloc()
     if metrics_port:
         require_free(metrics_port, hint=_PORT_HINT)
     from tailrace import logs

@@ -55,7 +55,7 @@ _KINESIS_READERS: Final = 16
 _KINESIS_PACING: Final = Pacing(min_ms=200, max_ms=1_000)
 _PUSHED_PACING: Final = Pacing(min_ms=50, max_ms=400)
 _KINESIS_LISTING_INTERVAL_MS: Final = 10_000
-_WINDOW_BYTES: Final = 96 << 20
+_WINDOW_BYTES: Final = 64 << 20
 """Memory of a worker for what it published lately."""
 _SHARE_OF_WINDOWS: Final = 8
 """The part of the Lambda function's memory that it may take there."""
