@@ -29,6 +29,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "catch-up": worker.catch_up,
     "start": resources.start,
     "memory": resources.memory,
+    "kinesis-memory": resources.kinesis_memory,
     "idle": resources.idle,
     "keys": keys.memory,
     "lambda": function.batches,

@@ -26,7 +26,8 @@ from benchmarks import pages
 
 TABLE: Final = "orders"
 STREAM_ARN: Final = f"arn:aws:dynamodb:us-east-1:123456789012:table/{TABLE}/stream/2026-01-01T00:00:00.000"
-LOG_ARN: Final = "arn:aws:kinesis:us-east-1:123456789012:stream/bench"
+LOG: Final = "bench"
+LOG_ARN: Final = f"arn:aws:kinesis:us-east-1:123456789012:stream/{LOG}"
 _SHARDS_PER_ANSWER: Final = 100
 _PAGES_KEPT: Final = 32
 _FIRST_ITEM: Final = 10**15
@@ -103,6 +104,8 @@ class _Answers:
             "DescribeTable": self._describe_table,
             "DescribeStream": self._describe_stream,
             "GetShardIterator": self._iterator,
+            "DescribeStreamSummary": self._describe_log,
+            "ListShards": self._list_shards,
         }
 
     def answer(self, target: str, request: dict[str, Any]) -> tuple[list[bytes], int]:
@@ -148,19 +151,34 @@ class _Answers:
         more = {"LastEvaluatedShardId": shown[-1]["ShardId"]} if len(shards) > len(shown) else {}
         return {"StreamDescription": description | {"Shards": shown} | more}
 
+    def _describe_log(self, _request: dict[str, Any]) -> dict[str, Any]:
+        summary = {
+            "StreamName": LOG,
+            "StreamARN": LOG_ARN,
+            "StreamStatus": "ACTIVE",
+            "RetentionPeriodHours": 24,
+            "StreamCreationTimestamp": 1_700_000_000.0,
+        }
+        return {"StreamDescriptionSummary": summary}
+
+    def _list_shards(self, request: dict[str, Any]) -> dict[str, Any]:
+        last = request.get("ExclusiveStartShardId", "")
+        return {"Shards": [shard for shard in self._shards if str(shard["ShardId"]) > last]}
+
     def _iterator(self, request: dict[str, Any]) -> dict[str, Any]:
-        after = request.get("SequenceNumber")
-        return {"ShardIterator": f"{request['ShardId']}/{0 if after is None else int(after) + 1}"}
+        after, at = request.get("SequenceNumber"), request.get("StartingSequenceNumber")
+        first = pages.log_index(at) if at is not None else 0 if after is None else int(after) + 1
+        return {"ShardIterator": f"{request['ShardId']}/{first}"}
 
     def _records(self, request: dict[str, Any], *, is_log: bool) -> tuple[list[bytes], int]:
         shard, _, position = request["ShardIterator"].rpartition("/")
         now_s = time.time()
         first = int(position)
-        count = min(
-            self._stream.available(now_s) - first, pages.records_per_page(self._stream.item_bytes), request["Limit"]
-        )
-        body, crc = self._page(first, max(0, count), int(now_s), is_log=is_log)
-        tail = b'],"NextShardIterator":"%b/%d"}' % (shard.encode(), first + max(0, count))
+        available = max(0, self._stream.available(now_s) - first)
+        count = min(available, pages.records_per_page(self._stream.item_bytes), request["Limit"])
+        body, crc = self._page(first, count, int(now_s), is_log=is_log)
+        behind = b',"MillisBehindLatest":%d' % (1_000 * (count < available)) if is_log else b""
+        tail = b']%b,"NextShardIterator":"%b/%d"}' % (behind, shard.encode(), first + count)
         return [body, tail], zlib.crc32(tail, crc)
 
     def _scanned(self, request: dict[str, Any]) -> tuple[list[bytes], int]:
@@ -185,9 +203,9 @@ class _Answers:
                 return kept
         if is_log:
             records = pages.log_records(self._stream.item_bytes, first, count, now_s * 1_000)
-            body = b'{"MillisBehindLatest":0,"Records":[' + records
         else:
-            body = b'{"Records":[' + pages.records(self._stream.item_bytes, first, count, now_s)
+            records = pages.records(self._stream.item_bytes, first, count, now_s)
+        body = b'{"Records":[' + records
         made = body, zlib.crc32(body)
         with self._lock:
             self._pages[key] = made

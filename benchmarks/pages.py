@@ -81,6 +81,11 @@ def log_page(item_bytes: int, number: int = 0, created_ms: int = 1_700_000_000_0
     return b'{"MillisBehindLatest":0,"Records":[%b],"NextShardIterator":"next"}' % body
 
 
+def log_index(sequence: str) -> int:
+    """Return the index of the record of Kinesis that has a sequence number."""
+    return int(sequence) - _FIRST_LOG_SEQUENCE
+
+
 def items_per_page(item_bytes: int) -> int:
     """Return how many items a page of a scan holds: 1 MB of them."""
     return _PAGE_BYTES // item_bytes

@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.lab import Lab, wait_until
 from benchmarks.measure import cpu_s_of, memory_mb_of
-from benchmarks.page_server import TABLE, PageServer
+from benchmarks.page_server import LOG, TABLE, PageServer
 from benchmarks.transcoders import How, environment
 from tailrace.config import load
 from tailrace.operations.snapshot import Order, order
@@ -26,14 +26,17 @@ from tailrace.operations.snapshot import Order, order
 class Pipeline:
     """A pipeline file, over a page server if one is given; its name is new each time, so it begins at the start."""
 
-    def __init__(self, lab: Lab, server: PageServer | None = None, **settings: Any) -> None:
+    def __init__(
+        self, lab: Lab, server: PageServer | None = None, *, is_kinesis: bool = False, **settings: Any
+    ) -> None:
         self.name = f"bench-{uuid.uuid4().hex[:8]}"
         self.topic = f"{self.name}.{TABLE}"
+        method = {"type": "kinesis", "streams": [LOG]} if is_kinesis else {"type": "dynamodb-streams"}
         document = {
             "name": self.name,
             "kafka": lab.kafka,
             "source": {
-                "type": "dynamodb-streams",
+                **method,
                 "region": "us-east-1",
                 "tables": [TABLE],
                 **({"endpoint_url": server.endpoint_url} if server else {}),

@@ -6,6 +6,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from benchmarks.lab import MEASURED_CORE, Cell, Lab, Table, wait_until
 from benchmarks.measure import on_core
@@ -43,21 +45,41 @@ def memory(lab: Lab) -> Table:
     figures: dict[str, float] = {}
     shards_tried = lab.some(_SHARDS)
     for shards in shards_tried:
-        with lab.pages(Stream(shards=shards)) as server:
-            pipeline = Pipeline(lab, server, topics={"properties": {"retention.bytes": str(1 << 26)}})
-            with on_core(MEASURED_CORE), WorkerRun(pipeline) as worker:
-                wait_until("changes", lambda: worker.published() > 20_000, 120)
-                time.sleep(1 if lab.quick else 10)
-                rows.append([f"{shards:,} shards, all full of changes", round(worker.memory_mb())])
-                figures[f"MB at {shards} shards"] = worker.memory_mb()
-                if shards == shards_tried[-1]:
-                    lab.broker.freeze()
-                    time.sleep(1 if lab.quick else 15)
-                    rows.append([f"{shards:,} shards, broker frozen 15 s", round(worker.memory_mb())])
-                    figures["MB with a frozen broker"] = worker.memory_mb()
-                    lab.broker.resume()
-        lab.delete_topics("bench-")
+        with _full_of_changes(lab, Stream(shards=shards), changes=20_000) as worker:
+            time.sleep(1 if lab.quick else 10)
+            rows.append([f"{shards:,} shards, all full of changes", round(worker.memory_mb())])
+            figures[f"MB at {shards} shards"] = worker.memory_mb()
+            if shards == shards_tried[-1]:
+                lab.broker.freeze()
+                time.sleep(1 if lab.quick else 15)
+                rows.append([f"{shards:,} shards, broker frozen 15 s", round(worker.memory_mb())])
+                figures["MB with a frozen broker"] = worker.memory_mb()
+                lab.broker.resume()
     return Table("Memory of a worker with default settings (highest, MB)", ["load", "MB"], rows, figures=figures)
+
+
+def kinesis_memory(lab: Lab) -> Table:
+    """Measure memory under full load with 1, 100 and 1,000 shards of Kinesis, all windows for repeats full."""
+    rows: list[list[Cell]] = []
+    figures: dict[str, float] = {}
+    for shards in lab.some(_SHARDS):
+        changes = 1_000 if lab.quick else min(10_000 * shards, 500_000)
+        with _full_of_changes(lab, Stream(shards=shards), changes=changes, is_kinesis=True) as worker:
+            rows.append([f"{shards:,} shards, all full of changes", round(worker.memory_mb())])
+            figures[f"MB at {shards} shards"] = worker.memory_mb()
+    return Table("Memory of a worker that reads Kinesis (highest, MB)", ["load", "MB"], rows, figures=figures)
+
+
+@contextmanager
+def _full_of_changes(lab: Lab, stream: Stream, *, changes: int, is_kinesis: bool = False) -> Iterator[WorkerRun]:
+    """Let a worker publish so many changes, and go on."""
+    with lab.pages(stream) as server:
+        topics = {"properties": {"retention.bytes": str(1 << 26)}}
+        pipeline = Pipeline(lab, server, is_kinesis=is_kinesis, topics=topics)
+        with on_core(MEASURED_CORE), WorkerRun(pipeline) as worker:
+            wait_until("changes", lambda: worker.published() > changes, 300, pause_s=0.25)
+            yield worker
+    lab.delete_topics("bench-")
 
 
 def idle(lab: Lab) -> Table:
