@@ -14,7 +14,11 @@ from support.cli import CommandLine
 from support.snapshots import latest_values
 from support.waiting import wait_for
 from support.worker_process import LoggedWorker
+from tailrace.core import checkpoint_bytes
+from tailrace.core.checkpoint import SnapshotRecord
 from tailrace.errors import WorldError
+from tailrace.kafka.clients import as_bytes
+from tailrace.kafka.topic_reader import TopicReader
 from tailrace.local.workload import TableSpec, create_table
 from tailrace_simulator import SimulatedDynamoDB
 
@@ -58,6 +62,17 @@ def latest(pipeline: Bench) -> dict[str, Any]:
 def states(found: dict[str, Any]) -> dict[str, str]:
     """The state of each item, of a deleted one the last."""
     return {key: (each["after"] or each["before"])["state"] for key, each in found.items()}
+
+
+def snapshots_started(pipeline: Bench) -> int:
+    """How many snapshots were started, ended and cancelled ones too."""
+    found = set()
+    with TopicReader(pipeline.kafka, pipeline.checkpoints_topic) as reader:
+        for message in reader.read():
+            _, record = checkpoint_bytes.decode(as_bytes(message.key()), as_bytes(message.value()), "a test")
+            if isinstance(record, SnapshotRecord):
+                found.add(record.id)
+    return len(found)
 
 
 def is_repaired(pipeline: Bench) -> bool:
@@ -142,11 +157,19 @@ def down_for_two_days(pipeline: Bench, simulated: SimulatedDynamoDB) -> LoggedWo
     return worker
 
 
+def pass_the_denials_of_the_accepted_shard(pipeline: Bench, worker: LoggedWorker) -> None:
+    """Let the half minute pass for which the shard must be denied again, once its gap is accepted."""
+    wait_for("the acceptance", lambda: pipeline.tables[0] in pipeline.checkpoint_state().accepted)
+    worker.wait_logged("read failed", count=len(worker.logged("read failed")) + 1)
+    worker.set_clock(120)
+
+
 def test_a_worker_that_was_down_for_two_days_finds_what_was_changed_and_deleted(
     bench: Callable[..., Bench], simulated_two_days_ago: SimulatedDynamoDB
 ) -> None:
     pipeline = bench(tables=1, endpoint_url=simulated_two_days_ago.endpoint_url, settings={"on_gap": "resnapshot"})
-    down_for_two_days(pipeline, simulated_two_days_ago)
+    worker = down_for_two_days(pipeline, simulated_two_days_ago)
+    pass_the_denials_of_the_accepted_shard(pipeline, worker)
 
     wait_for("the repair", lambda: is_repaired(pipeline), 240)
     wait_for("the change that the stream still holds", lambda: "late" in latest(pipeline))
@@ -155,6 +178,7 @@ def test_a_worker_that_was_down_for_two_days_finds_what_was_changed_and_deleted(
     assert {key for key, each in found.items() if each["op"] == "d"} == {"deleted"}
     put(pipeline, "kept", state="newer")
     wait_for("a change after the repair", lambda: latest(pipeline)["kept"]["op"] == "u")
+    assert snapshots_started(pipeline) == 1, "each generation of shards shows the loss, and one repair covers them all"
     pipeline.stop_workers()
 
 
@@ -171,4 +195,10 @@ def test_a_worker_that_was_down_for_two_days_stops_the_table_and_says_what_is_lo
     assert "Shard does not exist; it was deleted, or is older than 24 hours" in status.out
     assert f"! decide what the loss means, then: tailrace accept-gap {pipeline.file}" in status.out
     assert sorted(latest(pipeline)) == ["changed", "deleted", "kept"], "nothing behind the gap is published"
+
+    accepted = CommandLine(capsys)("accept-gap", pipeline.file, "--table", pipeline.tables[0], "--yes")
+    assert accepted.code == 0, accepted
+    pass_the_denials_of_the_accepted_shard(pipeline, worker)
+    wait_for("the change that the stream still holds", lambda: "late" in latest(pipeline))
+    assert not pipeline.checkpoint_state().is_stopped(pipeline.tables[0]), "one acceptance is enough"
     pipeline.stop_workers()

@@ -8,7 +8,7 @@ import pytest
 
 from support.bench import Bench
 from support.cli import CommandLine
-from support.kinesis_bench import STREAM, kinesis_of, on_kinesis
+from support.kinesis_bench import STREAM, kinesis_of, on_kinesis, write_into_a_stream
 from support.snapshots import SnapshotTable
 from support.waiting import wait_for
 from tailrace.kafka import clients
@@ -141,6 +141,31 @@ def test_each_stream_has_topics_of_its_own_if_they_are_named_after_it(
         wait_for("the click", lambda: values_of(pipeline, of_clicks) == [b"click"])
         wait_for("the change", lambda: len(values_of(pipeline, of_changes)) == 1)
         kinesis.close()
+
+
+def test_a_stream_that_is_made_again_is_one_gap(bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+    with SimulatedDynamoDB(seed=5, script=parse_script({"settings": {"on_demand_shards": 2}})) as simulated:
+        pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1, rate=None)
+        on_kinesis(pipeline, simulated, discovery={"interval": "1s"})
+        pipeline.workload.run(30)
+        worker = pipeline.worker(clock_shift_s=0)
+        pipeline.wait_complete()
+        kinesis = kinesis_of(simulated)
+        kinesis.delete_stream(StreamName=STREAM)
+        kinesis.close()
+        pipeline.workload.run(30)
+        write_into_a_stream(pipeline, simulated)
+        wait_for("the gap", lambda: pipeline.checkpoint_state().tables[STREAM].state == "gap")
+        accepted = CommandLine(capsys)("accept-gap", pipeline.file, "--table", STREAM, "--yes")
+        assert accepted.code == 0, accepted
+        assert "what was not published of the stream" in accepted.err
+        worker.wait_logged("read failed")
+        worker.set_clock(60)  # a denial is believed once it has lasted for half a minute
+        worker.wait_logged("shard skipped", count=2)
+        pipeline.workload.run(30)
+        wait_for("what came after the loss", lambda: pipeline.verdict().found == 60)
+        assert pipeline.verdict().lost == 30
+        assert not worker.logged("gap"), "the former shards were accepted with their stream"
 
 
 def consumers_of(simulated: SimulatedDynamoDB) -> list[str]:

@@ -54,6 +54,8 @@ class Checker:
         """Changes that need not be published: never promised, or given up by the operator."""
         self._first_listed_ms: dict[str, int] = {}
         self._accepted: dict[str, set[tuple[ShardRef, int]]] = {}
+        self._accepted_ms: dict[str, int] = {}
+        """By stream: when gaps of it were last accepted."""
         self._given_up: set[ShardRef] = set()
         """Shards that were not listed when the operator accepted that their stream was replaced."""
         self._never_listed: set[ShardRef] = set()
@@ -82,7 +84,7 @@ class Checker:
     def trimmed(self, changes: list[Written]) -> None:
         """See what the stream forgot: some of it was never promised."""
         for change in changes:
-            if self._is_given_up(change.shard) or self._was_there_before(change):
+            if self._is_given_up(change.shard) or self._was_there_before(change) or self._is_given_up_with_others(change):
                 self._excused.add((change.item, change.number))
 
     # Asked at the end
@@ -269,10 +271,14 @@ class Checker:
         self._accepted[table] = set(named)
         if record and record["stream_arn"]:
             self._give_up_the_unlisted(table, record["stream_arn"])
-        for shard, _ in named:
-            if self._is_accepted_gap(shard):
-                self.gaps_accepted += 1
-                self._give_up_what_is_trimmed(shard)
+        accepted = [shard for shard, _ in named if self._is_accepted_gap(shard)]
+        self.gaps_accepted += len(accepted)
+        if record and accepted:
+            self._accepted_ms.update(dict.fromkeys({shard.stream for shard in accepted}, record["at_ms"]))
+        for stream in {shard.stream for shard in accepted}:
+            for shard in self._source.shards:
+                if shard.stream == stream:
+                    self._give_up_what_is_trimmed(shard)
 
     def _give_up_the_unlisted(self, table: str, next_stream: str) -> None:
         """What is lost, says the operator, is what was not listed of the streams before the table's next one."""
@@ -286,7 +292,7 @@ class Checker:
                 self._give_up_what_is_trimmed(shard)
 
     def _give_up_what_is_trimmed(self, shard: ShardRef) -> None:
-        """What is lost, says the operator, is up to the oldest change that the stream still has."""
+        """What is lost, says the operator, is up to the oldest change that the stream still has, in every shard."""
         true = self._source.shards[shard]
         lost = true.changes if true.removed else true.changes[: true.trimmed]
         self._excused.update((change.item, change.number) for change in lost)
@@ -306,6 +312,14 @@ class Checker:
         """The shard stands at an accepted gap, or one that it comes from does: reading goes on at what is left."""
         is_lost = shard in self._given_up or self._is_accepted_gap(shard)
         return is_lost or any(map(self._is_given_up, self._source.shards[shard].parents))
+
+    def _is_given_up_with_others(self, change: Written) -> bool:
+        """The shard had lost changes when a gap of its stream was accepted, and was not read since."""
+        accepted_ms = self._accepted_ms.get(change.shard.stream)
+        checkpoint = self.shards[change.shard].checkpoint
+        if accepted_ms is None or change.written_ms > accepted_ms:
+            return False
+        return checkpoint is None or checkpoint["at_ms"] + self._source.policy.retention_ms < accepted_ms
 
     def _is_accepted_gap(self, shard: ShardRef) -> bool:
         checkpoint = self.shards[shard].checkpoint

@@ -277,6 +277,7 @@ def iterator_used_again_after_its_expiry() -> Iterator[None]:
 replace("shard_taken_for_gone_at_the_first_denial", ShardState, "believed", lambda _, failure, _now_ms: failure)
 replace("gap_ignored", ShardState, "forgives", lambda *_: True)
 replace("gap_never_accepted", CheckpointState, "is_accepted", lambda *_: False)
+replace("acceptance_for_good", ShardState, "_is_accepted", lambda shard_state, _: shard_state.accepted_ms > 0)
 replace("head_never_looked_at", ShardState, "may_have_lost_its_head", lambda *_: False)
 
 

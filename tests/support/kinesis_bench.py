@@ -23,14 +23,19 @@ def kinesis_of(simulated: SimulatedDynamoDB) -> Any:
     )
 
 
-def on_kinesis(pipeline: Bench, simulated: SimulatedDynamoDB, **source: Any) -> None:
-    """Let a pipeline read a stream into which its tables write from now on."""
+def write_into_a_stream(pipeline: Bench, simulated: SimulatedDynamoDB) -> None:
+    """Create the stream and let the tables write into it."""
     kinesis = kinesis_of(simulated)
     kinesis.create_stream(StreamName=STREAM, StreamModeDetails={"StreamMode": "ON_DEMAND"})
     arn = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
     kinesis.close()
     for table in pipeline.tables:
         pipeline.dynamodb.enable_kinesis_streaming_destination(TableName=table, StreamArn=arn)
+
+
+def on_kinesis(pipeline: Bench, simulated: SimulatedDynamoDB, **source: Any) -> None:
+    """Let a pipeline read a stream into which its tables write from now on."""
+    write_into_a_stream(pipeline, simulated)
     pipeline.settings["source"] = {
         "type": "kinesis",
         "region": "us-east-1",

@@ -223,6 +223,20 @@ class CheckpointState:
         accepted = self.accepted.get(checkpoint.table)
         return accepted is not None and (shard, checkpoint.at_ms) in accepted.shards
 
+    def accepted_ms(self, table: str) -> int:
+        """Return when the operator last accepted gaps of a table; 0: never.
+
+        Not before the gaps were found, whatever the clock of the operator's host says.
+        """
+        accepted = self.accepted.get(table)
+        return 0 if accepted is None else max([accepted.at_ms, *(at_ms for _, at_ms in accepted.shards)])
+
+    def was_replaced(self, shard: ShardRef, table: str) -> bool:
+        """Return whether it is accepted that another stream took the place of the shard's."""
+        record, accepted = self.tables.get(table), self.accepted.get(table)
+        present = {record and record.stream_arn, accepted and accepted.stream_arn} - {None}
+        return bool(present - {shard.stream})
+
     def is_stopped(self, table: str) -> bool:
         """Return whether the table must not be read: the file leaves it out, or it has a gap that is not accepted."""
         record = self.tables.get(table)

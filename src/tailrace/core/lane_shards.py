@@ -118,10 +118,10 @@ class LaneShards:
         """Take in the failure of the read that a shard waits for."""
         failure = shard_state.believed(event.failure, turn.now_ms)
         match failure:
-            case ReadFailure.GONE if shard_state.forgives(turn.now_ms):
+            case ReadFailure.GONE if shard_state.forgives(turn.now_ms) or self._went_with_its_stream(shard_state):
                 self._end_without_reading(shard_state, turn)
                 turn.report(NoticeKind.SHARD_SKIPPED, shard_state, event.reason)
-            case ReadFailure.GONE if not shard_state.forgives(turn.now_ms):
+            case ReadFailure.GONE:
                 self._stop(shard_state, Phase.GAP, event.reason, turn)
             case ReadFailure.TRIMMED if not (
                 shard_state.forgives(turn.now_ms) or shard_state.has_lost_nothing(turn.now_ms)
@@ -141,6 +141,11 @@ class LaneShards:
                 shard_state.failed(failure, turn.now_ms, self._options.read_backoff, self._jitter())
                 self.reads.add(shard_state)
                 turn.report(NoticeKind.READ_FAILED, shard_state, event.reason)
+
+    def _went_with_its_stream(self, shard_state: ShardState) -> bool:
+        """Return whether the shard's loss was accepted with the replacement of its stream."""
+        shard, table = shard_state.shard, shard_state.record.table
+        return self._options.source.replaced_is_gone and self._checkpoint_state.was_replaced(shard, table)
 
     def _end_without_reading(self, shard_state: ShardState, turn: Turn) -> None:
         shard_state.phase = Phase.DRAINED
@@ -192,7 +197,9 @@ class LaneShards:
         concerned = [each for each in self.states.values() if tables_changed or each.phase is Phase.WAITING]
         for table, shard_states in _by_table(concerned).items():
             stopped = self._checkpoint_state.is_stopped(table)
+            accepted_ms = self._checkpoint_state.accepted_ms(table)
             for shard_state in shard_states:
+                shard_state.accepted_ms = accepted_ms  # before it is looked at: it may be read without a stop
                 self._sync_shard(shard_state, turn, table_stopped=stopped)
 
     def _restart(self, shard: ShardRef) -> ShardState:
@@ -202,6 +209,7 @@ class LaneShards:
         shard_state = ShardState.resume(
             shard, self._checkpoint_state.shards[shard], checkpoint, source=self._options.source, accepted=accepted
         )
+        shard_state.accepted_ms = self._checkpoint_state.accepted_ms(shard_state.record.table)
         self.states[shard] = shard_state
         return shard_state
 

@@ -100,6 +100,8 @@ class ShardState:
     """Since when every answer has denied the shard; None if the last one did not."""
     accepted: bool = False
     """The operator accepted the loss of changes after `sequence`, and what is left has not been read yet."""
+    accepted_ms: int = 0
+    """When the operator last accepted gaps of its table; 0: never."""
 
     @classmethod
     def resume(
@@ -153,15 +155,25 @@ class ShardState:
         What a stream loses within its retention after its first listing was there before it.
         """
         was_there_before = self.record.initial and now_ms - self.record.seen_ms <= self._retention_ms
-        return self.accepted or (self.sequence is None and was_there_before)
+        return self._is_accepted(now_ms) or (self.sequence is None and was_there_before)
 
     def may_have_lost_its_head(self, now_ms: int) -> bool:
         """Return whether a shard that is read from its head has waited so long that more of it may be trimmed.
 
         Reading at TRIM_HORIZON would skip them silently.
         """
-        at_its_head = self.position().kind == "TRIM_HORIZON"
-        return at_its_head and not self.accepted and now_ms - self.read_ms > self._retention_ms
+        waited_too_long = now_ms - self.read_ms > self._retention_ms and not self._is_accepted(now_ms)
+        return waited_too_long and self.position().kind == "TRIM_HORIZON"
+
+    def _is_accepted(self, now_ms: int) -> bool:
+        """Return whether its loss is accepted: as a gap of its own, or because it had waited too long by then.
+
+        An acceptance covers what was lost when it was given, wherever in the table: otherwise each shard that shows
+        the loss, and each generation of its children, would stop the table once more. What was changed since must
+        still be there.
+        """
+        had_lost = self.accepted or self.accepted_ms - self.read_ms > self._retention_ms
+        return had_lost and now_ms - self.accepted_ms <= self._retention_ms
 
     def has_lost_nothing(self, now_ms: int) -> bool:
         """Return whether a trimmed position is only old: the last change of a shard that stayed open without any since.

@@ -49,6 +49,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A stream may carry several tables, and a table may be in several streams."""
     delivery_ms: int = 0
     """How long after it was made a change may come into the source. 0: it is there at once."""
+    replaced_is_gone: bool = False
+    """Once another stream has replaced one, nothing of the former can be read any more."""
     window_ms: int = 0
     """The source may repeat a change within this time of its arrival. 0: it never does."""
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-
 import msgspec
 
 from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint import AcceptKey, GapAccepted, Write
 from tailrace.core.checkpoint_state import CheckpointState
-from tailrace.core.gaps import acceptance_of, next_stream_of
+from tailrace.core.gaps import acceptance_of, next_stream_of, unread_too_long
+from tailrace.core.source_policy import SourcePolicy
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic, operator_records
+from tailrace.moments import utc
 from tailrace.operations import preconditions
 from tailrace.remedy import CheckAcceptance, ShowStatus
+from tailrace.wiring.sources import policy_of
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -44,11 +45,11 @@ def find_gaps(loaded: LoadedPipeline, table: str) -> Gaps:
     checkpoint_state = checkpoint_topic.read_checkpoint_state(
         pipeline.kafka, pipeline.name, preconditions.count_lanes(pipeline)
     )
-    return gaps_of(checkpoint_state, table, time.time_ns() // 1_000_000)
+    return gaps_of(checkpoint_state, table, policy_of(pipeline), time.time_ns() // 1_000_000)
 
 
-def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
-    """Find the gaps of `table` that nobody accepted. Raises WorldError when there is none.
+def gaps_of(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> Gaps:
+    """Find the gaps of `table` that nobody accepted, and what is accepted with them. Raises WorldError without a gap.
 
     The acceptance names all of the table's gaps, since it takes the place of an earlier one.
     """
@@ -58,6 +59,8 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
     losses: list[Loss] = []
     if record is not None and next_stream is not None and (accepted is None or accepted.stream_arn != next_stream):
         words = f"what was changed in table {table} between the end of the stream {record.stream_arn} and {next_stream}"
+        if source.replaced_is_gone:
+            words = f"what was not published of the stream {record.stream_arn} when {next_stream} replaced it"
         losses.append(Loss(record.stream_arn or "", None, None, record.detail or "", words))
     shards = checkpoint_state.gaps_of(table)
     for shard in shards:
@@ -69,6 +72,9 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, now_ms: int) -> Gaps:
     if acceptance is None:
         accepted_already = " that is not accepted already" if shards or next_stream else ""
         raise WorldError(f"table {table} has no gap{accepted_already}", remedy=ShowStatus())
+    for shard, since_ms in unread_too_long(checkpoint_state, table, source, now_ms):
+        words = f"what the stream may have trimmed of shard {shard.shard_id} unread"
+        losses.append(Loss(*shard, None, f"not read since {utc(since_ms)}, longer than the stream keeps changes", words))
     return Gaps(table, tuple(losses), acceptance)
 
 
@@ -89,5 +95,4 @@ def _since(sequence: str | None, created_ms: int | None) -> str:
         return f"from its first change {until}"
     if created_ms is None:
         return f"after sequence number {sequence} {until}"
-    moment = datetime.fromtimestamp(created_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return f"after {moment} (sequence number {sequence}) {until}"
+    return f"after {utc(created_ms)} (sequence number {sequence}) {until}"

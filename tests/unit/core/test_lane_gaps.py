@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from support.lanes import (
     DAY_MS,
     NOW_MS,
+    TABLE,
     LaneUnderTest,
     checkpoint,
     checkpoints_in,
@@ -19,10 +20,11 @@ from support.lanes import (
     sequences_in,
     shards_of_lane,
 )
-from tailrace.core.checkpoint import Checkpoint
-from tailrace.core.lane_messages import NoticeKind, PageRead, Tick
+from tailrace.core.checkpoint import AcceptKey, Checkpoint, GapAccepted
+from tailrace.core.lane_messages import CheckpointStateChanged, NoticeKind, PageRead, Tick
+from tailrace.core.lane_options import LaneOptions
 from tailrace.core.ports import ReadFailure
-from tailrace.core.shard import Position
+from tailrace.core.shard import Position, ShardRef
 from tailrace.core.shard_state import Phase
 from tailrace.sources.dynamodb.policy import POLICY
 
@@ -299,6 +301,96 @@ def test_an_accepted_shard_that_is_gone_ends_and_its_children_begin() -> None:
     assert [notice.shard for notice in lane.told(NoticeKind.SHARD_SKIPPED)] == [A]
     assert lane.phase(A) is Phase.ENDED
     assert C in lane.reads
+
+
+def after_two_days() -> LaneUnderTest:
+    """Return lane 1 with A and B published up to 7, and nothing read since two days."""
+    lane = LaneUnderTest(1)
+    for shard in (A, B):
+        lane.publish(shard, lineage())
+        lane.publish(shard, checkpoint("open", 7))
+    lane.now_ms += 2 * DAY_MS
+    lane.take()
+    return lane
+
+
+def end_unread(lane: LaneUnderTest, shard: ShardRef) -> Checkpoint:
+    """Read a closed shard of which nothing is left, and commit its end."""
+    lane.read(shard, page(shard, end=True))
+    lane.wait(100)
+    ended = checkpoints_in(lane.committed())[shard]
+    assert ended is not None
+    return ended
+
+
+def test_an_acceptance_covers_every_generation_that_descends_from_the_shard_unread() -> None:
+    lane = after_two_days()
+    child, grandchild, open_one = itertools.islice(shards_of_lane(1), 3, 6)
+    lane.deny(A)
+    lane.accept((A, gap_of(lane)))
+    lane.deny(A)
+    lane.wait(100)
+    lane.committed()
+    lane.publish(child, lineage(A, seen_ms=NOW_MS))
+    lane.publish(grandchild, lineage(child, seen_ms=NOW_MS))
+    lane.publish(open_one, lineage(grandchild, seen_ms=lane.now_ms))
+    assert end_unread(lane, child).open_ms == NOW_MS, "that nothing was lost is accepted; that it was open is not known"
+    end_unread(lane, grandchild)
+    lane.read(open_one, page(open_one, 9))
+    lane.wait(100)
+    assert sequences_in(lane.committed()) == [9]
+    assert [notice.shard for notice in lane.told(NoticeKind.GAP)] == [A]
+
+
+def test_an_acceptance_covers_the_other_shards_that_had_waited_too_long_by_then() -> None:
+    lane = after_two_days()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.publish(C, lineage(seen_ms=NOW_MS))  # a descendant of theirs, whose parents are forgotten
+    assert lane.phase(C) is Phase.READING
+    lane.deny(B)
+    lane.wait(100)
+    lane.committed()
+    assert lane.phase(B) is Phase.ENDED
+    assert [notice.shard for notice in lane.told(NoticeKind.GAP)] == [A]
+
+
+def test_an_acceptance_covers_no_shard_that_had_lost_nothing_by_then() -> None:
+    lane = claim()
+    lane.fail(A, ReadFailure.TRIMMED)
+    lane.accept((A, gap_of(lane)))
+    lane.deny(B)
+    assert lane.phase(B) is Phase.GAP
+
+
+@pytest.mark.parametrize("shard", [A, B])
+def test_an_acceptance_does_not_cover_what_is_lost_after_it(shard: ShardRef) -> None:
+    before = after_two_days()
+    before.fail(A, ReadFailure.TRIMMED)
+    before.accept((A, gap_of(before)))
+    lane = LaneUnderTest(1, checkpoint_state=before.checkpoint_state)
+    lane.now_ms = before.now_ms + DAY_MS + 1
+    lane.handle(CheckpointStateChanged())
+    lane.take()
+    lane.deny(shard)
+    assert lane.phase(shard) is Phase.GAP
+
+
+@pytest.mark.parametrize(("is_gone", "phase"), [(True, Phase.ENDED), (False, Phase.GAP)])
+def test_a_replaced_stream_takes_its_shards_with_it_where_it_cannot_be_read_any_more(
+    is_gone: bool, phase: Phase
+) -> None:
+    lane = LaneUnderTest(1, LaneOptions(replace(POLICY, replaced_is_gone=is_gone)))
+    lane.publish(A, lineage())
+    lane.publish(A, checkpoint("open", 7))
+    lane.take()
+    accepted = GapAccepted(shards=(), stream_arn="the next stream", at_ms=NOW_MS)
+    lane.checkpoint_state.apply(0, AcceptKey(TABLE), accepted)
+    lane.handle(CheckpointStateChanged())
+    lane.deny(A)
+    lane.wait(100)
+    lane.committed()
+    assert lane.phase(A) is phase
 
 
 @pytest.mark.parametrize("sequence", [7, None])

@@ -33,6 +33,7 @@ _POLICY: Final = SourcePolicy(
     shard_life_ms=2 * 365 * 24 * HOUR_MS,  # an open shard stays for good
     carries_tables=True,
     delivery_ms=_DELIVERY_MS,
+    replaced_is_gone=True,  # a stream can be created again once the one of its name is deleted
     read_interval_ms=200,  # five reads a second of a shard, for all readers together
     read_bytes_per_second=2 << 20,
 )
