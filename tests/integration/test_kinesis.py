@@ -143,7 +143,9 @@ def test_each_stream_has_topics_of_its_own_if_they_are_named_after_it(
         kinesis.close()
 
 
-def test_a_stream_that_is_made_again_is_one_gap(bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stream_that_is_made_again_is_one_gap(
+    bench: Callable[..., Bench], capsys: pytest.CaptureFixture[str]
+) -> None:
     with SimulatedDynamoDB(seed=5, script=parse_script({"settings": {"on_demand_shards": 2}})) as simulated:
         pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1, rate=None)
         on_kinesis(pipeline, simulated, discovery={"interval": "1s"})

@@ -11,8 +11,10 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -27,12 +29,15 @@ from support.pipeline_file import write_file
 from support.snapshot_records import result, segment
 from support.snapshots import SnapshotTable
 from support.waiting import wait_for
-from tailrace.core.checkpoint import Write
+from tailrace.config import load
+from tailrace.core.checkpoint import SegmentRecord, SnapshotRecord, Write
 from tailrace.core.checkpoint_bytes import encode_key, encode_record
 from tailrace.core.snapshot_state import SnapshotState
+from tailrace.errors import WorldError
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state, topic_name
 from tailrace.local.dynamodb import DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
+from tailrace.operations import snapshot
 
 LANES = 4
 TABLE = unique("loaded")
@@ -133,6 +138,33 @@ def test_a_snapshot_by_keys_has_them_in_its_segments(run: CommandLine, pipeline:
     assert (record.source, record.segments, record.item_count) == ("keys", 3, 1_200)
     found = [json.loads(key)["id"]["S"] for each in state.segments_of(TABLE).values() for key in each.keys]
     assert sorted(found, key=int) == [str(number) for number in range(1_200)]
+
+
+def test_of_two_starts_at_the_same_moment_one_finds_the_snapshot_of_the_other(pipeline: Pipeline) -> None:
+    """Each has read that there is no snapshot before the other writes."""
+    loaded = load(pipeline.file)
+    both_have_read = Barrier(2)
+    written = snapshot._write
+
+    def wait_and_write(*args: Any) -> None:
+        both_have_read.wait(TIMEOUT_S)
+        written(*args)
+
+    def start(number: int) -> str:
+        record = SnapshotRecord(id=f"racing-{number}", source="scan", reason="manual", segments=1, at_ms=1)
+        try:
+            running = SegmentRecord(table=TABLE, state="running", at_ms=1)
+            return snapshot.write_snapshot(loaded, TABLE, record, {"0": running}).id
+        except WorldError as error:
+            return str(error)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as pool:
+        patch.setattr(snapshot, "_write", wait_and_write)
+        outcomes = list(pool.map(start, range(2)))
+    started = pipeline.state().snapshots[TABLE].id
+    assert started in outcomes
+    (refused,) = set(outcomes) - {started}
+    assert refused.startswith(f"table {TABLE} has a snapshot that has not ended: {started}")
 
 
 def test_nothing_is_started_of_what_is_wrong(run: CommandLine, pipeline: Pipeline, tmp_path: Path) -> None:

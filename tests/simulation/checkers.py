@@ -84,7 +84,8 @@ class Checker:
     def trimmed(self, changes: list[Written]) -> None:
         """See what the stream forgot: some of it was never promised."""
         for change in changes:
-            if self._is_given_up(change.shard) or self._was_there_before(change) or self._is_given_up_with_others(change):
+            is_given_up = self._is_given_up(change.shard) or self._is_given_up_with_others(change)
+            if is_given_up or self._was_there_before(change):
                 self._excused.add((change.item, change.number))
 
     # Asked at the end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+
 import msgspec
 
 from tailrace.config import LoadedPipeline
@@ -74,7 +75,9 @@ def gaps_of(checkpoint_state: CheckpointState, table: str, source: SourcePolicy,
         raise WorldError(f"table {table} has no gap{accepted_already}", remedy=ShowStatus())
     for shard, since_ms in unread_too_long(checkpoint_state, table, source, now_ms):
         words = f"what the stream may have trimmed of shard {shard.shard_id} unread"
-        losses.append(Loss(*shard, None, f"not read since {utc(since_ms)}, longer than the stream keeps changes", words))
+        losses.append(
+            Loss(*shard, None, f"not read since {utc(since_ms)}, longer than the stream keeps changes", words)
+        )
     return Gaps(table, tuple(losses), acceptance)
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Final, Literal
 
 import msgspec
@@ -12,9 +14,11 @@ import msgspec
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.barrier import stream_of
 from tailrace.core.checkpoint import (
+    Claim,
     SegmentKey,
     SegmentRecord,
     SegmentRef,
+    SnapshotClaimKey,
     SnapshotControl,
     SnapshotControlKey,
     SnapshotKey,
@@ -24,22 +28,30 @@ from tailrace.core.checkpoint import (
     Write,
 )
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.lane_messages import Transaction
 from tailrace.core.ports import LoadedExport, ReadError, ReadFailure, TableFacts, TableReader
-from tailrace.core.snapshot_state import new_snapshot_id
+from tailrace.core.shard import ENUMERATOR_LANE
+from tailrace.core.snapshot_state import SnapshotState, new_snapshot_id
 from tailrace.errors import FileError, WorldError
-from tailrace.kafka import checkpoint_topic, operator_records
-from tailrace.operations import preconditions
+from tailrace.kafka import checkpoint_topic, clients, operator_records
+from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.operations import claims, preconditions
+from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.snapshot_estimate import Estimate, estimate_keys, estimate_scan
 from tailrace.operations.snapshot_keys import read_keys
 from tailrace.operations.snapshot_plan import why_not_read
 from tailrace.operations.snapshot_status import no_snapshot
 from tailrace.remedy import AcceptGap, CancelSnapshot, NameTable, ShowSnapshots, ShowStatus
 from tailrace.transform.rows import row_condition
+from tailrace.wiring.pipeline import snapshot_suffix
 from tailrace.wiring.sources import policy_of
 
 KEYS_A_SEGMENT: Final = 500
 KEY_BYTES_A_SEGMENT: Final = 200_000
 """A segment's keys are in its record, which is written again after each chunk."""
+
+TRIES_MAX: Final = 5
+CLAIM_TIMEOUT_S: Final = 30.0
 
 Order = Literal["pause", "run", "cancel"]
 _ATTEMPTS: Final[Mapping[Order, str]] = {"pause": "pausing", "run": "resuming", "cancel": "cancelling"}
@@ -161,7 +173,9 @@ def write_snapshot(
 ) -> StartedSnapshot:
     """Write a snapshot: its segments by name, and then the record that makes it active, with the table's stream.
 
-    Whatever breaks off before that leaves nothing active. Raises WorldError as `start` does.
+    Whatever breaks off before that leaves nothing active. The record is committed in the place of the coordinator (the
+    owner of snapshot lane 0): of several starts at the same moment, one finds the snapshot of the other. Raises
+    WorldError as `start` does.
     """
     pipeline = loaded.pipeline
     checkpoint_state = _read(pipeline)
@@ -174,14 +188,47 @@ def write_snapshot(
         [Write(key.segment.lane(lane_count), key, segment) for key, segment in keys.items()],
         f"starting a snapshot of table {table}",
     )
-    _write(pipeline, [Write(0, SnapshotKey(table), record)], f"starting a snapshot of table {table}")
-    present = _read(pipeline).snapshots.snapshots.get(table)
-    if present is None or present.id != record.id:
-        raise WorldError(
-            f"another snapshot of table {table} was started at the same moment and took the place of this one",
-            remedy=ShowSnapshots(),
-        )
+    _activate(pipeline, table, record)
     return StartedSnapshot(table, record.id, len(segments))
+
+
+def _activate(pipeline: Pipeline, table: str, record: SnapshotRecord) -> None:
+    """Commit a snapshot's record unless the table has another snapshot that has not ended. Raises WorldError."""
+    reason = ""
+    for _ in range(TRIES_MAX):
+        try:
+            with _in_the_coordinators_place(pipeline) as (held, snapshots):
+                present = snapshots.snapshots.get(table)
+                if present is not None and present.id == record.id:
+                    return  # the try before was carried out after all
+                _require_ended(snapshots, table)
+                held.commit(Transaction((), (Write(ENUMERATOR_LANE, SnapshotKey(table), record),)))
+                return
+        except ClaimLostError as error:
+            reason = str(error)
+            if error.denied:
+                break
+        time.sleep(random.random())  # two starters must not fence each other in turns
+    raise WorldError(f"a snapshot of table {table} could not be started: {reason}", remedy=ShowSnapshots())
+
+
+@contextmanager
+def _in_the_coordinators_place(pipeline: Pipeline) -> Iterator[tuple[HeldClaim, SnapshotState]]:
+    """Claim snapshot lane 0, whose owner claims it again afterwards, and yield the snapshots as they are now."""
+    claim = Claim(owner="operator", nonce=uuid.uuid4().hex, at_ms=_now_ms())
+    checkpoint_state = CheckpointState(preconditions.count_lanes(pipeline))
+    with (
+        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE])) as follower,
+        claims.claim(
+            pipeline,
+            snapshot_suffix(ENUMERATOR_LANE),
+            (Write(ENUMERATOR_LANE, SnapshotClaimKey(), claim),),
+            shows=checkpoint_state.shows,
+            follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, CLAIM_TIMEOUT_S),
+            factory=clients,
+        ) as held,
+    ):
+        yield held, checkpoint_state.snapshots
 
 
 def order(loaded: LoadedPipeline, table: str, wanted: Order) -> OrderedSnapshot:
@@ -250,8 +297,12 @@ def require_startable(pipeline: Pipeline, checkpoint_state: CheckpointState, tab
     others = checkpoint_state.table_names.union(pipeline.source.named_tables)
     if why_not := why_not_read(pipeline, table, others):
         raise WorldError(why_not)
-    if checkpoint_state.snapshots.is_unfinished(table):
-        unfinished = checkpoint_state.snapshots.snapshots[table].id
+    _require_ended(checkpoint_state.snapshots, table)
+
+
+def _require_ended(snapshots: SnapshotState, table: str) -> None:
+    if snapshots.is_unfinished(table):
+        unfinished = snapshots.snapshots[table].id
         raise WorldError(f"table {table} has a snapshot that has not ended: {unfinished}", remedy=CancelSnapshot(table))
 
 
