@@ -83,6 +83,18 @@ class Subject(NamedTuple):
     resource: str
 
 
+class AwsKeys(NamedTuple):
+    """What the pipeline file calls the settings that decide who asks, for hints."""
+
+    region: str = "source.region"
+    profile: str = "source.profile"
+    role_arn: str = "source.role_arn"
+    external_id: str = "source.external_id"
+
+
+_OF_SOURCE: Final = AwsKeys()
+
+
 class RefusedRequestError(ReadError):
     """The service does not understand the request (an unknown parameter, say): asking again is of no use."""
 
@@ -166,7 +178,7 @@ class TooLargeError(ReadError):
         )
 
 
-def no_credentials(error: Exception) -> ReadError:
+def no_credentials(error: Exception, keys: AwsKeys = _OF_SOURCE) -> ReadError:
     """Return why AWS credentials could not be had or renewed."""
     if isinstance(error, ClientError):
         told = error.response.get("Error", {})
@@ -175,7 +187,7 @@ def no_credentials(error: Exception) -> ReadError:
         failure = failure_of(error)
         hint = _hint_expired_or_skewed(code, text)
         if failure is ReadFailure.DENIED and not hint:
-            hint = "check source.role_arn, source.external_id and the trust policy of the role"
+            hint = f"check {keys.role_arn}, {keys.external_id} and the trust policy of the role"
         return ReadError(f"{operation} was refused: {code}: {_plain(text)}", failure, hint=hint)
     if isinstance(error, RuntimeError):  # what botocore raises for credentials that came expired
         return ReadError(f"AWS credentials cannot be used: {_plain(str(error))}", ReadFailure.DENIED, hint=_HINT_CLOCK)

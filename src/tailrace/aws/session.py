@@ -27,7 +27,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
 from botocore.session import Session
 
-from tailrace.aws.errors import no_credentials, unusable_credentials
+from tailrace.aws.errors import AwsKeys, no_credentials, unusable_credentials
 from tailrace.core.ports import ReadError
 from tailrace.errors import WorldError
 
@@ -82,6 +82,8 @@ class AwsSettings(msgspec.Struct, frozen=True, kw_only=True):
     secret_access_key: str | None = None
     endpoints: Mapping[str, str] = {}
     """Addresses of single services, by the names that botocore has for them; they win over `endpoint_url`."""
+    keys: AwsKeys = AwsKeys()
+    """What the pipeline file calls them."""
 
 
 class AwsSession:
@@ -94,6 +96,7 @@ class AwsSession:
         logging.getLogger("botocore.credentials").addFilter(_one_sentence)  # once, however often this is called
         self._endpoint_url = settings.endpoint_url
         self._profile = settings.profile
+        self._keys = settings.keys
         self._endpoints = settings.endpoints
         self._session = Session(profile=settings.profile)
         if settings.access_key_id is not None:
@@ -104,7 +107,7 @@ class AwsSession:
             self.credentials()
         except BotoCoreError as error:
             raise WorldError(
-                f"AWS cannot be used: {error}", hint="check source.profile and the AWS settings"
+                f"AWS cannot be used: {error}", hint=f"check {settings.keys.profile} and the AWS settings"
             ) from error
         except ReadError as error:
             raise WorldError(error.message, hint=error.hint) from error
@@ -114,7 +117,7 @@ class AwsSession:
         try:
             credentials = self._credentials.get_frozen_credentials()
         except Exception as error:  # botocore lets out errors of many families here
-            raise no_credentials(error) from error
+            raise no_credentials(error, self._keys) from error
         if not all(_can_be_sent(part) for part in (*credentials[:2], credentials.token or "-")):
             raise unusable_credentials()
         return credentials
@@ -167,7 +170,7 @@ def _region(session: Session, settings: AwsSettings) -> str:
     if not region and settings.endpoint_url:
         return _STAND_IN_REGION
     if not region:
-        raise WorldError("no AWS region is set", hint="set source.region, or AWS_REGION in the environment")
+        raise WorldError("no AWS region is set", hint=f"set {settings.keys.region}, or AWS_REGION in the environment")
     return region
 
 
@@ -182,12 +185,12 @@ def _credentials(session: Session, region: str, settings: AwsSettings) -> Creden
     except BotoCoreError:
         raise
     except Exception as error:  # what a broken answer of a container's or process's provider makes of botocore
-        raise no_credentials(error) from error
+        raise no_credentials(error, settings.keys) from error
     if source is None:
         raise WorldError(
             "there are no AWS credentials",
             hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (any values do for DynamoDB Local), "
-            "source.profile, or give this host a role",
+            f"{settings.keys.profile}, or give this host a role",
         )
     if settings.role_arn is None:
         return source

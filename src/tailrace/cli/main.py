@@ -15,6 +15,7 @@ from tailrace.cli import (
     demo,
     deploy_files,
     export,
+    iam,
     import_connector,
     local,
     package,
@@ -69,6 +70,7 @@ def tailrace(
 app.command()(demo.demo)
 app.command()(run.run)
 app.command()(plan.plan)
+app.command()(iam.iam)
 app.command()(status.status)
 app.command()(validate.validate)
 app.command("import")(import_connector.import_connector)

@@ -59,6 +59,9 @@ def package_lambda(
     whole_sdk: Annotated[
         bool, typer.Option("--whole-sdk", help="Include boto3 and all AWS services, for your own modules.")
     ] = False,
+    msk_iam: Annotated[
+        bool, typer.Option("--msk-iam", help="Include what AWS_MSK_IAM needs. Implied where FILE logs in so.")
+    ] = False,
     native: Annotated[
         Path | None,
         typer.Option(
@@ -84,17 +87,28 @@ def package_lambda(
     from tailrace.config import load
     from tailrace.deploy.package import build
     from tailrace.deploy.target import Target
+    from tailrace.kafka import login
+    from tailrace.kafka.msk_iam import MECHANISM
 
     if file:
         require_pipeline_file(file)
     loaded = load(file, with_secrets=False) if file else None
     if loaded:
         _check_included(loaded, {path.name for path in include or []})
+        msk_iam = msk_iam or login.mechanism(loaded.pipeline.kafka) == MECHANISM
     if architecture is None:
         architecture = Architecture(loaded.pipeline.function.architecture) if loaded else Architecture.ARM64
     target = Target(architecture.value, python.value)
     with unwinding():
-        built = build(target, output, pipeline=file, include=include or [], whole_sdk=whole_sdk, native=native)
+        built = build(
+            target,
+            output,
+            pipeline=file,
+            include=include or [],
+            whole_sdk=whole_sdk,
+            msk_iam=msk_iam,
+            native=native,
+        )
     typer.echo(msgspec.json.encode(built).decode() if as_json else "\n".join(_lines(built)))
 
 

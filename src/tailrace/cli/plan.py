@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,15 @@ from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import count, estimate_lines
 
+
+class AclForm(StrEnum):
+    """How ACLs are written."""
+
+    KAFKA_ACLS = "kafka-acls"
+    STRIMZI = "strimzi"
+    CONFLUENT = "confluent"
+
+
 if TYPE_CHECKING:
     from tailrace.operations.plan import Plan, TablePlan, TopicPlan
 
@@ -23,16 +33,34 @@ def plan(
     *,
     kafka: KafkaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
+    acls: Annotated[
+        bool, typer.Option("--acls", help="Print the least ACLs in Kafka instead. Connects to nothing.")
+    ] = False,
+    form: Annotated[
+        AclForm | None, typer.Option("--acl-format", help="How to write them. Implies --acls.", show_default=False)
+    ] = None,
+    principal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="User:NAME", help="Whose ACLs. Without it, User: and the sasl.username.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Show what `tailrace run` would use and create.
 
     Covers the cluster, the lanes, and each table with its shards and topic. Creates nothing. Exit code 0 when `run`
-    would start, 3 when it would refuse to, with a sentence for each reason.
+    would start, 3 when it would refuse to, with a sentence for each reason. With --acls it prints the ACLs that the
+    pipeline needs: kafka-acls commands, a KafkaUser for Strimzi, or Terraform for Confluent Cloud.
 
     \b
     Example:
       tailrace plan pipeline.yaml
     """
+    if acls or form:
+        from tailrace.operations.acls import write
+
+        typer.echo(write(load(file, with_secrets=False), (form or AclForm.KAFKA_ACLS).value, principal))
+        return
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source, make_tables
 

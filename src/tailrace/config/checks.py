@@ -16,7 +16,7 @@ from tailrace.connect.chain import Chain
 from tailrace.connect.converters import converter
 from tailrace.connect.options import OptionError
 from tailrace.errors import TopicError
-from tailrace.kafka import properties
+from tailrace.kafka import login, properties
 from tailrace.kafka import topics as topic_names
 from tailrace.transform import functions
 
@@ -24,7 +24,7 @@ Finding = tuple[Path, str, str]
 """A path, what is wrong there, and how to fix it."""
 
 _BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$")
-_SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED)
+_SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER | login.OURS) - set(properties.OWNED)
 _HEADER_CONVERTER = "org.apache.kafka.connect.storage.SimpleHeaderConverter"
 
 
@@ -33,6 +33,10 @@ def kafka_findings(values: Mapping[str, object]) -> Iterator[Finding]:
     findings = [*_property_names(values), *_brokers(values)]
     yield from findings
     if findings:
+        return
+    contradictions = list(login.contradictions({name: str(value) for name, value in values.items()}))
+    yield from ((("kafka", name), wrong, remedy) for name, wrong, remedy in contradictions)
+    if contradictions:
         return
     unread = {name for name, value in values.items() if UNREAD_SECRET in str(value)}
     is_key_unread = any(name.startswith("ssl.") for name in unread)  # librdkafka tries keys and passwords together
@@ -72,7 +76,10 @@ def _brokers(values: Mapping[str, object]) -> Iterator[Finding]:
 
 def _remedy(reason: str) -> str:
     if "GSSAPI" in reason:
-        return "set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"
+        return (
+            "set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM; for Kerberos "
+            "install a confluent-kafka built with GSSAPI: pip install --no-binary confluent-kafka confluent-kafka"
+        )
     if "location" in reason:
         return "check that the file is there, can be read and holds what the key asks for"
     return "see librdkafka's CONFIGURATION.md for what it takes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
 from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -42,7 +43,7 @@ from tailrace.config.units import duration, size
 from tailrace.connect.chain import Chain
 from tailrace.errors import TopicError
 from tailrace.formats import FORMATS, Numbers
-from tailrace.kafka import properties
+from tailrace.kafka import login, properties
 from tailrace.kafka.checkpoint_topic import topic_name
 
 _PROPERTY_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
@@ -94,7 +95,8 @@ class KafkaProperties(Mapping[str, str]):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        known = sorted((properties.COMMON | properties.PRODUCER | properties.CONSUMER) - set(properties.OWNED))
+        every = properties.COMMON | properties.PRODUCER | properties.CONSUMER | login.OURS
+        known = sorted(every - set(properties.OWNED))
         return {
             "type": "object",
             "required": ["bootstrap.servers"],
@@ -311,6 +313,19 @@ class Pipeline(Part):
         """
         made = self._topics_made(table, stream)
         return tuple(dict.fromkeys(topic for each in made for topic in self._chain.topics_of(each)))
+
+    def topic_beginnings(self, pattern: str) -> dict[str, bool]:
+        """Return what the topics of tables that match a pattern begin with; False: it is the whole name.
+
+        The beginning is empty where Connect's transforms rename topics.
+        """
+        beginning = pattern[: min((pattern.find(each) for each in "*?" if each in pattern), default=len(pattern))]
+        routes = [step.route.templates for step in self.transform if step.route]
+        found = dict.fromkeys((name for table, name in self.topics.names.items() if fnmatchcase(table, pattern)), False)
+        for template in (self.topic, *(each for templates in routes for each in templates)):
+            head, brace, rest = template.replace("{pipeline}", self.name).partition("{")
+            found[head + (beginning if rest.startswith("table}") else "")] = bool(brace)
+        return found if all(self._chain.topics_of(name) == (name,) for name in found if name) else {"": True}
 
     @cached_property
     def _chain(self) -> Chain:

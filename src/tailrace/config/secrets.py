@@ -17,7 +17,7 @@ _SECRET_WORD = re.compile(
 _OF_CONNECT = re.compile(r"(key|value|header)\.converter|transforms|predicates")
 """Names of Connect's properties begin so, in which `key` is a part of a record."""
 _SECRET_OF_CONNECT = re.compile(r"password|secret|token|credential|jaas|user\.info", re.IGNORECASE)
-_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name|class)|\.ms|\.bytes)$", re.IGNORECASE)
+_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name|class|command)|\.ms|\.bytes)$", re.IGNORECASE)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
@@ -31,7 +31,9 @@ def is_secret(key: str) -> bool:
     """Return whether a key's name says that it holds a secret."""
     if _OF_CONNECT.match(key):
         return bool(_SECRET_OF_CONNECT.search(key) and not _HARMLESS_END.search(key))
-    return key == "external_id" or bool(_SECRET_WORD.search(key) and not _HARMLESS_END.search(key))
+    return key in {"external_id", "sasl.aws.external.id"} or bool(
+        _SECRET_WORD.search(key) and not _HARMLESS_END.search(key)
+    )
 
 
 def is_credential(property_name: str) -> bool:

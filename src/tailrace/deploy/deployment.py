@@ -18,6 +18,7 @@ from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
+from tailrace.operations.aws_rights import kafka_rights, secrets_of
 from tailrace.wiring.sources import arn_of
 from tailrace.wiring.table_choice import list_tables
 
@@ -144,7 +145,7 @@ def describe(
     if function.vpc.subnets and not function.vpc.security_groups:
         raise FileError("is missing", path=loaded.place("lambda", "vpc") + ".security_groups", hint="add one")
     name = function.name or f"tailrace-{pipeline.name.replace('.', '-')}"[:_FUNCTION_NAME_MAX]
-    secrets = sorted({r.name.partition("#")[0] for r in loaded.references if r.kind == "secret"})
+    secrets = secrets_of(loaded)
     variables = sorted({r.name for r in loaded.references if r.kind == "env"} - _GIVEN_BY_LAMBDA)
     return Deployment(
         pipeline=pipeline.name,
@@ -157,7 +158,9 @@ def describe(
         location=location or DEFAULT_FILE,
         tables=_tables(loaded, streams),
         variables=tuple(Variable(each, _id) for each, _id in _ids(variables).items() if each != VARIABLE),
-        statements=tuple(statements(name, function, event_source, secrets, location)),
+        statements=tuple(
+            statements(name, function, event_source, secrets, location, kafka=tuple(kafka_rights(pipeline)))
+        ),
     )
 
 

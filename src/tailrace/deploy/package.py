@@ -81,16 +81,17 @@ def build(
     pipeline: Path | None = None,
     include: Sequence[Path] = (),
     whole_sdk: bool = False,
+    msk_iam: bool = False,
     native: Path | None = None,
 ) -> Package:
     """Build the package for a target into the folder `output`, which is made.
 
-    `include` are files and folders that the function finds beside it, by their own names; `native` is a folder with a
-    wheel of the native transcoder. Raises `FileError` for what cannot be packed, `WorldError` when the dependencies
-    cannot be had or the package is too large for Lambda.
+    `include` are files and folders that the function finds beside it, by their own names; `msk_iam` adds what the login
+    AWS_MSK_IAM needs; `native` is a folder with a wheel of the native transcoder. Raises `FileError` for what cannot be
+    packed, `WorldError` when the dependencies cannot be had or the package is too large for Lambda.
     """
     function_files = _function_files(pipeline, include)
-    dependencies = layer_files(target, whole_sdk=whole_sdk, native=native)
+    dependencies = layer_files(target, whole_sdk=whole_sdk, msk_iam=msk_iam, native=native)
     try:
         output.mkdir(parents=True, exist_ok=True)
         function = _write(output / FUNCTION_ZIP, function_files)

@@ -6,14 +6,15 @@ https://docs.aws.amazon.com/lambda/latest/dg/configuration-vpc.html#configuratio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from tailrace.config import LambdaFunction
+from tailrace.config.rights import AwsRight
 from tailrace.config.source import EventSource
+from tailrace.operations.aws_rights import secret_arn, sids
 
 STREAMS: Final = "<streams>"
 QUEUE: Final = "<queue>"
@@ -43,9 +44,18 @@ class Statement(msgspec.Struct, frozen=True):
 
 
 def statements(
-    name: str, function: LambdaFunction, event_source: EventSource, secrets: Sequence[str], location: str | None
+    name: str,
+    function: LambdaFunction,
+    event_source: EventSource,
+    secrets: Sequence[str],
+    location: str | None,
+    *,
+    kafka: Sequence[AwsRight] = (),
 ) -> Iterator[Statement]:
-    """Return the statements of the function `name` that reads `secrets`, and its pipeline from `location`."""
+    """Return the statements of the function `name` that reads `secrets`, and its pipeline from `location`.
+
+    `kafka` are those that a cluster with IAM asks for.
+    """
     yield Statement(
         "ReadStreams",
         "The event source mappings read with the function's rights.",
@@ -64,8 +74,10 @@ def statements(
             "ReadSecrets",
             "The secrets that the pipeline file names. One with a key of your own in KMS needs kms:Decrypt of it too.",
             ("secretsmanager:GetSecretValue",),
-            tuple(map(_secret_arn, secrets)),
+            tuple(map(secret_arn, secrets)),
         )
+    for sid, right in zip(sids(kafka), kafka, strict=True):
+        yield Statement(sid, "The cluster has IAM access control.", right.actions, right.resources)
     if location:
         yield _read_pipeline(location)
     if function.vpc.subnets:
@@ -83,13 +95,6 @@ def statements(
             "Deny",
             f"arn:<partition>:lambda:<region>:<account>:function:{name}",
         )
-
-
-def _secret_arn(name: str) -> str:
-    """Return a secret's ARN: AWS puts six characters behind its name."""
-    if name.startswith("arn:"):
-        return name if re.search(r"-[A-Za-z0-9]{6}$", name) else f"{name}-??????"
-    return f"arn:<partition>:secretsmanager:<region>:<account>:secret:{name}-??????"
 
 
 def _read_pipeline(location: str) -> Statement:

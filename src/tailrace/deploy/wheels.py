@@ -25,17 +25,22 @@ _SERVICES: Final = frozenset(
 )
 """What Tailrace asks of AWS, and what AWS's credentials may need. Those of all services are 27 MB."""
 _WHOLE_SDK_ONLY: Final = ("boto3/", "boto3-", "s3transfer/", "s3transfer-")
+_MSK_IAM_ONLY: Final = (*_WHOLE_SDK_ONLY, "aws_msk_iam_sasl_signer")
+"""What signs logins to MSK with IAM, and what that imports."""
+_NOT_IMPORTED: Final = ("click/", "click-")
+"""Only the signer's command line does."""
 _NEVER: Final = re.compile(r"\.pyi$|\.pyc$|/py\.typed$|\.dist-info/RECORD$|/tests?/")
 _SERVICE: Final = re.compile(r"^botocore/data/([^/]+)/")
 _SCHEME: Final = re.compile(r"^[^/]+\.data/(?:pure|plat)lib/")
 """Where a wheel keeps what belongs beside its packages."""
 
 
-def layer_files(target: Target, *, whole_sdk: bool, native: Path | None = None) -> dict[str, bytes]:
+def layer_files(target: Target, *, whole_sdk: bool, msk_iam: bool, native: Path | None = None) -> dict[str, bytes]:
     """Download the wheels of a target, and give what the function needs of them, by its path in the layer.
 
-    `whole_sdk` leaves boto3 and every service of AWS in; `native` is a folder with a wheel of the native transcoder,
-    to be put in too. Raises `WorldError` when the wheels cannot be had, `FileError` when none in `native` fits.
+    `whole_sdk` leaves boto3 and every service of AWS in, `msk_iam` what the login AWS_MSK_IAM needs; `native` is a
+    folder with a wheel of the native transcoder, to be put in too. Raises `WorldError` when the wheels cannot be had,
+    `FileError` when none in `native` fits.
     """
     with tempfile.TemporaryDirectory() as folder:
         _download(target, Path(folder))
@@ -45,7 +50,7 @@ def layer_files(target: Target, *, whole_sdk: bool, native: Path | None = None) 
             f"python/{name}": content
             for wheel in sorted(Path(folder).glob("*.whl"))
             for name, content in _content(wheel)
-            if _is_needed(name, whole_sdk=whole_sdk)
+            if _is_needed(name, whole_sdk=whole_sdk, msk_iam=msk_iam)
         }
 
 
@@ -56,13 +61,13 @@ def _content(wheel: Path) -> Iterator[tuple[str, bytes]]:
                 yield _SCHEME.sub("", entry.filename), opened.read(entry)
 
 
-def _is_needed(name: str, *, whole_sdk: bool) -> bool:
-    if _NEVER.search(name):
+def _is_needed(name: str, *, whole_sdk: bool, msk_iam: bool) -> bool:
+    if _NEVER.search(name) or name.startswith(_NOT_IMPORTED):
         return False
-    if whole_sdk:
-        return True
+    if name.startswith(_MSK_IAM_ONLY):
+        return msk_iam or (whole_sdk and name.startswith(_WHOLE_SDK_ONLY))
     service = _SERVICE.match(name)
-    return not name.startswith(_WHOLE_SDK_ONLY) and (service is None or service[1] in _SERVICES)
+    return whole_sdk or service is None or service[1] in _SERVICES
 
 
 def _download(target: Target, folder: Path) -> None:

@@ -17,6 +17,7 @@ from tailrace.errors import StalledError
 from tailrace.kafka import clients
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
+from tailrace.kafka.tokens import NoTokenError
 
 logger = logging.getLogger("tailrace.kafka")
 
@@ -63,8 +64,11 @@ class ClientWatch(Generic[_K]):
         """Return whether the client has to be replaced now. Raises StalledError when new ones stopped as well."""
         if self._asked is None:
             if self._factory.monotonic_s() >= self._next_s:
-                with self._admin.use() as admin:
-                    self._asked = self._ask(admin)
+                try:
+                    with self._admin.use() as admin:
+                        self._asked = self._ask(admin)
+                except NoTokenError:  # it is logged; to have no answer proves nothing
+                    self._next_s = self._factory.monotonic_s() + PAUSE_S
             return False
         if not all(each.done() for each in self._asked.values()):
             return False

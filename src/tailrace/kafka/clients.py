@@ -22,7 +22,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ListOffsetsResultInfo, OffsetSpec
 
 from tailrace.errors import UnreachableError, WorldError
-from tailrace.kafka import properties
+from tailrace.kafka import login, properties
+from tailrace.kafka.tokens import NoTokenError
 
 logger = logging.getLogger("tailrace.kafka")
 
@@ -60,13 +61,13 @@ class Admin(AdminClient):
 
 
 def producer(user: Mapping[str, str], own: Mapping[str, Any]) -> Producer:
-    """Make a producer; `own` wins over `user`."""
-    return Producer({**_OBSERVED, **properties.for_producer(user), **own}, logger=logger)
+    """Make a producer; `own` wins over `user`. Raises NoTokenError when it needs a token and there is none."""
+    return Producer(_config(properties.for_producer(user), user, own), logger=logger)
 
 
 def consumer(user: Mapping[str, str], own: Mapping[str, Any]) -> Consumer:
-    """Make a consumer; `own` wins over `user`."""
-    return Consumer({**_OBSERVED, **properties.for_consumer(user), **own}, logger=logger)
+    """Make a consumer; `own` wins over `user`. Raises NoTokenError when it needs a token and there is none."""
+    return Consumer(_config(properties.for_consumer(user), user, own), logger=logger)
 
 
 def monotonic_s() -> float:
@@ -80,9 +81,16 @@ def drop(client: Consumer) -> None:
 
 
 def admin(user: Mapping[str, str], timeout_s: float = REQUEST_TIMEOUT_S) -> Admin:
-    """Make an admin client, whose calls take no longer than `timeout_s`, nor than `REQUEST_TIMEOUT_S`."""
+    """Make an admin client, whose calls take no longer than `timeout_s`, nor than `REQUEST_TIMEOUT_S`.
+
+    Raises NoTokenError when it needs a token and there is none.
+    """
     own = {"allow.auto.create.topics": False}  # to ask for a topic must not make it
-    return Admin({**_OBSERVED, **properties.for_admin(user), **own}, min(timeout_s, REQUEST_TIMEOUT_S))
+    return Admin(_config(properties.for_admin(user), user, own), min(timeout_s, REQUEST_TIMEOUT_S))
+
+
+def _config(known: Mapping[str, str], user: Mapping[str, str], own: Mapping[str, Any]) -> dict[str, Any]:
+    return {**_OBSERVED, **login.as_librdkafka(known), **login.token_properties(user), **own}
 
 
 class LastingAdmin:
@@ -140,13 +148,31 @@ def _metadata(
     client: Admin, user: Mapping[str, str], attempted: str, topic: str | None, timeout_s: float
 ) -> ClusterMetadata:
     try:
-        found = client.list_topics(topic, timeout=timeout_s)
+        found = _list_topics(client, topic, timeout_s)
     except KafkaException as error:
         client.poll(0)
         raise world_error(error, attempted, user, client.last_error) from error
     if not found.brokers:
         raise UnreachableError(f"{attempted} failed: no broker takes part in the cluster yet", hint=_STARTING)
     return found
+
+
+def _list_topics(client: Admin, topic: str | None, timeout_s: float) -> ClusterMetadata:
+    """Ask for metadata; give up early when the brokers refuse the login, which librdkafka would try till time is up.
+
+    A broker that has just started may refuse one that is right, so a refusal counts only after `_REFUSED_S`.
+    """
+    begun_s = time.monotonic()
+    slice_s = min(timeout_s, _REFUSED_S)
+    while True:
+        try:
+            return client.list_topics(topic, timeout=slice_s)
+        except KafkaException:
+            client.poll(0)
+            left_s = begun_s + timeout_s - time.monotonic()
+            if left_s <= 0 or (client.last_error is not None and _refuses_login(client.last_error)):
+                raise
+        slice_s = left_s
 
 
 def offsets(
@@ -200,8 +226,14 @@ def world_error(
     error: KafkaException | KafkaError, attempted: str, user: Mapping[str, str], why: KafkaError | None = None
 ) -> WorldError:
     """Return a Kafka failure as an error with its fix; `why` is what the client saw before (`Admin.last_error`)."""
+    if isinstance(error, NoTokenError):
+        return error
     cause = why or (error.args[0] if isinstance(error, KafkaException) else error)
     hint = _HINTS.get(cause.code(), "see the broker's log for the cause")
+    if _SSL_ALERT in cause.str():
+        hint = _HINTS[KafkaError._SSL]
+    elif cause.code() == KafkaError._AUTHENTICATION:
+        hint = _LOGIN_HINTS.get(login.mechanism(user), _PASSWORD_HINT)
     hint = hint.format(servers=user.get("bootstrap.servers", ""))
     kind = UnreachableError if cause.code() in _PASSING else WorldError
     return kind(f"{attempted} failed: {cause.str()} ({cause.name()})", hint=hint)
@@ -225,6 +257,11 @@ def answer(question: Callable[[], Future[_Answer]], timeout_s: float) -> _Answer
 def is_denial(error: KafkaError) -> bool:
     """Return whether the cluster's rights or settings forbid it: it fails again until somebody changes them."""
     return error.code() in _DENIALS
+
+
+def _refuses_login(error: KafkaError) -> bool:
+    """Return whether somebody answers, and does not let this client in: it will not do so later either."""
+    return error.code() in _LOGIN_REFUSED or _SSL_ALERT in error.str()
 
 
 _PASSING = {
@@ -261,7 +298,10 @@ _HINTS = {
     KafkaError._ALL_BROKERS_DOWN: _UNREACHABLE,
     KafkaError._TIMED_OUT: _UNREACHABLE,
     KafkaError._RESOLVE: _UNREACHABLE,
-    KafkaError._AUTHENTICATION: "check sasl.mechanism, sasl.username and sasl.password in the kafka section",
+    KafkaError._SSL: (
+        "check ssl.ca.location in the kafka section, which certifies the brokers, and ssl.certificate.location and "
+        "ssl.key.location, which certify this client"
+    ),
     KafkaError.TOPIC_AUTHORIZATION_FAILED: (
         "grant the principal Read, Write, Describe and Create on the pipeline's topics"
     ),
@@ -276,6 +316,19 @@ _HINTS = {
         "set transaction.timeout.ms in the kafka section to no more than the brokers' transaction.max.timeout.ms"
     ),
 }
+_PASSWORD_HINT = "check sasl.mechanism, sasl.username and sasl.password in the kafka section"
+_LOGIN_HINTS = {
+    "OAUTHBEARER": (
+        "check the sasl.oauthbearer properties in the kafka section, and which issuer and audience the brokers accept"
+    ),
+    "AWS_MSK_IAM": "check that the cluster has IAM access control, and that this identity may kafka-cluster:Connect",
+}
+"""How to fix a login that is refused, by its mechanism."""
+_LOGIN_REFUSED = {KafkaError._AUTHENTICATION, KafkaError._SSL, KafkaError.SASL_AUTHENTICATION_FAILED}
+_SSL_ALERT = "SSL routines"
+"""How librdkafka tells of a broker that wants another certificate, as a broken connection: with TLS 1.3 the broker says
+so after the handshake."""
+_REFUSED_S = 3.0
 _DENIALS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, KafkaException, Producer
+
+from tailrace.kafka import login
 
 COMMON: frozenset[str] = frozenset(
     [
@@ -261,6 +262,7 @@ JAVA_ONLY: Mapping[str, str] = {
     "buffer.memory": "write `queue.buffering.max.kbytes`",
     "max.block.ms": "librdkafka has no such limit; leave it out",
     "max.request.size": "write `message.max.bytes`",
+    "sasl.client.callback.handler.class": "write `sasl.mechanism: AWS_MSK_IAM`",
     "sasl.jaas.config": "write `sasl.username` and `sasl.password`",
     "sasl.login.callback.handler.class": "write `sasl.oauthbearer.method: oidc`",
     "ssl.keystore.type": "librdkafka reads PKCS#12 keystores; leave it out",
@@ -333,32 +335,30 @@ def _only(properties: Mapping[str, str], known: frozenset[str]) -> dict[str, str
 
 def _first_fault(properties: Mapping[str, str]) -> Fault | None:
     """Make a producer and a consumer without brokers, as the worker makes them, and tell what they refuse."""
-    quiet = {"logger": _silent_logger(), **_no_token_request(properties)}
+    given = {**login.as_librdkafka(properties), **_no_token_request(properties)}
     try:
-        transactional = {"transactional.id": "check", "enable.idempotence": "true"}
-        Producer({**PRODUCER_DEFAULTS, **for_producer(properties), **quiet, **transactional})
-        Consumer({**for_consumer(properties), **quiet, "group.id": "check"}).close()
+        transactional = {"transactional.id": "check", "enable.idempotence": "true", "logger": _silent_logger()}
+        Producer({**PRODUCER_DEFAULTS, **for_producer(given), **transactional})
+        Consumer({**for_consumer(given), "group.id": "check", "logger": _silent_logger()}).close()
     except KafkaException as error:
         return _fault(error.args[0].str(), properties)
-    if properties.get("security.protocol", "").lower().startswith("sasl") and _waits_for_ever(properties):
+    if login.uses_sasl(properties) and _waits_for_ever(properties):
         return Fault(
             "sasl.oauthbearer.method" if "sasl.oauthbearer.method" in properties else None,
-            "OAUTHBEARER needs `sasl.oauthbearer.method: oidc`: nothing else here can get a token",
+            "OAUTHBEARER needs `sasl.oauthbearer.method: oidc` or `sasl.oauthbearer.token.command` to get a token",
         )
     return None
 
 
-def _no_token_request(properties: Mapping[str, str]) -> dict[str, object]:
-    """Keep a client from asking the OIDC endpoint for a token as soon as it is made."""
-    if properties.get("sasl.oauthbearer.method", "").lower() != "oidc":
-        return {}
-    return {"oauth_cb": lambda _config: ("unused", time.time() + 3600)}
+def _no_token_request(properties: Mapping[str, str]) -> dict[str, str]:
+    """Keep a client from asking the OIDC endpoint for a token as soon as it is made: it finds nobody instead."""
+    return {url: "http://127.0.0.1:1/" for url in ("sasl.oauthbearer.token.endpoint.url",) if url in properties}
 
 
 def _waits_for_ever(properties: Mapping[str, str]) -> bool:
-    mechanism = properties.get("sasl.mechanism", properties.get("sasl.mechanisms", ""))
     return (
-        mechanism.upper() == "OAUTHBEARER"
+        login.mechanism(properties) == "OAUTHBEARER"
+        and not login.fetches_tokens(properties)
         and properties.get("sasl.oauthbearer.method", "").lower() != "oidc"
         and properties.get("enable.sasl.oauthbearer.unsecure.jwt", "").lower() != "true"
     )

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from tailrace.errors import WorldError
 from tailrace.kafka import clients
-from tailrace.kafka.watched_consumer import COMMITTED, Place, WatchedConsumer
+from tailrace.kafka.watched_consumer import COMMITTED, Place, WatchedConsumer, is_of_group
 
 _STALLED_S = 60.0
 """So long nothing may come before the end; an open transaction holds the end back, by default 20 s at the most."""
@@ -139,7 +139,7 @@ def fetch(user: Mapping[str, str], topic: str, places: Iterable[tuple[int, int]]
         heard_s = time.monotonic()
         while lasts and time.monotonic() - heard_s < _STALLED_S:
             message = consumer.poll(_POLL_S)
-            if message is None:
+            if message is None or is_of_group(message):
                 continue
             heard_s = time.monotonic()
             place, refusal = (message.partition() or 0, message.offset() or 0), message.error()

@@ -47,6 +47,15 @@ def passes(error: KafkaError) -> bool:
     return error.code() in _PASSING or error.retriable()
 
 
+def is_of_group(message: Message) -> bool:
+    """Return whether it says that there is no right to the group, which a consumer of chosen partitions never joins.
+
+    librdkafka wants a group to be named, and looks for its coordinator.
+    """
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
 class WatchedConsumer:
     """Reads committed records, and passes on the ends that it meets (`_PARTITION_EOF`). For one thread."""
 
@@ -113,6 +122,7 @@ class WatchedConsumer:
         if first is None:
             return []
         messages = [first, *self.client.consume(most, 0)] if most > 1 else [first]
+        messages = [message for message in messages if not is_of_group(message)]
         self._saw(messages)
         self._note_whole()
         return messages

@@ -232,7 +232,12 @@ CASES: list[tuple[str, str, str]] = [
     ("without value", kafka("client.id:"), "4: kafka.client.id: has no value; give one, or leave the key out"),
     ("value", kafka("linger.ms: fast"), f'4: kafka.linger.ms: librdkafka refuses it: Invalid value for configuration property "linger.ms"; {SEE} for what it takes'),
     ("out of range", kafka("batch.size: -1"), f'4: kafka.batch.size: librdkafka refuses it: Configuration property "batch.size" value -1 is outside allowed range 1..2147483647; {SEE} for what it takes'),
-    ("Kerberos", kafka("security.protocol: sasl_ssl"), "2: kafka: librdkafka refuses it: No provider for SASL mechanism GSSAPI; it has PLAIN SASL_SCRAM OAUTHBEARER; set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER"),
+    ("Kerberos", kafka("security.protocol: sasl_ssl"), "2: kafka: librdkafka refuses it: No provider for SASL mechanism GSSAPI; it has PLAIN SASL_SCRAM OAUTHBEARER; set `sasl.mechanism` to PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER or AWS_MSK_IAM; for Kerberos install a confluent-kafka built with GSSAPI: pip install --no-binary confluent-kafka confluent-kafka"),
+    ("login without SASL", kafka("sasl.mechanism: PLAIN"), "4: kafka.sasl.mechanism: has no effect without a security.protocol that begins with SASL_; add `security.protocol: SASL_SSL`, or SASL_PLAINTEXT without TLS"),
+    ("IAM without SASL", kafka("sasl.mechanism: AWS_MSK_IAM"), "4: kafka.sasl.mechanism: has no effect without a security.protocol that begins with SASL_; add `security.protocol: SASL_SSL`"),
+    ("role without IAM", kafka("sasl.aws.role.arn: x"), "4: kafka.sasl.aws.role.arn: has no effect without sasl.mechanism: AWS_MSK_IAM; set that mechanism, or leave it out"),
+    ("id without role", kafka("security.protocol: sasl_ssl\nsasl.mechanism: aws_msk_iam\nsasl.aws.external.id: xy"), "6: kafka.sasl.aws.external.id: has no use without a role; add `sasl.aws.role.arn`"),
+    ("command without OAuth", kafka("sasl.oauthbearer.token.command: x"), "4: kafka.sasl.oauthbearer.token.command: has no effect without sasl.mechanism: OAUTHBEARER; set it, or leave this out"),
     # references
     ("no variable", top("format: ${env:TAILRACE_NOT_SET}"), "7: format: needs the environment variable TAILRACE_NOT_SET, which is not set; export TAILRACE_NOT_SET, or write the value"),
     ("neither", top('topic: "${table}"'), "7: topic: has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`; write `$${` for the two characters"),

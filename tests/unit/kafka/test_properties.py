@@ -149,7 +149,13 @@ def test_right_values_have_no_fault() -> None:
         ),
         (
             {"security.protocol": "sasl_ssl", "sasl.mechanism": "OAUTHBEARER"},
-            [Fault(None, "OAUTHBEARER needs `sasl.oauthbearer.method: oidc`: nothing else here can get a token")],
+            [
+                Fault(
+                    None,
+                    "OAUTHBEARER needs `sasl.oauthbearer.method: oidc` or `sasl.oauthbearer.token.command` "
+                    "to get a token",
+                )
+            ],
         ),
     ],
 )

@@ -1,0 +1,56 @@
+"""`tailrace iam`: print the least AWS policy of a pipeline."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tailrace.cli.edge import load
+
+
+class Identity(StrEnum):
+    """Whose policy."""
+
+    HOST = "host"
+    SOURCE_ROLE = "source-role"
+    KAFKA_ROLE = "kafka-role"
+
+
+def iam(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    *,
+    identity: Annotated[
+        Identity, typer.Option(help="Who gets it: the host, or a role of FILE that the host assumes.")
+    ] = Identity.HOST,
+    account: Annotated[
+        str,
+        typer.Option(metavar="ID", help="The account of the tables and secrets. Without it, any.", show_default=False),
+    ] = "*",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ARN", help="The MSK cluster. Without it, any of the account and region.", show_default=False
+        ),
+    ] = None,
+    snapshots: Annotated[
+        bool, typer.Option("--snapshots", help="Also allow snapshots that are started by hand, and `verify`.")
+    ] = False,
+) -> None:
+    """Print the least AWS policy of a pipeline, as JSON.
+
+    Made from FILE alone: reading the streams, snapshots, secrets, and Kafka on MSK with IAM. For AWS Lambda,
+    `deploy-files` writes the function's own role. Connects to nothing.
+
+    \b
+    Example:
+      tailrace iam pipeline.yaml --account 123456789012
+    """
+    from tailrace.operations.aws_rights import policy
+
+    loaded = load(file, with_secrets=False)
+    made = policy(loaded, identity=identity.value, account=account, cluster=cluster, snapshots=snapshots)
+    typer.echo(json.dumps(made, indent=2))

@@ -1,0 +1,243 @@
+"""The rights that `plan --acls` and `iam` print: the least, from the file alone, one truth with MSK's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tailrace.config import LoadedPipeline, load
+from tailrace.deploy.deployment import describe
+from tailrace.deploy.wheels import _is_needed
+from tailrace.errors import FileError
+from tailrace.operations.acls import acls_of, write
+from tailrace.operations.aws_rights import policy
+
+SOURCE = {"type": "dynamodb-streams", "region": "eu-west-1", "tables": ["orders", "users-*"]}
+MSK = {
+    "bootstrap.servers": "b-1.shop.abc.c2.kafka.eu-west-1.amazonaws.com:9098",
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "AWS_MSK_IAM",
+}
+SCRAM = {
+    "bootstrap.servers": "kafka:9092",
+    "security.protocol": "SASL_SSL",
+    "sasl.mechanism": "SCRAM-SHA-512",
+    "sasl.username": "tailrace",
+    "sasl.password": "x",
+}
+
+
+def loaded(folder: Path, **keys: Any) -> LoadedPipeline:
+    file = folder / "pipeline.yaml"
+    file.write_text(
+        yaml.safe_dump({"name": "shop", "kafka": {"bootstrap.servers": "kafka:9092"}, "source": SOURCE} | keys)
+    )
+    return load(file)
+
+
+def topics(pipeline: LoadedPipeline) -> set[tuple[str, bool]]:
+    return {(acl.name, acl.is_prefix) for acl in acls_of(pipeline.pipeline) if acl.resource == "topic"}
+
+
+# Kafka
+
+
+def test_a_named_table_has_its_topic_and_a_pattern_what_its_topics_begin_with(tmp_path: Path) -> None:
+    assert topics(loaded(tmp_path)) == {
+        ("shop.checkpoints", False),
+        ("shop.dead-letters", False),
+        ("shop.orders", False),
+        ("shop.users-", True),
+    }
+
+
+def test_the_topics_of_routes_are_in_it(tmp_path: Path) -> None:
+    route = {"by": "item.type", "topics": {"a": "{pipeline}.as", "b": "{table}.bs"}}
+    made = loaded(tmp_path, source=SOURCE | {"tables": ["orders"]}, transform=[{"route": route}])
+    assert topics(made) == {
+        ("shop.checkpoints", False),
+        ("shop.dead-letters", False),
+        ("shop.as", False),
+        ("orders.bs", False),
+    }
+
+
+def test_what_a_prefix_covers_is_not_listed_again(tmp_path: Path) -> None:
+    assert topics(loaded(tmp_path, source=SOURCE | {"tables": ["orders", "*"]})) == {("shop.", True)}
+
+
+def test_topics_that_connects_transforms_rename_may_be_any_for_a_pattern(tmp_path: Path) -> None:
+    router = {"type": "org.apache.kafka.connect.transforms.RegexRouter", "regex": "shop.(.*)", "replacement": "x-$1"}
+    converters = dict.fromkeys(("key.converter", "value.converter"), "org.apache.kafka.connect.json.JsonConverter")
+    connect = {**converters, "transforms": "r", **{f"transforms.r.{key}": value for key, value in router.items()}}
+    named = loaded(tmp_path, source=SOURCE | {"tables": ["orders"]}, connect=connect)
+    assert ("x-orders", False) in topics(named)
+    assert topics(loaded(tmp_path, connect=connect)) == {("", True)}
+
+
+def test_tables_that_only_tags_or_a_stream_choose_are_all(tmp_path: Path) -> None:
+    tagged = {"type": "dynamodb-streams", "region": "eu-west-1", "tags": {"cdc": "true"}}
+    kinesis = {"type": "kinesis", "region": "eu-west-1", "streams": ["shop-cdc"]}
+    for source in (tagged, kinesis):
+        assert topics(loaded(tmp_path, source=source)) == {("shop.", True)}
+    named = loaded(tmp_path, source=kinesis | {"tables": ["orders"]})
+    assert topics(named) == {("shop.checkpoints", False), ("shop.dead-letters", False), ("shop.orders", False)}
+
+
+def test_the_commands_are_for_a_shell(tmp_path: Path) -> None:
+    lines = write(loaded(tmp_path, kafka=SCRAM), "kafka-acls").splitlines()
+    assert len(lines) == 7
+    for line in lines:
+        words = shlex.split(line)
+        assert words[:6] == [
+            "kafka-acls",
+            "--bootstrap-server",
+            "kafka:9092",
+            "--add",
+            "--allow-principal",
+            "User:tailrace",
+        ]
+    assert lines[-1].endswith("--resource-pattern-type prefixed --transactional-id shop. --operation Write")
+
+
+def test_a_user_that_is_secret_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHO", "hidden")
+    made = loaded(tmp_path, kafka=SCRAM | {"sasl.username": "${env:WHO}"})
+    assert "User:NAME" in write(made, "kafka-acls")
+    assert "hidden" not in write(made, "strimzi") + write(made, "confluent") + write(made, "kafka-acls")
+    assert "--allow-principal 'User:CN=a b'" in write(made, "kafka-acls", "User:CN=a b")
+
+
+def test_strimzis_user_has_the_same_rights(tmp_path: Path) -> None:
+    made = loaded(tmp_path, kafka=SCRAM)
+    user = yaml.safe_load(write(made, "strimzi"))
+    assert (user["kind"], user["metadata"]["name"]) == ("KafkaUser", "tailrace")
+    assert user["spec"]["authentication"] == {"type": "scram-sha-512"}
+    listed = user["spec"]["authorization"]["acls"]
+    assert [
+        (each["resource"]["name"], each["resource"]["patternType"] == "prefix", each["operations"]) for each in listed
+    ] == [(acl.name, acl.is_prefix, list(acl.operations)) for acl in acls_of(made.pipeline)]
+    assert {each["resource"]["type"] for each in listed} == {"topic", "group", "transactionalId"}
+
+
+def test_terraform_has_a_resource_for_each_right(tmp_path: Path) -> None:
+    made = loaded(tmp_path, kafka=SCRAM)
+    text = write(made, "confluent", "User:sa-1")
+    blocks = re.findall(r'resource "confluent_kafka_acl" "(\w+)" \{\n(.*?)\n\}', text, flags=re.DOTALL)
+    assert (
+        len({name for name, _ in blocks}) == len(blocks) == sum(len(acl.operations) for acl in acls_of(made.pipeline))
+    )
+    assert set(re.findall(r'operation     = "(\w+)"', text)) == {"READ", "WRITE", "CREATE", "DESCRIBE_CONFIGS"}
+    assert set(re.findall(r'resource_type = "(\w+)"', text)) == {"TOPIC", "GROUP", "TRANSACTIONAL_ID"}
+
+
+def test_a_cluster_with_iam_has_no_acls(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=r"pipeline\.yaml:\d+: kafka\.sasl\.mechanism: is AWS_MSK_IAM, .*tailrace iam"):
+        write(loaded(tmp_path, kafka=MSK), "kafka-acls")
+
+
+# AWS
+
+
+def by_sid(made: dict[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
+    return {each["Sid"]: (each["Action"], each["Resource"]) for each in made["Statement"]}
+
+
+def test_the_policy_of_a_worker_is_what_plan_lists(tmp_path: Path) -> None:
+    tables = [
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/orders",
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/users-*",
+    ]
+    made = loaded(tmp_path)
+    found = policy(made, account="123456789012")["Statement"]
+    assert found[0] == {
+        "Sid": "Reading",
+        "Effect": "Allow",
+        "Action": ["dynamodb:DescribeTable"],
+        "Resource": tables,
+    }
+    assert [sorted(right.actions) for right in made.pipeline.aws_rights] == [each["Action"] for each in found]
+    assert found[1]["Resource"] == [f"{table}/stream/*" for table in tables]
+    assert len({each["Sid"] for each in found}) == len(found)
+    assert all(each["Sid"].isalnum() for each in found)
+
+
+def test_snapshots_by_hand_add_theirs(tmp_path: Path) -> None:
+    made = loaded(tmp_path)
+    assert by_sid(policy(made, snapshots=True))["Snapshots"][0] == ["dynamodb:Scan"]
+    assert "Snapshots" not in by_sid(policy(made))
+    kinesis = {"type": "kinesis", "region": "eu-west-1", "streams": ["shop-cdc"]}
+    assert "Snapshots" in by_sid(policy(loaded(tmp_path, source=kinesis), snapshots=True))
+
+
+def test_with_a_role_the_host_may_assume_it_and_the_role_reads(tmp_path: Path) -> None:
+    role = "arn:aws:iam::111111111111:role/reader"
+    made = loaded(tmp_path, source=SOURCE | {"role_arn": role})
+    assert by_sid(policy(made)) == {"AssumeSourceRole": (["sts:AssumeRole"], [role])}
+    of_role = by_sid(policy(made, identity="source-role"))
+    assert of_role["Reading"][1][0] == "arn:aws:dynamodb:eu-west-1:111111111111:table/orders"
+    with pytest.raises(FileError, match=r"the file has no kafka\.sasl\.aws\.role\.arn"):
+        policy(made, identity="kafka-role")
+
+
+def test_the_rights_on_msk_say_what_the_acls_would(tmp_path: Path) -> None:
+    cluster = "arn:aws:kafka:eu-west-1:123456789012:cluster/shop/abc-1"
+    made = loaded(tmp_path, kafka=MSK)
+    found = by_sid(policy(made, cluster=cluster))
+    within = "arn:aws:kafka:eu-west-1:123456789012:{}/shop/abc-1/{}"
+    assert found["KafkaCluster"] == (["kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"], [cluster])
+    for kind, sid in (
+        ("topic", "KafkaTopics"),
+        ("group", "KafkaGroups"),
+        ("transactional-id", "KafkaTransactionalIds"),
+    ):
+        names = [
+            f"{acl.name}*" if acl.is_prefix else acl.name for acl in acls_of(made.pipeline) if acl.resource == kind
+        ]
+        assert found[sid][1] == [within.format(kind, name) for name in names]
+    role = "arn:aws:iam::222222222222:role/kafka"
+    with_role = loaded(tmp_path, kafka=MSK | {"sasl.aws.role.arn": role})
+    assert by_sid(policy(with_role))["AssumeKafkaRole"] == (["sts:AssumeRole"], [role])
+    assert "KafkaTopics" in by_sid(policy(with_role, identity="kafka-role", cluster=cluster))
+
+
+def test_the_lambda_function_gets_the_same_rights_on_msk(tmp_path: Path) -> None:
+    made = loaded(tmp_path, kafka=MSK, source=SOURCE | {"tables": ["orders"]})
+    statements = {each.sid: each for each in describe(made, "3.13", None, None).statements}
+    of_iam = by_sid(policy(made))
+    for sid in ("KafkaCluster", "KafkaTopics", "KafkaGroups", "KafkaTransactionalIds"):
+        assert sorted(statements[sid].actions) == of_iam[sid][0]
+    assert (
+        statements["KafkaTopics"].resources[0] == "arn:<partition>:kafka:eu-west-1:<account>:topic/*/*/shop.checkpoints"
+    )
+
+
+def test_china_and_government_clouds_have_their_own_arns(tmp_path: Path) -> None:
+    found = by_sid(policy(loaded(tmp_path, source=SOURCE | {"region": "cn-north-1"})))
+    assert found["Reading"][1][0] == "arn:aws-cn:dynamodb:cn-north-1:*:table/orders"
+
+
+@pytest.mark.parametrize(
+    ("name", "plain", "msk_iam", "whole_sdk"),
+    [
+        ("aws_msk_iam_sasl_signer/MSKAuthTokenProvider.py", False, True, False),
+        ("aws_msk_iam_sasl_signer_python-1.0.2.dist-info/METADATA", False, True, False),
+        ("boto3/__init__.py", False, True, True),
+        ("s3transfer/__init__.py", False, True, True),
+        ("botocore/session.py", True, True, True),
+        ("botocore/data/ec2/1/service-2.json.gz", False, False, True),
+        ("botocore/data/sts/1/service-2.json.gz", True, True, True),
+        ("click/core.py", False, False, False),
+    ],
+)
+def test_the_layer_gains_the_signer_only_where_the_file_asks_for_it(
+    name: str, plain: bool, msk_iam: bool, whole_sdk: bool
+) -> None:
+    assert _is_needed(name, whole_sdk=False, msk_iam=False) is plain
+    assert _is_needed(name, whole_sdk=False, msk_iam=True) is msk_iam
+    assert _is_needed(name, whole_sdk=True, msk_iam=False) is whole_sdk
