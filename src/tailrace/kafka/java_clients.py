@@ -11,9 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from tailrace.kafka import properties
-
-AWS_MSK_IAM: Final = "AWS_MSK_IAM"
+from tailrace.kafka import msk_iam, properties
 
 
 class Refused(NamedTuple):
@@ -190,7 +188,7 @@ def _jaas(java: Mapping[str, str], done: Translated) -> None:
                 f"has the option {option} of {module}, which has no counterpart", "leave it out"
             )
     if module == "IAMLoginModule":
-        done.put("sasl.mechanism", AWS_MSK_IAM, origin=name)
+        done.put("sasl.mechanism", msk_iam.MECHANISM, origin=name)
     if module == "OAuthBearerLoginModule" and "clientId" in options:
         done.put("sasl.oauthbearer.method", "oidc", origin=name)
 
@@ -206,12 +204,28 @@ _MODULES: Final[Mapping[str, Mapping[str, str]]] = {
         "extension_identityPoolId": "sasl.oauthbearer.extensions",
     },
     "Krb5LoginModule": {"keyTab": "sasl.kerberos.keytab", "principal": "sasl.kerberos.principal"},
-    "IAMLoginModule": {},
+    "IAMLoginModule": {
+        "awsProfileName": msk_iam.PROFILE,
+        "awsRoleArn": msk_iam.ROLE_ARN,
+        "awsRoleExternalId": msk_iam.EXTERNAL_ID,
+    },
 }
 """The options of each login module, and what librdkafka calls them."""
 
 _HARMLESS: Final = frozenset(
-    ["storeKey", "useKeyTab", "useTicketCache", "serviceName", "doNotPrompt", "tokenauth", "awsDebugCreds", "debug"]
+    [
+        "awsDebugCreds",
+        "awsMaxBackOffTimeMs",
+        "awsMaxRetries",
+        "awsStsRegion",
+        "debug",
+        "doNotPrompt",
+        "serviceName",
+        "storeKey",
+        "tokenauth",
+        "useKeyTab",
+        "useTicketCache",
+    ]
 )
 
 
@@ -227,7 +241,7 @@ def _callback_handler(java: Mapping[str, str], done: Translated) -> None:
             continue
         kind = handler.rpartition(".")[2]
         if kind in {"IAMClientCallbackHandler", "IAMOAuthBearerLoginCallbackHandler"}:
-            done.put("sasl.mechanism", AWS_MSK_IAM, origin=name)
+            done.put("sasl.mechanism", msk_iam.MECHANISM, origin=name)
         elif kind in {"OAuthBearerLoginCallbackHandler", "OAuthBearerSaslClientCallbackHandler"}:
             done.put("sasl.oauthbearer.method", "oidc", origin=name)
         else:

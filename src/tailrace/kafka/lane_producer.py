@@ -337,8 +337,8 @@ class LaneProducer:
         if error.args[0].code() != KafkaError.TOPIC_AUTHORIZATION_FAILED:
             return set()
         used = {record.topic for page in transaction.pages for record in page.records}
-        admin = self._factory.admin(self._properties)
         try:
+            admin = self._factory.admin(self._properties)
             return topics.without_right_to_write(admin, self._properties, used | {self._checkpoint_topic})
         except UnreachableError:
             return set()

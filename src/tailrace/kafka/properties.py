@@ -303,8 +303,8 @@ def for_admin(properties: Mapping[str, str]) -> dict[str, str]:
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """Return the names that no client knows, in their order."""
-    return [name for name in names if name not in COMMON | PRODUCER | CONSUMER]
+    """Return the names that neither a client nor `login` knows, in their order."""
+    return [name for name in names if name not in COMMON | PRODUCER | CONSUMER | login.OURS]
 
 
 class Fault(NamedTuple):

@@ -27,6 +27,15 @@ MSK = "software.amazon.msk.auth.iam.IAMLoginModule required;"
         ),
         ({"sasl.jaas.config": MSK}, {"sasl.mechanism": "AWS_MSK_IAM"}),
         (
+            {"sasl.jaas.config": MSK.replace(";", ' awsRoleArn="arn:r" awsRoleExternalId=x awsProfileName="p";')},
+            {
+                "sasl.mechanism": "AWS_MSK_IAM",
+                "sasl.aws.role.arn": "arn:r",
+                "sasl.aws.external.id": "x",
+                "sasl.aws.profile": "p",
+            },
+        ),
+        (
             {"sasl.client.callback.handler.class": "software.amazon.msk.auth.iam.IAMClientCallbackHandler"},
             {"sasl.mechanism": "AWS_MSK_IAM"},
         ),
