@@ -148,7 +148,7 @@ def test_a_stream_that_is_made_again_is_one_gap(
 ) -> None:
     with SimulatedDynamoDB(seed=5, script=parse_script({"settings": {"on_demand_shards": 2}})) as simulated:
         pipeline = bench(endpoint_url=simulated.endpoint_url, tables=1, rate=None)
-        on_kinesis(pipeline, simulated, discovery={"interval": "1s"})
+        on_kinesis(pipeline, simulated)
         pipeline.workload.run(30)
         worker = pipeline.worker(clock_shift_s=0)
         pipeline.wait_complete()
