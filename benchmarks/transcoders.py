@@ -24,7 +24,7 @@ from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.snapshot.chunk import marked
 from tailrace.sources.dynamodb.rows import RowsOf
 from tailrace.sources.dynamodb.stream_record import decode_page
-from tailrace.sources.kinesis.log_page import LogDecoder, late
+from tailrace.sources.kinesis.log_page import LogDecoder, change_of, late
 from tailrace.sources.windowed import WindowedReader
 from tailrace.wiring.transcoder import choose
 
@@ -115,6 +115,7 @@ def _log_transcode(how: How, topic: str) -> Transcode:
                 window_bytes=changes * CHANGE_BYTES,
                 gone_after_ms=0,
                 flagged=late,
+                change_of=change_of,
             )
         source = reader.read(LOG_SHARD, _HEAD, iterator)
         iterator = source.next_iterator

@@ -28,6 +28,7 @@ from tailrace.operations import (
 )
 from tailrace.operations import export as exporting
 from tailrace.operations import replay as replaying
+from tailrace.operations import switch_source as switching
 from tailrace.operations import tail as tailing
 from tailrace.operations import verify as verifying
 from tailrace.operations.accept_gap import Gaps
@@ -42,6 +43,7 @@ from tailrace.operations.snapshot import OrderedSnapshot, SnapshotDraft, Started
 from tailrace.operations.snapshot_status import SnapshotsStatus
 from tailrace.operations.status import Status
 from tailrace.operations.switch import Switched
+from tailrace.operations.switch_source import SwitchedSource
 from tailrace.operations.tail import Start, Tailed, Wanted
 from tailrace.operations.verify import Verified
 from tailrace.sinks.progress import Limits
@@ -184,6 +186,14 @@ class Pipeline:
         if accept_changes:
             definition.define(self._loaded, new_owner(), accept_changes=True)
         return done
+
+    def switch_source(self, to: Pipeline, *, progress: OnProgress = unheard) -> SwitchedSource:
+        """Let the workers read the source of another file of this pipeline from now on.
+
+        This file is the one that the workers run with; `to` differs from it in `source` alone. Raises FileError for
+        files that do not go together.
+        """
+        return switching.switch_source(self._loaded, to._loaded, progress=progress)
 
     def redrive(
         self,

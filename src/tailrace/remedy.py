@@ -53,6 +53,10 @@ class SwitchTo(_Code, frozen=True):
     method: Literal["worker", "lambda"]
 
 
+class SwitchSource(_Code, frozen=True):
+    """The pipeline reads another kind of source: start with its file, or switch to this one, if that is meant."""
+
+
 class AcceptChanges(_Code, frozen=True):
     """Start with the file's changes accepted, as a worker or by a switch to Lambda."""
 
@@ -166,6 +170,7 @@ Remedy = (
     | AwaitSwitch
     | SwitchAgain
     | SwitchTo
+    | SwitchSource
     | AcceptChanges
     | AcceptGap
     | ShowStatus

@@ -30,6 +30,7 @@ from tailrace.remedy import (
     ShowStatus,
     StartSnapshot,
     SwitchAgain,
+    SwitchSource,
     SwitchTo,
     TagTable,
 )
@@ -57,6 +58,8 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return "run `tailrace switch` again: nobody publishes until it has ended"
         case SwitchTo(method):
             return f"to go over to this one: tailrace switch {argument} --to {method}"
+        case SwitchSource():
+            return f"use the file that it runs with, or go over to this one: tailrace switch THAT_FILE --to {argument}"
         case AcceptChanges("worker"):
             return (
                 f"if the change is meant, start one worker with `tailrace run {argument} --accept-changes`, "

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from simulation.invocations import MakePages, TimeIsUpError, deliver
 from support.lanes import NOW_MS, TABLE, outgoing
-from support.log_records import flagged, log_record
+from support.log_records import change_of, flagged, log_record
 from tailrace.core.change_window import ChangeWindow, Verdict, WindowBudget
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.page import Page, empty_page
@@ -92,7 +92,9 @@ def run(seed: int, make_intake: MakeIntake = KinesisIntake, late: Late = "flag")
         def make_pages() -> MakePages:
             log = DeliveredLog(stream)
             options = WindowOptions(window_ms=WINDOW_MS, late=late, late_wait_ms=0)
-            reader = WindowedReader(log, options, window_bytes=1 << 20, gone_after_ms=1, flagged=flagged)
+            reader = WindowedReader(
+                log, options, window_bytes=1 << 20, gone_after_ms=1, flagged=flagged, change_of=change_of
+            )
             intake = make_intake(stream, log, reader, _no_decoder, orders=late == "reorder")
             return lambda batch, publisher: _pages(stream, intake, batch, publisher)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from simulation.faults import Faults, RepeatingFaults
 from simulation.simulated_time import Schedule
 from simulation.source import TRIMMED, ModelReader, ModelShard, Source, SourceKind, Written
+from tailrace.core.change import Change
 from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef
 
@@ -107,6 +108,11 @@ class LogPages(ModelReader):
 def identity(item: str, created_us: int, number: int) -> bytes:
     """Return what only repeats of a change share; its number stands for what its images show."""
     return f"{item} {created_us} {number}".encode()
+
+
+def change_of(record: SourceRecord, _shard: ShardRef) -> Change | None:
+    """Return the change of a record."""
+    return record.change
 
 
 def flagged(record: SourceRecord, _shard: ShardRef) -> SourceRecord:

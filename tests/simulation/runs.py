@@ -16,7 +16,9 @@ from simulation.mutations import FOUND_IN, MUTATIONS
 from simulation.repeating_mutations import OF_REPEATING
 from simulation.snapshot_mutations import OF_SNAPSHOTS
 from simulation.snapshot_world import SnapshotWorld
-from simulation.source import KINDS, REPEATING, SNAPSHOTS, STREAMS
+from simulation.source import KINDS, REPEATING, SNAPSHOTS, STREAMS, SWITCHING, SourceKind
+from simulation.switch_mutations import OF_SWITCHES
+from simulation.switching_world import SwitchingWorld
 from simulation.world import World
 
 
@@ -57,7 +59,7 @@ def play(
 ) -> Played:
     """Play one history with a source of a kind, and with a planted fault if one is named."""
     with MUTATIONS[mutation]() if mutation else contextlib.nullcontext():
-        world = (SnapshotWorld if KINDS[kind].has_snapshots else World)(seed, trace, KINDS[kind])
+        world = _world_of(KINDS[kind])(seed, trace, KINDS[kind])
         broken = None
         try:
             world.run()
@@ -66,6 +68,12 @@ def play(
         except Exception:
             broken = f"seed {seed} of {kind}: {traceback.format_exc()}"
         return Played(seed, kind, broken, world.checker.published, world.coverage)
+
+
+def _world_of(kind: SourceKind) -> type[World]:
+    if kind.switches:
+        return SwitchingWorld
+    return SnapshotWorld if kind.has_snapshots else World
 
 
 def play_all(
@@ -90,6 +98,8 @@ def first_to_find(mutation: str, seeds: Iterable[int]) -> Played | None:
     """Return the first history that finds a planted fault."""
     if mutation in OF_SNAPSHOTS:
         kind = SNAPSHOTS.name
+    elif mutation in OF_SWITCHES:
+        kind = SWITCHING.name
     else:
         kind = REPEATING.name if mutation in OF_REPEATING else FOUND_IN.get(mutation, STREAMS.name)
     return next((played for seed in seeds if (played := play(seed, kind=kind, mutation=mutation)).broken), None)

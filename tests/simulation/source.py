@@ -49,6 +49,8 @@ class SourceKind(msgspec.Struct, frozen=True):
     """Changes come out of order and are repeated, with other sequence numbers, maybe in other shards."""
     has_snapshots: bool = False
     """Items are deleted and made again, tables are older than their streams, and snapshots are taken of them."""
+    switches: bool = False
+    """The pipeline goes over from `streams` to `repeating`, or back."""
 
     def streams_of(self, items: dict[str, list[str]]) -> dict[str, list[str]]:
         """Return the items of each stream, by the name that brings it in; given those of each table."""
@@ -77,7 +79,9 @@ REPEATING = SourceKind(
     repeats=True,
 )
 """As Kinesis with DynamoDB's change records: asked page by page; repeats changes and gives them out of order."""
-KINDS = {kind.name: kind for kind in (STREAMS, LOG, SNAPSHOTS, REPEATING)}
+SWITCHING = SourceKind("switching", STREAMS.policy, 96, switches=True)
+"""Both `streams` and `repeating`, one after the other."""
+KINDS = {kind.name: kind for kind in (STREAMS, LOG, SNAPSHOTS, REPEATING, SWITCHING)}
 
 
 @dataclass(frozen=True)
@@ -381,6 +385,8 @@ class ModelReader:
             return len(true.changes)
         if position.sequence is None:
             return true.trimmed
+        if position.kind == "AT_SEQUENCE_NUMBER":
+            return sum(change.sequence < int(position.sequence) for change in true.changes)
         start = sum(change.sequence <= int(position.sequence) for change in true.changes)
         if 0 < start <= true.trimmed:
             return -1  # the change that it names is trimmed

@@ -16,7 +16,7 @@ from simulation.clients import ModelAdmin, ModelConsumer, ModelProducer, Network
 from simulation.coverage import Coverage
 from simulation.faults import Faults
 from simulation.group import Group
-from simulation.repeating_source import RepeatingSource, flagged
+from simulation.repeating_source import RepeatingSource, change_of, flagged
 from simulation.simulated_threads import SimulatedHost, SimulatedPool
 from simulation.simulated_time import Action, Host, Schedule
 from simulation.source import DELETED_WORD, Source
@@ -74,6 +74,10 @@ class Surroundings(msgspec.Struct):
     patterns: list[str]
     windows: WindowOptions
     """What becomes of late changes, of a source that repeats them."""
+    source_type: str = "dynamodb-streams"
+    """What the pipeline's file calls the source."""
+    make_reader: Callable[[Callable[[], float]], ShardReader] | None = None
+    """Makes a worker's reader, given its clock; None: it reads the source as it is."""
 
 
 class Inbox:
@@ -169,15 +173,18 @@ class SimulatedParts:
         self.lane_count = around.lane_count
         self.lane_options = around.lane_options
         self.reader_count = 0
-        self.definition = definition(tables)
+        self.definition = msgspec.structs.replace(definition(tables), source_type=around.source_type)
         self.reader: ShardReader = around.source.reader
-        if isinstance(around.source, RepeatingSource):
+        if around.make_reader is not None:
+            self.reader = around.make_reader(clients.monotonic_s)
+        elif isinstance(around.source, RepeatingSource):
             self.reader = WindowedReader(
                 around.source.log,
                 around.windows,
                 window_bytes=1 << 20,
                 gone_after_ms=around.source.policy.gone_after_ms,
                 flagged=flagged,
+                change_of=change_of,
                 clock=clients.monotonic_s,
             )
         self.limits = ModelLimits(around.too_large)

@@ -34,6 +34,11 @@ def log_record(
     return LogRecord(record, arrived_ms, identity=text, item=item.encode(), created_us=created_us)
 
 
+def change_of(record: SourceRecord, _shard: ShardRef) -> Change | None:
+    """Return the change of a record."""
+    return record.change
+
+
 def flagged(record: SourceRecord, _shard: ShardRef) -> SourceRecord:
     """The record that says that it is late."""
     assert record.change is not None

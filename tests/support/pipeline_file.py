@@ -16,13 +16,18 @@ def write_file(
     *,
     tables: Sequence[str] = ("orders",),
     source: Mapping[str, Any] | None = None,
+    only_source: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> Path:
-    """Write `pipeline.yaml`, a key or an item a line, in the order of the arguments."""
+    """Write `pipeline.yaml`, a key or an item a line, in the order of the arguments.
+
+    `source` is added to that of DynamoDB Streams, `only_source` takes its place.
+    """
     pipeline = {
         "name": name,
         "kafka": dict(kafka),
-        "source": {"type": "dynamodb-streams", "region": "us-east-1", "tables": list(tables), **(source or {})},
+        "source": only_source
+        or {"type": "dynamodb-streams", "region": "us-east-1", "tables": list(tables), **(source or {})},
         **settings,
     }
     file = folder / "pipeline.yaml"

@@ -23,6 +23,7 @@ _WORDS: dict[Step, str] = {
     "records": "{done} records",
     "items": "read {done} items, of about {total}",
     "keys": "looked again at {done} of {total} keys that differed",
+    "shards": "read the end of {done} of {total} shards again",
     "repaired": "repaired {done} of {total} keys",
 }
 

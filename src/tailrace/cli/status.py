@@ -17,6 +17,7 @@ from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import STYLES, console, to_json
 from tailrace.cli.snapshot_view import duration, lines_below
+from tailrace.moments import utc
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
@@ -107,6 +108,13 @@ def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
         yield (
             "! nothing is published until the switch has ended; if it was interrupted, run `tailrace switch` again",
             "warning",
+        )
+    if handover := status.handover:
+        yield (
+            f"switched from {handover.before} to {handover.after}: {handover.changes} published changes since "
+            f"{utc(handover.from_ms)} are left out; {handover.shards} shards are not read past "
+            f"{utc(handover.until_ms)} yet",
+            "ok",
         )
     if status.untaken:
         lanes = ", ".join(map(str, status.untaken))

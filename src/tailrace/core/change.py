@@ -15,9 +15,10 @@ ViewType = Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"]
 SnapshotMark = Literal["true", "incremental"]
 """`source.snapshot` of a row, in Debezium's words: of an initial snapshot, or of one that was started later."""
 
-Skip = Literal["repeat", "late", "unwanted", "misplaced"]
+Skip = Literal["repeat", "late", "unwanted", "misplaced", "switched"]
 """Why a record is read and not published: it was published before, `late: drop` says so, its table is not wanted, it
-belongs to another shard, where its producer sends it again."""
+belongs to another shard, where its producer sends it again, or another source published it before a switch to this
+one."""
 
 Headers = list[tuple[str, bytes]]
 

@@ -17,6 +17,8 @@ lane n must know of its own shards:
 | `["definition"]` in partition 0 | `DefinitionRecord`: what the pipeline is | a worker or function that starts |
 | `["definer"]` in partition 0 | `Claim`: who fenced the other definers last | the same |
 | `["method"]` | `MethodRecord`: the method that publishes | `tailrace switch`, the function's first start |
+| `["handover"]` in partition 0 | `HandoverRecord`: the last switch of sources | `tailrace switch`, the enumerator |
+| `["handover-part", number]` in partition 0 | `HandoverPart`: what the source before had published | the same |
 | `["?snapshot", table]` in partition 0 | `SnapshotRecord`: the table's last snapshot | whoever starts one |
 | `["?snapshot-control", table]` in partition 0 | `SnapshotControl`: pause, resume, cancel | `tailrace snapshot` |
 | `["?snapshot-result", table]` in partition 0 | `SnapshotResult`: how it ended | the owner of snapshot lane 0 |
@@ -74,6 +76,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The oldest reader that understands it."""
 
 
+def _needs(record: Record, version: int) -> None:
+    """Mark a new record as one that only readers of a format understand."""
+    msgspec.structs.force_setattr(record, "v", max(record.v, version))
+    msgspec.structs.force_setattr(record, "r", max(record.r, version))
+
+
 class ShardRecord(Record, frozen=True, kw_only=True):
     """A shard's lineage. `parents` are those that must end first; parents that no longer exist are left out."""
 
@@ -94,6 +102,14 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     """Changes that arrived before are not read: the file asked to start then."""
     retention_ms: Milliseconds | None = None
     """How long its stream keeps changes; None: as long as the source's policy says."""
+    handover: str | None = None
+    """The switch with which its stream took the place of another source: it is not read before all of that is known.
+    """
+
+    def __post_init__(self) -> None:
+        """Mark a shard that earlier readers would publish twice."""
+        if self.handover is not None:
+            _needs(self, 4)
 
 
 class Checkpoint(Record, frozen=True, kw_only=True):
@@ -138,8 +154,7 @@ class Checkpoint(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Mark a position that readers of the first format cannot read."""
         if self.sequence is not None and len(self.sequence) > _SEQUENCE_DIGITS_OF_FORMAT_1:
-            msgspec.structs.force_setattr(self, "v", max(self.v, 2))
-            msgspec.structs.force_setattr(self, "r", max(self.r, 2))
+            _needs(self, 2)
 
 
 class Claim(Record, frozen=True, kw_only=True):
@@ -188,6 +203,56 @@ class MethodRecord(Record, frozen=True, kw_only=True):
     nonce: str
     """Unique to this switch."""
     at_ms: Milliseconds
+    source_type: str | None = None
+    """The kind of source that is read since a switch to it: whoever reads another refuses, too. None: there was none.
+    """
+
+    def __post_init__(self) -> None:
+        """Mark a source that earlier readers would not look at."""
+        if self.source_type is not None:
+            _needs(self, 4)
+
+
+class HandoverRecord(Record, frozen=True, kw_only=True):
+    """A switch from one source to another: from when on both tell of changes, and which of those are published."""
+
+    v: int = 4
+    r: int = 4
+    id: str
+    """Unique to this switch."""
+    before: str
+    """The kind of source before."""
+    after: str
+    at_ms: Milliseconds
+    from_ms: Milliseconds
+    """All changes that were made before are published; whole seconds."""
+    until_ms: Milliseconds
+    """What arrives in the next source later than this is not published."""
+    view_types: dict[str, ViewType]
+    """The tables that both sources tell of, and which images of theirs are compared."""
+    entries: tuple[str, ...]
+    """What the next source reads in place of the one before, by name."""
+    parts: Annotated[int, Meta(ge=0)]
+    """How many `HandoverPart`s it has."""
+    changes: Annotated[int, Meta(ge=0)]
+    """How many changes they hold."""
+    is_over: bool = False
+    """Every shard of the next source is read past `until_ms`: the parts are deleted."""
+
+    def over(self) -> HandoverRecord:
+        """Return the record that says that it is over."""
+        return msgspec.structs.replace(self, is_over=True)
+
+
+class HandoverPart(Record, frozen=True, kw_only=True):
+    """Published changes of the time of a handover."""
+
+    v: int = 4
+    r: int = 4
+    id: str
+    """The handover that it is of."""
+    changes: bytes
+    """Digests of them, one behind the other (`core.handover`)."""
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -222,8 +287,7 @@ class DefinitionRecord(Record, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Mark a definition that earlier readers would take for one of more or other tables."""
         if self.tags or self.source_type != "dynamodb-streams":
-            msgspec.structs.force_setattr(self, "v", max(self.v, 3))
-            msgspec.structs.force_setattr(self, "r", max(self.r, 3))
+            _needs(self, 3)
 
 
 SnapshotSource = Literal["scan", "keys", "export"]
@@ -373,6 +437,16 @@ class MethodKey(TopicKey, frozen=True, array_like=True, tag="method"):
     """Key of the `MethodRecord`."""
 
 
+class HandoverKey(TopicKey, frozen=True, array_like=True, tag="handover"):
+    """Key of the `HandoverRecord`."""
+
+
+class HandoverPartKey(TopicKey, frozen=True, array_like=True, tag="handover-part"):
+    """Key of a `HandoverPart`."""
+
+    number: int
+
+
 class DefinitionKey(TopicKey, frozen=True, array_like=True, tag="definition"):
     """Key of the `DefinitionRecord`."""
 
@@ -481,6 +555,8 @@ KINDS: Final[dict[type[TopicKey], type[Record]]] = {
     AcceptKey: GapAccepted,
     ShardClaimKey: Claim,
     MethodKey: MethodRecord,
+    HandoverKey: HandoverRecord,
+    HandoverPartKey: HandoverPart,
     DefinitionKey: DefinitionRecord,
     DefinerKey: Claim,
     SnapshotKey: SnapshotRecord,

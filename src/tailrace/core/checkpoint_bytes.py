@@ -11,8 +11,9 @@ import msgspec
 from tailrace.core.checkpoint import KINDS, IgnoredKey, IgnoredRecord, Record, TopicKey, TopicRecord
 from tailrace.errors import FormatVersionError, WorldError, excerpt
 
-FORMAT_VERSION = 3
-"""The newest format that this version reads. 2: sequence numbers of more than 40 digits. 3: tags in the definition."""
+FORMAT_VERSION = 4
+"""The newest format that this version reads. 2: sequence numbers of more than 40 digits. 3: tags in the definition. 4:
+switches to another source."""
 OLDEST_READABLE_VERSION = 1
 IGNORABLE_MARK = "?"
 """The prefix of the names of kinds that a reader may ignore."""

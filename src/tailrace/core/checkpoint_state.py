@@ -17,6 +17,8 @@ from tailrace.core.checkpoint import (
     DefinitionRecord,
     EnumeratorKey,
     GapAccepted,
+    HandoverKey,
+    HandoverPartKey,
     IgnoredKey,
     KeyOfShard,
     Method,
@@ -33,6 +35,8 @@ from tailrace.core.checkpoint import (
     TopicRecord,
     Write,
 )
+from tailrace.core.handover import Handover
+from tailrace.core.handover_state import HandoverState
 from tailrace.core.shard import ShardRef, lane_of
 from tailrace.core.snapshot_state import SNAPSHOT_KEYS, SnapshotState
 from tailrace.core.source_policy import SourcePolicy
@@ -56,6 +60,7 @@ class CheckpointState:
         self.enumerators: dict[int, Claim] = {}
         self.shard_claims: dict[ShardRef, Claim] = {}
         self.methods: dict[int, MethodRecord] = {}
+        self.handovers = HandoverState()
         self.snapshots = SnapshotState(lane_count)
         self._definitions: dict[int, DefinitionRecord] = {}
         self._definers: dict[int, Claim] = {}
@@ -99,8 +104,11 @@ class CheckpointState:
                 concerned = (partition,)
             case CheckpointKey(), Checkpoint() | None:
                 concerned = self._apply_checkpoint(partition, key.shard, record)
-            case TableKey() | AcceptKey(), _ if partition != 0:
+            case TableKey() | AcceptKey() | HandoverKey() | HandoverPartKey(), _ if partition != 0:
                 return
+            case HandoverKey() | HandoverPartKey(), _:
+                self.handovers.apply(key, record)
+                concerned = None
             case TableKey(), TableRecord() | None:
                 concerned = self._apply_table(key.table, record)
             case _:
@@ -141,6 +149,11 @@ class CheckpointState:
         return next((record.method for record in self.methods.values() if record.method != "worker"), "worker")
 
     @property
+    def source_type(self) -> str | None:
+        """The kind of source that the pipeline was switched to; None when it never was."""
+        return next((record.source_type for record in self.methods.values() if record.source_type), None)
+
+    @property
     def is_new(self) -> bool:
         """No worker and no function ever ran this pipeline."""
         return not self.methods and not self.claims and self.pipeline is None
@@ -173,6 +186,8 @@ class CheckpointState:
                 return self.checkpoints.get(write.key.shard) == write.record
             case _ if isinstance(write.key, SNAPSHOT_KEYS):
                 return self.snapshots.shows(write)
+            case HandoverKey() | HandoverPartKey():
+                return self.handovers.shows(write)
             case _:
                 return self._others[type(write.key)].get(_name(write.partition, write.key)) == write.record
 
@@ -195,10 +210,37 @@ class CheckpointState:
 
     def may_begin(self, shard: ShardRef) -> bool:
         """Return whether every parent that the shard waits for has its end committed, or the shard has begun
-        already."""
+        already; and what was handed over to its stream, if anything, is known."""
+        handover_id = self.shards[shard].handover
+        if handover_id is not None and not self.handovers.is_known(handover_id):
+            return False
         if shard in self.checkpoints:
             return True
         return all(self.ended(parent) for parent in self.shards[shard].parents)
+
+    def handover_of(self, shard: ShardRef) -> Handover | None:
+        """Return what was handed over to a shard that may begin; None when it is read past the time of that."""
+        handover_id = self.shards[shard].handover
+        handover = self.handovers.of(handover_id) if handover_id is not None else None
+        if handover is None or self._last_ms(shard) > handover.until_ms:
+            return None
+        return handover
+
+    def _last_ms(self, shard: ShardRef) -> int:
+        """Return when the last published change of a shard arrived, or was made where that is not told."""
+        checkpoint = self.checkpoints.get(shard)
+        if checkpoint is None:
+            return 0
+        return (checkpoint.created_ms if checkpoint.arrived_ms is None else checkpoint.arrived_ms) or 0
+
+    def is_past_handover(self, shard: ShardRef, until_ms: int) -> bool:
+        """Return whether nothing that arrived in a shard until then is still to be read; its children aside."""
+        checkpoint = self.checkpoints.get(shard)
+        if checkpoint is None:
+            return False
+        if checkpoint.state == "ended":
+            return bool(self.children_of(shard)) or self.closed_after_ms(shard) > until_ms
+        return max(self._last_ms(shard), checkpoint.until_ms or 0) > until_ms
 
     def closed_after_ms(self, ended: ShardRef) -> int:
         """Return when a shard whose end is committed was still open, possibly long before its end was read."""

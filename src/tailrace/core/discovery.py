@@ -53,13 +53,14 @@ def reconcile(
     gone: Collection[ShardRef],
     now_ms: int,
     source: SourcePolicy,
+    handover: str | None = None,
 ) -> Reconciliation:
     """Compare a listing with what is published.
 
     `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream. `start`:
     where the shards of a stream that was never listed before begin, unless Lambda has delivered from it: then they
     begin where Lambda stopped. `since_ms`: they skip what arrived before. `gone`: shards that the source denies
-    (`exists` is false).
+    (`exists` is false). `handover`: the switch in whose time the stream is read in place of another source.
     """
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
@@ -96,6 +97,7 @@ def reconcile(
             listed_ms=now_ms,
             since_ms=since_ms if initial and begins == "TRIM_HORIZON" and shard not in delivered else None,
             retention_ms=retention_ms,
+            handover=handover,
         )
         writes.append(ShardKey(*shard).write(record, checkpoint_state.lane_count))
     if whole:
@@ -217,6 +219,25 @@ def unended_elsewhere(checkpoint_state: CheckpointState, table: str, stream: str
             if not checkpoint_state.ended(shard)
         )
     )
+
+
+def end_handover(checkpoint_state: CheckpointState) -> tuple[Write, ...]:
+    """Return what ends a handover once every shard of the next source is read past its time; nothing before."""
+    handover = checkpoint_state.handovers.active
+    if handover is None:
+        return ()
+    for entry in handover.entries:
+        record = checkpoint_state.tables.get(entry)
+        if record is not None and record.state in {"left out", "missing"}:
+            continue
+        shards = [
+            shard
+            for stream in checkpoint_state.streams_of(entry)
+            for shard in checkpoint_state.shards_of_stream(stream)
+        ]
+        if not shards or not all(checkpoint_state.is_past_handover(shard, handover.until_ms) for shard in shards):
+            return ()
+    return checkpoint_state.handovers.ended()
 
 
 def forget_outdated(checkpoint_state: CheckpointState, source: SourcePolicy, now_ms: int) -> tuple[Write, ...]:

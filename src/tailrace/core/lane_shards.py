@@ -236,8 +236,11 @@ class LaneShards:
 
     def _waits_for_lineage(self, shard: ShardRef, turn: Turn) -> bool:
         """Return whether to wait, for a while, until it is known which tails of ancestors are to be read."""
-        source = self._options.source
-        misses = bool(source.window_ms) and misses_ancestors(self._checkpoint_state, shard, source, turn.now_ms)
+        source, state = self._options.source, self._checkpoint_state
+        handover = state.handover_of(shard)
+        from_ms = handover.from_ms if handover is not None else None
+        has_tails = bool(source.window_ms) or handover is not None
+        misses = has_tails and misses_ancestors(state, shard, source, turn.now_ms, from_ms)
         if misses and turn.now_ms < self._lineage_until_ms.setdefault(shard, turn.now_ms + _LINEAGE_WAIT_MS):
             return True
         self._lineage_until_ms.pop(shard, None)
@@ -252,8 +255,11 @@ class LaneShards:
         if shard_state.may_have_lost_its_head(turn.now_ms):
             self._stop(shard_state, Phase.GAP, _WAITED_TOO_LONG, turn)
             return
-        if window_ms := self._options.source.window_ms:
-            shard_state.tails = tails_of_ancestors(self._checkpoint_state, shard_state.shard, window_ms)
+        window_ms = self._options.source.window_ms
+        shard_state.handover = handover = self._checkpoint_state.handover_of(shard_state.shard)
+        if window_ms or handover is not None:
+            since_ms = handover.from_ms if handover is not None else None
+            shard_state.tails = tails_of_ancestors(self._checkpoint_state, shard_state.shard, window_ms, since_ms)
         shard_state.phase = Phase.READY
         shard_state.next_read_ms = self._publishing.paused_until_ms(shard_state.shard) or turn.now_ms
         self.reads.add(shard_state)

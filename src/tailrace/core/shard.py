@@ -8,6 +8,8 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta
 
+from tailrace.core.handover import Handover
+
 ENUMERATOR_LANE = 0
 """The owner of this lane lists tables and shards for the whole pipeline."""
 
@@ -51,6 +53,8 @@ class Position(msgspec.Struct, frozen=True):
     tails: tuple[Tail, ...] = ()
     """What to read again first without publishing it, for a source that repeats changes: the tails of the shard's
     ancestors, each to its end, and the shard's own, up to `sequence`."""
+    handover: Handover | None = None
+    """What the source before has published of what is read: it is left out."""
 
 
 class ListedShard(msgspec.Struct, frozen=True):

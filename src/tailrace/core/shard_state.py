@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from tailrace.core.checkpoint import Checkpoint, ShardCondition, ShardRecord
+from tailrace.core.handover import Handover
 from tailrace.core.pacing import Backoff, Pacing
 from tailrace.core.page import Page
 from tailrace.core.ports import ReadFailure
@@ -75,6 +76,8 @@ class ShardState:
     """When the last change read arrived in the stream."""
     tails: tuple[Tail, ...] = ()
     """The tails of its ancestors, to be read again with its own."""
+    handover: Handover | None = None
+    """What the source before has published, while that may be met."""
     iterator: str | None = None
     from_latest: bool = False
     """The iterator comes from a read at LATEST: a restart may still show changes that are a little older."""
@@ -140,11 +143,13 @@ class ShardState:
         """
         if self.sequence is not None:
             if self.trimmed:
-                return Position("TRIM_HORIZON", tails=self.tails)
-            own = (Tail(self.shard, self.window_from),) if self.source.window_ms else ()
-            return Position("AFTER_SEQUENCE_NUMBER", self.sequence, tails=(*self.tails, *own))
+                return Position("TRIM_HORIZON", tails=self.tails, handover=self.handover)
+            own = (Tail(self.shard, self.window_from),) if self.source.window_ms or self.handover else ()
+            tails = (*self.tails, *own)
+            return Position("AFTER_SEQUENCE_NUMBER", self.sequence, tails=tails, handover=self.handover)
         if self.record.start != "LATEST":
-            return Position("TRIM_HORIZON", since_ms=self.record.since_ms, tails=self.tails)
+            since_ms = self.record.since_ms
+            return Position("TRIM_HORIZON", since_ms=since_ms, tails=self.tails, handover=self.handover)
         if not self.begun:
             return Position("LATEST")
         return Position("TRIM_HORIZON", since_ms=self.record.seen_ms - self.source.clock_skew_ms)
@@ -197,6 +202,8 @@ class ShardState:
         """
         if self.accepted:
             return False
+        if self.handover is not None and self.checkpointed_until_ms <= self.handover.until_ms < (self.until_ms or 0):
+            return True
         if (
             awaited
             and self.until_ms is not None

@@ -9,14 +9,17 @@ from tailrace.core.shard import ListedShard, ShardRef, Tail
 from tailrace.core.source_policy import SourcePolicy
 
 
-def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, window_ms: int) -> tuple[Tail, ...]:
+def tails_of_ancestors(
+    checkpoint_state: CheckpointState, shard: ShardRef, window_ms: int, handed_over_from_ms: int | None = None
+) -> tuple[Tail, ...]:
     """Return the tails to read again before `shard` is read from its position, the oldest ancestors first.
 
     Its own changes, or those of its parents if it has none yet, arrived at some time: what arrived in the `window_ms`
-    before that counts. An ancestor that the stream no longer has is older than that.
+    before that counts, and while a handover may be met, all since that began. An ancestor that the stream no longer
+    has is older than that.
     """
     generations = _generations(checkpoint_state, shard)
-    since_ms = _since_ms(checkpoint_state, [shard, *generations], window_ms)
+    since_ms = _since_ms(checkpoint_state, [shard, *generations], window_ms, handed_over_from_ms)
     tails = []
     for ancestor in reversed(generations):
         checkpoint = checkpoint_state.checkpoints[ancestor]
@@ -25,14 +28,20 @@ def tails_of_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, windo
     return tuple(tails)
 
 
-def misses_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, source: SourcePolicy, now_ms: int) -> bool:
+def misses_ancestors(
+    checkpoint_state: CheckpointState,
+    shard: ShardRef,
+    source: SourcePolicy,
+    now_ms: int,
+    handed_over_from_ms: int | None = None,
+) -> bool:
     """Return whether a tail cannot be told yet: nothing is known of an ancestor that may have published it.
 
     Its checkpoint is in another partition, which may be behind; or it was forgotten with its shard, which the stream
     no longer has.
     """
     generations = _generations(checkpoint_state, shard)
-    since_ms = _since_ms(checkpoint_state, [shard, *generations], source.window_ms)
+    since_ms = _since_ms(checkpoint_state, [shard, *generations], source.window_ms, handed_over_from_ms)
     skew_ms = source.clock_skew_ms
     for child in (shard, *generations):
         record = checkpoint_state.shards.get(child)
@@ -46,12 +55,15 @@ def misses_ancestors(checkpoint_state: CheckpointState, shard: ShardRef, source:
     return False
 
 
-def _since_ms(checkpoint_state: CheckpointState, shards: Iterable[ShardRef], window_ms: int) -> int:
+def _since_ms(
+    checkpoint_state: CheckpointState, shards: Iterable[ShardRef], window_ms: int, handed_over_from_ms: int | None
+) -> int:
     """Return when the window begins of a shard and its ancestors; 0 when nothing arrived in them."""
     checkpoints = (checkpoint_state.checkpoints.get(shard) for shard in shards)
     arrivals_ms = (each.arrived_ms for each in checkpoints if each is not None and each.arrived_ms is not None)
     # The first changes of a shard arrive after the last ones of its ancestors.
-    return max(0, max(arrivals_ms, default=0) - window_ms)
+    since_ms = max(0, max(arrivals_ms, default=0) - window_ms)
+    return since_ms if handed_over_from_ms is None else min(since_ms, handed_over_from_ms)
 
 
 def listed_tails(shards: Iterable[ListedShard], shard: ShardRef, since_ms: int) -> tuple[Tail, ...]:

@@ -8,7 +8,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
+from tailrace.core.change import Change
 from tailrace.core.change_window import ChangeWindow, Verdict, WindowBudget
+from tailrace.core.handover import Overlap
 from tailrace.core.ports import LogPage, LogRecord, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.reordering import Reordering
 from tailrace.core.shard import Position, ShardRef, Tail, is_after
@@ -49,23 +51,31 @@ class WindowedShard:
         budget: WindowBudget,
         *,
         flagged: Callable[[SourceRecord, ShardRef], SourceRecord],
+        change_of: Callable[[SourceRecord, ShardRef], Change | None],
         is_wanted: Callable[[str], bool],
     ) -> None:
         """Begin with the tails of `position`.
 
-        `flagged` makes the late one of a shard's record; `is_wanted` tells whether a table is published.
+        `flagged` makes the late one of a shard's record; `change_of` returns its change, None if it is none;
+        `is_wanted` tells whether a table is published.
         """
         self.window = ChangeWindow(options.window_ms, budget)
         self._shard = shard
         self._begins_at = position
-        self._position = msgspec.structs.replace(position, tails=())
+        self._position = msgspec.structs.replace(position, tails=(), handover=None)
         self._holds = {shard, *(tail.shard for tail in position.tails)}
         """The shards of which the window holds the tails, once they are read."""
         self._tails = deque(position.tails)
         self._drops_late = options.late == "drop"
         self._reordering = Reordering(options.late_wait_ms, _HELD_BYTES) if options.late == "reorder" else None
         self._flagged = flagged
+        self._change_of = change_of
         self._is_wanted = is_wanted
+        self._overlap = Overlap(position.handover) if position.handover is not None else None
+        """While changes may come that another source has published."""
+        self._overlap_from: str | None = None
+        """The first record of the shard itself in that time."""
+        self._repeats = options.window_ms > 0
         self._iterator: str | None = None
         self._has_begun = False
         """A page of the shard itself was read."""
@@ -77,6 +87,8 @@ class WindowedShard:
 
         Call it before the first read. What they hold follows from the stream, whoever published it.
         """
+        if self._overlap is not None:
+            return  # what they left out has to be counted again
         windows: list[ChangeWindow] = []
         held = set[ShardRef]()
         for tail in reversed(self._tails):
@@ -89,6 +101,11 @@ class WindowedShard:
     def is_at(self, position: Position) -> bool:
         """Return whether a new session at `position` would know no less: only the tails of ancestors were read."""
         return position == self._begins_at and not self._has_begun
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether reading on without it would publish what is to be left out."""
+        return self._repeats or self._overlap is not None or bool(self._tails)
 
     def next_read(self) -> LogRead:
         """Return what to read next."""
@@ -130,14 +147,16 @@ class WindowedShard:
         self._iterator = page.next_iterator
         records = page.records
         if self._tails and self._tails[0].shard != self._shard:
-            self.window.see(records, None)
+            self._see_again(records, None)
             if page.next_iterator is None:
                 self._tails.popleft()
             return self._page([], page, token, goes_on=True)
         self._has_begun = True
+        if self._overlap is not None and self._overlap_from is None and records:
+            self._overlap_from = _sequence(records[0])
         if self._tails:
             published = [record for record in records if not is_after(_sequence(record), self._sequence)]
-            self.window.see(published, _sequence(published[0]) if published else None)
+            self._see_again(published, _sequence(published[0]) if published else None)
             records = records[len(published) :]
             if not records and page.next_iterator is not None and page.full:
                 return self._page([], page, token, goes_on=True)
@@ -156,7 +175,7 @@ class WindowedShard:
         if self._reordering is not None:
             sequences = sorted(map(_sequence, records), key=int)
         first, last = (sequences[0], sequences[-1]) if sequences else (None, None)
-        window_from = self.window.first or self._sequence or first
+        window_from = self._overlap_from or self.window.first or self._sequence or first
         self._sequence = last or self._sequence
         return SourcePage(
             records=self._judged(records, first),
@@ -181,10 +200,22 @@ class WindowedShard:
                 for record in records
             ]
         verdicts = self.window.see(records, page_first)
+        if self._overlap is not None:
+            return [self._compared(record, verdict) for record, verdict in zip(records, verdicts, strict=True)]
         return [
             record.record if verdict is Verdict.NEW else self._marked(record.record, verdict)
             for record, verdict in zip(records, verdicts, strict=True)
         ]
+
+    def _compared(self, record: LogRecord, verdict: Verdict) -> SourceRecord:
+        """Return what is published of a record of which the source before may have told."""
+        if verdict is not Verdict.REPEAT and (overlap := self._overlap_with(record)) is not None:
+            change = self._change_of(record.record, self._shard)
+            if change is not None and overlap.leaves_out(change):
+                return msgspec.structs.replace(record.record, skipped="switched")
+            if change is not None and not self._repeats and overlap.is_late(change):
+                verdict = Verdict.LATE
+        return record.record if verdict is Verdict.NEW else self._marked(record.record, verdict)
 
     def _marked(self, record: SourceRecord, verdict: Verdict) -> SourceRecord:
         """Return what is published of a record that is not new."""
@@ -193,6 +224,21 @@ class WindowedShard:
         if self._drops_late:
             return msgspec.structs.replace(record, skipped="late")
         return self._flagged(record, self._shard)
+
+    def _see_again(self, records: list[LogRecord], page_first: str | None) -> None:
+        """Take in records that are published, or left out, already."""
+        verdicts = self.window.see(records, page_first)
+        for record, verdict in zip(records, verdicts, strict=True) if self._overlap is not None else ():
+            if verdict is not Verdict.REPEAT and (overlap := self._overlap_with(record)) is not None:
+                change = self._change_of(record.record, self._shard)
+                if change is not None:
+                    overlap.leaves_out(change)
+
+    def _overlap_with(self, record: LogRecord) -> Overlap | None:
+        """Return the overlap as long as a record may be of its time."""
+        if self._overlap is not None and record.arrived_ms > self._overlap.handover.until_ms:
+            self._overlap = self._overlap_from = None
+        return self._overlap
 
 
 def _sequence(record: LogRecord) -> str:

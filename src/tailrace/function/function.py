@@ -121,6 +121,7 @@ class Function:
             switch.switch(self._loaded, "lambda")
         else:
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method_of(0), "lambda")
+            checkpoint_topic.check_source(pipeline.name, checkpoint_state, pipeline.source.type)
 
     def _publish(self, delivery: Delivery, remaining_s: Callable[[], float]) -> str | None:
         """Publish a batch; return the sequence number of its first record that is not published."""

@@ -16,7 +16,7 @@ from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin
 from tailrace.kafka.topics import TopicSpec
 from tailrace.kafka.watched_consumer import COMMITTED, WatchedConsumer
-from tailrace.remedy import AwaitSwitch, FinishRescale, RunPipeline, SetLanes, SwitchTo
+from tailrace.remedy import AwaitSwitch, FinishRescale, RunPipeline, SetLanes, SwitchSource, SwitchTo
 
 _POLL_S = 0.5
 _LOOK_AHEAD_S = 60.0
@@ -111,6 +111,16 @@ def check_method(pipeline: str, method: Method, mine: ActiveMethod) -> None:
         f"the pipeline {pipeline} is served by the method {method}, so the {mine} may not publish",
         remedy=SwitchTo(mine),
     )
+
+
+def check_source(pipeline: str, checkpoint_state: CheckpointState, mine: str) -> None:
+    """Raise WorldError when the pipeline was switched to another kind of source than the file's."""
+    switched_to = checkpoint_state.source_type
+    if switched_to is not None and switched_to != mine:
+        raise WorldError(
+            f"the pipeline {pipeline} was switched to `source.type: {switched_to}`, and the file has {mine}",
+            remedy=SwitchSource(),
+        )
 
 
 class Followed(NamedTuple):

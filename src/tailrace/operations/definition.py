@@ -27,7 +27,7 @@ from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.operations import claims
 from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
-from tailrace.remedy import AcceptChanges
+from tailrace.remedy import AcceptChanges, SwitchSource
 
 logger = logging.getLogger("tailrace")
 
@@ -36,10 +36,28 @@ TIMEOUT_S = 30.0
 _SUFFIX = "definition"
 
 
-def check(pipeline: Pipeline, checkpoint_state: CheckpointState, mine: DefinitionRecord, method: ActiveMethod) -> None:
-    """Raise WorldError for what a definition would do to tables that run; `method` is who starts with it."""
-    found = conflicts(checkpoint_state, mine)
-    if not found:
+def check(
+    pipeline: Pipeline,
+    checkpoint_state: CheckpointState,
+    mine: DefinitionRecord,
+    method: ActiveMethod,
+    *,
+    accept_changes: bool = False,
+) -> None:
+    """Raise WorldError for what a definition would do to tables that run; `method` is who starts with it.
+
+    With `accept_changes` only for another kind of source: the next one could neither go on where the one before
+    stopped nor leave out what that published.
+    """
+    found, recorded = conflicts(checkpoint_state, mine), checkpoint_state.definition
+    if found and recorded is not None and recorded.source_type != mine.source_type:
+        raise WorldError(
+            f"the pipeline {pipeline.name} reads from {recorded.source_type}, and the file has `source.type: "
+            f"{mine.source_type}`",
+            hint="if this is another pipeline, give it another `name`",
+            remedy=SwitchSource(),
+        )
+    if not found or accept_changes:
         return
     listed = "; ".join(map(str, found))
     raise WorldError(
@@ -70,12 +88,10 @@ def define(
         )
         if checkpoint_state.definition is not None and not differences(checkpoint_state.definition, mine):
             return checkpoint_state.definition
-        if not accept_changes:
-            check(pipeline, checkpoint_state, mine, method)
+        check(pipeline, checkpoint_state, mine, method, accept_changes=accept_changes)
         try:
             with _claim(pipeline, owner, around) as (held, checkpoint_state):
-                if not accept_changes:
-                    check(pipeline, checkpoint_state, mine, method)
+                check(pipeline, checkpoint_state, mine, method, accept_changes=accept_changes)
                 return _record(held, checkpoint_state, mine)
         except ClaimLostError as error:
             reason = str(error)

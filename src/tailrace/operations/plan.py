@@ -290,8 +290,8 @@ class _Planner:
             self.method, self._snapshots = checkpoint_state.method, checkpoint_state.snapshots.snapshots
             checkpoint_topic.check_method(pipeline.name, checkpoint_state.method, "worker")
             mine = definition_of(pipeline)
-            if not self._accept_changes:
-                definition.check(pipeline, checkpoint_state, mine, "worker")
+            checkpoint_topic.check_source(pipeline.name, checkpoint_state, pipeline.source.type)
+            definition.check(pipeline, checkpoint_state, mine, "worker", accept_changes=self._accept_changes)
         except WorldError as error:
             return (str(error),), (), 0
         changes = (

@@ -8,11 +8,21 @@ from typing import Literal
 import msgspec
 
 Step = Literal[
-    "tables", "lanes", "producers", "dead-letters", "messages", "records", "changes", "items", "keys", "repaired"
+    "tables",
+    "lanes",
+    "producers",
+    "dead-letters",
+    "messages",
+    "records",
+    "changes",
+    "items",
+    "keys",
+    "repaired",
+    "shards",
 ]
 """What is counted: tables looked at, lanes moved, producers fenced, dead letters or on-failure messages dealt with,
-records exported or read, changes replayed, items of a table read, keys looked at again, keys
-repaired."""
+records exported or read, changes replayed, items of a table read, keys looked at again, keys repaired, shards of which
+what was published lately is read again."""
 
 
 class Progress(msgspec.Struct, frozen=True):

@@ -86,6 +86,22 @@ class TableStatus(msgspec.Struct, frozen=True):
         return "error" if "error" in found else "warning" if "warning" in found else "ok"
 
 
+class HandoverStatus(msgspec.Struct, frozen=True):
+    """A switch of sources of which the workers still leave out what the source before published."""
+
+    before: str
+    after: str
+    """The kinds of source."""
+    from_ms: int
+    """All changes that were made before are published by the source before; milliseconds since the epoch."""
+    until_ms: int
+    """Each shard is to be read up to what arrived then."""
+    changes: int
+    """Published changes that are left out."""
+    shards: int
+    """Known shards that are not read so far."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """A pipeline at a moment."""
 
@@ -100,6 +116,8 @@ class Status(msgspec.Struct, frozen=True):
     """Records and transaction markers in the dead-letter topic: what was redriven is among them until it expires."""
     method: Method = "worker"
     """Which method publishes; `none` in the midst of a switch."""
+    handover: HandoverStatus | None = None
+    """Of a switch of sources; None when there was none, or its time has passed."""
 
 
 def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
@@ -120,7 +138,31 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
         parallel_tables=pipeline.snapshot.tables_max,
     )
     untaken = untaken_lanes(checkpoint_state, group)
-    return Status(pipeline.name, now_ms, lanes, group.members, tables, untaken, dead_letters, checkpoint_state.method)
+    return Status(
+        pipeline.name,
+        now_ms,
+        lanes,
+        group.members,
+        tables,
+        untaken,
+        dead_letters,
+        checkpoint_state.method,
+        _handover(checkpoint_state),
+    )
+
+
+def _handover(checkpoint_state: CheckpointState) -> HandoverStatus | None:
+    record = checkpoint_state.handovers.active
+    if record is None:
+        return None
+    return HandoverStatus(
+        before=record.before,
+        after=record.after,
+        from_ms=record.from_ms,
+        until_ms=record.until_ms,
+        changes=record.changes,
+        shards=sum(not checkpoint_state.is_past_handover(shard, record.until_ms) for shard in checkpoint_state.shards),
+    )
 
 
 def untaken_lanes(checkpoint_state: CheckpointState, group: Group) -> tuple[int, ...]:

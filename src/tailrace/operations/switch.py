@@ -26,7 +26,7 @@ from tailrace.operations import claims, preconditions
 from tailrace.operations.claims import ClaimLostError
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
-from tailrace.remedy import SwitchAgain
+from tailrace.remedy import ShowStatus, SwitchAgain
 from tailrace.wiring.pipeline import lane_suffix, make_producer, shard_suffix
 
 READ_TIMEOUT_S = 30.0
@@ -48,7 +48,7 @@ class Switched(msgspec.Struct, frozen=True):
 def method_of(loaded: LoadedPipeline, *, around: Surroundings = THIS_PROCESS) -> Method:
     """Return the method that publishes a pipeline; `none` in the midst of a switch. Raises WorldError as `switch`."""
     pipeline = loaded.pipeline
-    with closing(_Switch(pipeline, preconditions.count_lanes(pipeline, around.clients), around)) as looked_at:
+    with closing(Switching(pipeline, preconditions.count_lanes(pipeline, around.clients), around)) as looked_at:
         return looked_at.method
 
 
@@ -57,18 +57,33 @@ def switch(
 ) -> Switched:
     """Make `to` the method that publishes. `progress` hears of each producer that is fenced.
 
-    Raises WorldError when the pipeline does not exist, when another switch is under way, and for whatever fails.
+    Raises WorldError when the pipeline does not exist, reads another source, still reads what it read before a switch
+    of sources, when another switch is under way, and for whatever fails.
     """
     pipeline = loaded.pipeline
     lanes = preconditions.count_lanes(pipeline, around.clients)
-    with closing(_Switch(pipeline, lanes, around)) as under_way:
-        before = under_way.method
-        if before == to and not under_way.checkpoint_state.is_new:
+    with closing(Switching(pipeline, lanes, around)) as under_way:
+        before, checkpoint_state = under_way.method, under_way.checkpoint_state
+        checkpoint_topic.check_source(pipeline.name, checkpoint_state, pipeline.source.type)
+        if before == to and not checkpoint_state.is_new:
             return Switched(pipeline.name, before, to, 0)
-        return Switched(pipeline.name, before, to, under_way.run(to, progress))
+        handover = checkpoint_state.handovers.active
+        if handover is not None and to == "lambda":
+            raise WorldError(
+                f"the pipeline {pipeline.name} was switched from {handover.before} to {handover.after}, and workers "
+                "still leave out what both of them tell",
+                hint="AWS Lambda can take over once the switch of sources does not show there any more",
+                remedy=ShowStatus(),
+            )
+
+        def lineage() -> tuple[Write, ...]:
+            return under_way.lineage() if to == "lambda" else ()
+
+        fenced = under_way.run(to, progress, lineage, source_type=checkpoint_state.source_type)
+        return Switched(pipeline.name, before, to, fenced)
 
 
-class _Switch:
+class Switching:
     """One switch, its checkpoint state and its producer: another switch of the pipeline fences it."""
 
     def __init__(self, pipeline: Pipeline, lanes: int, around: Surroundings) -> None:
@@ -87,9 +102,21 @@ class _Switch:
         methods = {self.checkpoint_state.method_of(lane) for lane in self._lanes}
         return methods.pop() if len(methods) == 1 else "none"
 
-    def run(self, to: ActiveMethod, progress: OnProgress) -> int:
-        """Switch; return how many producers were fenced."""
-        nobody = self._marks("none")
+    def run(
+        self,
+        to: ActiveMethod,
+        progress: OnProgress,
+        writes: Callable[[], tuple[Write, ...]],
+        *,
+        source_type: str | None,
+    ) -> int:
+        """Switch; return how many producers were fenced.
+
+        `writes`, called when nobody publishes any more and all that was published shows, returns what is written with
+        the new method; `source_type` is the kind of source that is read from then on, None if there was no switch to
+        it.
+        """
+        nobody = self._marks("none", self.checkpoint_state.source_type)
         try:
             with claims.claim(
                 self._pipeline,
@@ -100,22 +127,31 @@ class _Switch:
                 factory=self._around.clients,
             ) as held:
                 fenced = self._fence(progress)
-                marks = self._marks(to)
-                held.commit(Transaction((), (*(self._lineage() if to == "lambda" else ()), *marks)))
+                self._catch_up()
+                marks = self._marks(to, source_type)
+                held.commit(Transaction((), (*writes(), *marks)))
         except ClaimLostError as error:
             raise self._broke_off(str(error)) from error
         self._follow_until(lambda: all(map(self.checkpoint_state.shows, marks)))
         return fenced
 
     def close(self) -> None:
+        """Stop following the checkpoint topic."""
         self._follower.close()
 
-    def _lineage(self) -> tuple[Write, ...]:
+    def _catch_up(self) -> None:
+        """Read what was committed before the fences."""
+        pipeline, clients = self._pipeline, self._around.clients
+        self.checkpoint_state = checkpoint_topic.read_checkpoint_state(
+            pipeline.kafka, pipeline.name, len(self._lanes), factory=clients
+        )
+
+    def lineage(self) -> tuple[Write, ...]:
         """Return tombstones for the lineage: Lambda keeps none, and the workers' first listing after it starts over."""
         return tuple(ShardKey(*shard).write(None, len(self._lanes)) for shard in sorted(self.checkpoint_state.shards))
 
-    def _marks(self, method: Method) -> tuple[Write, ...]:
-        record = MethodRecord(method=method, nonce=self._nonce, at_ms=self._around.now_ms())
+    def _marks(self, method: Method, source_type: str | None) -> tuple[Write, ...]:
+        record = MethodRecord(method=method, nonce=self._nonce, at_ms=self._around.now_ms(), source_type=source_type)
         return tuple(Write(lane, MethodKey(), record) for lane in self._lanes)
 
     def _fence(self, progress: OnProgress) -> int:

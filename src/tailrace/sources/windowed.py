@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -11,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from tailrace.core.change import Change
 from tailrace.core.change_window import CHANGE_BYTES, WindowBudget
 from tailrace.core.ports import (
     LogPage,
@@ -27,6 +29,7 @@ from tailrace.core.windowed_shard import WindowedShard, WindowOptions
 
 logger = logging.getLogger("tailrace.sources")
 
+_TOKEN: Final = re.compile("[0-9]+:[0-9]+")
 _IDLE_S: Final = 300
 """A session that was not read for so long is dropped: its shard may have gone to another worker."""
 _ENDED_KEPT_S: Final = 60
@@ -50,7 +53,7 @@ class WindowedReader(ShardReader):
 
     A read without an iterator opens a session of its shard, which reads the tails again and then goes on from the
     position: what its window holds follows from the committed position alone. A session knows only the iterator that it
-    returned last; any other is EXPIRED.
+    returned last; any other is EXPIRED. When nothing is to be left out any more, it ends with an iterator of the log.
     """
 
     def __init__(
@@ -61,18 +64,21 @@ class WindowedReader(ShardReader):
         window_bytes: int,
         gone_after_ms: int,
         flagged: Callable[[SourceRecord, ShardRef], SourceRecord],
+        change_of: Callable[[SourceRecord, ShardRef], Change | None],
         is_wanted: Callable[[str], bool] = lambda _: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read nothing yet. `window_bytes` is the memory of the windows of all shards.
 
         An ancestor counts as gone when the source has denied it for `gone_after_ms`.
-        `flagged` makes the late one of a shard's record; `is_wanted` tells whether a table is published.
+        `flagged` makes the late one of a shard's record; `change_of` returns its change, None if it is none;
+        `is_wanted` tells whether a table is published.
         """
         self._log = log
         self._options = options
         self._budget = WindowBudget(window_bytes)
         self._flagged = flagged
+        self._change_of = change_of
         self._is_wanted = is_wanted
         self._clock = clock
         self._lock = threading.Lock()
@@ -126,6 +132,11 @@ class WindowedReader(ShardReader):
         finally:
             self._budget.remove(session.window)
 
+    @staticmethod
+    def returned(iterator: str) -> bool:
+        """Return whether an iterator is one of a session; else it is one of the log itself."""
+        return _TOKEN.fullmatch(iterator) is not None
+
     def _next_page(self, shard: ShardRef, session: WindowedShard) -> LogPage:
         """Read on, without the tails that the stream no longer has: skipping one says nothing of the shard."""
         while True:
@@ -155,6 +166,9 @@ class WindowedReader(ShardReader):
             self._drop(shard)
             self._ended[shard] = session
             self._forget_ended()
+        elif not session.shard.is_needed:
+            self._drop(shard)
+            return msgspec.structs.replace(answer, next_iterator=page.next_iterator)
         session.token = token
         return answer
 
@@ -187,7 +201,13 @@ class WindowedReader(ShardReader):
 
     def _windowed(self, shard: ShardRef, position: Position) -> WindowedShard:
         return WindowedShard(
-            shard, position, self._options, self._budget, flagged=self._flagged, is_wanted=self._is_wanted
+            shard,
+            position,
+            self._options,
+            self._budget,
+            flagged=self._flagged,
+            change_of=self._change_of,
+            is_wanted=self._is_wanted,
         )
 
     def _drop_idle(self, now_s: float) -> None:

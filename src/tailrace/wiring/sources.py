@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -31,7 +31,7 @@ from tailrace.sources.dynamodb.stream_record import decode_page
 from tailrace.sources.dynamodb.streams import DynamoDBStreams
 from tailrace.sources.dynamodb.tables import DynamoDBTables
 from tailrace.sources.kinesis import stream_ref
-from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder
+from tailrace.sources.kinesis.log_page import LogDecoder, LogPageDecoder, change_of
 from tailrace.sources.kinesis.log_page import late as flagged
 from tailrace.sources.kinesis.policy import policy as kinesis_policy
 from tailrace.sources.kinesis.streams import KinesisClients, KinesisStreams
@@ -57,6 +57,8 @@ _PUSHED_PACING: Final = Pacing(min_ms=50, max_ms=400)
 _KINESIS_LISTING_INTERVAL_MS: Final = 10_000
 _WINDOW_BYTES: Final = 64 << 20
 """Memory of a worker for what it published lately."""
+COMPARED_AT_ONCE: Final = 8
+"""Shards that a switch reads at the same time."""
 _SHARE_OF_WINDOWS: Final = 8
 """The part of the Lambda function's memory that it may take there."""
 
@@ -108,8 +110,35 @@ def _windowed(
         window_bytes=window_bytes,
         gone_after_ms=_kinesis_policy(source).gone_after_ms,
         flagged=flagged,
+        change_of=change_of,
         is_wanted=source.publishes,
     )
+
+
+class ComparedSource(NamedTuple):
+    """A source as a switch compares it with another."""
+
+    source: Source
+    log: LogReader
+    """Its records as they come, repeats too, each with its change."""
+
+
+def make_compared(pipeline: Pipeline) -> ComparedSource:
+    """Make the source of a pipeline for a switch. Raises `WorldError`."""
+    match pipeline.source:
+        case DynamoDBStreamsSource() as source:
+            streams = DynamoDBStreams(_session(source), readers=COMPARED_AT_ONCE)
+            return ComparedSource(streams, streams.log)
+        case KinesisSource() as source:
+            decode = LogPageDecoder(source.records, deaggregate=source.deaggregate)
+            clients = KinesisClients(_session(source), readers=COMPARED_AT_ONCE)
+            log = clients.polling(decode)
+            reader = _windowed(source, log, late=source.late, late_wait_ms=0, window_bytes=0)
+            return ComparedSource(
+                KinesisStreams(clients, reader, kinesis_policy(_window_ms(source)), arns=source.arns), log
+            )
+        case other:
+            raise _unknown(other)
 
 
 def make_intake(

@@ -330,6 +330,9 @@ class Engine:
             try:
                 checkpoint_topic.check_rescaled(self._parts.name, self.checkpoint_state)
                 checkpoint_topic.check_method(self._parts.name, self.checkpoint_state.method, "worker")
+                checkpoint_topic.check_source(
+                    self._parts.name, self.checkpoint_state, self._parts.definition.source_type
+                )
                 self._check_definition()
             except WorldError as error:
                 self.fail(error)

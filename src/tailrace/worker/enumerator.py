@@ -27,6 +27,7 @@ from tailrace.core.discovery import (
     STREAM_OFF,
     TAGS_LOST,
     Reconciliation,
+    end_handover,
     forget_outdated,
     leave_out,
     leave_out_untagged,
@@ -34,6 +35,7 @@ from tailrace.core.discovery import (
     reconcile_table,
     table_write,
 )
+from tailrace.core.handover import CLOCKS_DIFFER_MS
 from tailrace.core.ports import Enumerator, ReadError, ReadFailure, StreamListing, TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.core.source_policy import SourcePolicy
@@ -217,6 +219,7 @@ class EnumeratorLoop:
                 lambda checkpoint_state: forget_outdated(checkpoint_state, self._policy, self._engine.host.now_ms())
             )
         )
+        self._publish(self._ask(end_handover))
         known = self._ask(lambda checkpoint_state: {table for table in checkpoint_state.tables if self._wanted(table)})
         listed = self._listed_names()
         self._resting.clear()
@@ -383,17 +386,24 @@ class EnumeratorLoop:
         self, table: str, listing: StreamListing, checkpoint_state: CheckpointState, *, whole: bool
     ) -> Reconciliation:
         is_later = _is_later(checkpoint_state, table, listing)
+        start, since_ms = (self._start, self._since_ms) if not is_later else ("TRIM_HORIZON", None)
+        handover = checkpoint_state.handovers.active
+        if handover is not None and table not in handover.entries:
+            handover = None
+        if handover is not None:
+            start, since_ms = "TRIM_HORIZON", handover.from_ms - CLOCKS_DIFFER_MS
         return reconcile(
             checkpoint_state,
             table,
             listing,
             whole=whole,
             current=_streamed(checkpoint_state, table) == listing.stream,
-            start="TRIM_HORIZON" if is_later else self._start,
-            since_ms=None if is_later else self._since_ms,
+            start=start,
+            since_ms=since_ms,
             gone=self._gone,
             now_ms=self._engine.host.now_ms(),
             source=self._policy,
+            handover=handover.id if handover is not None else None,
         )
 
     def _look_for_children(self) -> None:

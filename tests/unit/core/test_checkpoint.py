@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from msgspec.structs import replace
 
 from support.lanes import checkpoint, lineage
 from tailrace.core.checkpoint import (
@@ -18,6 +19,10 @@ from tailrace.core.checkpoint import (
     DefinitionRecord,
     EnumeratorKey,
     GapAccepted,
+    HandoverKey,
+    HandoverPart,
+    HandoverPartKey,
+    HandoverRecord,
     IgnoredKey,
     IgnoredRecord,
     MethodKey,
@@ -98,8 +103,30 @@ RECORDS: list[tuple[TopicKey, TopicRecord]] = [
     ),
 ]
 
+SWITCHED: list[tuple[TopicKey, TopicRecord]] = [
+    (ShardKey(*SHARD), replace(lineage(), handover="2e")),
+    (MethodKey(), MethodRecord(method="worker", nonce="1f", at_ms=7, source_type="kinesis")),
+    (
+        HandoverKey(),
+        HandoverRecord(
+            id="2e",
+            before="kinesis",
+            after="dynamodb-streams",
+            at_ms=9,
+            from_ms=1_000,
+            until_ms=8_000,
+            view_types={"orders": "NEW_IMAGE"},
+            entries=("orders",),
+            parts=1,
+            changes=2,
+        ),
+    ),
+    (HandoverPartKey(0), HandoverPart(id="2e", changes=bytes(40))),
+]
+"""What a switch of sources writes."""
 
-@pytest.mark.parametrize(("key", "record"), RECORDS, ids=[type(key).__name__ for key, _ in RECORDS])
+
+@pytest.mark.parametrize(("key", "record"), RECORDS + SWITCHED)
 def test_a_record_comes_back_as_it_was_written(key: TopicKey, record: TopicRecord) -> None:
     assert decode(encode_key(key), encode_record(record), WHERE) == (key, record)
     assert decode(encode_key(key), None, WHERE) == (key, None)
@@ -147,7 +174,7 @@ def test_a_record_that_needs_a_newer_reader_is_refused() -> None:
     with pytest.raises(FormatVersionError) as refused:
         decode(encode_key(CheckpointKey(*SHARD)), _versions(FORMAT_VERSION + 1, FORMAT_VERSION + 1), WHERE)
     assert str(refused.value) == (
-        f"the record at {WHERE} has format 4, newer than this Tailrace reads (3); run the newer version on every host"
+        f"the record at {WHERE} has format 5, newer than this Tailrace reads (4); run the newer version on every host"
     )
 
 
@@ -282,4 +309,10 @@ def test_an_unknown_kind_without_the_mark_stops_its_reader() -> None:
 def test_each_kind_is_read_by_the_oldest_version(key: TopicKey, record: TopicRecord) -> None:
     """Each states by itself what it needs: a newer kind must not stop the readers of these."""
     assert (encode_record(record) or b"").startswith(b'{"v":1,"r":1,')
-    assert {type(key) for key, _ in RECORDS} == set(KINDS)
+    assert {type(key) for key, _ in RECORDS + SWITCHED} == set(KINDS)
+
+
+@pytest.mark.parametrize(("key", "record"), SWITCHED)
+def test_what_a_switch_of_sources_writes_stops_older_versions(key: TopicKey, record: TopicRecord) -> None:
+    """They would read on from the source before, or publish again what that published."""
+    assert (encode_record(record) or b"").startswith(b'{"v":4,"r":4,')

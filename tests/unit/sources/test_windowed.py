@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from support.log_records import SHARD, flagged, log_record
+from support.log_records import SHARD, change_of, flagged, log_record
 from tailrace.core.change_window import CHANGE_BYTES
 from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourcePage, SourceRecord
 from tailrace.core.shard import Position, ShardRef, Tail
@@ -69,6 +69,7 @@ def reader(log: Log, clock: Clock | None = None, *, window_bytes: int = 1 << 24,
         window_bytes=window_bytes,
         gone_after_ms=10_000,
         flagged=flagged,
+        change_of=change_of,
         is_wanted=lambda table: table != "unwanted",
         clock=clock or Clock(),
     )

@@ -40,10 +40,12 @@ from tailrace.sources.dynamodb.services import STREAMS, TABLES
 from tailrace.sources.dynamodb.stream_arn import is_stream_of
 from tailrace.sources.dynamodb.stream_arn import parse as parse_arn
 from tailrace.sources.dynamodb.stream_record import decode_page
+from tailrace.sources.dynamodb.streams_log import StreamsLog, without_published
 from tailrace.sources.dynamodb.table_description import ACTIVE, UpdatedTable, describe_table, table_subject
 from tailrace.sources.dynamodb.table_names import list_tables
 from tailrace.sources.dynamodb.table_tags import TableTags
 from tailrace.sources.page_limit import ask_for_page
+from tailrace.sources.windowed import WindowedReader
 
 _RECORDS_MAX: Final = 1000
 _GROWS_BELOW: Final = 4
@@ -128,6 +130,9 @@ class DynamoDBStreams(Source):
         self._limits: dict[ShardRef, int] = {}
         """How many records to ask for at most, of shards where the usual number made too large a page."""
         self._decode = decode
+        self.log = StreamsLog(partial(self._read, decode_page))
+        """The streams as `core.handover` compares them."""
+        self._without_published = without_published(self.log, POLICY.gone_after_ms)
         self._region = session.region
         self._sleep = sleep
         self._pace = Pace(describe_stream_per_second, clock, sleep)
@@ -142,12 +147,17 @@ class DynamoDBStreams(Source):
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         """Read the next page; without an iterator, get one for `position` first. Raises `ReadError`."""
+        if position.handover is not None and (iterator is None or WindowedReader.returned(iterator)):
+            return self._without_published.read(shard, position, iterator)
+        return self._read(self._decode, shard, position, iterator)
+
+    def _read(self, decode: PageDecoder, shard: ShardRef, position: Position, iterator: str | None) -> SourcePage:
         table, region = parse_arn(shard.stream)
         subject = _shard_subject(shard)
         if iterator is None:
             iterator = self._iterator(shard, position)
         body = self._get_records(shard, iterator, subject)
-        page = self._decode(body, shard=shard, table=table, region=region)
+        page = decode(body, shard=shard, table=table, region=region)
         if page.next_iterator is None:
             self._limits.pop(shard, None)
         return page if position.since_ms is None else _since(page, position.since_ms)

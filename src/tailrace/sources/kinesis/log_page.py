@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, NoReturn, Protocol
 import msgspec
 from msgspec import Meta
 
-from tailrace.core.change import Origin
+from tailrace.core.change import Change, Origin
 from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourceRecord
 from tailrace.core.shard import SequenceNumber, ShardRef
 from tailrace.errors import RecordError, excerpt
@@ -170,11 +170,17 @@ class LogPageDecoder(LogDecoder):
 
 def late(record: SourceRecord, shard: ShardRef) -> SourceRecord:
     """Return a change record as a late one; what is a message already is decoded again, for its value says so, too."""
-    change = record.change
-    if change is None:
-        raw = _decode_record(record.origin.raw)
-        change = decode_change(raw.data, raw.sequence_number, shard, parse(shard.stream).region).change
+    change = change_of(record, shard)
+    assert change is not None, "what is late is a change"
     return SourceRecord(record.origin, msgspec.structs.replace(change, late=True))
+
+
+def change_of(record: SourceRecord, shard: ShardRef) -> Change | None:
+    """Return the change of a record, also when it is a message already; None if it is none."""
+    if record.change is not None or record.is_raw or record.error is not None:
+        return record.change
+    raw = _decode_record(record.origin.raw)
+    return decode_change(raw.data, raw.sequence_number, shard, parse(shard.stream).region).change
 
 
 def log_page(

@@ -35,7 +35,12 @@ def clients(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[
 @pytest.fixture
 def streams(clients: KinesisClients) -> KinesisStreams:
     reader = WindowedReader(
-        Unread(), WindowOptions(window_ms=0), window_bytes=0, gone_after_ms=0, flagged=lambda record, _: record
+        Unread(),
+        WindowOptions(window_ms=0),
+        window_bytes=0,
+        gone_after_ms=0,
+        flagged=lambda record, _: record,
+        change_of=lambda record, _: record.change,
     )
     return KinesisStreams(clients, reader, policy(0), arns={"far": ARN.replace("1234", "4321")})
 
