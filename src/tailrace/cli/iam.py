@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import load
+from tailrace.cli.edge import KafkaOption, load
 
 
 class Identity(StrEnum):
@@ -23,6 +23,7 @@ class Identity(StrEnum):
 def iam(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
     *,
+    kafka: KafkaOption = None,
     identity: Annotated[
         Identity, typer.Option(help="Who gets it: the host, or a role of FILE that the host assumes.")
     ] = Identity.HOST,
@@ -51,6 +52,6 @@ def iam(
     """
     from tailrace.operations.aws_rights import policy
 
-    loaded = load(file, with_secrets=False)
+    loaded = load(file, kafka=kafka, with_secrets=False)
     made = policy(loaded, identity=identity.value, account=account, cluster=cluster, snapshots=snapshots)
     typer.echo(json.dumps(made, indent=2))

@@ -14,6 +14,7 @@ from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, l
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import count, estimate_lines
+from tailrace.errors import FileError
 
 
 class AclForm(StrEnum):
@@ -59,8 +60,13 @@ def plan(
     if acls or form:
         from tailrace.operations.acls import write
 
-        typer.echo(write(load(file, with_secrets=False), (form or AclForm.KAFKA_ACLS).value, principal))
+        if as_json:
+            raise FileError("--acls prints text: it excludes --json")
+        loaded = load(file, kafka=kafka, with_secrets=False)
+        typer.echo(write(loaded, (form or AclForm.KAFKA_ACLS).value, principal))
         return
+    if principal:
+        raise FileError("--principal is for --acls", hint="add --acls, or leave it out")
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source, make_tables
 

@@ -47,6 +47,10 @@ class Admin(AdminClient):
         observed: dict[str, Any] = {**config, "error_cb": self._note}
         super().__init__(observed, logger=logger)
 
+    def forget_error(self) -> None:
+        """Forget why a broker could not be reached: it is over, or has to show again."""
+        self.last_error = None
+
     def members_of(self, group: str) -> set[str]:
         """Return the ids of a consumer group's members. Raises KafkaException when not every broker answered.
 
@@ -141,7 +145,7 @@ def ping(client: Admin, user: Mapping[str, str], topic: str, timeout_s: float) -
     brokers and topics (`_PARTIAL`), but returns no error, and its caller asserts that there is a result then.
     """
     _metadata(client, user, "asking Kafka whether it is there", topic, timeout_s)
-    client.last_error = None
+    client.forget_error()
 
 
 def _metadata(
@@ -162,6 +166,7 @@ def _list_topics(client: Admin, topic: str | None, timeout_s: float) -> ClusterM
 
     A broker that has just started may refuse one that is right, so a refusal counts only after `_REFUSED_S`.
     """
+    client.forget_error()
     begun_s = time.monotonic()
     slice_s = min(timeout_s, _REFUSED_S)
     while True:

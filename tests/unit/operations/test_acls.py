@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from support.cli import CommandLine
 from tailrace.config import LoadedPipeline, load
 from tailrace.deploy.deployment import describe
 from tailrace.deploy.wheels import _is_needed
@@ -139,6 +140,16 @@ def test_terraform_has_a_resource_for_each_right(tmp_path: Path) -> None:
 def test_a_cluster_with_iam_has_no_acls(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"pipeline\.yaml:\d+: kafka\.sasl\.mechanism: is AWS_MSK_IAM, .*tailrace iam"):
         write(loaded(tmp_path, kafka=MSK), "kafka-acls")
+
+
+def test_options_that_do_not_go_together_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded(tmp_path, kafka=SCRAM)
+    run = CommandLine(capsys)
+    file = tmp_path / "pipeline.yaml"
+    assert run("plan", file, "--acls", "--json").err == "error: --acls prints text: it excludes --json\n"
+    assert run("plan", file, "--principal", "User:x").err.startswith("error: --principal is for --acls; ")
+    assert "kind: KafkaUser" in run("plan", file, "--acl-format", "strimzi").out
+    assert run("iam", file).json()["Version"] == "2012-10-17"
 
 
 # AWS
