@@ -10,20 +10,28 @@ from msgspec.structs import replace as replaced
 from simulation.mutations import MUTATIONS, mutation, replace
 from tailrace.core.change import Change
 from tailrace.core.handover import Overlap, digest_of
-from tailrace.core.handover_state import HandoverState
 from tailrace.core.shard import Position
 from tailrace.core.shard_state import ShardState
 from tailrace.kafka import checkpoint_topic
 from tailrace.operations.published_changes import PublishedChanges
 from tailrace.operations.switch import Switching
 from tailrace.operations.switch_source import _Transition
+from tailrace.worker.engine import Engine
 
 _others = set(MUTATIONS)
 
 replace("handover_without_a_fence", Switching, "_fence", lambda *_: 1)
-replace("old_source_read_on", checkpoint_topic, "check_source", lambda *_: None)
-replace("shard_read_before_its_handover_is_known", HandoverState, "is_known", lambda *_: True)
 replace("nothing_handed_over", PublishedChanges, "since", lambda *_: [])
+
+
+@mutation
+def old_source_read_on() -> Iterator[None]:
+    """Neither the mark in every partition nor the definition ends a worker with the file before."""
+    with (
+        patch.object(checkpoint_topic, "check_source", lambda *_: None),
+        patch.object(Engine, "_check_definition", lambda _: None),
+    ):
+        yield
 
 
 @mutation

@@ -7,10 +7,25 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from support.lanes import checkpoint, lineage
 from tailrace.core.change import Change, ViewType
-from tailrace.core.checkpoint import HandoverKey, HandoverPart, HandoverPartKey, HandoverRecord, Record, TopicKey, Write
+from tailrace.core.checkpoint import (
+    CheckpointKey,
+    HandoverKey,
+    HandoverPart,
+    HandoverPartKey,
+    HandoverRecord,
+    Record,
+    ShardKey,
+    TableKey,
+    TableRecord,
+    TopicKey,
+    Write,
+)
 from tailrace.core.checkpoint_state import CheckpointState
+from tailrace.core.discovery import end_handover
 from tailrace.core.handover import Handover, Overlap, digest_of, second_of
+from tailrace.core.shard import ShardRef
 
 SECOND_MS = 1_000
 FROM_MS = 1_700_000_000_000
@@ -160,3 +175,36 @@ def test_the_end_of_a_handover_deletes_its_parts_and_stays_known() -> None:
     assert found.handovers.active is None
     assert found.handovers.of("7") is None
     assert found.handovers.ended() == ()
+
+
+def test_a_shard_is_not_read_before_what_was_handed_over_is_known() -> None:
+    shard = ShardRef("stream", "shard")
+    lane = ShardKey(*shard).home_lane(2)
+    found = state((HandoverKey(), RECORD), (HandoverPartKey(0), PARTS[0]))
+    found.apply(lane, ShardKey(*shard), replace(lineage(), handover="7"))
+    assert not found.may_begin(shard)
+    found.apply(0, HandoverPartKey(1), PARTS[1])
+    assert found.may_begin(shard)
+    assert found.handover_of(shard) is found.handovers.of("7")
+
+
+@pytest.mark.parametrize(
+    ("arrived_ms", "until_ms", "is_past"), [(60_000, None, False), (60_001, None, True), (0, 60_001, True)]
+)
+def test_a_handover_ends_when_every_shard_is_read_past_it(arrived_ms: int, until_ms: int | None, is_past: bool) -> None:
+    shard = ShardRef("stream", "shard")
+    key = ShardKey(*shard)
+    lane = key.home_lane(2)
+    found = state((HandoverKey(), RECORD), (HandoverPartKey(0), PARTS[0]), (HandoverPartKey(1), PARTS[1]))
+    assert end_handover(found) == (), "nothing is listed yet"
+    table = TableRecord(stream_arn="stream", view_type="NEW_IMAGE", state="streaming", at_ms=FROM_MS)
+    found.apply(0, TableKey("orders"), table)
+    found.apply(lane, key, replace(lineage(), handover="7"))
+    assert end_handover(found) == (), "it has not begun"
+    read = replace(
+        checkpoint("open", 9),
+        arrived_ms=FROM_MS + arrived_ms,
+        until_ms=None if until_ms is None else FROM_MS + until_ms,
+    )
+    found.apply(lane, CheckpointKey(*shard), read)
+    assert bool(end_handover(found)) == is_past
