@@ -485,6 +485,9 @@ class ModelAdmin:
         """Say what partitions a topic of changes has."""
         return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions=range(PARTITIONS))})
 
+    def forget_error(self) -> None:
+        """It remembers none."""
+
     def describe_topics(self, asked: TopicCollection, **_: object) -> dict[str, Future[object]]:
         return {name: self._rights(name) for name in asked.topic_names}
 
