@@ -20,6 +20,7 @@ from support.names import unique
 from support.pipeline_file import write_file
 from support.sandboxes import Sandboxes, delivering
 from support.waiting import wait_for
+from support.worker_process import LoggedWorker
 from tailrace.config import LoadedPipeline, Pipeline, load
 from tailrace.core.redrive import Selection
 from tailrace.function.function import Function
@@ -28,6 +29,7 @@ from tailrace.local.dynamodb import REGION
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.redrive_batches import redrive_batches
 from tailrace.operations.republisher import Report
+from tailrace.operations.switch import switch
 from tailrace.sources.aws_lambda.failure_messages import MessageFile
 from tailrace_simulator import SimulatedDynamoDB
 from tailrace_simulator.event_source import Hostility
@@ -263,3 +265,35 @@ def test_batches_that_come_twice_or_again_publish_each_change_once_while_the_str
         wait_for("all changes", lambda: {number for number, _ in stream.published()} >= set(changes))
     assert [number for number, _ in stream.published()] == changes
     assert sum(mapper.counts[fault] for fault in ("duplicate", "lost", "rewind")) > 0
+
+
+def test_a_stream_moves_from_workers_to_lambda_and_back_with_both_running_by_mistake(
+    kinesis: KinesisService, kafka: KafkaBroker, tmp_path: Path, sandbox: Callable[[Stream], Function]
+) -> None:
+    stream = Stream(kinesis, kafka, tmp_path)
+    loaded, changes = LoadedPipeline(stream.pipeline), list(range(1, 61))
+
+    def wait_published(*numbers: int) -> None:
+        stream.put(*numbers)
+        wait_for("all changes", lambda: {number for number, _ in stream.published()} >= set(numbers))
+
+    with ExitStack() as opened:
+
+        def worker() -> LoggedWorker:
+            started = LoggedWorker(tmp_path / "pipeline.yaml")
+            opened.callback(started.close)
+            return started
+
+        first = worker()
+        wait_published(*changes[:20], *changes[5:15])
+        switch(loaded, "lambda")
+        assert first.wait() == 3
+        sandboxes = Sandboxes([sandbox(stream) for _ in range(2)])
+        endpoint_url = kinesis.client.meta.endpoint_url
+        opened.enter_context(delivering(stream.arn, sandboxes, endpoint_url, batch_size=10))
+        assert worker().wait() == 3, "Lambda publishes"
+        wait_published(*changes[10:40])
+        switch(loaded, "worker")
+        worker()  # while batches are still brought to the function
+        wait_published(*changes[30:])
+    assert [number for number, _ in stream.published()] == changes
