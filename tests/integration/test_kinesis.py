@@ -152,7 +152,10 @@ def test_a_stream_that_is_made_again_is_one_gap(
         pipeline.workload.run(30)
         worker = pipeline.worker(clock_shift_s=0)
         pipeline.wait_complete()
+        (table,) = pipeline.tables
         kinesis = kinesis_of(simulated)
+        arn = kinesis.describe_stream_summary(StreamName=STREAM)["StreamDescriptionSummary"]["StreamARN"]
+        pipeline.dynamodb.disable_kinesis_streaming_destination(TableName=table, StreamArn=arn)
         kinesis.delete_stream(StreamName=STREAM)
         kinesis.close()
         pipeline.workload.run(30)
