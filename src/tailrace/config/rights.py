@@ -26,11 +26,15 @@ class RightsNeeded(NamedTuple):
     """They are read again after a gap, and looked into for single items."""
 
 
+def partition_of(region: str) -> str:
+    """Return the partition of AWS that a region is in."""
+    return next((name for start, name in _PARTITIONS if region.startswith(start)), "aws")
+
+
 def arns(service: str, region: str | None, resources: Iterable[str]) -> tuple[str, ...]:
     """Return the ARNs of resources of a region, of any account."""
     region = region or "*"
-    partition = next((name for start, name in _PARTITIONS if region.startswith(start)), "aws")
-    return tuple(f"arn:{partition}:{service}:{region}:*:{each}" for each in resources)
+    return tuple(f"arn:{partition_of(region)}:{service}:{region}:*:{each}" for each in resources)
 
 
 def rights_to_read_tables(needed: RightsNeeded, tables: tuple[str, ...]) -> Iterator[AwsRight]:

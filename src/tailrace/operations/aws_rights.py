@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Literal
 
 from tailrace.config import LoadedPipeline, Pipeline
-from tailrace.config.rights import AwsRight, RightsNeeded, arns
+from tailrace.config.rights import AwsRight, RightsNeeded, partition_of
 from tailrace.errors import FileError
 from tailrace.kafka import login, msk_iam
 from tailrace.operations.acls import Resource, acls_of
@@ -132,8 +132,7 @@ def _own(loaded: LoadedPipeline, cluster: str | None) -> Iterable[AwsRight]:
 
 def _filled(resource: str, region: str) -> str:
     """Fill in what is of the deployment."""
-    partition, _, _ = arns("", region, ("",))[0].removeprefix("arn:").partition(":")
-    filled = resource.replace("<partition>", partition).replace("<region>", region)
+    filled = resource.replace("<partition>", partition_of(region)).replace("<region>", region)
     return filled.replace("<account>", _ANY)
 
 

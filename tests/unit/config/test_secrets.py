@@ -175,6 +175,8 @@ def test_no_secret_leaves_the_text_as_it_is() -> None:
         ("sasl.jaas.config", True),
         ("api_token", True),
         ("sasl.oauthbearer.token.endpoint.url", False),
+        ("sasl.oauthbearer.token.command", False),
+        ("sasl.aws.external.id", True),
         ("ssl.key.location", False),
         ("sasl.username", False),
         ("message.max.bytes", False),
