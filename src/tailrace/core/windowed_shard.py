@@ -105,7 +105,7 @@ class WindowedShard:
     @property
     def is_needed(self) -> bool:
         """Whether reading on without it would publish what is to be left out."""
-        return self._repeats or self._overlap is not None or bool(self._tails)
+        return self._repeats or self._overlap is not None or bool(self._tails) or not self._has_begun
 
     def next_read(self) -> LogRead:
         """Return what to read next."""

@@ -126,3 +126,9 @@ def test_with_a_window_repeats_of_what_was_handed_over_use_nothing_up() -> None:
     skipped = [each.skipped for page in pages for each in page.records]
     assert skipped == ["switched", "repeat", "switched", None]
     assert published(pages) == ["4 late"]
+
+
+def test_a_child_of_a_shard_that_is_past_the_time_is_read_itself() -> None:
+    log = Log({PARENT: [made(1, "a", 2_001)], SHARD: [made(2, "a", 2_002)]}, {PARENT, SHARD})
+    position = Position("TRIM_HORIZON", tails=(Tail(PARENT, None),), handover=handover(made(1, "a", 1_100)))
+    assert published(read_all(reader(log), position, log)) == ["2"]
