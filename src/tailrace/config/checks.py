@@ -87,7 +87,7 @@ def _remedy(reason: str) -> str:
 
 def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     """Check the keys that must agree with each other."""
-    if pipeline.connect and (findings := list(_connect(pipeline.connect))):
+    if pipeline.connect_properties and (findings := list(_connect(pipeline))):
         yield from findings  # topics follow from it, so they cannot be checked
         return
     if pipeline.batch.size_bytes > pipeline.buffer_bytes:
@@ -102,6 +102,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     yield from _topics(pipeline)
     yield from _steps(pipeline)
     yield from _on_gap(pipeline)
+    yield from _record_schema(pipeline)
     yield from _read_back(pipeline)
 
 
@@ -165,8 +166,13 @@ def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
             yield path, f"{quoted(name)} is no stream of the pipeline", nearest(name, entries) or "name its stream"
 
 
-def _connect(properties_of: Mapping[str, str]) -> Iterator[Finding]:
+def _connect(pipeline: Pipeline) -> Iterator[Finding]:
     """Check Connect's properties by making what they stand for."""
+    if pipeline.record_schema:
+        for name in pipeline.connect:
+            if name.startswith(("key.converter", "value.converter")):
+                yield ("connect", name), "is given beside `schema`, which says how records are written", "keep one"
+    properties_of = pipeline.connect_properties
     for make in (
         lambda: Chain(properties_of),
         lambda: converter(properties_of, "key"),
@@ -189,11 +195,22 @@ def _connect(properties_of: Mapping[str, str]) -> Iterator[Finding]:
         )
 
 
+def _record_schema(pipeline: Pipeline) -> Iterator[Finding]:
+    if pipeline.record_schema is None:
+        return
+    if pipeline.format.type != "debezium":
+        remedy = "take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"
+        yield ("schema",), f"needs the format debezium, not {pipeline.format.type}", remedy
+    elif not pipeline.source.carries_changes:
+        yield ("schema",), "is inferred from changes of tables, and the records of the streams are raw", "leave it out"
+
+
 def _read_back(pipeline: Pipeline) -> Iterator[Finding]:
     """Check that nothing is asked for that has to read the pipeline's own records again."""
     if pipeline.reads_back:
         return
-    what = "`connect`" if pipeline.connect else f"the format {pipeline.format.type}"
+    keys = [name for name, value in (("schema", pipeline.record_schema), ("connect", pipeline.connect)) if value]
+    what = f"`{keys[0]}`" if keys else f"the format {pipeline.format.type}"
     wrong = f"needs records that can be read back, and those of {what} cannot"
     if pipeline.snapshot.mode == "when_needed":
         yield ("snapshot",), f"is when_needed, which {wrong}", "use initial, and after a gap start a snapshot by hand"

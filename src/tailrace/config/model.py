@@ -33,6 +33,7 @@ from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
 from tailrace.config.interpolate import Interpolated
 from tailrace.config.problem import InvalidError, kind_of, quoted
+from tailrace.config.record_schema import AnyRecordSchema
 from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
@@ -204,6 +205,12 @@ class Pipeline(Part):
         "`value.converter` with theirs, `transforms` and `predicates`. Without it, records are what the format makes.",
         examples=[{"value.converter": "org.apache.kafka.connect.json.JsonConverter"}],
     )
+    record_schema: AnyRecordSchema | None = Field(
+        default=None,
+        alias="schema",
+        description="With which schemas records are written, for consumers that need them. Without it, with none.",
+        examples=[{"type": "connect-json"}],
+    )
     numbers: Numbers = Field(
         default="exact",
         description="DynamoDB's numbers as JSON numbers with all their digits (up to 38), or as JSON strings.",
@@ -273,7 +280,12 @@ class Pipeline(Part):
     @property
     def reads_back(self) -> bool:
         """Whether its records say enough to compare them with tables, and to find deletes."""
-        return not self.connect and FORMATS[self.format.type].reads_back
+        return not self.connect_properties and FORMATS[self.format.type].reads_back
+
+    @property
+    def connect_properties(self) -> Mapping[str, str]:
+        """Connect's properties for what becomes of records; none: they are what the format makes."""
+        return {**(self.record_schema.converters if self.record_schema else {}), **self.connect}
 
     def on_gap_of(self, entry: str) -> OnGapAction:
         """Return what happens when changes of a table, or of a stream of several, were lost."""

@@ -72,10 +72,11 @@ def _string(options: Options) -> Converter:
     return StringConverter()
 
 
+JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _BYTES: Final = "org.apache.kafka.connect.converters.ByteArrayConverter"
 
 CONVERTERS: Final[Mapping[str, Callable[[Options], Converter]]] = {
-    "org.apache.kafka.connect.json.JsonConverter": _json,
+    JSON_CONVERTER: _json,
     "org.apache.kafka.connect.storage.StringConverter": _string,
     _BYTES: lambda _options: ByteArrayConverter(),
 }

@@ -19,6 +19,7 @@ from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
 _encode = msgspec.json.Encoder().encode
+_parsed = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class _Source(msgspec.Struct):
@@ -62,6 +63,11 @@ class DebeziumFormat(Format):
         """Return the envelope; `source.ts_*` is when the change was made, `ts_*` when it was processed."""
         key = message_key(change.keys, self._numbers)
         return self._message(change, key, images(change, key, self._numbers), now_ns)
+
+    def without_images(self, change: Change, notes: bytes, now_ns: int) -> dict[str, Any]:
+        """Return the envelope of `encode` as an object whose images are null; `notes` are those of its images."""
+        message = self._message(change, b"", Images(b"null", b"null", notes), now_ns)
+        return _parsed(message.value or b"")
 
     def delete_after(self, key: bytes, last: bytes, change: Change, now_ns: int) -> Message | None:
         """Return the envelope of a delete."""

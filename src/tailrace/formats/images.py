@@ -24,6 +24,14 @@ class Images(NamedTuple):
     """
 
 
+class ShownImages(NamedTuple):
+    """The same in DynamoDB JSON; None is null, and `change.keys` itself stands in for an image that is missing."""
+
+    before: bytes | None
+    after: bytes | None
+    notes: bytes
+
+
 _COMPLETE: Final = b""
 _BEFORE_MISSING: Final = b',"missing":["before"]'
 _BEFORE_KEYS_ONLY: Final = b',"keys_only":["before"]'
@@ -42,18 +50,24 @@ def images(change: Change, key: bytes, numbers: Numbers) -> Images:
     change shows at least those after it, since consumers take null for a delete. Only an update's missing
     old image is null. Raises `RecordError`.
     """
-    if change.op == "d":
-        if change.before is None:
-            return Images(key, _NULL, _BEFORE_KEYS_ONLY)
-        return Images(to_json(change.before, numbers), _NULL, _COMPLETE)
     if change.op == "u" and change.before is not None and change.after is not None:
         return Images(*to_json_both(change.before, change.after, numbers), _COMPLETE)
-    before, notes = _NULL, _COMPLETE
-    if change.op == "u":
+    shown = shown_images(change)
+    before, after = (
+        _NULL if image is None else key if image is change.keys else to_json(image, numbers)
+        for image in (shown.before, shown.after)
+    )
+    return Images(before, after, shown.notes)
+
+
+def shown_images(change: Change) -> ShownImages:
+    """Return which images `images` shows, as DynamoDB JSON."""
+    if change.op == "d":
         if change.before is None:
-            notes = _BEFORE_MISSING
-        else:
-            before = to_json(change.before, numbers)
+            return ShownImages(change.keys, None, _BEFORE_KEYS_ONLY)
+        return ShownImages(change.before, None, _COMPLETE)
+    before = change.before if change.op == "u" else None
+    notes = _BEFORE_MISSING if change.op == "u" and before is None else _COMPLETE
     if change.after is None:
-        return Images(before, key, notes + _AFTER_KEYS_ONLY)
-    return Images(before, to_json(change.after, numbers), notes)
+        return ShownImages(before, change.keys, notes + _AFTER_KEYS_ONLY)
+    return ShownImages(before, change.after, notes)

@@ -6,11 +6,14 @@ from collections.abc import Collection
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.connect.inference import Inference
 from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.formats.debezium import DebeziumFormat
+from tailrace.formats.debezium_record import DebeziumRecords
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
@@ -103,8 +106,19 @@ def make_converter(
         errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,
-        connect=ConnectEncoder(pipeline.connect, made.connect_record) if pipeline.connect else None,
+        connect=_connect_encoder(pipeline, made),
     )
+
+
+def _connect_encoder(pipeline: Pipeline, made: formats.Format) -> ConnectEncoder | None:
+    """Make what encodes records as a connector would; None where they are what the format makes."""
+    if not pipeline.connect_properties:
+        return None
+    schema = pipeline.record_schema
+    if schema is None or not isinstance(made, DebeziumFormat):  # with another format the file is refused
+        return ConnectEncoder(pipeline.connect_properties, made.connect_record)
+    records = DebeziumRecords(made, Inference(schema.numbers, scale=schema.scale))
+    return ConnectEncoder(pipeline.connect_properties, records.connect_record)
 
 
 def make_producer(

@@ -109,6 +109,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         "transform": [],
         "format": "debezium",
         "connect": {},
+        "schema": None,
         "numbers": "exact",
         "tombstones": True,
         "errors": "dead-letter",

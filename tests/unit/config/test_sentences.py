@@ -30,7 +30,7 @@ OWN_LINE = "write each property on a line of its own, e.g. `bootstrap.servers: l
 SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
-    "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, connect, numbers, tombstones, errors, dead_letters, "
+    "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, connect, schema, numbers, tombstones, errors, dead_letters, "
     "lanes, batch, buffer, lambda"
 )
 LANGUAGE = (
