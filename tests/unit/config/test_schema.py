@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -28,7 +28,8 @@ GOOD: dict[str, Any] = {
 
 def kinds_of(field: FieldInfo) -> list[type[BaseModel]]:
     """The models of a key's mapping: one for each `type` when it has kinds."""
-    if union := next((each for each in field.metadata if isinstance(each, ByType)), None):
+    inner = [each for part in get_args(field.annotation) for each in get_args(part)]  # of a key that may be left out
+    if union := next((each for each in (*field.metadata, *inner) if isinstance(each, ByType)), None):
         return [union.kind(name) for name in union.types]
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
         return [field.annotation]
