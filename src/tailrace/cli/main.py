@@ -25,6 +25,7 @@ from tailrace.cli import (
     rescale,
     run,
     schema,
+    serve,
     simulate,
     snapshot,
     status,
@@ -69,6 +70,7 @@ def tailrace(
 # One line a command. A command's module imports what is heavy inside its function, so that `--help` stays quick.
 app.command()(demo.demo)
 app.command()(run.run)
+app.command()(serve.serve)
 app.command()(plan.plan)
 app.command()(iam.iam)
 app.command()(status.status)

@@ -203,6 +203,15 @@ def add_partitions(admin: Admin, user: Mapping[str, str], name: str, partitions:
         raise clients.world_error(error, f"adding partitions to {name}", user) from error
 
 
+def delete(admin: Admin, user: Mapping[str, str], name: str) -> None:
+    """Delete a topic; one that does not exist is no error. Raises WorldError."""
+    try:
+        admin.delete_topics([name])[name].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise clients.world_error(error, f"deleting {name}", user) from error
+
+
 def config(admin: Admin, user: Mapping[str, str], name: str) -> dict[str, str]:
     """Return a topic's properties; none when this principal may not see them. Raises WorldError.
 

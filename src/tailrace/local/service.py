@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import itertools
 import os
@@ -11,9 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -24,6 +21,7 @@ from typing import Self
 
 from tailrace.errors import WorldError
 from tailrace.local.artifacts import java
+from tailrace.process.children import Watchdog
 
 READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
@@ -232,36 +230,3 @@ def start_watched(
     # In a thread, since Ctrl-C interrupts only the main one: between start and watch it would leave an orphan.
     with ThreadPoolExecutor(1) as uninterrupted:
         return uninterrupted.submit(start).result()
-
-
-class Watchdog:
-    """This process's one `watchdog.py`, started with its first program."""
-
-    _process: subprocess.Popen[str] | None = None
-    _lock = threading.Lock()
-
-    @classmethod
-    def watch(cls, pid: int, folder: Path | None) -> None:
-        """Look after a child that leads its process group, and after a temporary folder."""
-        cls._say(f"+ {pid} {folder or ''}\n")
-
-    @classmethod
-    def forget(cls, pid: int) -> None:
-        """Leave a child alone that has ended, or is to stay."""
-        cls._say(f"- {pid} \n")
-
-    @classmethod
-    def _say(cls, line: str) -> None:
-        with cls._lock:
-            if cls._process is None:
-                cls._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", str(Path(__file__).with_name("watchdog.py"))],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    text=True,
-                    start_new_session=True,  # out of reach of Ctrl-C in the terminal
-                )
-                atexit.register(cls._process.communicate)
-            assert cls._process.stdin is not None
-            cls._process.stdin.write(line)
-            cls._process.stdin.flush()

@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tailrace.core.lane_report import LOST
 from tailrace.local.dynamodb import CREDENTIALS
-from tailrace.local.service import Watchdog, free_ports, hold, start_watched
+from tailrace.local.service import free_ports, hold, start_watched
+from tailrace.process.children import Watchdog
 
 STOP_TIMEOUT_S = 10.0
 """How long a worker may take to end after SIGTERM."""

@@ -1,4 +1,4 @@
-"""Kills the services of a process that has died, however it died: a program of its own, started by `service.py`.
+"""Kills the children of a process that has died, however it died: a program of its own, started by `children.py`.
 
 Its standard input is a pipe from that process: `+ PID FOLDER` names a child (and a temporary folder, or nothing) to
 look after, `- PID` one that has ended. When the pipe closes, the children that are left are killed and their
