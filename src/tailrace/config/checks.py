@@ -13,11 +13,12 @@ from tailrace.config.problem import Path, kind_of, nearest, quoted
 from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
 from tailrace.connect.chain import Chain
-from tailrace.connect.converters import converter
+from tailrace.connect.converters import converter, needs_schemas
 from tailrace.connect.options import OptionError
 from tailrace.errors import TopicError
 from tailrace.kafka import login, properties
 from tailrace.kafka import topics as topic_names
+from tailrace.kafka.schema_registry import SchemaRegistry
 from tailrace.transform import functions
 
 Finding = tuple[Path, str, str]
@@ -98,6 +99,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     view_type = pipeline.source.stream_to_enable
     if view_type and (why := formats.FORMATS[pipeline.format.type].why_not(view_type)):
         yield ("source", "enable_streams"), f"is {view_type}", why
+    yield from _schemas(pipeline)
     yield from _tables(pipeline)
     yield from _topics(pipeline)
     yield from _steps(pipeline)
@@ -175,8 +177,8 @@ def _connect(pipeline: Pipeline) -> Iterator[Finding]:
     properties_of = pipeline.connect_properties
     for make in (
         lambda: Chain(properties_of),
-        lambda: converter(properties_of, "key"),
-        lambda: converter(properties_of, "value"),
+        lambda: converter(properties_of, "key", SchemaRegistry),
+        lambda: converter(properties_of, "value", SchemaRegistry),
     ):
         try:
             make()
@@ -203,6 +205,17 @@ def _record_schema(pipeline: Pipeline) -> Iterator[Finding]:
         yield ("schema",), f"needs the format debezium, not {pipeline.format.type}", remedy
     elif not pipeline.source.carries_changes:
         yield ("schema",), "is inferred from changes of tables, and the records of the streams are raw", "leave it out"
+
+
+def _schemas(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check that records have schemas where a converter needs them."""
+    if not pipeline.source.carries_changes or formats.FORMATS[pipeline.format.type].has_schemas:
+        return
+    for family in needs_schemas(pipeline.connect):
+        name = f"{family}.converter"
+        wrong = f"needs schemas, and the records of the format {pipeline.format.type} have none"
+        with_schemas = " or ".join(each for each, form in formats.FORMATS.items() if form.has_schemas)
+        yield ("connect", name), wrong, f"set `format` to {with_schemas}, or use JsonConverter"
 
 
 def _read_back(pipeline: Pipeline) -> Iterator[Finding]:

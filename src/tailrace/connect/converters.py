@@ -9,6 +9,7 @@ from tailrace.connect.data import Schema
 from tailrace.connect.errors import DataError
 from tailrace.connect.json_converter import JsonConverter
 from tailrace.connect.options import OptionError, Options
+from tailrace.connect.registered import AVRO, JSON_SCHEMA, PROTOBUF, MakeIds, converter_with
 
 Family = Literal["key", "value"]
 
@@ -16,25 +17,29 @@ Family = Literal["key", "value"]
 class Converter(Protocol):
     """Makes bytes of a value with its schema."""
 
-    def encode(self, schema: Schema | None, value: Any) -> bytes | None:
-        """Return the bytes; None is a null. Raises `DataError` for a value that it cannot take."""
+    def encode(self, schema: Schema | None, value: Any, topic: str = "") -> bytes | None:
+        """Return the bytes of a record's part on a topic; None is a null.
+
+        Raises `DataError` for a value that it cannot take, `WorldError` while what it needs cannot be had.
+        """
         ...
 
 
 class StringConverter:
     """Writes text as it is, and anything else as Java's `toString` does."""
 
-    def encode(self, schema: Schema | None, value: Any) -> bytes | None:
+    def encode(self, schema: Schema | None, value: Any, topic: str = "") -> bytes | None:
         """Return UTF-8."""
-        del schema
+        del schema, topic
         return None if value is None else _java_text(value).encode()
 
 
 class ByteArrayConverter:
     """Passes bytes on, and refuses anything else."""
 
-    def encode(self, schema: Schema | None, value: Any) -> bytes | None:
+    def encode(self, schema: Schema | None, value: Any, topic: str = "") -> bytes | None:
         """Return the bytes."""
+        del topic
         if value is None or isinstance(value, bytes):
             return value
         kind = type(value).__name__ if schema is None else schema.type
@@ -75,23 +80,38 @@ def _string(options: Options) -> Converter:
 JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _BYTES: Final = "org.apache.kafka.connect.converters.ByteArrayConverter"
 
-CONVERTERS: Final[Mapping[str, Callable[[Options], Converter]]] = {
+_CONVERTERS: Final[Mapping[str, Callable[[Options], Converter]]] = {
     JSON_CONVERTER: _json,
     "org.apache.kafka.connect.storage.StringConverter": _string,
     _BYTES: lambda _options: ByteArrayConverter(),
 }
+_WITH_REGISTRY: Final = (AVRO, JSON_SCHEMA, PROTOBUF)
+CONVERTERS: Final = (*_CONVERTERS, *_WITH_REGISTRY)
+"""The classes that there are."""
 
 
-def converter(properties: Mapping[str, str], family: Family) -> Converter:
-    """Return the converter of keys or of values that Connect's properties name. Raises `OptionError`."""
+def needs_schemas(properties: Mapping[str, str]) -> list[Family]:
+    """Return the parts of a record whose converter needs their schema."""
+    families: tuple[Family, Family] = ("key", "value")
+    return [each for each in families if properties.get(f"{each}.converter", "").strip() in _WITH_REGISTRY]
+
+
+def converter(properties: Mapping[str, str], family: Family, make_ids: MakeIds) -> Converter:
+    """Return the converter of keys or of values that Connect's properties name. Raises `OptionError`.
+
+    `make_ids` makes what knows the ids of a schema registry.
+    """
     name = f"{family}.converter"
     kind = properties.get(name, "").strip()
     if not kind:
         raise OptionError(name, "is missing", f"use one of {', '.join(CONVERTERS)}")
-    if kind not in CONVERTERS:
-        raise OptionError(name, f"{kind} is not known", f"use one of {', '.join(CONVERTERS)}")
     options = Options(properties, f"{name}.")
-    made = CONVERTERS[kind](options)
+    if kind in _WITH_REGISTRY:
+        made: Converter = converter_with(kind, options, family, make_ids)
+    elif kind in _CONVERTERS:
+        made = _CONVERTERS[kind](options)
+    else:
+        raise OptionError(name, f"{kind} is not known", f"use one of {', '.join(CONVERTERS)}")
     options.ignore("enhanced.avro.schema.support", "connect.meta.data")
     options.refuse_unknown()
     return made

@@ -35,8 +35,9 @@ class JsonConverter:
         self._defaults = replace_null_with_default
         self._schema_json: Callable[[Schema], msgspec.Raw] = lru_cache(maxsize=1_000)(self._written_schema)
 
-    def encode(self, schema: Schema | None, value: Any) -> bytes | None:
+    def encode(self, schema: Schema | None, value: Any, topic: str = "") -> bytes | None:
         """Return a value as bytes; a null without a schema is a tombstone. Raises `DataError` for one that is wrong."""
+        del topic  # only schema registries have to know
         if schema is None and value is None:
             return None
         payload = self.plain(schema, value)

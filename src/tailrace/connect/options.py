@@ -62,6 +62,10 @@ class Options:
             raise self.error(name, f"must be true or false, not `{value}`")
         return _TRUE_OR_FALSE[value]
 
+    def names(self, pattern: re.Pattern[str]) -> list[str]:
+        """Return the names of the properties that match."""
+        return [name for name in self._properties if pattern.fullmatch(name)]
+
     def entries(self, name: str) -> list[str]:
         """Return the entries of a list, without blank ones; none when it is missing."""
         return [entry.strip() for entry in (self.given(name) or "").split(",") if entry.strip()]

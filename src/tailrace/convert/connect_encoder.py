@@ -11,6 +11,7 @@ from tailrace.connect.chain import Chain
 from tailrace.connect.converters import converter
 from tailrace.connect.data import ConnectRecord, Header, Schema
 from tailrace.connect.errors import DataError
+from tailrace.connect.registered import MakeIds
 from tailrace.core.change import Change, Headers, Message
 from tailrace.errors import RecordError
 
@@ -28,17 +29,17 @@ class Routed(NamedTuple):
 class ConnectEncoder:
     """Encodes changes and raw records for one pipeline. Safe for many threads."""
 
-    def __init__(self, properties: Mapping[str, str], make_record: MakeRecord) -> None:
-        """`properties` are Connect's. Raises `OptionError`."""
+    def __init__(self, properties: Mapping[str, str], make_record: MakeRecord, make_ids: MakeIds) -> None:
+        """`properties` are Connect's; `make_ids` makes what knows a schema registry's ids. Raises `OptionError`."""
         self._make_record = make_record
         self._chain = Chain(properties)
-        self._key = converter(properties, "key")
-        self._value = converter(properties, "value")
+        self._key = converter(properties, "key", make_ids)
+        self._value = converter(properties, "value", make_ids)
 
     def of_change(self, change: Change, topic: str, now_ns: int, *, tombstone: bool) -> list[Routed]:
         """Return what a change becomes: its record and, if it is a delete, a tombstone; either may be left out.
 
-        Raises `RecordError`.
+        Raises `RecordError`, and `WorldError` while a schema has no id.
         """
         record = self._make_record(change, topic, now_ns)
         records = [record]
@@ -66,13 +67,13 @@ class ConnectEncoder:
 
     def _message(self, record: ConnectRecord) -> Message:
         try:
-            key = self._key.encode(record.key_schema, record.key)
+            key = self._key.encode(record.key_schema, record.key, record.topic)
         except DataError as error:
             raise RecordError(str(error), stage="KEY_CONVERTER") from None
         if key is None:
             raise RecordError("the key is null, and the order of an item needs one", stage="KEY_CONVERTER")
         try:
-            value = self._value.encode(record.value_schema, record.value)
+            value = self._value.encode(record.value_schema, record.value, record.topic)
         except DataError as error:
             raise RecordError(str(error)) from None
         headers: Headers = [(each.name, _header(each.value)) for each in record.headers]

@@ -32,6 +32,7 @@ def key_attributes_of(change: Change) -> dict[str, str]:
 class ConnectFormat(Format):
     """A format whose records have schemas."""
 
+    has_schemas: ClassVar[bool] = True
     reads_back: ClassVar[bool] = False
 
     @abstractmethod

@@ -37,6 +37,8 @@ class Format(ABC):
     """Those of every record."""
     null_is_delete: ClassVar[bool] = False
     """A delete's own value is null, so that no tombstone follows it."""
+    has_schemas: ClassVar[bool] = False
+    """`connect_record` has schemas."""
     names_table: ClassVar[bool] = False
     """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
     reads_back: ClassVar[bool] = True

@@ -30,11 +30,13 @@ class Jar:
     version: str
     sha256: str
     size: int
+    ending: str = ".jar"
+    """What follows the version: `-all.tar.gz` has a classifier."""
 
     @property
     def file_name(self) -> str:
         """The name that its repository gives the file."""
-        return f"{self.name}-{self.version}.jar"
+        return f"{self.name}-{self.version}{self.ending}"
 
     @property
     def path(self) -> str:

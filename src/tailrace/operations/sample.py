@@ -8,6 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
+from tailrace.connect.written import Written
 from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -47,6 +48,14 @@ class _Place(msgspec.Struct):
     arn: str | None = msgspec.field(default=None, name="eventSourceARN")
 
 
+class _NoRegistry:
+    """Stands in for a schema registry, which a sample does not need: every id is 0."""
+
+    def id_of(self, subject: str, written: Written) -> int:
+        del subject, written
+        return 0
+
+
 def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file: str, now_ns: int) -> Iterator[Tried]:
     """Convert each record of a sample.
 
@@ -58,7 +67,7 @@ def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file
         stream = next(iter(pipeline.source.named_tables), "STREAM")
         pipeline = pipeline.model_copy(update={"topic": pipeline.topic.replace("{stream}", stream)})
     transformations = Transformations(pipeline)
-    converter = make_converter(pipeline, transformations)
+    converter = make_converter(pipeline, transformations, ids=lambda _registry: _NoRegistry())
     for raw in _records(sample, file):
         shard = _shard(pipeline, raw, table, file)
         name, region = parse(shard.stream)

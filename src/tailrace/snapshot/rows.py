@@ -12,7 +12,16 @@ from tailrace.convert.converter import Converter
 from tailrace.core.change import SnapshotMark
 from tailrace.core.checkpoint import SegmentRecord, SegmentRef, SegmentState, SnapshotRecord
 from tailrace.core.page import Outgoing, Page, empty_page
-from tailrace.core.ports import Rows, SourcePage, SourceRecord, SpoiledExportError, TableFacts, TableReader
+from tailrace.core.ports import (
+    ReadError,
+    ReadFailure,
+    Rows,
+    SourcePage,
+    SourceRecord,
+    SpoiledExportError,
+    TableFacts,
+    TableReader,
+)
 from tailrace.core.shard import ShardRef
 from tailrace.errors import RecordError, WorldError
 from tailrace.snapshot.chunk import Chunk, marked
@@ -71,7 +80,10 @@ class RowReader:
         kept = self._filtered(rows.records)
         source = SourcePage(kept, None, rows.size_bytes, full=False)
         with _CONVERTING:
-            page = self._converter.convert(self._shard, source, self._time_ns())
+            try:
+                page = self._converter.convert(self._shard, source, self._time_ns())
+            except WorldError as error:  # as of a schema registry: the rows are read again
+                raise ReadError(error.message, ReadFailure.UNAVAILABLE, hint=error.hint) from error
         following = msgspec.structs.replace(
             follows,
             at_ms=self._now_ms(),

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from tailrace import formats
 from tailrace.config import Pipeline
 from tailrace.connect.inference import Inference
+from tailrace.connect.registered import MakeIds
 from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import TableStream
@@ -18,6 +19,7 @@ from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
 from tailrace.kafka.lane_producer import LaneProducer
+from tailrace.kafka.schema_registry import make_ids
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicSpec
 from tailrace.wiring.sources import name_of
@@ -91,10 +93,12 @@ def make_converter(
     limits: TopicLimits | None = None,
     *,
     always_set_aside: bool = False,
+    ids: MakeIds = make_ids,
 ) -> Converter:
     """Make what turns a source's pages into records; with `limits` it marks those that are too large.
 
-    With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors.
+    With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors. `ids` makes
+    what knows the ids of a schema registry.
     """
     made = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
     return Converter(
@@ -106,19 +110,19 @@ def make_converter(
         errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,
-        connect=_connect_encoder(pipeline, made),
+        connect=_connect_encoder(pipeline, made, ids),
     )
 
 
-def _connect_encoder(pipeline: Pipeline, made: formats.Format) -> ConnectEncoder | None:
+def _connect_encoder(pipeline: Pipeline, made: formats.Format, ids: MakeIds) -> ConnectEncoder | None:
     """Make what encodes records as a connector would; None where they are what the format makes."""
     if not pipeline.connect_properties:
         return None
     schema = pipeline.record_schema
     if schema is None or not isinstance(made, DebeziumFormat):  # with another format the file is refused
-        return ConnectEncoder(pipeline.connect_properties, made.connect_record)
+        return ConnectEncoder(pipeline.connect_properties, made.connect_record, ids)
     records = DebeziumRecords(made, Inference(schema.numbers, scale=schema.scale))
-    return ConnectEncoder(pipeline.connect_properties, records.connect_record)
+    return ConnectEncoder(pipeline.connect_properties, records.connect_record, ids)
 
 
 def make_producer(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tailrace.convert.converter import Converter
 from tailrace.core.lane_messages import Event, PageRead, Read, ReadFailed
 from tailrace.core.ports import ReadError, ReadFailure, ShardReader
+from tailrace.errors import WorldError
 from tailrace.process.host import Host
 from tailrace.worker.observer import Observer
 from tailrace.worker.vitals import Vitals
@@ -45,10 +46,12 @@ class PageReader:
             source = self._reader.read(shard, read.position, read.iterator)
             under_way.converting = True
             page = self._converter.convert(shard, source, self._host.time_ns())
-        except ReadError as error:
-            self._vitals.read_failed(error.failure, str(error))
-            self._observer.read_failed(read, error.failure, self._host.monotonic_s() - started_s)
-            self._answer(lane, ReadFailed(read.epoch, read.ticket, shard, error.failure, str(error)))
+        except (ReadError, WorldError) as error:
+            # What a conversion has to ask the world for, as a schema registry, is asked for again with the page.
+            failure = error.failure if isinstance(error, ReadError) else ReadFailure.UNAVAILABLE
+            self._vitals.read_failed(failure, str(error))
+            self._observer.read_failed(read, failure, self._host.monotonic_s() - started_s)
+            self._answer(lane, ReadFailed(read.epoch, read.ticket, shard, failure, str(error)))
         except Exception as error:
             self._vitals.read_ended()
             logger.exception("reading shard %s failed; this is a defect of Tailrace", shard.shard_id)

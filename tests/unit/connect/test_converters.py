@@ -6,14 +6,20 @@ from typing import Any
 
 import pytest
 
-from tailrace.connect.converters import converter
+from tailrace.connect.converters import Converter, Family
+from tailrace.connect.converters import converter as converter_of
 from tailrace.connect.data import Schema, struct
 from tailrace.connect.errors import DataError
 from tailrace.connect.options import OptionError
+from tailrace.kafka.schema_registry import make_ids
 
 JSON = "org.apache.kafka.connect.json.JsonConverter"
 STRING = "org.apache.kafka.connect.storage.StringConverter"
 BYTES = "org.apache.kafka.connect.converters.ByteArrayConverter"
+
+
+def converter(properties: dict[str, str], family: Family) -> Converter:
+    return converter_of(properties, family, make_ids)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.formats import FormatName, make_format
+from tailrace.kafka.schema_registry import make_ids
 
 KAFKA = "org.apache.kafka.connect."
 JSON = {f"{part}.converter": f"{KAFKA}json.JsonConverter" for part in ("key", "value")}
@@ -48,7 +49,7 @@ def converted(
         dead_letters_topic="dead",
         tombstones=True,
         errors_fail=errors_fail,
-        connect=ConnectEncoder(properties, made.connect_record),
+        connect=ConnectEncoder(properties, made.connect_record, make_ids),
     )
     return converter.convert(ShardRef("arn", "s"), SourcePage(list(records), None, 1, full=False), 0)
 

@@ -1,0 +1,100 @@
+"""The ids of schemas in a schema registry, by confluent-kafka's own client. Each is asked for once."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final
+
+from tailrace.connect.registered import Registry
+from tailrace.connect.written import SchemaIds, Written
+from tailrace.errors import UnreachableError, WorldError, excerpt
+from tailrace.extras import brought_by
+
+_TIMEOUT_S: Final = 10
+
+
+class SchemaRegistry:
+    """Asks one registry. Safe for many threads; the client is made when it is first needed."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._ids: dict[tuple[str, str], int] = {}
+
+    def id_of(self, subject: str, written: Written) -> int:
+        """Return the id of a schema below a subject, registered if the file allows it.
+
+        Raises `UnreachableError` while the registry does not answer well, `WorldError` when it refuses the schema.
+        """
+        found = self._ids.get((subject, written.text))
+        if found is not None:
+            return found
+        with self._lock:
+            found = self._ids.get((subject, written.text))
+            if found is None:
+                found = self._ids[subject, written.text] = self._asked(subject, written)
+        return found
+
+    def _asked(self, subject: str, written: Written) -> int:
+        from confluent_kafka.schema_registry import Schema, SchemaRegistryError  # noqa: PLC0415 - an optional extra
+
+        url = self._registry.properties["url"]
+        if self._client is None:
+            self._client = _client(self._registry)
+        try:
+            schema = Schema(written.text, written.kind)
+            if self._registry.auto_register:
+                return int(self._client.register_schema(subject, schema))
+            return int(self._client.lookup_schema(subject, schema).schema_id)
+        except SchemaRegistryError as error:
+            raise self._refused(subject, written, error) from error
+        except Exception as error:  # the client lets through what its HTTP library and its login raise
+            raise UnreachableError(
+                f"the schema registry {url} does not answer: {type(error).__name__}: {excerpt(str(error))}",
+                hint="check that it runs, its URL and the login; it is asked again until it answers",
+            ) from error
+
+    def _refused(self, subject: str, written: Written, error: Any) -> WorldError:
+        url, status = self._registry.properties["url"], error.http_status_code
+        said = excerpt(f"{error.error_message} (HTTP {status})")
+        if status >= 500 or status in {408, 429}:
+            return UnreachableError(
+                f"the schema registry {url} failed: {said}", hint="it is asked again until it answers"
+            )
+        if status in {401, 403}:
+            return WorldError(
+                f"the schema registry {url} does not allow it: {said}",
+                hint="check the login, and that it may read and write the subject " + subject,
+            )
+        if status == 409:
+            return WorldError(
+                f"the schema of {subject} is not compatible with those that the registry has: {said}",
+                hint="change the subject's compatibility level, or delete the subject if its records are gone",
+            )
+        if status == 404 and not self._registry.auto_register:
+            return WorldError(
+                f"the registry has no such schema for {subject}, and it is not to be registered here: {said}",
+                hint=f"register it, or set auto.register.schemas to true; the schema is {written.text}",
+            )
+        return WorldError(f"the schema registry {url} refuses the schema of {subject}: {said}")
+
+
+def make_ids(registry: Registry) -> SchemaIds:
+    """Make what knows the ids of a registry. Raises `WorldError` where the client is not installed."""
+    with brought_by("schema-registry"):
+        import confluent_kafka.schema_registry  # noqa: F401, PLC0415 - an optional extra
+    return SchemaRegistry(registry)
+
+
+def _client(registry: Registry) -> Any:
+    from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - an optional extra
+
+    properties = {"timeout": _TIMEOUT_S, "max.retries": 0} | dict(registry.properties)  # who asks tries again
+    try:
+        return SchemaRegistryClient.new_client(properties)
+    except (ValueError, TypeError, OSError) as error:  # what it raises for properties and for files of certificates
+        raise WorldError(
+            f"the client of the schema registry {registry.properties['url']} cannot be made: {excerpt(str(error))}",
+            hint="correct its properties",
+        ) from error
