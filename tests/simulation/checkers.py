@@ -202,10 +202,18 @@ class Checker:
                     continue
                 require(self.shards[child].has_begun, f"{shard.shard_id} is taken back before its children began")
         else:
-            require(known.lineage is None and not known.has_ended, f"{shard.shard_id} is published anew")
+            if known.lineage is not None:
+                self._see_confirmation(shard, known.lineage, record)
+            require(known.lineage is not None or not known.has_ended, f"{shard.shard_id} is published anew")
             self._see_first_listing(shard.stream)
         known.was_listed = True
         known.lineage = record
+
+    def _see_confirmation(self, shard: ShardRef, before: dict[str, Any], record: dict[str, Any]) -> None:
+        """All that was made with a shard is listed: this is said once, and nothing else changes."""
+        require(before["complete_ms"] is None and record["complete_ms"] is not None, f"{shard.shard_id} is told again")
+        for name in ("table", "parents", "start", "seen_ms", "initial", "listed_ms"):
+            require(before[name] == record[name], f"{shard.shard_id} is published anew")
 
     def _see_first_listing(self, stream_arn: str) -> None:
         """What a stream had forgotten before it was first listed was never promised."""

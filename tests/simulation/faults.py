@@ -14,6 +14,9 @@ class Faults:
     late_ms = (1_000, 40_000)
     """How long a late request is under way: mostly longer than its sender waits. Not drawn."""
 
+    handed_over_late_ms = (10, 8_000)
+    """How long the enumerator's writes wait, when they do. Not drawn."""
+
     # For each step of a worker
     nap: float = 0.012
     """It sleeps, mostly past the session's time-out."""

@@ -223,11 +223,7 @@ class Scale:
             self.checkpoint_state.apply(write.partition, write.key, write.record)
             if isinstance(write.key, CheckpointKey) and isinstance(write.record, Checkpoint):
                 shard = ShardRef(write.key.stream, write.key.shard_id)
-                if (
-                    write.record.state == "ended"
-                    and self._loop is not None
-                    and not self.checkpoint_state.children_of(shard)
-                ):
+                if write.record.state == "ended" and self._loop is not None:
                     self._loop.shard_ended(shard)
         if self.checkpoint_state.version != version:
             for lane in self._lanes:

@@ -34,6 +34,7 @@ _others = set(MUTATIONS)
 
 replace("no_barrier", barrier, "published_until_ms", lambda *_: FOREVER_MS)
 replace("child_shards_unseen_by_the_barrier", barrier._Listing, "may_lack_children", lambda *_: False)
+replace("second_child_unseen_by_the_barrier", barrier._Listing, "_is_complete", lambda *_: True)
 
 # The stale check
 
@@ -145,10 +146,10 @@ def rows_of_two_incarnations() -> Iterator[None]:
     """A snapshot goes on although its table was deleted, and made again."""
     original = barrier.published_until_ms
 
-    def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
+    def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, whole_ms: int) -> int:
         record = checkpoint_state.tables.get(table)
         is_missing = record is not None and record.state == "missing"
-        return FOREVER_MS if is_missing else original(checkpoint_state, table, source, now_ms)
+        return FOREVER_MS if is_missing else original(checkpoint_state, table, source, whole_ms)
 
     with (
         patch.object(barrier, "published_until_ms", published_until_ms),

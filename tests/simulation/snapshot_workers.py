@@ -266,8 +266,8 @@ class SimulatedSnapshotParts:
     def read_capacity(self, _facts: TableFacts) -> float:
         return self._options.read_capacity
 
-    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
-        return barrier.published_until_ms(checkpoint_state, table, self.policy, now_ms)
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, whole_ms: int) -> int:
+        return barrier.published_until_ms(checkpoint_state, table, self.policy, whole_ms)
 
     def reads(self, entry: str) -> bool:
         return entry in self._worker.tables

@@ -45,6 +45,9 @@ CALM_SLOW = 0.2
 """So that changes come between a row's read and the end of its page."""
 CALM_FAILED = 0.05
 CALM_SHOWN_LATE = 0.7
+CALM_HANDED_OVER_LATE = 0.15
+CALM_HANDED_OVER_LATE_MS = (1_000, 25_000)
+"""So that the second child of a split is sometimes published long after the first."""
 CALM_MAKE_AGAIN = 0.05
 SPLIT_BEFORE_READ = 0.3
 CHANGED_AFTER_READ = 0.4
@@ -219,6 +222,7 @@ class SnapshotWorld(World):
         if self._may_change(item) and self._own.random() < SPLIT_BEFORE_READ:
             self._tell("world", f"splits {self._source.shard_of(item).shard_id} of {item}")
             self._source.split(self._source.shard_of(item))
+            self._source.show_last(item)
             self._source.write(item)
 
     def _after_read(self, item: str) -> None:
@@ -368,6 +372,8 @@ class SnapshotWorld(World):
         self.operator_faults.make_again = self._own.choice([0.0, CALM_MAKE_AGAIN])
         self.faults.request_late, self.faults.late_ms = CALM_REQUEST_LATE, CALM_LATE_MS
         self.faults.shown_late = CALM_SHOWN_LATE
+        self.faults.handed_over_late = CALM_HANDED_OVER_LATE
+        self.faults.handed_over_late_ms = CALM_HANDED_OVER_LATE_MS
         self._calm_until_ms = self._schedule.now_ms + CALM_S * 1_000
         self._new_worker()
 

@@ -264,6 +264,14 @@ class Source:
             self._open(parent.stream, (parent,), left)
             self._open(parent.stream, (parent,), set(items) - left)
 
+    def show_last(self, item: str) -> None:
+        """Let the shard of an item show as late as can be, and those that were made with it at once."""
+        shown_last = self.shards[self._owner_of[item]]
+        for shard in self.shards.values():
+            if shard.parents == shown_last.parents:
+                shard.shown_ms = self.now_ms
+        shown_last.shown_ms = self.now_ms + self.policy.second_child_ms
+
     def merge(self) -> None:
         first, second = self._any_open(), self._any_open()
         if first and second and first != second and first.stream == second.stream:
@@ -309,7 +317,8 @@ class Source:
 
     def _open(self, stream: str, parents: tuple[ShardRef, ...], items: set[str]) -> None:
         shard = ShardRef(stream, f"shardId-{len(self.shards):08d}")
-        late_ms = self._rng.randint(0, 6_000) if self._rng.random() < self._faults.shown_late else 0
+        most_ms = self.policy.second_child_ms  # what was made together shows within this time
+        late_ms = self._rng.randint(0, most_ms) if self._rng.random() < self._faults.shown_late else 0
         self.shards[shard] = ModelShard(parents, items, self._schedule.now_ms + late_ms)
         self._stream_of[shard.shard_id] = stream
         for item in sorted(items):

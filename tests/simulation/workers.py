@@ -309,8 +309,9 @@ class ObservedEngine(Engine):
 
     def publish(self, epoch: int, writes: tuple[Write, ...]) -> None:
         rng = self._around.rng
-        if rng.random() < self._around.faults.handed_over_late:
-            self._named_inbox.delay_ms = rng.randint(10, 8_000)
+        faults = self._around.faults
+        if rng.random() < faults.handed_over_late:
+            self._named_inbox.delay_ms = rng.randint(*faults.handed_over_late_ms)
         super().publish(epoch, writes)
         self._named_inbox.delay_ms = 0
 

@@ -14,18 +14,18 @@ FOREVER_MS = 1 << 62
 """Nothing is missing, whatever moment is asked for."""
 
 
-def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
+def published_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, whole_ms: int) -> int:
     """Return until when all changes of a table are surely published, by the clocks of its lanes; 0 when unknown.
 
     Each shard says it in its checkpoint: the time of the last change published, or when it was last read to its end.
     Shards that are not listed yet have changes, too: see `_Listing`. Where a stream may carry several tables, every
-    stream counts.
+    stream counts. The checkpoint state shows all that was committed up to `whole_ms`.
     """
     entries = checkpoint_state.entries_with(table, source)
-    return min((_entry_until_ms(checkpoint_state, entry, source, now_ms) for entry in entries), default=0)
+    return min((_entry_until_ms(checkpoint_state, entry, source, whole_ms) for entry in entries), default=0)
 
 
-def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, now_ms: int) -> int:
+def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: SourcePolicy, whole_ms: int) -> int:
     record = checkpoint_state.tables.get(table)
     if record is None or record.state != "streaming" or is_of_another_table(checkpoint_state, table):
         return 0  # what is read now may be of a table, or of a time, of which a stream tells that is not known yet
@@ -35,7 +35,7 @@ def _entry_until_ms(checkpoint_state: CheckpointState, table: str, source: Sourc
     ]
     if current is None or not checkpoint_state.shards_of_stream(current):
         return 0  # its first listing is still to come
-    listing = _Listing(checkpoint_state, current, source, now_ms)
+    listing = _Listing(checkpoint_state, current, source, whole_ms)
     return min((_until_ms(checkpoint_state, shard, listing) for shard in shards), default=FOREVER_MS)
 
 
@@ -75,16 +75,20 @@ def _until_ms(checkpoint_state: CheckpointState, shard: ShardRef, listing: _List
 
 
 class _Listing:
-    """What the listings of the table's present stream may not have shown yet: shards show one after the other."""
+    """What the listings of the table's present stream may not have shown yet: shards show one after the other.
 
-    def __init__(self, checkpoint_state: CheckpointState, stream: str, source: SourcePolicy, now_ms: int) -> None:
+    No time tells that: listing and committing may take as long as they like. The enumerator says it in the records of
+    the shards (`ShardRecord.complete_ms`).
+    """
+
+    def __init__(self, checkpoint_state: CheckpointState, stream: str, source: SourcePolicy, whole_ms: int) -> None:
         self._checkpoint_state = checkpoint_state
         self._stream = stream
         self._retention_ms = source.retention_ms
-        self._whole_before_ms = now_ms - 2 * source.second_child_ms
-        """What goes with a shard that was listed before this has been listed as well."""
+        self._known_ms = whole_ms - source.settle_ms
+        """All that the enumerator had published by then, by its clock, is known here: partitions show separately."""
         shards = checkpoint_state.shards_of_stream(stream)
-        self._last_listed_ms = max(map(self._listed_ms, shards), default=0)
+        self._last_listed_ms = max(map(checkpoint_state.listed_ms, shards), default=0)
 
     def is_unended(self, shard: ShardRef) -> bool:
         """Return whether a shard is known and has not ended; of others nothing was read yet, or is left."""
@@ -92,7 +96,8 @@ class _Listing:
 
     def may_lack_others_like(self, shard: ShardRef) -> bool:
         """Return whether other shards without known parents may be still to be listed."""
-        return self._is_root(shard) and self._listed_ms(shard) > self._whole_before_ms
+        is_current = shard.stream == self._stream
+        return is_current and self._checkpoint_state.is_root(shard) and not self._is_complete(shard)
 
     def may_lack_children(self, shard: ShardRef) -> bool:
         """Return whether children of a shard that has ended may be still to be listed.
@@ -103,12 +108,10 @@ class _Listing:
             return False
         children = self._checkpoint_state.children_of(shard)
         if children:
-            return min(map(self._listed_ms, children)) > self._whole_before_ms
+            return not any(map(self._is_complete, children))
         return self._checkpoint_state.closed_after_ms(shard) + self._retention_ms > self._last_listed_ms
 
-    def _is_root(self, shard: ShardRef) -> bool:
-        return shard.stream == self._stream and not self._checkpoint_state.shards[shard].parents
-
-    def _listed_ms(self, shard: ShardRef) -> int:
-        record = self._checkpoint_state.shards[shard]
-        return record.seen_ms if record.listed_ms is None else record.listed_ms
+    def _is_complete(self, shard: ShardRef) -> bool:
+        """Return whether all shards that were made with this one are known."""
+        complete_ms = self._checkpoint_state.shards[shard].complete_ms
+        return complete_ms is not None and complete_ms <= self._known_ms

@@ -105,6 +105,11 @@ class ShardRecord(Record, frozen=True, kw_only=True):
     handover: str | None = None
     """The switch with which its stream took the place of another source: it is not read before all of that is known.
     """
+    complete_ms: Milliseconds | None = None
+    """When all shards that were made with it were published, as a later listing confirmed (`discovery.reconcile`).
+
+    None: not confirmed yet, or an earlier version wrote this.
+    """
 
     def __post_init__(self) -> None:
         """Mark a shard that earlier readers would publish twice."""

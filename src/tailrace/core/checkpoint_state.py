@@ -203,6 +203,15 @@ class CheckpointState:
         """Return the known shards that wait, or waited, for `shard`. Having one proves that `shard` is closed."""
         return self._children.get(shard, set())
 
+    def is_root(self, shard: ShardRef) -> bool:
+        """Return whether no parent of a shard is known in its own stream: others like it may be in any listing."""
+        return all(parent.stream != shard.stream for parent in self.shards[shard].parents)
+
+    def listed_ms(self, shard: ShardRef) -> int:
+        """Return when a listing first showed a shard."""
+        record = self.shards[shard]
+        return record.seen_ms if record.listed_ms is None else record.listed_ms
+
     def ended(self, shard: ShardRef) -> bool:
         """Return whether the shard's end is committed."""
         checkpoint = self.checkpoints.get(shard)

@@ -51,6 +51,7 @@ def reconcile(
     start: Start,
     since_ms: int | None = None,
     gone: Collection[ShardRef],
+    complete_before_ms: int = 0,
     now_ms: int,
     source: SourcePolicy,
     handover: str | None = None,
@@ -60,7 +61,9 @@ def reconcile(
     `whole`: it shows the whole stream, not only some children. `current`: it is the table's present stream. `start`:
     where the shards of a stream that was never listed before begin, unless Lambda has delivered from it: then they
     begin where Lambda stopped. `since_ms`: they skip what arrived before. `gone`: shards that the source denies
-    (`exists` is false). `handover`: the switch in whose time the stream is read in place of another source.
+    (`exists` is false). `complete_before_ms`: the listing shows all that was made with what was first listed before.
+    Once there is nothing else to write, it is confirmed as published (`ShardRecord.complete_ms`).
+    `handover`: the switch in whose time the stream is read in place of another source.
     """
     listed = {ShardRef(listing.stream, shard.shard_id): shard for shard in listing.shards}
     known = checkpoint_state.shards_of_stream(listing.stream)
@@ -116,7 +119,27 @@ def reconcile(
         for shard in sorted(absent & set(gone)):
             # In this order: a shard without a checkpoint would be read from its head.
             writes += [each(*shard).write(None, checkpoint_state.lane_count) for each in (ShardKey, CheckpointKey)]
+    if not writes and not held_back:
+        # An empty listing proves nothing: for some seconds a stream may seem to be gone.
+        shown = known if whole and listed else {shard for shard in listed if not checkpoint_state.is_root(shard)}
+        for shard in sorted(shown):
+            record = checkpoint_state.shards[shard]
+            if record.complete_ms is None and checkpoint_state.listed_ms(shard) < complete_before_ms:
+                complete = msgspec.structs.replace(record, complete_ms=now_ms)
+                writes.append(ShardKey(*shard).write(complete, checkpoint_state.lane_count))
     return Reconciliation(tuple(writes), frozenset(unknown))
+
+
+def lacks_roots(checkpoint_state: CheckpointState, stream: str) -> bool:
+    """Return whether shards without known parents may still be missing from a stream's listings."""
+    shards = checkpoint_state.shards_of_stream(stream)
+    return any(checkpoint_state.shards[each].complete_ms is None and checkpoint_state.is_root(each) for each in shards)
+
+
+def lacks_children(checkpoint_state: CheckpointState, shard: ShardRef) -> bool:
+    """Return whether children of a shard that has ended may still be missing from its stream's listings."""
+    children = checkpoint_state.children_of(shard)
+    return all(checkpoint_state.shards[child].complete_ms is None for child in children)
 
 
 def _retention_ms(checkpoint_state: CheckpointState, known: Collection[ShardRef]) -> int | None:

@@ -32,7 +32,8 @@ class SourcePolicy(msgspec.Struct, frozen=True, kw_only=True):
     children_pause_ms: int
     """Pause before they are first asked for again; it doubles each time."""
     second_child_ms: int
-    """How long after the first child of a shard the others are asked for: they may show one after the other."""
+    """How long listings may take from one child of a shard, or one first shard of a stream, to all: a listing that is
+    asked for so long after one was found shows the others."""
     settle_ms: int
     """How long after a moment of this host's clock a shard must have been read for that moment to be surely covered:
     what a clock may be off from the source's and another worker's, and what creation times are rounded by."""

@@ -39,15 +39,15 @@ class ProbingParts(PipelineSnapshotParts):
         self._probes = probes
         self._probed: dict[str, _Probe] = {}
 
-    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, whole_ms: int) -> int:
         """Return until when all changes of a table are surely published."""
         if not self._probes(checkpoint_state):
-            return super().published_until_ms(checkpoint_state, table, now_ms)
+            return super().published_until_ms(checkpoint_state, table, whole_ms)
         if table not in self._probed:
             pending = PendingChanges(self._probed_pipeline, self._source, table, self.lane_count)
             self._probed[table] = _Probe(pending)
         try:
-            return self._probed[table].until_ms(now_ms)
+            return self._probed[table].until_ms(whole_ms)
         except (ReadError, WorldError) as error:
             logger.warning("the stream of table %s could not be read, trying again: %s", table, error)
             return 0
@@ -69,9 +69,9 @@ class _Probe:
     def close(self) -> None:
         self._pending.close()
 
-    def until_ms(self, now_ms: int) -> int:
+    def until_ms(self, asked_ms: int) -> int:
         if self._asked is None:
-            self._asked = now_ms, self._pending.read(lambda _shard, _changes: None)
+            self._asked = asked_ms, self._pending.read(lambda _shard, _changes: None)
         asked_ms, ends = self._asked
         if self._pending.wait_published(ends, _POLL_S):
             self._until_ms, self._asked = asked_ms, None

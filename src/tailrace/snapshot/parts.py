@@ -95,8 +95,11 @@ class SnapshotParts(Protocol):
         """Return the read capacity units a second that all workers together may use of a table."""
         ...
 
-    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
-        """Return until when all changes of a table are surely published (`core.barrier`)."""
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, whole_ms: int) -> int:
+        """Return until when all changes of a table are surely published (`core.barrier`).
+
+        The checkpoint state shows all that was committed up to `whole_ms`.
+        """
         ...
 
     def reads(self, entry: str) -> bool:

@@ -367,22 +367,18 @@ class Segments:
     def publishable(self, checkpoint_state: CheckpointState, held: Collection[int], whole_ms: int) -> list[Chunk]:
         """Return the chunks of `held` lanes whose barrier has passed, those first that were read first.
 
-        The checkpoint state shows all that was committed up to `whole_ms`: the barrier must know of every shard, and of
-        all that were listed together (`core.barrier`).
+        The checkpoint state shows all that was committed up to `whole_ms`.
         """
-        now_ms, settle_ms = self._host.now_ms(), self._parts.policy.settle_ms
-        if now_ms - whole_ms > 2 * self._parts.policy.second_child_ms:
-            return []
+        settle_ms = self._parts.policy.settle_ms
         until_ms: dict[str, int] = {}
         found = []
         for chunk in self._chunks.values():
             name = chunk.segment.table
-            if name not in until_ms:
-                until_ms[name] = self._parts.published_until_ms(checkpoint_state, name, now_ms)
-            if not self._tables[name].window.is_caught_up:
+            if whole_ms < chunk.read_ms or not self._tables[name].window.is_caught_up:
                 continue
-            is_past = until_ms[name] >= chunk.read_ms + settle_ms and whole_ms >= chunk.read_ms
-            if is_past and self._lane_of(chunk.segment) in held:
+            if name not in until_ms:
+                until_ms[name] = self._parts.published_until_ms(checkpoint_state, name, whole_ms)
+            if until_ms[name] >= chunk.read_ms + settle_ms and self._lane_of(chunk.segment) in held:
                 found.append(chunk)
         return sorted(found, key=lambda chunk: chunk.read_ms)
 

@@ -171,9 +171,9 @@ class PipelineSnapshotParts:
         """Return the read capacity units a second that all workers together may use of a table."""
         return self._pipeline.snapshot.wanted_read_capacity(facts)
 
-    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, now_ms: int) -> int:
+    def published_until_ms(self, checkpoint_state: CheckpointState, table: str, whole_ms: int) -> int:
         """Return until when all changes of a table are surely published."""
-        return barrier.published_until_ms(checkpoint_state, table, self.policy, now_ms)
+        return barrier.published_until_ms(checkpoint_state, table, self.policy, whole_ms)
 
     def reads(self, entry: str) -> bool:
         """Return whether the file names what is read by a name."""

@@ -361,7 +361,7 @@ class Engine:
         self._told_generation = recorded.generation
 
     def _look_for_children(self, shard: ShardRef) -> None:
-        if self._enumerator is not None and not self.checkpoint_state.children_of(shard):
+        if self._enumerator is not None:
             self._enumerator.shard_ended(shard)
 
     def fail(self, error: Exception) -> None:

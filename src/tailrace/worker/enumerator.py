@@ -29,6 +29,8 @@ from tailrace.core.discovery import (
     Reconciliation,
     end_handover,
     forget_outdated,
+    lacks_children,
+    lacks_roots,
     leave_out,
     leave_out_untagged,
     reconcile,
@@ -63,7 +65,7 @@ class _Search(msgspec.Struct):
     due_ms: int = 0
     tries: int = 0
     has_found: bool = False
-    """One child is known; the search continues once more for a second one."""
+    """One child is known; the search continues until it is confirmed that there is no other."""
 
 
 class _StreamStart(msgspec.Struct):
@@ -140,6 +142,10 @@ class EnumeratorLoop:
         self._streams: deque[tuple[str, str]] = deque()
         """Tables with their streams that are still to be listed in this round."""
         self._listed_ms: dict[str, int] = {}
+        self._began_ms = engine.host.now_ms()
+        """All that earlier enumerators listed was known by then."""
+        self._again_ms: dict[tuple[str, str], int] = {}
+        """Tables with their streams that are to be listed again: others like what was found may show late."""
         self._unshown: list[Write] = []
         """What was handed to lane 0 and the checkpoint state does not show yet."""
         self._gone: set[ShardRef] = set()
@@ -157,7 +163,7 @@ class EnumeratorLoop:
         self._stopped.set()
 
     def shard_ended(self, shard: ShardRef) -> None:
-        """Look for the children of a shard that ended without known ones."""
+        """Look for the children of a shard that ended, until it is confirmed that all are known."""
         self._ended.put(shard)
 
     def run(self) -> None:
@@ -182,7 +188,7 @@ class EnumeratorLoop:
 
     def _resume(self) -> None:
         """Resume the searches of the previous enumerator."""
-        for shard in self._ask(_childless):
+        for shard in self._ask(_without_all_children):
             self._ended.put(shard)
 
     def _step(self) -> None:
@@ -192,12 +198,21 @@ class EnumeratorLoop:
                 self._look_at_tables()
             finally:  # counted from here, or many tables would leave no time to list their streams
                 self._tables_due_ms = self._engine.host.now_ms() + int(self._interval_s * 1000)
+        elif due := self._due_again():
+            self._again_ms[due] = self._engine.host.now_ms() + self._policy.second_child_ms  # should it fail
+            self._list_stream(*due)
         elif self._streams:
             self._list_stream(*self._streams.popleft())
         elif table := self._started_stream():
             self._look_at_table(table)
         else:
             self._wait()
+
+    def _due_again(self) -> tuple[str, str] | None:
+        """Return the table and the stream that is to be listed again now, if there is one."""
+        first = min(self._again_ms, key=lambda each: self._again_ms[each], default=None)
+        is_due = first is not None and self._again_ms[first] <= self._engine.host.now_ms()
+        return first if is_due else None
 
     def _started_stream(self) -> str | None:
         """Return the table whose stream was switched on and is to be looked at now, if there is one."""
@@ -250,14 +265,17 @@ class EnumeratorLoop:
             if record.state == "streaming" and current is not None and current not in before:
                 for stream in (*before, current):  # its shards wait for what is unfinished of the earlier streams
                     self._list_stream(table, stream)
-                del self._listed_ms[current]  # a first listing may miss shards: it is the first to be listed again
         except (ReadError, UnreachableError) as error:
             logger.warning("listing table %s failed, trying again in %.0f s: %s", table, self._interval_s, error)
 
     def _list_stream(self, table: str, stream: str) -> None:
         """List a stream whole."""
-        self._listed_ms[stream] = self._engine.host.now_ms()
-        self._reconcile(table, self._listing(stream), whole=True)
+        self._listed_ms[stream] = asked_ms = self._engine.host.now_ms()
+        self._reconcile(table, self._listing(stream), asked_ms, whole=True)
+        if self._ask(partial(_is_to_be_listed_again, table, stream)):
+            self._again_ms[table, stream] = self._engine.host.now_ms() + self._policy.second_child_ms
+        else:
+            self._again_ms.pop((table, stream), None)
 
     def _listed_names(self) -> list[str] | None:
         """List the tables; None when that fails: the known ones are looked at anyway."""
@@ -368,23 +386,29 @@ class EnumeratorLoop:
                 raise
             return StreamListing(stream, 0, ())
 
-    def _reconcile(self, table: str, listing: StreamListing, *, whole: bool) -> None:
-        """Publish what a listing shows, asking first about the shards that it should show and does not."""
+    def _reconcile(self, table: str, listing: StreamListing, asked_ms: int, *, whole: bool) -> None:
+        """Publish what a listing shows, asking first about the shards that it should show and does not.
+
+        Only once all of that is committed, what the listing confirms is published.
+        """
         asked: set[ShardRef] = set()
         while not self._stopped.is_set():
-            result = self._ask(partial(self._compared, table, listing, whole=whole))
+            result = self._ask(partial(self._compared, table, listing, asked_ms, whole=whole))
             open_questions = result.unknown - asked - self._gone
             if not open_questions:
+                if not result.writes:
+                    return
                 self._publish(result.writes)
-                return
             for shard in open_questions:
                 asked.add(shard)
                 if not self._enumerator.exists(shard):
                     self._gone.add(shard)
 
     def _compared(
-        self, table: str, listing: StreamListing, checkpoint_state: CheckpointState, *, whole: bool
+        self, table: str, listing: StreamListing, asked_ms: int, checkpoint_state: CheckpointState, *, whole: bool
     ) -> Reconciliation:
+        # By this clock alone: that of an earlier enumerator may be off.
+        apart_ms = self._policy.second_child_ms
         is_later = _is_later(checkpoint_state, table, listing)
         start, since_ms = (self._start, self._since_ms) if not is_later else ("TRIM_HORIZON", None)
         handover = checkpoint_state.handovers.active
@@ -401,6 +425,7 @@ class EnumeratorLoop:
             start=start,
             since_ms=since_ms,
             gone=self._gone,
+            complete_before_ms=asked_ms - apart_ms if asked_ms - self._began_ms > apart_ms else 0,
             now_ms=self._engine.host.now_ms(),
             source=self._policy,
             handover=handover.id if handover is not None else None,
@@ -428,14 +453,14 @@ class EnumeratorLoop:
     def _is_to_be_asked(self, shard: ShardRef, has_children: bool | None, now_ms: int) -> bool:
         """Return whether to ask for a shard's children now, and say when to look again, if at all."""
         search = self._searches[shard]
-        if has_children is None or search.has_found or search.tries == self._policy.children_tries:
+        if has_children is None or search.tries == self._policy.children_tries:
             del self._searches[shard]
             return has_children is not None
-        if has_children:
-            search.has_found = True
-            search.due_ms = now_ms + self._policy.second_child_ms
+        if has_children and not search.has_found:
+            self._searches[shard] = _Search(now_ms + self._policy.second_child_ms, has_found=True)
             return False
-        search.due_ms = now_ms + self._policy.children_pause_ms * 2**search.tries
+        pause_ms = self._policy.children_pause_ms * 2**search.tries
+        search.due_ms = now_ms + (self._policy.second_child_ms if search.has_found else pause_ms)
         search.tries += 1
         return True
 
@@ -454,15 +479,16 @@ class EnumeratorLoop:
             self._list_stream(table, stream)
             return
         for parent in parents:
+            asked_ms = self._engine.host.now_ms()
             children = self._enumerator.children(parent)
             if children:
-                self._reconcile(table, StreamListing(stream, 0, children), whole=False)
+                self._reconcile(table, StreamListing(stream, 0, children), asked_ms, whole=False)
 
     def _wait(self) -> None:
         """Wait for a shard that ends, for the next look for children, or for the next round."""
         searches_ms = [search.due_ms for search in self._searches.values()]
         starts_ms = [start.due_ms for start in self._starting.values()]
-        next_ms = min([self._tables_due_ms, *searches_ms, *starts_ms])
+        next_ms = min([self._tables_due_ms, *searches_ms, *starts_ms, *self._again_ms.values()])
         left_s = (next_ms - self._engine.host.now_ms()) / 1000
         with contextlib.suppress(Empty):
             self._note_ended(self._ended.get(timeout=min(max(left_s, 0.001), WAIT_S)))
@@ -515,13 +541,13 @@ class _StoppedError(Exception):
     """The lane is lost or the worker stops, so the engine no longer answers."""
 
 
-def _childless(checkpoint_state: CheckpointState) -> list[ShardRef]:
-    """Return the shards of streams in use that ended without known children."""
+def _without_all_children(checkpoint_state: CheckpointState) -> list[ShardRef]:
+    """Return the shards of streams in use that ended, and of which children may still be unknown."""
     return [
         shard
         for shard, record in checkpoint_state.shards.items()
         if checkpoint_state.ended(shard)
-        and not checkpoint_state.children_of(shard)
+        and lacks_children(checkpoint_state, shard)
         and _streamed(checkpoint_state, record.table) == shard.stream
     ]
 
@@ -533,11 +559,18 @@ def _runs(table: str, checkpoint_state: CheckpointState) -> bool:
 
 
 def _have_children(shards: Iterable[ShardRef], checkpoint_state: CheckpointState) -> dict[ShardRef, bool | None]:
-    """Return which of `shards` have known children; None: the shard itself is not known any more."""
+    """Return which of `shards` have known children; None: all are known, or the shard itself is not any more."""
     return {
-        shard: bool(checkpoint_state.children_of(shard)) if shard in checkpoint_state.shards else None
+        shard: bool(checkpoint_state.children_of(shard))
+        if shard in checkpoint_state.shards and lacks_children(checkpoint_state, shard)
+        else None
         for shard in shards
     }
+
+
+def _is_to_be_listed_again(table: str, stream: str, checkpoint_state: CheckpointState) -> bool:
+    """Return whether more of a stream in use may show in its next listing than is found by lineage."""
+    return _streamed(checkpoint_state, table) == stream and lacks_roots(checkpoint_state, stream)
 
 
 def _streamed(checkpoint_state: CheckpointState, table: str) -> str | None:

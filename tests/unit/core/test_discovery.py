@@ -56,6 +56,7 @@ class Pipeline:
         current: bool = True,
         since_ms: int | None = None,
         retention_ms: int | None = None,
+        complete_before_ms: int = 0,
     ) -> Reconciliation:
         return reconcile(
             self.checkpoint_state,
@@ -66,6 +67,7 @@ class Pipeline:
             start=start,
             since_ms=since_ms,
             gone={ref(name, stream) for name in gone},
+            complete_before_ms=complete_before_ms,
             now_ms=self.now_ms,
             source=POLICY,
         )
@@ -209,6 +211,49 @@ def test_a_listing_again_publishes_nothing(pipeline: Pipeline) -> None:
     shards = (listed("a", closed=True), listed("b", "a"))
     pipeline.list(*shards)
     assert pipeline.reconcile(*shards) == Reconciliation((), frozenset())
+
+
+def complete(pipeline: Pipeline) -> set[str]:
+    return {
+        shard.shard_id
+        for shard, record in pipeline.checkpoint_state.shards.items()
+        if record.complete_ms == pipeline.now_ms
+    }
+
+
+def test_what_was_made_together_is_confirmed_by_a_later_listing_once_all_that_it_shows_is_committed(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.list(listed("a"))
+    pipeline.list(listed("a"), listed("b", "a"))
+    later_ms = NOW_MS + 1
+    pipeline.list(listed("a"), listed("b", "a"), complete_before_ms=NOW_MS)
+    assert complete(pipeline) == set(), "the listing was too early"
+    pipeline.list(listed("a"), listed("b", "a"), listed("c", "a"), complete_before_ms=later_ms)
+    assert complete(pipeline) == set(), "it shows another child, which is not committed yet"
+    pipeline.list(listed("a"), listed("b", "a"), listed("c", "a"), complete_before_ms=later_ms)
+    assert complete(pipeline) == {"a", "b", "c"}
+    assert pipeline.list(listed("a"), listed("b", "a"), listed("c", "a"), complete_before_ms=later_ms) == {}
+
+
+def test_a_listing_of_children_confirms_them_alone(pipeline: Pipeline) -> None:
+    pipeline.list(listed("a"), listed("b", "a"), listed("x"), listed("y", "x"))
+    pipeline.list(listed("b", "a"), whole=False, complete_before_ms=NOW_MS + 1)
+    assert complete(pipeline) == {"b"}
+
+
+def test_a_listing_with_a_hole_and_an_empty_one_confirm_nothing(pipeline: Pipeline) -> None:
+    pipeline.list(listed("a"), listed("b", "a"))
+    pipeline.list(listed("a"), listed("b", "a"), listed("d", "missed"), complete_before_ms=NOW_MS + 1)
+    pipeline.list(complete_before_ms=NOW_MS + 1)
+    assert complete(pipeline) == set()
+
+
+def test_what_a_listing_shows_no_more_is_confirmed_too(pipeline: Pipeline) -> None:
+    """Of a shard that an earlier version published, which the stream has forgotten."""
+    pipeline.list(listed("a"), listed("b", "a"))
+    pipeline.list(listed("b", "a"), complete_before_ms=NOW_MS + 1)
+    assert complete(pipeline) == {"a", "b"}
 
 
 def test_a_known_parent_need_not_be_listed(pipeline: Pipeline) -> None:

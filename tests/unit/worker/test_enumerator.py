@@ -65,6 +65,8 @@ class Source:
         """Shards that a listing misses, but that `children` and `exists` know."""
         self.stream = STREAM
         self.fails: set[str] = set()
+        self.fails_after_children: int | None = None
+        """How many times the children are said before asking for them fails; None: always."""
         self.asked: list[str] = []
         self.streams_asked: list[str] = []
 
@@ -82,6 +84,8 @@ class Source:
 
     def children(self, shard: ShardRef) -> tuple[ListedShard, ...]:
         self._ask("children")
+        if self.fails_after_children is not None and self.asked.count("children") > self.fails_after_children:
+            raise ReadError("children failed", ReadFailure.UNAVAILABLE)
         known = (*self.shards_listed, *self.hidden)
         return tuple(each for each in known if shard.shard_id in each.parent_ids)
 
@@ -123,12 +127,13 @@ def make_loop(
     enable_stream: Callable[[str], None] | None = None,
     table_names: Callable[[], list[str]] | None = None,
     other_tags: Callable[[str], dict[str, str] | None] | None = None,
+    second_child_ms: int = POLICY.second_child_ms,
 ) -> EnumeratorLoop:
     return EnumeratorLoop(
         engine,
         source,
         7,
-        policy=replace(POLICY, children_pause_ms=10),
+        policy=replace(POLICY, children_pause_ms=10, second_child_ms=second_child_ms),
         table_names=table_names or (lambda: list(tables)),
         other_tags=other_tags,
         wanted=lambda _table: True,
@@ -177,6 +182,65 @@ def test_the_children_of_a_shard_that_ended_are_found_although_they_show_late(
     wait_for("they are asked for in vain", lambda: source.asked.count("children") >= 2)
     source.hidden = [ListedShard("b", ("a",)), ListedShard("c", ("a",))]
     wait_for("they are known", lambda: known(engine) == {"a", "b", "c"})
+
+
+def complete(engine: Engine) -> set[str]:
+    """The shards of which it is confirmed that all that was made with them is known."""
+    return engine.ask(
+        lambda state: {shard.shard_id for shard, record in state.shards.items() if record.complete_ms is not None}
+    ).result()
+
+
+def test_children_are_looked_for_until_it_is_confirmed_that_all_are_known(engine: Engine, source: Source) -> None:
+    loop = make_loop(engine, source, second_child_ms=100)
+    source.shards_listed = [ListedShard("a")]
+    run(loop)
+    wait_for("it is alone", lambda: complete(engine) == {"a"})
+    source.hidden = [ListedShard("b", ("a",))]
+    source.fails_after_children = 1
+    engine.end(ShardRef(STREAM, "a"))
+    loop.shard_ended(ShardRef(STREAM, "a"))
+    wait_for("the second look fails", lambda: source.asked.count("children") >= 2)
+    assert complete(engine) == {"a"}
+    source.hidden.append(ListedShard("c", ("a",)))
+    source.fails_after_children = None
+    wait_for("the second child is known", lambda: known(engine) == {"a", "b", "c"})
+    wait_for("there is no third", lambda: "b" in complete(engine))
+    loop.stop()
+
+
+def test_a_stream_is_listed_until_it_is_confirmed_that_its_first_shards_are_known(
+    engine: Engine, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = source.shards
+
+    def shards(stream: str) -> StreamListing:
+        answer = listing(stream)
+        source.shards_listed = [ListedShard("a"), ListedShard("b")]
+        return answer
+
+    monkeypatch.setattr(source, "shards", shards)
+    source.shards_listed = [ListedShard("a")]
+    loop = make_loop(engine, source, second_child_ms=100)
+    run(loop)
+    wait_for("the second is found and confirmed", lambda: complete(engine) == {"a", "b"})
+    loop.stop()
+
+
+def test_a_new_enumerator_looks_for_more_children_where_that_was_not_confirmed(
+    engine: Engine, source: Source, loop: EnumeratorLoop
+) -> None:
+    source.shards_listed = [ListedShard("a"), ListedShard("b", ("a",))]
+    run(loop)
+    wait_for("both are known", lambda: known(engine) == {"a", "b"})
+    loop.stop()
+    engine.end(ShardRef(STREAM, "a"))
+    source.hidden = [ListedShard("c", ("a",))]
+    after = make_loop(engine, source, second_child_ms=100)
+    run(after)
+    wait_for("the second child is known", lambda: known(engine) == {"a", "b", "c"})
+    wait_for("there is no third", lambda: complete(engine) >= {"a", "b"})
+    after.stop()
 
 
 def test_when_many_shards_end_at_once_the_stream_is_listed_instead_of_each_ones_children(
