@@ -51,7 +51,7 @@ TOO_RARE_HERE: dict[str, str] = {
         "tests/unit/core/test_lane_reading.py::test_answers_to_reads_that_were_given_up_are_ignored"
     ),
     "empty_page_taken_for_the_present_end": (
-        "tests/unit/core/test_lane_gaps.py::test_an_acceptance_is_used_up_once_the_shard_goes_on"
+        "tests/unit/core/test_lane_accepted_gaps.py::test_an_acceptance_is_used_up_once_the_shard_goes_on"
     ),
     "shard_closed_when_its_end_was_read": (
         "tests/unit/core/test_lane_gaps.py::"
