@@ -48,7 +48,10 @@ def test_a_change_in_every_format_with_an_envelope(name: FormatName, op: Op) -> 
     # To Lambda's record a row read by a snapshot is an INSERT.
     assert record.op == ("c" if name == "dynamodb-json" and op == "r" else op)
     assert (record.table, record.key, record.has_envelope) == ("orders", '{"id":"a"}', True)
-    assert PRECISE in record.item
+    if (name, op) == ("trustpilot", "d"):
+        assert record.item == '{"id":{"s":"a"}}', "its deletes have the key alone"
+    else:
+        assert PRECISE in record.item
 
 
 def test_the_bare_item_does_not_tell_a_create_from_an_update() -> None:

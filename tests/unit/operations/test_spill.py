@@ -32,7 +32,7 @@ def all_rows(side: Spill) -> dict[RowId, bytes]:
 
 
 @given(batches=st.lists(ROWS), buffer_bytes=st.integers(1, 60), compacted_bytes=st.integers(1, 200))
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_the_last_row_of_each_id_counts(batches: list[list[Row]], buffer_bytes: int, compacted_bytes: int) -> None:
     with (
         TemporaryDirectory() as folder,

@@ -50,7 +50,7 @@ def slept() -> list[float]:
 
 @pytest.fixture
 def streams(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[DynamoDBStreams]:
-    source = DynamoDBStreams(session, readers=2, connect_timeout_s=1, read_timeout_s=0.3, sleep=slept.append)
+    source = DynamoDBStreams(session, readers=2, connect_timeout_s=30, read_timeout_s=30, sleep=slept.append)
     yield source
     source.close()
 

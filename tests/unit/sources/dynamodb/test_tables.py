@@ -33,7 +33,7 @@ TABLE = {
 @pytest.fixture
 def tables(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[DynamoDBTables]:
     reader = DynamoDBTables(
-        session, readers=2, connect_timeout_s=1, read_timeout_s=0.3, clock=lambda: NOW_MS / 1000, sleep=slept.append
+        session, readers=2, connect_timeout_s=30, read_timeout_s=30, clock=lambda: NOW_MS / 1000, sleep=slept.append
     )
     yield reader
     reader.close()

@@ -52,7 +52,7 @@ def pushed(*events: bytes) -> Answer:
 
 @pytest.fixture
 def fan_out(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[FanOut]:
-    clients = KinesisClients(session, readers=2, connect_timeout_s=1, read_timeout_s=0.5, sleep=slept.append)
+    clients = KinesisClients(session, readers=2, connect_timeout_s=30, read_timeout_s=30, sleep=slept.append)
     fake.answers("DescribeStreamSummary", summary())
     fake.answers("GetShardIterator", ok(ShardIterator="first"))
     yield clients.fan_out(LogPageDecoder("raw"), "tailrace")

@@ -27,7 +27,7 @@ class Unread(LogReader):
 
 @pytest.fixture
 def clients(fake: FakeAws, session: AwsSession, slept: list[float]) -> Iterator[KinesisClients]:
-    found = KinesisClients(session, readers=2, connect_timeout_s=1, read_timeout_s=0.5, sleep=slept.append)
+    found = KinesisClients(session, readers=2, connect_timeout_s=30, read_timeout_s=30, sleep=slept.append)
     yield found
     found.close()
 
