@@ -8,7 +8,8 @@ does not have.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from threading import Lock
 from typing import Final
 
@@ -56,62 +57,82 @@ class Deletes:
         self._tombstones = tombstones
         self._is_of_table = is_of_table
         self._now_ms = now_ms
-        self._states: dict[SegmentRef, list[LastRecords]] = {}
+        self._followed: dict[SegmentRef, LastRecords] = {}
+        """What the next read of a segment continues with; what a read under way uses is not here."""
+        self._newest: dict[SegmentRef, object] = {}
+        """Names each segment's newest read, which alone may leave what it used to the next one."""
+        self._is_closed = False
         self._lock = Lock()
 
     def in_partition(self, segment: SegmentRef, cursor: str | None) -> tuple[list[Outgoing], str | None]:
         """Return the next deletes of a partition, and where to go on; None at its end."""
         topic, partition = segment.deletes_in or ("", 0)
-        (states,) = self._follow(segment, [(topic, partition)])
         end_offset = self._snapshot.offsets[topic][partition]
-        found = states.alive(int(cursor or 0), end_offset, DELETES_PER_CHUNK)
-        deletes = self._made(topic, self._absent(found))
-        if len(found) < DELETES_PER_CHUNK:
-            self._leave(segment)
-            return deletes, None
+        with self._follow(segment, topic, partition) as records:
+            found = records.alive(int(cursor or 0), end_offset, DELETES_PER_CHUNK)
+            deletes = self._made(topic, self._absent(found))
+            if len(found) < DELETES_PER_CHUNK:
+                self.leave(segment)
+                return deletes, None
         return deletes, str(found[-1].offset + 1)
 
-    def of_keys(self, segment: SegmentRef, asked: Iterable[bytes], present: Iterable[bytes]) -> list[Outgoing]:
+    def of_keys(self, asked: Iterable[bytes], present: Iterable[bytes]) -> list[Outgoing]:
         """Return the deletes of those of the `asked` keys, the table's, that are not `present` in it."""
         present_keys = set(map(self._key_of, present))
         wanted = [key for key in map(self._key_of, asked) if key not in present_keys]
         if not wanted:
             return []
-        every = self._follow(segment, [(topic, None) for topic in self._topics])
-        made = [
-            delete
-            for topic, states in zip(self._topics, every, strict=True)
-            for delete in self._made(topic, states.of_keys(wanted))
-        ]
-        self._leave(segment)
-        return made
+        with ExitStack() as opened:
+            every = {topic: opened.enter_context(closing(self._records(topic, None))) for topic in self._topics}
+            for records in every.values():
+                records.catch_up()
+            return [delete for topic, records in every.items() for delete in self._made(topic, records.of_keys(wanted))]
+
+    def leave(self, segment: SegmentRef) -> None:
+        """Delete what a segment's reads have kept on disk; a read that is under way does so when it is done."""
+        with self._lock:
+            self._newest.pop(segment, None)
+            records = self._followed.pop(segment, None)
+        if records is not None:
+            records.close()
 
     def close(self) -> None:
         """Delete the files."""
-        for segment in list(self._states):
-            self._leave(segment)
-
-    def _follow(self, segment: SegmentRef, places: list[tuple[str, int | None]]) -> list[LastRecords]:
-        """Read on to the present ends: what changed behind the chunk's mark is found when it is published."""
         with self._lock:
-            if segment not in self._states:
-                self._states[segment] = [
-                    LastRecords(self._user, topic, partition, self._judge(topic)) for topic, partition in places
-                ]
-            found = self._states[segment]
+            self._is_closed = True
+            segments = [*self._newest]
+        for segment in segments:
+            self.leave(segment)
+
+    @contextmanager
+    def _follow(self, segment: SegmentRef, topic: str, partition: int) -> Iterator[LastRecords]:
+        """Read on to the present end: what changed behind the chunk's mark is found when it is published.
+
+        No two reads share what is followed: one of before its lane was lost may end after the lane was taken again.
+        """
+        read = object()
+        with self._lock:
+            self._newest[segment] = read
+            records = self._followed.pop(segment, None)
+        if records is None:
+            records = self._records(topic, partition)
         try:
-            for states in found:
-                states.catch_up()
+            records.catch_up()
         except BaseException:
-            self._leave(segment)  # some records may have been read and not kept: begin again
+            records.close()  # some records may have been read and not kept: begin again
             raise
-        return found
+        try:
+            yield records
+        finally:
+            with self._lock:
+                is_kept = self._newest.get(segment) is read and not self._is_closed
+                if is_kept:
+                    self._followed[segment] = records
+            if not is_kept:
+                records.close()
 
-    def _leave(self, segment: SegmentRef) -> None:
-        with self._lock:
-            states = self._states.pop(segment, [])
-        for each in states:
-            each.close()
+    def _records(self, topic: str, partition: int | None) -> LastRecords:
+        return LastRecords(self._user, topic, partition, self._judge(topic))
 
     def _judge(self, topic: str) -> Callable[[bytes, bytes | None], bool | None]:
         def is_alive(_key: bytes, value: bytes | None) -> bool | None:

@@ -99,7 +99,7 @@ class RowReader:
             return chunk
         present = [row.change.keys for row in rows.records if row.change is not None]
         asked = [key.encode() for key in record.keys[:KEYS_PER_CHUNK]]
-        return self._with_deletes(chunk, self._deletes.of_keys(segment, asked, present))
+        return self._with_deletes(chunk, self._deletes.of_keys(asked, present))
 
     def _read_deletes(self, deletes: Deletes, segment: SegmentRef, record: SegmentRecord, mark: Mark) -> Chunk:
         """Read what the table does not have any more; the chunks before it are behind their barriers already."""
@@ -117,6 +117,11 @@ class RowReader:
             tables=frozenset({self._facts.table}),
         )
         return msgspec.structs.replace(chunk, page=page, deletes=frozenset(map(id, changes)))
+
+    def leave(self, segment: SegmentRef) -> None:
+        """Forget what was kept for the next read of a segment."""
+        if self._deletes is not None:
+            self._deletes.leave(segment)
 
     def close(self) -> None:
         """Close what is read from for this snapshot alone."""

@@ -145,6 +145,8 @@ class Segments:
         self._refused: dict[SegmentRef, _Refused] = {}
         self._reads = 0
         """Reads under way, also those that nobody waits for any more."""
+        self._finding_deletes: set[SegmentRef] = set()
+        """The segments of deletes that have begun: each keeps a consumer, and the keys of its partition on disk."""
         self._describe_ms: dict[str, int] = {}
         self._lanes: frozenset[int] = frozenset()
         self._tasks: dict[str, _Task] = {}
@@ -288,6 +290,9 @@ class Segments:
         self._in_lane[table.segments.pop(name).lane] -= 1
         table.reading.discard(name)
         self._drop(table, name)
+        if name in self._finding_deletes:
+            self._finding_deletes.remove(name)
+            table.reader.leave(name)
 
     def _drop(self, table: _Table, name: SegmentRef) -> None:
         """Drop what was read of a segment."""
@@ -304,11 +309,12 @@ class Segments:
         now_ms = self._host.now_ms()
         held_bytes = sum(chunk.page.size_bytes for chunk in self._chunks.values())
         page_bytes, most_bytes = self._parts.policy.page_bytes, self._parts.buffer_bytes
+        most_reads = self._parts.reader_count * READS_PER_READER
         for table in self._tables.values():
             table.rate.allow(self._share_of(table, checkpoint_state), now_ms)
             for name, segment in table.segments.items():
                 expected_bytes = held_bytes + (self._reads + 1) * page_bytes
-                if self._reads >= self._parts.reader_count * READS_PER_READER:
+                if self._reads >= most_reads:
                     return
                 if (held_bytes or self._reads) and expected_bytes > most_bytes:
                     return
@@ -318,6 +324,10 @@ class Segments:
                 not_before_ms = max(segment.not_before_ms, refused.not_before_ms if refused else 0)
                 is_idle = segment.reading is None and name not in self._chunks
                 if is_idle and now_ms >= not_before_ms and segment.lane in held:
+                    if name.deletes_in is not None and name not in self._finding_deletes:
+                        if len(self._finding_deletes) >= most_reads:
+                            continue
+                        self._finding_deletes.add(name)
                     self._reads += 1
                     table.reading.add(name)
                     segment.reading = self._mark(table, name)
@@ -336,6 +346,8 @@ class Segments:
         segment = table.segments.get(answer.segment) if table is not None else None
         if table is None or segment is None or segment.reading != answer.mark:
             (table.window if table is not None else self._window).release(answer.mark)
+            if table is not None and segment is None:
+                table.reader.leave(answer.segment)  # the read may have begun after the segment was removed
             return
         segment.reading = None
         table.reading.discard(answer.segment)
