@@ -29,7 +29,8 @@ from tailrace.core.windowed_shard import WindowedShard, WindowOptions
 
 logger = logging.getLogger("tailrace.sources")
 
-_TOKEN: Final = re.compile("[0-9]+:[0-9]+")
+_TOKEN: Final = re.compile("session:[0-9]+:[0-9]+")
+"""An iterator of a session. No log's may look like it: one that does is refused, and the shard read again for ever."""
 _IDLE_S: Final = 300
 """A session that was not read for so long is dropped: its shard may have gone to another worker."""
 _ENDED_KEPT_S: Final = 60
@@ -159,7 +160,7 @@ class WindowedReader(ShardReader):
     def _taken(self, shard: ShardRef, session: _Session, page: LogPage) -> SourcePage:
         if self._sessions.get(shard) is not session:  # another read has opened a new one
             raise _expired(shard)
-        name, _, number = session.token.partition(":")
+        name, _, number = session.token.rpartition(":")
         token = f"{name}:{int(number) + 1}"
         answer = session.shard.took(page, round(self._clock() * 1000), token)
         if answer.next_iterator is None:
@@ -187,7 +188,7 @@ class WindowedReader(ShardReader):
             elif iterator is None:
                 self._drop(shard)
                 self._opened += 1
-                session = _Session(self._windowed(shard, position), f"{self._opened}:0", now_s)
+                session = _Session(self._windowed(shard, position), f"session:{self._opened}:0", now_s)
                 self._forget_ended()
                 session.shard.take_over({each: ended.shard for each, ended in self._ended.items()})
             elif found is not None and found.token == iterator:

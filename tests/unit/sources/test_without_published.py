@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from msgspec.structs import replace
 
 from support.log_records import SHARD, change_of, flagged, log_record
@@ -35,19 +36,23 @@ def handover(*published: LogRecord) -> Handover:
 class Log:
     """A log that gives two records at a time."""
 
-    def __init__(self, shards: dict[ShardRef, list[LogRecord]], closed: set[ShardRef] | None = None) -> None:
+    def __init__(
+        self, shards: dict[ShardRef, list[LogRecord]], closed: set[ShardRef] | None = None, *, iterators: str = "at "
+    ) -> None:
+        """`iterators` is what its iterators begin with, before a number."""
         self.shards = shards
         self.closed = closed or set()
+        self.iterators = iterators
 
     def read(self, shard: ShardRef, position: Position, iterator: str | None) -> LogPage:
         records = self.shards[shard]
-        begin = int((iterator or "at 0").removeprefix("at "))
+        begin = int(iterator.removeprefix(self.iterators)) if iterator is not None else 0
         if iterator is None and position.sequence is not None:
             is_after = position.kind == "AFTER_SEQUENCE_NUMBER"
             begin = sum(int(each.record.origin.sequence) < int(position.sequence) + is_after for each in records)
         end = min(len(records), begin + 2)
         is_over = shard in self.closed and end == len(records)
-        return LogPage(records[begin:end], None if is_over else f"at {end}", 100, full=end < len(records))
+        return LogPage(records[begin:end], None if is_over else f"{self.iterators}{end}", 100, full=end < len(records))
 
 
 def reader(log: Log, **options: Any) -> WindowedReader:
@@ -110,12 +115,13 @@ def test_a_change_behind_a_published_newer_one_says_that_it_is_late() -> None:
     ]
 
 
-def test_behind_its_time_the_log_is_read_as_it_is() -> None:
+@pytest.mark.parametrize("iterators", ["at ", "1:"])
+def test_behind_its_time_the_log_is_read_as_it_is(iterators: str) -> None:
     records = [made(number, "a", second) for number, second in ((1, 1_100), (2, 2_001), (3, 2_002), (4, 2_003))]
-    log = Log({SHARD: records})
+    log = Log({SHARD: records}, iterators=iterators)
     pages = read_all(reader(log), Position("TRIM_HORIZON", handover=handover(records[0])), log)
     assert published(pages) == ["2", "3", "4"]
-    assert pages[0].next_iterator == "at 2"
+    assert pages[0].next_iterator == f"{iterators}2"
 
 
 def test_with_a_window_repeats_of_what_was_handed_over_use_nothing_up() -> None:
