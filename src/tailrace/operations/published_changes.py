@@ -40,17 +40,34 @@ class Published(NamedTuple):
     """What its record in another source shares (`core.handover`); None: that source has no such table."""
 
 
+class Noted(NamedTuple):
+    """Where the changes of a shard begin that are not older than a time."""
+
+    since_ms: int
+    sequence: str
+    """Of the first one that `Position.since_ms` does not skip."""
+
+
 class PublishedChanges:
-    """Looks into the streams of one source while nobody publishes. Safe to call from many threads at once."""
+    """Looks into the streams of one source, of which so much is published. Safe to call from many threads at once."""
 
     def __init__(
-        self, log: LogReader, policy: SourcePolicy, checkpoint_state: CheckpointState, around: Surroundings
+        self,
+        log: LogReader,
+        policy: SourcePolicy,
+        checkpoint_state: CheckpointState,
+        around: Surroundings,
+        noted: dict[ShardRef, Noted],
     ) -> None:
-        """`log` tells repeats as well; `checkpoint_state` says what is published."""
+        """`log` tells repeats as well; `checkpoint_state` says what is published.
+
+        `noted` is kept up to date, for others that look into the same source later.
+        """
         self._log = log
         self._policy = policy
         self._checkpoint_state = checkpoint_state
         self._around = around
+        self._noted = noted
 
     def unpublished(self, stream: str, listing: Collection[ListedShard]) -> list[Unpublished | int]:
         """Return where the next changes of a stream are, as far as `listing` shows its shards.
@@ -118,8 +135,12 @@ class PublishedChanges:
         last_ms = checkpoint.created_ms if checkpoint.arrived_ms is None else checkpoint.arrived_ms
         if (last_ms or 0) < from_ms - CLOCKS_DIFFER_MS:
             return []
-        found, empty_reads = list[Published](), 0
-        for _, page in self._pages(shard, Position("TRIM_HORIZON", since_ms=from_ms - CLOCKS_DIFFER_MS)):
+        since_ms = from_ms - CLOCKS_DIFFER_MS
+        found, empty_reads, has_met = list[Published](), 0, False
+        for _, page in self._pages(shard, self._beginning(shard, since_ms)):
+            if page.records and not has_met:
+                has_met = True
+                self._noted[shard] = Noted(since_ms, page.records[0].record.origin.sequence)
             for each in page.records:
                 if is_after(each.record.origin.sequence, checkpoint.sequence):
                     return found
@@ -134,6 +155,13 @@ class PublishedChanges:
             if empty_reads >= self._policy.caught_up_reads:
                 break
         return found
+
+    def _beginning(self, shard: ShardRef, since_ms: int) -> Position:
+        """Return where to read a shard that is needed since a time: DynamoDB Streams cannot seek one."""
+        noted = self._noted.get(shard)
+        if noted is None or noted.since_ms > since_ms:
+            return Position("TRIM_HORIZON", since_ms=since_ms)
+        return Position("AT_SEQUENCE_NUMBER", noted.sequence, since_ms=since_ms)
 
     def _pages(self, shard: ShardRef, position: Position) -> Iterator[tuple[int, LogPage]]:
         """Yield the pages of a shard, each with when it was asked for, to its end. Raises WorldError."""

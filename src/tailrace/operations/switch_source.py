@@ -36,12 +36,13 @@ from tailrace.core.checkpoint import (
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.handover import CLOCKS_DIFFER_MS, second_of
 from tailrace.core.ports import ReadError, ReadFailure, StreamListing, TableStream
-from tailrace.core.shard import ListedShard
+from tailrace.core.shard import ListedShard, ShardRef
 from tailrace.errors import FileError, WorldError
+from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.moments import utc
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
-from tailrace.operations.published_changes import PublishedChanges
+from tailrace.operations.published_changes import Noted, PublishedChanges
 from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.operations.switch import Switching
 from tailrace.remedy import CancelSnapshot, RestoreShard, ShowStatus, SwitchAgain, SwitchTo
@@ -53,7 +54,7 @@ CHANGES_MAX: Final = 500_000
 _PART_CHANGES: Final = 10_000
 _HOUR_MS: Final = 3_600_000
 _SECOND_MS: Final = 1_000
-_LISTINGS: Final = 3
+_REHEARSALS: Final = 3
 _AGAIN: Final = SwitchAgain()
 _T = TypeVar("_T")
 
@@ -138,9 +139,11 @@ def switch_source(
         opened.callback(old.source.close)
         opened.callback(new.source.close)
         before_side, after_side = _Side(pipeline, old), _Side(after.pipeline, new)
-        # What forbids a switch is said while the workers still publish; and one listing may not show every shard.
-        for _ in range(_LISTINGS):
-            _Transition(before_side, after_side, checkpoint_state, around, progress).survey()
+        # While the workers still publish: to say what forbids a switch, to list each shard at least once, and to find
+        # where changes are lately, so that shards are not read from their heads while nobody publishes.
+        for _ in range(_REHEARSALS):
+            checkpoint_state = read_checkpoint_state(pipeline.kafka, pipeline.name, lanes, factory=around.clients)
+            _Transition(before_side, after_side, checkpoint_state, around, progress).work_out()
         handed_over: list[HandoverRecord] = []
 
         def writes() -> tuple[Write, ...]:
@@ -220,6 +223,8 @@ class _Side:
         self._source = opened.source
         self._listed: dict[str, dict[str, ListedShard]] = {}
         """By stream, the shards that any listing showed: one may have holes."""
+        self.noted: dict[ShardRef, Noted] = {}
+        """Where lately published changes begin, as it was last seen."""
 
     @property
     def tells_of_tables(self) -> bool:
@@ -266,7 +271,7 @@ class _Transition:
         self._checkpoint_state = checkpoint_state
         self._around = around
         self._progress = progress
-        self._published = PublishedChanges(before.log, before.policy, checkpoint_state, around)
+        self._published = PublishedChanges(before.log, before.policy, checkpoint_state, around, before.noted)
         self._streams_of = {
             entry: {record.stream_arn or "", *checkpoint_state.streams_of(entry)} - {""}
             for entry, record in checkpoint_state.tables.items()
@@ -274,7 +279,7 @@ class _Transition:
         }
         """What is read now, by name."""
 
-    def survey(self) -> tuple[int, dict[str, TableStream]]:
+    def _survey(self) -> tuple[int, dict[str, TableStream]]:
         """Return since when changes may be unpublished, and what the next source reads.
 
         Raises WorldError for what forbids a switch.
@@ -287,8 +292,8 @@ class _Transition:
         return from_ms, listed
 
     def work_out(self) -> tuple[HandoverRecord, list[HandoverPart]]:
-        """Return what is handed over, once nobody publishes any more. Raises WorldError."""
-        from_ms, listed = self.survey()
+        """Return what is handed over; it is final once nobody publishes any more. Raises WorldError."""
+        from_ms, listed = self._survey()
         view_types = self._view_types(listed)
         changes = self._changes_since(from_ms, view_types)
         last_ms = max((second_of(change) * _SECOND_MS for change in changes), default=from_ms)
