@@ -109,21 +109,27 @@ class Coordinator:
         """Begin again from what the checkpoint state shows: the lane was lost."""
         self._unshown = ()
 
-    def next_writes(self, checkpoint_state: CheckpointState, now_ms: int) -> tuple[Write, ...]:
-        """Return the next records to write in one transaction; none while there is nothing to do."""
-        is_awaited = now_ms < self._wrote_ms + SHOWN_WITHIN_MS
+    def next_writes(self, checkpoint_state: CheckpointState, now_ms: int, whole_ms: int) -> tuple[Write, ...]:
+        """Return the next records to write in one transaction; none while there is nothing to do.
+
+        The checkpoint state shows all that was committed up to `whole_ms`: partitions become visible one by one, so
+        what is missing is judged by that, not by the clock.
+        """
+        is_awaited = whole_ms < self._wrote_ms + SHOWN_WITHIN_MS
         if is_awaited and not all(_is_seen(checkpoint_state, write) for write in self._unshown):
             return ()
-        self._unshown, self._wrote_ms = next(self._transactions(checkpoint_state, now_ms), ()), now_ms
+        self._unshown, self._wrote_ms = next(self._transactions(checkpoint_state, now_ms, whole_ms), ()), now_ms
         return self._unshown
 
-    def _transactions(self, checkpoint_state: CheckpointState, now_ms: int) -> Iterator[tuple[Write, ...]]:
+    def _transactions(
+        self, checkpoint_state: CheckpointState, now_ms: int, whole_ms: int
+    ) -> Iterator[tuple[Write, ...]]:
         snapshots = checkpoint_state.snapshots
         for table in snapshots.unfinished:
             what = f"the snapshot of table {table} could not be taken further"
             if writes := self._tried(self._ended, what, checkpoint_state, table, now_ms):
                 yield writes
-        leftovers = islice(snapshots.leftovers(now_ms - LEFTOVER_AGE_MS), WRITES_MAX)
+        leftovers = islice(snapshots.leftovers(whole_ms - LEFTOVER_AGE_MS), WRITES_MAX)
         if writes := tuple(self._segment(each, None) for each in leftovers):
             yield writes
         for entry in _to_repair(self._parts, checkpoint_state):

@@ -189,7 +189,7 @@ class SnapshotWorker:
         if lane is None or not lane.is_held or whole_ms <= lane.held_since_ms or now_ms < self._coordinate_ms:
             return
         self._coordinate_ms = now_ms + COORDINATE_MS
-        writes = self._coordinator.next_writes(self.checkpoint_state, now_ms)
+        writes = self._coordinator.next_writes(self.checkpoint_state, now_ms, whole_ms)
         if writes and not lane.write(writes, now_ms):
             self._coordinator.forget()
 

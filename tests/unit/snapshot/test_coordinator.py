@@ -40,7 +40,7 @@ ID, TABLE, STREAM = "1", "orders", "arn:stream/1"
 
 def writes(*names: str, state: SegmentState = "done", is_repair: bool = False, **said: Any) -> tuple[Write, ...]:
     """The next writes for a snapshot of two segments, of which those named show."""
-    return coordinator().next_writes(shown(*names, state=state, is_repair=is_repair, **said), now_ms=1)
+    return coordinator().next_writes(shown(*names, state=state, is_repair=is_repair, **said), now_ms=1, whole_ms=1)
 
 
 def coordinator(**parts: Any) -> Coordinator:
@@ -94,9 +94,9 @@ def test_where_deletes_lie_is_noted_once_the_earlier_streams_have_ended() -> Non
     state, tail = shown(is_repair=True), ShardRef("arn:stream/0", "shard")
     lineage = ShardRecord(table=TABLE, parents=(), start="TRIM_HORIZON", seen_ms=1, initial=True)
     state.apply(0, ShardKey(*tail), lineage)
-    assert coordinator().next_writes(state, now_ms=1) == ()
+    assert coordinator().next_writes(state, now_ms=1, whole_ms=1) == ()
     state.apply(0, CheckpointKey(*tail), Checkpoint(table=TABLE, state="ended", sequence="1", created_ms=1, at_ms=1))
-    assert len(coordinator().next_writes(state, now_ms=1)) == 1
+    assert len(coordinator().next_writes(state, now_ms=1, whole_ms=1)) == 1
 
 
 def test_deletes_of_which_only_a_part_shows_are_waited_for() -> None:
@@ -115,10 +115,10 @@ def test_a_step_that_fails_is_tried_again_later(caplog: pytest.LogCaptureFixture
         return answer
 
     failing, state = coordinator(end_offsets=end_offsets), shown(is_repair=True)
-    assert failing.next_writes(state, now_ms=1) == ()
+    assert failing.next_writes(state, now_ms=1, whole_ms=1) == ()
     assert "Kafka is away" in caplog.text
-    assert failing.next_writes(state, now_ms=2) == ()
-    assert len(failing.next_writes(state, now_ms=1 + RETRY_MS)) == 1
+    assert failing.next_writes(state, now_ms=2, whole_ms=2) == ()
+    assert len(failing.next_writes(state, now_ms=1 + RETRY_MS, whole_ms=1 + RETRY_MS)) == 1
 
 
 def stream_with_gap(*unfinished: str) -> CheckpointState:
@@ -149,7 +149,7 @@ def repairing(**parts: Any) -> Coordinator:
 
 
 def test_a_gap_of_a_stream_is_accepted_as_the_snapshots_of_all_its_tables_begin() -> None:
-    begun = repairing().next_writes(stream_with_gap(), now_ms=9)
+    begun = repairing().next_writes(stream_with_gap(), now_ms=9, whole_ms=9)
     (accepted,) = (write for write in begun if isinstance(write.key, AcceptKey))
     assert isinstance(accepted.record, GapAccepted)
     assert (accepted.key, [at_ms for _, at_ms in accepted.record.shards]) == (AcceptKey("cdc"), [7])
@@ -162,11 +162,11 @@ def test_a_gap_of_a_stream_is_accepted_as_the_snapshots_of_all_its_tables_begin(
 
 def test_a_snapshot_that_goes_on_beside_a_gap_of_its_stream_is_cancelled_first() -> None:
     state = stream_with_gap("users")
-    (cancelled,) = repairing().next_writes(state, now_ms=9)
+    (cancelled,) = repairing().next_writes(state, now_ms=9, whole_ms=9)
     assert isinstance(cancelled.key, SnapshotControlKey)
     assert (cancelled.key.table, cancelled.record and getattr(cancelled.record, "order", None)) == ("users", "cancel")
     state.apply(0, cancelled.key, cancelled.record)
-    assert repairing().next_writes(state, now_ms=9) == ()
+    assert repairing().next_writes(state, now_ms=9, whole_ms=9) == ()
 
 
 @pytest.mark.parametrize("way", ["none is found", "they cannot be looked for", "one is not there"])
@@ -182,7 +182,7 @@ def test_a_gap_whose_tables_are_not_all_known_is_not_accepted(way: str, caplog: 
         "they cannot be looked for": {"carried_tables": denied},
         "one is not there": {"facts": gone},
     }
-    assert repairing(**ways[way]).next_writes(stream_with_gap(), now_ms=9) == ()
+    assert repairing(**ways[way]).next_writes(stream_with_gap(), now_ms=9, whole_ms=9) == ()
     assert "the gap of cdc could not be repaired, trying again: " in caplog.text
 
 
@@ -192,4 +192,6 @@ def test_where_deletes_lie_is_noted_once_the_stream_that_carries_the_table_has_n
     found.apply(0, TableKey("cdc"), TableRecord(stream_arn=STREAM, view_type=None, state=state, at_ms=1))
     repair = SnapshotRecord(id=ID, source="scan", reason="gap", segments=2, at_ms=1, finds_deletes=True)
     found.apply(0, SnapshotKey(TABLE), repair)
-    assert bool(repairing(resnapshots=lambda _: False).next_writes(found, now_ms=9)) == (state == "streaming")
+    assert bool(repairing(resnapshots=lambda _: False).next_writes(found, now_ms=9, whole_ms=9)) == (
+        state == "streaming"
+    )

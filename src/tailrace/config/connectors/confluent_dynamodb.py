@@ -44,11 +44,11 @@ def _build(draft: Draft) -> None:
     draft.put("{table}", "topic", key="connector.class")
     draft.put("confluent-dynamodb", "format", key="connector.class")
     if draft.choice(_CONTENT) == "schema":
-        draft.put("inferred", "schema", "mode", key=_CONTENT)
-        numbers = {"precise": "decimal", "string": "string", "double": "double"}
-        draft.put(numbers.get(draft.choice(_DECIMALS) or ""), "schema", "numbers", key=_DECIMALS)
-    elif draft.given(_DECIMALS):
-        draft.note(_DECIMALS, f"documents are DynamoDB's own JSON unless `{_CONTENT}` is schema")
+        draft.problem(
+            _CONTENT,
+            "is schema, and documents of this envelope are text here",
+            "use json_string; typed columns for sinks: the format debezium with schema: {type: connect-json}",
+        )
 
 
 def _put_tags(draft: Draft) -> None:
@@ -131,15 +131,13 @@ CONNECTOR: Final = Connector(
             choices=("TRIM_HORIZON", "LATEST", "AT_TIMESTAMP"),
         ),
         Key(
-            _CONTENT, "STRING", "`schema` is `schema.mode: inferred`", "json_string", choices=("json_string", "schema")
-        ),
-        Key(
-            _DECIMALS,
+            _CONTENT,
             "STRING",
-            "`schema.numbers`",
-            "precise",
-            choices=("precise", "string", "double"),
+            "documents are text; `schema` is refused",
+            "json_string",
+            choices=("json_string", "schema"),
         ),
+        meaningless(_DECIMALS, "STRING", "a document has DynamoDB's own numbers, as text", "precise"),
         meaningless(_TIME, "STRING", "DynamoDB's streams have no position by time"),
         meaningless(_TIME_FORMAT, "STRING", "DynamoDB's streams have no position by time"),
         meaningless(
