@@ -55,7 +55,7 @@ _SAME: Final = "librdkafka chooses it by itself"
 _METRICS: Final = "Tailrace has metrics of its own: run it with --metrics-port"
 _WORKER: Final = "it is about a Kafka Connect worker, of which there is none here"
 _OFFSETS: Final = "positions are kept in the pipeline's checkpoint topic"
-_REST: Final = "it is about a worker's REST API; see tailrace serve"
+_REST: Final = "it is about a Connect worker's REST API"
 _EXACTLY_ONCE: Final = "Tailrace is always exactly once"
 
 _MEANINGLESS: Final[Mapping[str, str]] = {

@@ -70,7 +70,7 @@ def write(loaded: LoadedPipeline, form: Form, principal: str | None = None) -> s
         raise FileError(
             "is AWS_MSK_IAM, for which IAM policies take the place of ACLs",
             path=loaded.place("kafka", "sasl.mechanism"),
-            hint="print one with tailrace iam",
+            hint="the command iam prints one",
         )
     name = pipeline.kafka.shown().get("sasl.username", MASK)
     user = principal or f"User:{PLACEHOLDER if MASK in name else name}"

@@ -216,7 +216,7 @@ def _add_offsets(app: FastAPI, service: Service) -> None:
         raise ApiError(
             400,
             "Positions of single shards cannot be set, since items would then be published out of order; delete all "
-            "of them, or publish a time range again with tailrace replay",
+            "of them, or replay a time range",
         )
 
 
