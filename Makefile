@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 CODE := src simulator/src tests tools benchmarks
 READY := $(VENV)/.ready
 NATIVE := $(VENV)/.native
+CONNECT_CHECKS := $(VENV)/connect-checks/.ready
 CRATE := --manifest-path native/Cargo.toml
 # True where the transcoder can be built: there is Rust, a linker, and its crates are here or can be fetched.
 HAS_RUST := command -v cargo >/dev/null && command -v cc >/dev/null && cargo fetch --quiet --locked $(CRATE)
@@ -21,7 +22,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 help:  ## List these targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' Makefile | awk -F '|' '{printf "%-14s %s\n", $$1, $$2}'
 
-setup: $(READY) $(NATIVE)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
+setup: $(READY) $(NATIVE) $(CONNECT_CHECKS)  ## Make .venv with everything in it; again when requirements/ or pyproject.toml change
 
 $(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml simulator/pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Tailrace needs Python 3.11 or newer with venv and ensurepip, and none of python3 and" \
@@ -35,6 +36,11 @@ $(READY): requirements/dev.txt requirements/deploy-checks.txt pyproject.toml sim
 	@$(BIN)/python -m venv $(VENV)/deploy-checks
 	@$(VENV)/deploy-checks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
 		-r requirements/deploy-checks.txt
+	@touch $@
+
+$(CONNECT_CHECKS): requirements/connect-checks.txt $(READY)
+	@$(BIN)/python -m venv --clear $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 native: $(NATIVE)  ## Build the native transcoder into .venv, or say why not
@@ -54,7 +60,7 @@ demo: $(READY)  ## See it work: Kafka, DynamoDB Local, two workers, one of them 
 	@$(BIN)/tailrace demo
 
 # Two at once, as most tests wait most of the time: each process has services of its own, and a file's tests stay together.
-test: $(READY) $(NATIVE)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
+test: $(READY) $(NATIVE) $(CONNECT_CHECKS)  ## Run all tests, on a real Kafka and DynamoDB Local that are started for them
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # make soak CHANGES=1000000 KILLS=200, make soak HOURS=1, make soak SEED=7 MINUTES=5: what is not given follows from the rest.
@@ -93,6 +99,8 @@ lock: $(READY)  ## Write the pinned requirements again from pyproject.toml
 		--no-emit-package tailrace-native --no-emit-package tailrace-simulator pyproject.toml -o requirements/dev.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes --group deploy-checks \
 		-o requirements/deploy-checks.txt; \
+	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		requirements/connect-checks.in -o requirements/connect-checks.txt; \
 	"$$tools/bin/uv" pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" --constraint requirements/dev.txt --group layer \
 		-o src/tailrace/deploy/requirements.txt

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from support.bench import Bench
+from support.names import unique
 from support.proxy import KafkaProxy
+from support.serve_process import ServeProcess
 from tailrace.local.dynamodb import CREDENTIALS, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 
@@ -57,3 +59,30 @@ def bench(
             return opened.enter_context(Bench(tmp_path, where, endpoint_url or dynamodb.endpoint_url, **options))
 
         yield make
+
+
+@pytest.fixture
+def client_properties(kafka: KafkaBroker, tmp_path: Path) -> Path:
+    """The file for `--kafka`, of the shared broker."""
+    path = tmp_path / "client.properties"
+    lines = [f"{name}={value}" for name, value in kafka.client_properties().items()]
+    path.write_text("\n".join([*lines, "session.timeout.ms=6000", ""]))
+    return path
+
+
+@pytest.fixture
+def start_serve(
+    client_properties: Path, tmp_path: Path, aws_environment: dict[str, str]
+) -> Iterator[Callable[..., ServeProcess]]:
+    """Starts processes of `tailrace serve` that are one group; ends them after the test."""
+    group = unique("connect")
+    started: list[ServeProcess] = []
+
+    def make(*arguments: str, **options: Any) -> ServeProcess:
+        process = ServeProcess(client_properties, group, tmp_path / f"serve-{len(started)}.log", *arguments, **options)
+        started.append(process)
+        return process.__enter__()
+
+    yield make
+    for process in started:
+        process.stop()

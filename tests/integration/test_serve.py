@@ -3,67 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import pytest
 
 from support.names import unique
-from support.serve_process import ServeProcess, basic
+from support.serve_process import TRUSTPILOT, ServeProcess, basic, config_of, state_of
 from support.waiting import wait_for
 from tailrace.errors import WorldError
 from tailrace.kafka.topic_reader import TopicReader
-from tailrace.local.dynamodb import REGION, DynamoDBLocal
+from tailrace.local.dynamodb import DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.workload import TableSpec, connect, create_table
-
-TRUSTPILOT = "com.trustpilot.connector.dynamodb.DynamoDBSourceConnector"
-
-
-@pytest.fixture
-def properties(kafka: KafkaBroker, tmp_path: Path) -> Path:
-    path = tmp_path / "client.properties"
-    lines = [f"{name}={value}" for name, value in kafka.client_properties().items()]
-    path.write_text("\n".join([*lines, "session.timeout.ms=6000", ""]))
-    return path
-
-
-@pytest.fixture
-def start(properties: Path, tmp_path: Path, aws_environment: dict[str, str]) -> Iterator[Callable[..., ServeProcess]]:
-    group = unique("connect")
-    started: list[ServeProcess] = []
-
-    def make(*arguments: str, **options: Any) -> ServeProcess:
-        process = ServeProcess(properties, group, tmp_path / f"serve-{len(started)}.log", *arguments, **options)
-        started.append(process)
-        return process.__enter__()
-
-    yield make
-    for process in started:
-        process.stop()
-
-
-def config_of(table: str, endpoint_url: str, **more: str) -> dict[str, str]:
-    return {
-        "connector.class": TRUSTPILOT,
-        "tasks.max": "1",
-        "aws.region": REGION,
-        "aws.access.key.id": "AKIAIOSFODNN7EXAMPLE",
-        "aws.secret.key": "not-a-secret-here",
-        "dynamodb.table.whitelist": table,
-        "dynamodb.service.endpoint": endpoint_url,
-        "kafka.topic.prefix": "dynamodb-",
-        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
-        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
-        "value.converter.schemas.enable": "false",
-        **{name.replace("_", "."): value for name, value in more.items()},
-    }
-
-
-def state_of(process: ServeProcess, name: str) -> tuple[str, list[str]]:
-    body = process.call("GET", f"/connectors/{name}/status").body
-    return body["connector"]["state"], [task["state"] for task in body["tasks"]]
 
 
 def documents(kafka: KafkaBroker, topic: str) -> set[str]:
@@ -77,12 +27,12 @@ def documents(kafka: KafkaBroker, topic: str) -> set[str]:
 
 
 def test_a_connector_is_created_runs_pauses_fails_over_and_goes(
-    start: Callable[..., ServeProcess], kafka: KafkaBroker, dynamodb: DynamoDBLocal
+    start_serve: Callable[..., ServeProcess], kafka: KafkaBroker, dynamodb: DynamoDBLocal
 ) -> None:
     table, name = unique("orders"), unique("shop")
     database = connect(dynamodb.endpoint_url)
     create_table(database, TableSpec(table))
-    one, two = start(), start()
+    one, two = start_serve(), start_serve()
     config = config_of(table, dynamodb.endpoint_url)
 
     created = one.call("POST", "/connectors", {"name": name, "config": config})
@@ -122,7 +72,7 @@ def test_a_connector_is_created_runs_pauses_fails_over_and_goes(
 
 
 def test_users_have_roles_and_secrets_are_not_shown(
-    start: Callable[..., ServeProcess], tmp_path: Path, dynamodb: DynamoDBLocal
+    start_serve: Callable[..., ServeProcess], tmp_path: Path, dynamodb: DynamoDBLocal
 ) -> None:
     users = tmp_path / "users.yaml"
     users.write_text(
@@ -130,7 +80,7 @@ def test_users_have_roles_and_secrets_are_not_shown(
         '  - {name: olga, role: operator, password: "${env:OLGA}"}\n'
         '  - {name: vera, role: viewer, token: "${env:VERA}"}\n'
     )
-    served = start("--auth", str(users), environment={"OLGA": "pass-of-olga", "VERA": "token-of-vera"})
+    served = start_serve("--auth", str(users), environment={"OLGA": "pass-of-olga", "VERA": "token-of-vera"})
     olga, vera = {"Authorization": basic("olga", "pass-of-olga")}, {"Authorization": "Bearer token-of-vera"}
     config = config_of(unique("table"), dynamodb.endpoint_url)
     assert served.call("GET", "/connectors").status == 401
@@ -152,8 +102,8 @@ def test_users_have_roles_and_secrets_are_not_shown(
         assert "not-a-secret-here" not in log.read_text()
 
 
-def test_wrong_requests_are_answered_as_connect_answers_them(start: Callable[..., ServeProcess]) -> None:
-    served = start()
+def test_wrong_requests_are_answered_as_connect_answers_them(start_serve: Callable[..., ServeProcess]) -> None:
+    served = start_serve()
     assert served.call("GET", "/connectors/none").body == {"error_code": 404, "message": "Connector none not found"}
     assert served.call("POST", "/connectors", {"config": {}}).status == 400
     wrong = served.call("POST", "/connectors", {"name": "a", "config": {"connector.class": "com.acme.Own"}})

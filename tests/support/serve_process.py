@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from support.waiting import wait_for
+from tailrace.local.dynamodb import REGION
 from tailrace.local.service import free_ports
+
+TRUSTPILOT = "com.trustpilot.connector.dynamodb.DynamoDBSourceConnector"
 
 
 class Answer(NamedTuple):
@@ -38,6 +41,7 @@ class ServeProcess:
         context: ssl.SSLContext | None = None,
     ) -> None:
         (self.port,) = free_ports(1)
+        self.group = group
         self._scheme, self._context = scheme, context
         self._log = log.open("w")
         self.log_path = log
@@ -50,6 +54,11 @@ class ServeProcess:
             stderr=self._log,
             env={**os.environ, **(environment or {})},
         )
+
+    @property
+    def url(self) -> str:
+        """Where its API is."""
+        return f"{self._scheme}://localhost:{self.port}"
 
     def __enter__(self) -> Self:
         wait_for("the API answers", self._answers, 60)
@@ -65,6 +74,12 @@ class ServeProcess:
         self._log.close()
         return code
 
+    def children(self) -> dict[int, str]:
+        """Return its children, each with its command line, by process id."""
+        listed = Path(f"/proc/{self._process.pid}/task").glob("*/children")
+        pids = [int(pid) for file in listed for pid in file.read_text().split()]
+        return {pid: Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ") for pid in pids}
+
     def kill(self) -> None:
         """Kill it."""
         self._process.kill()
@@ -72,12 +87,17 @@ class ServeProcess:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
         """Do a request."""
+        return self.call_with(self._context, method, path, body, **headers)
+
+    def call_with(
+        self, context: ssl.SSLContext | None, method: str, path: str, body: Any = None, **headers: str
+    ) -> Answer:
+        """Do a request as a client of its own."""
         data = None if body is None else json.dumps(body).encode()
         sent = {"Content-Type": "application/json"} | headers
-        url = f"{self._scheme}://localhost:{self.port}{path}"
-        request = urllib.request.Request(url, data, sent, method=method)
+        request = urllib.request.Request(f"{self.url}{path}", data, sent, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=context) as answer:
                 return Answer(answer.status, _parsed(answer.read()))
         except urllib.error.HTTPError as error:
             return Answer(error.code, _parsed(error.read()))
@@ -88,6 +108,30 @@ class ServeProcess:
             return self.call("GET", "/health").status == 200
         except OSError:
             return False
+
+
+def config_of(table: str, endpoint_url: str, **more: str) -> dict[str, str]:
+    """Return a connector's configuration."""
+    return {
+        "connector.class": TRUSTPILOT,
+        "tasks.max": "1",
+        "aws.region": REGION,
+        "aws.access.key.id": "AKIAIOSFODNN7EXAMPLE",
+        "aws.secret.key": "not-a-secret-here",
+        "dynamodb.table.whitelist": table,
+        "dynamodb.service.endpoint": endpoint_url,
+        "kafka.topic.prefix": "dynamodb-",
+        "key.converter": "org.apache.kafka.connect.storage.StringConverter",
+        "value.converter": "org.apache.kafka.connect.json.JsonConverter",
+        "value.converter.schemas.enable": "false",
+        **{name.replace("_", "."): value for name, value in more.items()},
+    }
+
+
+def state_of(process: ServeProcess, name: str) -> tuple[str, list[str]]:
+    """Return the state of a connector and of its tasks."""
+    body = process.call("GET", f"/connectors/{name}/status").body
+    return body["connector"]["state"], [task["state"] for task in body["tasks"]]
 
 
 def basic(name: str, password: str) -> str:

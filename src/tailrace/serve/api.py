@@ -5,6 +5,7 @@ Source: https://kafka.apache.org/41/documentation/#connect_rest
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Final, Literal
@@ -14,11 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from tailrace._version import __version__
 from tailrace.errors import TailraceError, UnreachableError
 from tailrace.serve import connectors, loggers
 from tailrace.serve.errors import ApiError
+from tailrace.serve.http_rules import HttpRules
 from tailrace.serve.service import Service
 from tailrace.serve.state import Target
 from tailrace.serve.users import Auth, may
@@ -52,7 +55,7 @@ class Level(BaseModel):
 
 
 _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    status: {"model": ErrorMessage} for status in (400, 401, 403, 404, 405, 409, 500, 503)
+    status: {"model": ErrorMessage} for status in (400, 401, 403, 404, 405, 409, 415, 500, 503)
 }
 CommonName = Callable[[Request], str | None]
 """Returns the common name of the certificate that a request's client has shown."""
@@ -60,7 +63,14 @@ CommonName = Callable[[Request], str | None]
 
 def make_app(service: Service, auth: Auth | None, common_name: CommonName = lambda _request: None) -> FastAPI:
     """Make the application; without `auth` everyone who reaches it is an operator."""
-    app = FastAPI(title="Tailrace", version=__version__, responses=_ERRORS, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Tailrace",
+        version=__version__,
+        responses=_ERRORS,
+        docs_url=None,
+        redoc_url=None,
+        generate_unique_id_function=lambda route: route.name.strip("_"),
+    )
     _handle_errors(app)
     if auth is not None:
         _require_users(app, auth, common_name)
@@ -69,7 +79,18 @@ def make_app(service: Service, auth: Auth | None, common_name: CommonName = lamb
     _add_offsets(app, service)
     _add_plugins(app, service)
     _add_admin(app, service)
+    app.add_middleware(HttpRules)
+    _describe(app)
     return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Make the OpenAPI tell of the errors that are answered: FastAPI's own, 422, never is."""
+    found = app.openapi()
+    for operation in (each for path in found["paths"].values() for each in path.values()):
+        operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        found["components"]["schemas"].pop(name, None)
 
 
 def _handle_errors(app: FastAPI) -> None:
@@ -91,13 +112,25 @@ def _handle_errors(app: FastAPI) -> None:
         return answer(400, f"{where}: {first['msg']}" if where else str(first["msg"]))
 
     @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        return answer(error.status_code, f"HTTP {error.status_code} {error.detail}")
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        found = answer(error.status_code, f"HTTP {error.status_code} {error.detail}")
+        if error.status_code == 405:  # Starlette would name the methods of the first route of this path alone
+            found.headers["Allow"] = ", ".join(_methods(app, request))
+        return found
 
     @app.exception_handler(Exception)
     def _defect(_request: Request, error: Exception) -> JSONResponse:
         logger.error("request failed; this is a defect of Tailrace", exc_info=error)
         return answer(500, f"unexpected {type(error).__name__}: this is a defect of tailrace")
+
+
+def _methods(app: FastAPI, request: Request) -> list[str]:
+    """Return the methods that a request's path has."""
+    routes = (
+        route for route in app.routes if isinstance(route, Route) and route.matches(request.scope)[0] != Match.NONE
+    )
+    found = {method for route in routes for method in route.methods or ()}
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def _require_users(app: FastAPI, auth: Auth, common_name: CommonName) -> None:
@@ -121,17 +154,23 @@ def _add_connectors(app: FastAPI, service: Service) -> None:
         return service.root()
 
     @app.get("/connectors")
-    def _list(expand: Annotated[list[str] | None, Query()] = None) -> Any:
+    def _list(expand: Annotated[list[str], Query(default_factory=list)]) -> Any:
         names = service.names()
         if not expand:
             return names
         views = {"status": service.status, "info": service.info}
-        return {name: {each: views[each](name) for each in expand if each in views} for name in names}
+        found: dict[str, Any] = {}
+        for name in names:
+            with contextlib.suppress(ApiError):  # it was deleted meanwhile
+                found[name] = {each: views[each](name) for each in expand if each in views}
+        return found
 
     @app.post("/connectors", status_code=201)
     def _create(body: NewConnector, response: Response) -> dict[str, Any]:
-        response.headers["Location"] = f"/connectors/{body.name}"
-        return service.create(body.name, _texts(body.config), body.initial_state)
+        name = body.name.strip()
+        created = service.create(name, _texts(body.config), body.initial_state)
+        response.headers["Location"] = f"/connectors/{name}"
+        return created
 
     @app.get("/connectors/{name}")
     def _info(name: str) -> dict[str, Any]:
@@ -178,7 +217,7 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     def _topics(name: str) -> dict[str, Any]:
         return service.topics(name)
 
-    @app.put("/connectors/{name}/topics/reset")
+    @app.put("/connectors/{name}/topics/reset", status_code=202)
     def _reset_topics(name: str) -> None:
         service.info(name)  # they follow from the configuration, so there is nothing to forget
 
@@ -198,7 +237,9 @@ def _add_operations(app: FastAPI, service: Service) -> None:
         only_failed: Annotated[bool, Query(alias="onlyFailed")] = False,
     ) -> Response:
         service.restart(name, only_failed=only_failed)
-        return JSONResponse(service.status(name), 202) if include_tasks else Response(status_code=204)
+        if include_tasks or only_failed:
+            return JSONResponse(service.status(name), 202)
+        return Response(status_code=204)
 
 
 def _add_offsets(app: FastAPI, service: Service) -> None:
@@ -249,7 +290,7 @@ def _add_admin(app: FastAPI, service: Service) -> None:
 
     @app.get("/admin/loggers/{name}")
     def _logger(name: str) -> dict[str, Any]:
-        found = loggers.levels().get(name)
+        found = loggers.levels().get(name.lower() if name.lower() == loggers.ROOT else name)
         if found is None:
             raise ApiError(404, f"Logger {name} not found.")
         return found

@@ -17,13 +17,15 @@ _LEVELS: Final = {
     "TRACE": logging.DEBUG,
 }
 _NAMES: Final = {number: name for name, number in reversed(_LEVELS.items())}
-_ROOT: Final = "tailrace"
+ROOT: Final = "root"
+"""Connect's name for what all loggers inherit from; ours is the package's."""
+_PACKAGE: Final = "tailrace"
 
 
 def levels() -> dict[str, dict[str, str | None]]:
-    """Return the loggers that exist, with their levels."""
-    known = [name for name in logging.root.manager.loggerDict if name == _ROOT or name.startswith(f"{_ROOT}.")]
-    return {name: _entry(name) for name in sorted({_ROOT, *known})}
+    """Return our loggers and all that have a level of their own, with their levels."""
+    own = [name for name in list(logging.root.manager.loggerDict) if logging.getLogger(name).level != logging.NOTSET]
+    return {ROOT: _entry(_PACKAGE)} | {name: _entry(name) for name in sorted({*_under(_PACKAGE), *own})}
 
 
 def require(level: str) -> str:
@@ -35,9 +37,17 @@ def require(level: str) -> str:
 
 
 def set_level(name: str, level: str) -> list[str]:
-    """Set the level of a logger, and return the loggers that it is set for."""
-    logging.getLogger(name).setLevel(_LEVELS[level])
-    return [name]
+    """Set the level of a logger and of those below it; return their names. One that does not exist is made."""
+    is_root = name.lower() == ROOT
+    found = _under(_PACKAGE if is_root else name)
+    for each in found:
+        logging.getLogger(each).setLevel(_LEVELS[level])
+    return [ROOT, *found] if is_root else found
+
+
+def _under(name: str) -> list[str]:
+    below = [each for each in list(logging.root.manager.loggerDict) if each.startswith(f"{name}.")]
+    return sorted({name, *below})
 
 
 def _entry(name: str) -> dict[str, str | None]:

@@ -50,16 +50,18 @@ class Service:
         """Create a connector."""
         if not _NAME.fullmatch(name):
             raise ApiError(400, f"{name!r} cannot be a connector's name: use letters, digits, `.`, `_` and `-`")
+        given = _named(name, config)
         if self._store.read(lambda state: state.connector(name)) is not None:
             raise ApiError(409, f"Connector {name} already exists")
-        return self._put(name, config, None if target == "RUNNING" else target)
+        return self._put(name, given, target)
 
     def put_config(self, name: str, config: Mapping[str, str]) -> tuple[dict[str, Any], bool]:
         """Create a connector, or give it another configuration; return it, and whether it is new."""
         before = self._store.read(lambda state: state.connector(name))
         if before is None:
             return self.create(name, config), True
-        return self._put(name, connectors.with_secrets_of(config, before.config), None), False
+        given = _named(name, connectors.with_secrets_of(config, before.config))
+        return self._put(name, given, None), False
 
     def patch_config(self, name: str, changes: Mapping[str, str | None]) -> dict[str, Any]:
         """Change some keys of a configuration; null takes one out (KIP-477)."""
@@ -85,13 +87,16 @@ class Service:
 
     def status(self, name: str) -> dict[str, Any]:
         """Return a connector's state and its tasks': one in each process."""
-        connector = self._find(name)
+        connector = self._store.read(lambda state: state.connector(name))
+        if connector is None:
+            raise ApiError(404, f"No status found for connector {name}")
         found = self._store.read(lambda state: state.tasks(name, _now_ms()))
         tasks = [
             {
                 "id": task.id,
                 "state": task.report.state,
                 "worker_id": task.address,
+                "version": __version__,
                 **({"trace": task.report.trace} if task.report.trace else {}),
             }
             for task in found
@@ -99,7 +104,7 @@ class Service:
         state: str = connector.target
         if state == "RUNNING" and not tasks:
             state = "UNASSIGNED"
-        own: dict[str, Any] = {"state": state, "worker_id": self._address}
+        own: dict[str, Any] = {"state": state, "worker_id": self._address, "version": __version__}
         if tasks and all(task["state"] == "FAILED" for task in tasks):
             own |= {"state": "FAILED", "trace": tasks[0].get("trace", "")}
         return {"name": name, "connector": own, "tasks": tasks, "type": "source"}
@@ -180,26 +185,25 @@ class Service:
         connector = connectors.find_plugin(plugin)
         if connector is None:
             raise ApiError(404, f"Unknown connector plugin {plugin}")
-        named = {**config, "connector.class": config.get("connector.class", plugin)}
+        included = config.get("connector.class", plugin)
+        if connectors.find_plugin(included) is not connector:
+            raise ApiError(400, f"Included connector type {included} does not match request type {plugin}")
+        named = {**config, "connector.class": included}
         return connectors.validation(plugin, connector, named, self._clients)
 
     def _put(self, name: str, config: Mapping[str, str], target: Target | None) -> dict[str, Any]:
-        given = {**config, "name": name}
-        if config.get("name", name) != name:
-            raise ApiError(
-                400, f"Connector name configuration ({config['name']}) doesn't match connector name in the URL ({name})"
-            )
         try:
-            connectors.load(name, given, self._clients)
+            connectors.load(name, config, self._clients)
         except FileErrors as errors:
             count = len(errors.errors)
             sentences = "\n".join(str(error) for error in errors.errors)
             raise ApiError(
                 400, f"Connector configuration is invalid and contains the following {count} error(s):\n{sentences}"
             ) from None
+        # First, as soon as there is a connector it does what is wanted, not what was wanted of one that is deleted.
         if target is not None:
             self._store.write("target", name, TargetRecord(target))
-        self._store.write("connector", name, ConnectorRecord(given))
+        self._store.write("connector", name, ConnectorRecord(dict(config)))
         return self.info(name)
 
     def _find(self, name: str) -> Connector:
@@ -224,6 +228,15 @@ class Service:
         if state is None:
             return CheckpointState(lanes)
         return checkpoint_topic.read_checkpoint_state(self._kafka, pipeline, state.partitions)
+
+
+def _named(name: str, config: Mapping[str, str]) -> dict[str, str]:
+    """Return a configuration with its connector's name. Raises `ApiError` when it has another."""
+    if config.get("name", name) != name:
+        raise ApiError(
+            400, f"Connector name configuration ({config['name']}) doesn't match connector name in the URL ({name})"
+        )
+    return {**config, "name": name}
 
 
 def _partition(shard: ShardRef) -> dict[str, str]:
