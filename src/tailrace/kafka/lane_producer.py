@@ -3,7 +3,7 @@
 librdkafka has no KIP-890: a request that timed out may still be carried out, in the next transaction of the same
 producer; and after a refused batch its sequence numbers may be off. So a producer is used again after one thing only,
 a commit that surely succeeded and was surely sent once. Whatever else happens is `ProducerLost`: the producer is
-dropped as it stands, and the next `init_transactions` of its transactional id ends what it left open.
+dropped as it is, and the next `init_transactions` of its transactional id ends what it left open.
 
 Sent once: when the connection breaks, librdkafka sends a commit again by itself, and tells nobody. The first copy may
 still reach the broker, and would commit what there is of the next transaction. It waits `retry.backoff.ms` before that:
@@ -174,7 +174,7 @@ class LaneProducer:
         return self._lost("the transaction", error, (*refusals, *self._refusals_of(denied, transaction)), learned)
 
     def close(self) -> None:
-        """Drop the producer as it stands, with what is queued. It must not be used after."""
+        """Drop the producer as it is, with what is queued. It must not be used after."""
         with contextlib.suppress(KafkaException):
             self._producer.purge()
         self._take_reports()

@@ -79,7 +79,7 @@ def one_line_json(fields: dict[str, object], *, key: bytes | None, value: bytes 
 
 
 def as_json(content: bytes | None) -> msgspec.Raw | str | None:
-    """Return JSON as it stands, for msgspec to put into other JSON; other bytes as text."""
+    """Return JSON as it is, for msgspec to put into other JSON; other bytes as text."""
     if content is None:
         return None
     return record_json.embedded(content) or content.decode(errors="backslashreplace")

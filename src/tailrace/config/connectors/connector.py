@@ -95,7 +95,7 @@ class Draft:
         self.names[path] = key
 
     def note(self, key: str, why: str) -> None:
-        """Tell the user that a key does nothing here, and why."""
+        """Note that a key does nothing here, and why."""
         self.notes[key] = why
 
     def problem(self, key: str, message: str, hint: str = "") -> None:

@@ -1,7 +1,7 @@
 """Takes in the events of Kinesis. What a batch repeats is known from the stream itself, read back after a claim.
 
 A window holds what is published up to a position. It is kept from batch to batch while all that it holds is published
-and nobody else published more; otherwise it is filled anew from the shard's checkpoint.
+and nobody else published more; otherwise it is filled again from the shard's checkpoint.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class KinesisIntake(Intake):
                 page = self._reader.read(batch.shard, window.position, window.token)
             except ReadError as error:
                 match error.failure:
-                    case ReadFailure.EXPIRED:  # the sandbox was frozen for long: the window is filled anew
+                    case ReadFailure.EXPIRED:  # the sandbox was frozen for long: the window is filled again
                         window.token = None
                         window.position = self._position(batch, piece[0], publisher, pause)
                         self._log.bring(batch.shard, window.position.sequence, piece, len(batch.body))
