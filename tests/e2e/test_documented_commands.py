@@ -83,6 +83,27 @@ COVERED = {
         ),
         "integration/test_verify.py",
     ),
+    **dict.fromkeys(
+        (
+            "tailrace validate connector.json --kafka client.properties",
+            "tailrace plan connector.json --kafka client.properties",
+            "tailrace run connector.json --kafka client.properties",
+            "tailrace import connector.json --kafka client.properties > pipeline.yaml",
+        ),
+        "integration/test_connectors.py",
+    ),
+    **dict.fromkeys(
+        (
+            "tailrace serve --kafka client.properties --group shop",
+            "tailrace serve --kafka client.properties --group shop --host 0.0.0.0 --auth users.yaml",
+        ),
+        "integration/test_serve.py",
+    ),
+    **dict.fromkeys(
+        ("tailrace switch streams.yaml --to kinesis.yaml", "tailrace switch streams.yaml --to kinesis.yaml --yes"),
+        "integration/test_switch_source.py",
+    ),
+    "tailrace iam pipeline.yaml --account 123456789012": "integration/test_logins.py, unit/operations",
     "tailrace demo": "test_demo.py",
     "tailrace demo --keep": "test_demo.py",
     "tailrace demo --seconds 10": "test_demo.py",

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 
+from support.cli import CommandLine
 from support.kinesis_bench import kinesis_of
 from support.names import unique
 from support.waiting import wait_for
@@ -61,7 +63,11 @@ def found(message: Any) -> Found:
 
 
 def test_confluents_dynamodb_source(
-    kafka: KafkaBroker, dynamodb: DynamoDBLocal, tmp_path: Path, aws_environment: dict[str, str]
+    kafka: KafkaBroker,
+    dynamodb: DynamoDBLocal,
+    tmp_path: Path,
+    aws_environment: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     table = unique("orders")
     database = connect(dynamodb.endpoint_url)
@@ -96,6 +102,12 @@ def test_confluents_dynamodb_source(
     gone = json.loads(deleted.value)
     assert (gone["op"], gone["after"], json.loads(gone["before"]["document"])["n"]) == ("d", None, {"N": "2"})
     assert tombstone.value is None
+    tailrace = CommandLine(capsys)
+    given = (tmp_path / "connector.json", "--kafka", tmp_path / "client.properties")
+    assert tailrace("validate", *given).code == 0
+    planned = tailrace("plan", *given)
+    assert (planned.code, table in planned.out) == (0, True), planned
+    assert yaml.safe_load(tailrace("import", *given).out)["source"]["tables"] == [table]
 
 
 def modes(kafka: KafkaBroker, topic: str) -> set[str]:
