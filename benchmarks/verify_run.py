@@ -58,6 +58,9 @@ class _Made:
 
 
 class _Pending:
+    def await_delivery(self) -> None:
+        """Every change has come into the stream: there are none."""
+
     def read(self, _take: object) -> dict[Any, str]:
         return {}
 
