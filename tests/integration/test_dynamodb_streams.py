@@ -107,7 +107,7 @@ def test_a_page_larger_than_any_of_aws_is_read_in_parts(
     records = read_all(source, shard)
     assert len(records) == 1_000
     assert len({record.origin.sequence for record in records}) == 1_000
-    assert "is larger than 32 MiB: asking for 500 records at most" in caplog.messages[0]
+    assert "is larger than 32 MiB: asking for 500 records at most" in caplog.text
 
 
 def test_every_change_of_a_table_is_read_in_order(
