@@ -92,17 +92,10 @@ COVERED = {
         ),
         "integration/test_connectors.py",
     ),
-    **dict.fromkeys(
-        (
-            "tailrace serve --kafka client.properties --group shop",
-            "tailrace serve --kafka client.properties --group shop --host 0.0.0.0 --auth users.yaml",
-        ),
-        "integration/test_serve.py",
-    ),
-    **dict.fromkeys(
-        ("tailrace switch streams.yaml --to kinesis.yaml", "tailrace switch streams.yaml --to kinesis.yaml --yes"),
-        "integration/test_switch_source.py",
-    ),
+    "tailrace serve --kafka client.properties --group shop": "integration/test_serve.py",
+    "tailrace serve --kafka client.properties --group shop --host 0.0.0.0 --auth users.yaml": "integration/test_serve.py",
+    "tailrace switch streams.yaml --to kinesis.yaml": "integration/test_switch_source.py",
+    "tailrace switch streams.yaml --to kinesis.yaml --yes": "integration/test_switch_source.py",
     "tailrace iam pipeline.yaml --account 123456789012": "integration/test_logins.py, unit/operations",
     "tailrace demo": "test_demo.py",
     "tailrace demo --keep": "test_demo.py",

@@ -107,6 +107,8 @@ def test_any_record_is_understood_or_refused_in_one_sentence_that_says_where(
     assert decode(key, encode_record(said), WHERE) == (understood, said)
     written = json.loads(value or b"", parse_int=Decimal)  # int() refuses thousands of digits
     for name, field in json.loads(encode_record(said) or b"").items():
+        if name in {"v", "r"}:  # the versions follow from what the record holds
+            continue
         assert written.get(name, field) == field, "what is there is never read as something else"
 
 

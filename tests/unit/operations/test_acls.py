@@ -138,7 +138,9 @@ def test_terraform_has_a_resource_for_each_right(tmp_path: Path) -> None:
 
 
 def test_a_cluster_with_iam_has_no_acls(tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"pipeline\.yaml:\d+: kafka\.sasl\.mechanism: is AWS_MSK_IAM, .*the command iam"):
+    with pytest.raises(
+        FileError, match=r"pipeline\.yaml:\d+: kafka\.sasl\.mechanism: is AWS_MSK_IAM, .*the command iam"
+    ):
         write(loaded(tmp_path, kafka=MSK), "kafka-acls")
 
 
