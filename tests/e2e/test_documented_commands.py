@@ -93,7 +93,7 @@ COVERED = {
         "integration/test_connectors.py",
     ),
     "tailrace serve --kafka client.properties --group shop": "integration/test_serve.py",
-    "tailrace serve --kafka client.properties --group shop --host 0.0.0.0 --auth users.yaml": "integration/test_serve.py",
+    "tailrace serve --kafka client.properties --group shop --host 0.0.0.0 --auth users.yaml": "test_serve.py",
     "tailrace switch streams.yaml --to kinesis.yaml": "integration/test_switch_source.py",
     "tailrace switch streams.yaml --to kinesis.yaml --yes": "integration/test_switch_source.py",
     "tailrace iam pipeline.yaml --account 123456789012": "integration/test_logins.py, unit/operations",
