@@ -60,7 +60,6 @@ def test_a_short_run_keeps_every_promise() -> None:
         Kind.FREEZE,
         Kind.CLOCK,
         Kind.BROKER_KILL,
-        Kind.BROKER_HUNGER,
         Kind.CUT,
         Kind.HOLE,
         Kind.SPLIT,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from support.bench import LANES, Bench
+from support.waiting import wait_for
 
 
 def test_another_number_of_lanes_than_the_topic_has_is_refused_with_the_fix(bench: Callable[..., Bench]) -> None:
@@ -26,6 +27,12 @@ def test_a_worker_without_changes_commits_nothing(bench: Callable[..., Bench]) -
     worker = pipeline.worker()
     pipeline.workload.run(60)
     pipeline.wait_complete()
+
+    def are_confirmed() -> bool:
+        shards = pipeline.checkpoint_state().shards.values()
+        return bool(shards) and all(each.complete_ms is not None for each in shards)
+
+    wait_for("every shard was listed with those that were made with it", are_confirmed)
     committed = -1.0
     while committed != (now := worker.metric("tailrace_transactions_committed_total")):
         committed = now
