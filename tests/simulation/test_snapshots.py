@@ -23,16 +23,19 @@ PLAIN_SEED = 1
 FOUND_BY: dict[str, int] = {
     "delete_resurrected": 3,
     "rows_of_two_incarnations": 5,
-    "rows_of_two_snapshots": 28,
     "second_child_unseen_by_the_barrier": 18,
     "snapshot_lane_without_a_fence": 107,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 
 TOO_RARE_HERE: dict[str, str] = {
+    "rows_of_two_snapshots": (
+        "tests/unit/snapshot/test_segments.py::"
+        "test_what_was_read_for_a_snapshot_is_not_published_once_another_has_begun"
+    ),
     "stale_check_of_committed_records": (
         "tests/simulation/test_window.py::test_a_window_of_committed_records_does_not_see_it"
-    )
+    ),
 }
 """Mutations that so few histories find that another test finds them instead."""
 

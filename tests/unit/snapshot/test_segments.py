@@ -50,6 +50,10 @@ class ModelWindow(Window):
     def mark(self, topics: object) -> int:
         return self._marked({})
 
+    @property
+    def is_caught_up(self) -> bool:
+        return True
+
 
 class ModelParts:
     """Parts of a worker that reads as fast as it likes."""
@@ -77,6 +81,9 @@ class ModelParts:
     def topics_of(self, table: str) -> tuple[str, ...]:
         return (table,)
 
+    def published_until_ms(self, _state: object, _table: str, whole_ms: int) -> int:
+        return whole_ms
+
     def read_capacity(self, _facts: TableFacts) -> float:
         return 1e9
 
@@ -95,6 +102,10 @@ class Worker:
         for each in writes:
             self.state.apply(each.partition, each.key, each.record)
             self.segments.note(each.key)
+
+    def publishable(self) -> set[SegmentRef]:
+        """Return the segments whose chunks may be published: all changes before are."""
+        return {each.segment for each in self.segments.publishable(self.state, ALL, whole_ms=1 << 60)}
 
     def reads(self, lanes: Collection[int] = ALL) -> set[str]:
         """Follow, and return the segments whose reads are due."""
@@ -140,6 +151,16 @@ def test_a_worker_reads_the_segments_of_its_lanes() -> None:
     assert len(worker.reads({1, 2})) == len(mine)
     assert len(worker.reads(ALL)) == 40 - len(mine)  # the others are being read
     assert all(worker.segments.are_in(lane) for lane in ALL)
+
+
+def test_what_was_read_for_a_snapshot_is_not_published_once_another_has_begun() -> None:
+    worker = Worker(snapshot(), segment(0, LANES))
+    (read,) = worker.begin()
+    worker.answer(read)
+    assert worker.publishable() == {read.segment}
+    worker.see(snapshot(id="s2"))
+    worker.begin()
+    assert worker.publishable() == set()
 
 
 def test_what_comes_in_any_order_is_read() -> None:
