@@ -24,7 +24,7 @@ FOUND_BY: dict[str, int] = {
     "delete_resurrected": 3,
     "rows_of_two_incarnations": 5,
     "second_child_unseen_by_the_barrier": 18,
-    "snapshot_lane_without_a_fence": 107,
+    "snapshot_lane_without_a_fence": 114,
 }
 """A seed that finds the mutation: tried first. When it does so no longer, the first that does is looked for."""
 
