@@ -43,7 +43,6 @@ REACHED = {
     "rows",
     "stale",
     "deletes",
-    "chunk aborted",
     "started by hand",
     "started by keys",
     "begun and not started",
