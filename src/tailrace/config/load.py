@@ -105,12 +105,16 @@ def load(
         if kafka is not None and os.environ.get("TAILRACE_KAFKA") != str(kafka):
             raise FileErrors([FileError("is for a connector's configuration", path="--kafka", hint=_OWN_KAFKA)])
         return _read(read(path, find), with_functions=with_functions)
+    connector, clients = _read_connector(path, kafka)
+    return load_connector(connector, clients, look_up=find)
+
+
+def _read_connector(path: FilePath, kafka: FilePath | None) -> tuple[ConnectorFile, Clients]:
+    """Read a connector's configuration and the properties of clients beside it. Raises `FileErrors`."""
     try:
-        connector = read_connector(path)
-        clients = Clients() if kafka is None else read_clients(kafka)
+        return read_connector(path), Clients() if kafka is None else read_clients(kafka)
     except FileError as error:
         raise FileErrors([error]) from None
-    return load_connector(connector, clients, look_up=find)
 
 
 def load_connector(connector: ConnectorFile, clients: Clients, *, look_up: LookUp = look_up) -> LoadedPipeline:
@@ -128,11 +132,7 @@ def import_text(path: FilePath, kafka: FilePath | None = None) -> str:
 
     Raises `FileErrors` for a file that is no connector's configuration.
     """
-    try:
-        connector = read_connector(path)
-        clients = Clients() if kafka is None else read_clients(kafka)
-    except FileError as error:
-        raise FileErrors([error]) from None
+    connector, clients = _read_connector(path, kafka)
     document, notes = document_of(connector, clients, lambda kind, name, _folder: f"${{{kind}:{name}}}")
     known = connector_of(connector.config)
     if known is None:

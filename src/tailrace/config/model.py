@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -53,6 +53,9 @@ _PROPERTY_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 class KafkaProperties(Mapping[str, str]):
     """The properties of librdkafka, as they are; shown and stored in any other form without their secrets."""
 
+    _what: ClassVar[str] = "librdkafka properties"
+    _example: ClassVar[str] = "bootstrap.servers: localhost:9092"
+
     def __init__(self, values: Mapping[str, str]) -> None:
         self._values = {name: str(value) for name, value in values.items()}
         self._hidden = {
@@ -80,11 +83,10 @@ class KafkaProperties(Mapping[str, str]):
         }
 
     @classmethod
-    def _validate(cls, value: object) -> KafkaProperties:
+    def _validate(cls, value: object) -> Self:
         if not isinstance(value, Mapping):
             raise InvalidError(
-                f"must be a mapping of librdkafka properties, not {kind_of(value)}",
-                "write `bootstrap.servers: localhost:9092` below it",
+                f"must be a mapping of {cls._what}, not {kind_of(value)}", f"write `{cls._example}` below it"
             )
         return cls(value)
 
@@ -116,14 +118,8 @@ class KafkaProperties(Mapping[str, str]):
 class ConnectProperties(KafkaProperties):
     """Kafka Connect's properties, as they are; shown without their secrets."""
 
-    @classmethod
-    def _validate(cls, value: object) -> ConnectProperties:
-        if not isinstance(value, Mapping):
-            raise InvalidError(
-                f"must be a mapping of Connect's properties, not {kind_of(value)}",
-                "write `key.converter: org.apache.kafka.connect.storage.StringConverter` below it",
-            )
-        return cls(value)
+    _what = "Connect's properties"
+    _example = "key.converter: org.apache.kafka.connect.storage.StringConverter"
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:

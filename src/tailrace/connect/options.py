@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+ABOUT_RECORDS: Final = re.compile(r"(key|value|header)\.converter(\..+)?|transforms(\..+)?|predicates(\..+)?")
+"""Names of Connect's properties for what it does with records: converters, transforms and predicates."""
 _JAVA_GROUP: Final = re.compile(r"\(\?<(?![=!])")
 _TRUE_OR_FALSE: Final = {"true": True, "false": False}
 

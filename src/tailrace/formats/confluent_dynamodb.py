@@ -11,11 +11,10 @@ import msgspec
 
 from tailrace._version import __version__
 from tailrace.connect.data import ConnectRecord, Schema, optional, struct
-from tailrace.core.change import Change
+from tailrace.core.change import Change, Op
 from tailrace.formats.attribute_value import sorted_image
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
 from tailrace.formats.format import ReadRecord
-from tailrace.formats.number import Numbers
 
 _TEXT, _LONG = Schema("string"), Schema("int64")
 _TIMES: Final = {"ts_ms": _LONG, "ts_us": _LONG, "ts_ns": _LONG}
@@ -48,7 +47,7 @@ class _Document(msgspec.Struct):
 
 
 class _Envelope(msgspec.Struct):
-    op: str
+    op: Op
     source: _Source
     before: _Document | None
     after: _Document | None
@@ -62,12 +61,6 @@ class ConfluentDynamoDBFormat(ConnectFormat):
 
     The key is a struct of the key attributes, as text. `source` has null for what the connector knows of its snapshot.
     """
-
-    names_table = True
-    tells_position = False
-
-    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
-        del pipeline, numbers  # the connector has neither a name in its records nor other numbers
 
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
@@ -97,11 +90,9 @@ class ConfluentDynamoDBFormat(ConnectFormat):
             envelope = _decode(value)
         except (ValueError, RecursionError):
             return None
-        if envelope.op not in {"c", "u", "d", "r"}:
-            return None
         image = envelope.before if envelope.op == "d" else envelope.after
         item = (image.document if image is not None and image.document is not None else "null").encode()
-        return ReadRecord(envelope.op, envelope.source.table, None, item, None)  # type: ignore[arg-type]  # one of the four
+        return ReadRecord(envelope.op, envelope.source.table, None, item, None)
 
 
 def _times(ns: int) -> dict[str, int]:

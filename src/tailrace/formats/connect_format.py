@@ -12,6 +12,7 @@ from tailrace.core.change import Change, Message
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import parse
 from tailrace.formats.format import Format
+from tailrace.formats.number import Numbers
 
 _PLAIN: Final = JsonConverter(schemas=False)
 
@@ -33,7 +34,12 @@ class ConnectFormat(Format):
     """A format whose records have schemas."""
 
     has_schemas: ClassVar[bool] = True
+    names_table: ClassVar[bool] = True
     reads_back: ClassVar[bool] = False
+    tells_position: ClassVar[bool] = False
+
+    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
+        del pipeline, numbers  # such a connector has neither a name in its records nor other numbers
 
     @abstractmethod
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:

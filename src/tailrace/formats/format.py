@@ -92,6 +92,16 @@ class Format(ABC):
         return None
 
 
+def why_no_new_image(name: str, view_type: ViewType) -> str | None:
+    """Return why the format of this name, which needs the new image, cannot serve a stream; None when it can."""
+    if view_type in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
+        return None
+    return (
+        f"the format {name} needs the new image, which a stream of view type {view_type} does not carry; "
+        "switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose another format"
+    )
+
+
 def position_of(stream: object, shard_id: object, sequence: object, created_ms: object) -> SourcePosition | None:
     """Return the position that fields of a value give; None when one is missing or is not what a format writes.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 from tailrace.core.change import Change, Message, ViewType
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import to_json
-from tailrace.formats.format import Format, ReadRecord
+from tailrace.formats.format import Format, ReadRecord, why_no_new_image
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
 
@@ -48,9 +48,4 @@ class ItemFormat(Format):
     @classmethod
     def why_not(cls, view_type: ViewType) -> str | None:
         """Refuse a stream without new images."""
-        if view_type in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
-            return None
-        return (
-            f"the format item needs the new image, which a stream of view type {view_type} does not carry; "
-            "switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose another format"
-        )
+        return why_no_new_image("item", view_type)

@@ -11,12 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from tailrace.connect.data import ConnectRecord, Schema, struct
-from tailrace.core.change import Change, ViewType
+from tailrace.core.change import Change, Op, ViewType
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import parse
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
-from tailrace.formats.format import ReadRecord
-from tailrace.formats.number import Numbers
+from tailrace.formats.format import ReadRecord, why_no_new_image
 
 _VERSION: Final = "1.0"
 _NOT_IN_AVRO: Final = re.compile(r"^[^a-zA-Z_]|(?<!^)[^a-zA-Z0-9_]")
@@ -56,7 +55,7 @@ class _Source(msgspec.Struct):
 class _Envelope(msgspec.Struct):
     document: str | None
     source: _Source
-    op: str
+    op: Op
 
 
 _decode: Final = msgspec.json.Decoder(_Envelope).decode
@@ -69,12 +68,6 @@ class TrustpilotFormat(ConnectFormat):
     connector kept one of them. A binary key, which the connector dropped, is base64. A delete holds the keys only.
     `init_sync_start` is 0: a snapshot has no place for when it began.
     """
-
-    names_table = True
-    tells_position = False
-
-    def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
-        del pipeline, numbers  # the connector has neither a name in its records nor other numbers
 
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
@@ -100,20 +93,13 @@ class TrustpilotFormat(ConnectFormat):
             envelope = _decode(value)
         except (ValueError, RecursionError):
             return None
-        if envelope.op not in {"c", "u", "d", "r"}:
-            return None
         item = (envelope.document or "null").encode()
-        return ReadRecord(envelope.op, envelope.source.table_name, None, item, None)  # type: ignore[arg-type]  # one of the four
+        return ReadRecord(envelope.op, envelope.source.table_name, None, item, None)
 
     @classmethod
     def why_not(cls, view_type: ViewType) -> str | None:
         """Refuse a stream without new images, as the connector does."""
-        if view_type in {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}:
-            return None
-        return (
-            f"the format trustpilot needs the new image, which a stream of view type {view_type} does not carry; "
-            "switch the stream to NEW_IMAGE or NEW_AND_OLD_IMAGES, or choose another format"
-        )
+        return why_no_new_image("trustpilot", view_type)
 
 
 def _cleaned(item: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from tailrace.connect.options import ABOUT_RECORDS
 from tailrace.kafka import msk_iam, properties
 
 
@@ -42,7 +43,6 @@ _RENAMED: Final[Mapping[str, str]] = {
     "max.request.size": "message.max.bytes",
     "receive.buffer.bytes": "socket.receive.buffer.bytes",
     "send.buffer.bytes": "socket.send.buffer.bytes",
-    "socket.connection.setup.timeout.ms": "socket.connection.setup.timeout.ms",
     "ssl.keystore.certificate.chain": "ssl.certificate.pem",
     "ssl.keystore.key": "ssl.key.pem",
     "ssl.truststore.certificates": "ssl.ca.pem",
@@ -113,7 +113,6 @@ _LOGIN_TIMES: Final = re.compile(
     r"login\.class|oauthbearer\.(clock\.skew\.seconds|expected\.(audience|issuer)|jwks\.\S+|header\.urlencode|"
     r"scope\.claim\.name|sub\.claim\.name)|kerberos\.(ticket\.renew\.\w+|min\.time\.before\.relogin))"
 )
-_CONVERTERS: Final = re.compile(r"(key|value|header)\.converter(\..+)?|transforms(\..+)?|predicates(\..+)?")
 
 _JAAS: Final = re.compile(r"\s*([\w.$]+)\s+(?:required|requisite|sufficient|optional)\s*(.*?)\s*;\s*", re.DOTALL)
 _OPTION: Final = re.compile(r"""([\w.]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'((?:[^'\\]|\\.)*)'|([^\s;]+))""")
@@ -130,7 +129,7 @@ def translate(java: Mapping[str, str]) -> Translated:
     done = Translated()
     flat = _without_prefixes(java, done)
     for name, value in flat.items():
-        if _CONVERTERS.fullmatch(name):
+        if ABOUT_RECORDS.fullmatch(name):
             continue
         if special := _SPECIAL.get(name):
             special(flat, done)

@@ -12,6 +12,7 @@ from typing import Final
 
 from tailrace.config.connectors.connector import Draft, Key, meaningless
 from tailrace.config.problem import not_one_of
+from tailrace.connect.options import ABOUT_RECORDS
 
 _JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _BY_FORMAT: Final = {
@@ -28,7 +29,6 @@ _REGISTRY: Final = re.compile(
 )
 """What a client's properties say of the registry, as Confluent Cloud's page of a client writes them."""
 
-_VERBATIM: Final = re.compile(r"(key|value|header)\.converter(\..+)?|transforms(\..+)?|predicates(\..+)?")
 _TOPIC_CREATION: Final = re.compile(r"topic\.creation\.default\.(replication\.factor|partitions|(.+))")
 _OVERRIDES: Final = re.compile(r"(producer|consumer|admin)\.override\.(.+)")
 
@@ -80,7 +80,7 @@ CLOUD_KEYS: Final = (
 
 def claims(name: str) -> bool:
     """Return whether a key is one of a family that every connector has: a converter's, a transform's, a topic's."""
-    return any(family.fullmatch(name) for family in (_VERBATIM, _TOPIC_CREATION, _OVERRIDES)) or name.startswith(
+    return any(family.fullmatch(name) for family in (ABOUT_RECORDS, _TOPIC_CREATION, _OVERRIDES)) or name.startswith(
         "topic.creation."
     )
 
@@ -107,8 +107,8 @@ def put_common(draft: Draft, worker: Mapping[str, str], managed_formats: tuple[s
 
 
 def _put_converters(draft: Draft, worker: Mapping[str, str], managed_formats: tuple[str, str] | None) -> None:
-    connect = {name: value for name, value in worker.items() if _VERBATIM.fullmatch(name)}
-    connect |= {name: value for name, value in draft.config.items() if _VERBATIM.fullmatch(name)}
+    connect = {name: value for name, value in worker.items() if ABOUT_RECORDS.fullmatch(name)}
+    connect |= {name: value for name, value in draft.config.items() if ABOUT_RECORDS.fullmatch(name)}
     for index, part in enumerate(("key", "value")):
         name = f"{part}.converter"
         if managed_formats is not None:
