@@ -120,19 +120,18 @@ class WindowedShard:
     def skips_tail(self, failure: ReadFailure) -> bool:
         """Take in that a read failed; return whether reading goes on without the tail, or without a part of it.
 
-        What a stream no longer has is older than all that it may repeat. GONE says so of an ancestor, once it is to be
-        believed; of the shard itself it is for the lane to judge.
+        What a stream no longer has is older than all that it may repeat, so what is left of a tail is enough. GONE says
+        so of an ancestor, once it is to be believed; of the shard itself it is for the lane to judge.
         """
         if not self._tails:
             return False
         tail = self._tails[0]
-        is_ancestor = tail.shard != self._shard
         match failure:
-            case ReadFailure.TRIMMED if is_ancestor and tail.first is not None:
+            case ReadFailure.TRIMMED if tail.first is not None:
                 self._tails[0] = Tail(tail.shard, None)
             case ReadFailure.TRIMMED:
                 self._tails.popleft()
-            case ReadFailure.GONE if is_ancestor:
+            case ReadFailure.GONE if tail.shard != self._shard:
                 self._tails.popleft()
             case _:
                 return False
@@ -157,10 +156,13 @@ class WindowedShard:
         if self._tails:
             published = [record for record in records if not is_after(_sequence(record), self._sequence)]
             self._see_again(published, _sequence(published[0]) if published else None)
-            records = records[len(published) :]
-            if not records and page.next_iterator is not None and page.full:
+            if len(published) == len(records) and page.next_iterator is not None and page.full:
                 return self._page([], page, token, goes_on=True)
-            self._tails.popleft()
+            tail = self._tails.popleft()
+            if tail.first is None and not published:  # the position may be trimmed, which only a read from it shows
+                self._iterator = None
+                return self._page([], page, token, goes_on=True)
+            records = records[len(published) :]
         is_closed = page.next_iterator is None
         if self._reordering is not None:
             for record in records:

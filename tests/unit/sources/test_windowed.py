@@ -51,7 +51,8 @@ class Log:
             self.reads.append((shard, position))
             if int(position.sequence or 1 << 62) < self.trimmed_before.get(shard, 0):
                 raise ReadError("trimmed", ReadFailure.TRIMMED)
-            begin = 0
+            trimmed_before = self.trimmed_before.get(shard, 0)
+            begin = sum(int(each.record.origin.sequence) < trimmed_before for each in records)
             if position.sequence is not None:
                 is_after = position.kind == "AFTER_SEQUENCE_NUMBER"
                 begin = sum(int(each.record.origin.sequence) < int(position.sequence) + is_after for each in records)
@@ -163,6 +164,14 @@ def test_what_is_left_of_a_trimmed_tail_counts() -> None:
     log = Log({PARENT: [log_record(5, "a", 1)], SHARD: [log_record(11, "a", 1), log_record(12, "a", 2)]}, {PARENT})
     log.trimmed_before[PARENT] = 5
     assert published(read_all(reader(log), Position("TRIM_HORIZON", tails=(Tail(PARENT, "3"),)))) == ["a 2"]
+
+
+def test_what_is_left_of_the_trimmed_tail_of_the_shard_itself_counts() -> None:
+    of_item_b = [log_record(sequence, "b", sequence) for sequence in (11, 12, 13)]
+    log = Log({SHARD: [*of_item_b, log_record(14, "a", 2), log_record(15, "a", 1), log_record(16, "a", 3)]})
+    log.trimmed_before[SHARD] = 12
+    found = published(read_all(reader(log), Position("AFTER_SEQUENCE_NUMBER", "14", tails=(Tail(SHARD, "11"),))))
+    assert found == ["a 1 late", "a 3"]
 
 
 def test_a_trimmed_position_is_told_even_if_the_tail_is_trimmed_too() -> None:
