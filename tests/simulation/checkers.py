@@ -282,8 +282,12 @@ class Checker:
             self._give_up_the_unlisted(table, record["stream_arn"])
         accepted = [shard for shard, _ in named if self._is_accepted_gap(shard)]
         self.gaps_accepted += len(accepted)
-        if record and accepted:
-            self._accepted_ms.update(dict.fromkeys({shard.stream for shard in accepted}, record["at_ms"]))
+        if record and (accepted or record["stream_arn"]):
+            streams = {shard.stream for shard in self._source.shards if f":table/{table}/" in shard.stream}
+            self._accepted_ms.update(dict.fromkeys(streams, record["at_ms"]))
+            forgotten = [change for true in self._source.shards.values() for change in true.changes[: true.trimmed]]
+            given_up = filter(self._is_given_up_with_others, forgotten)
+            self._excused.update((change.item, change.number) for change in given_up)
         for stream in {shard.stream for shard in accepted}:
             for shard in self._source.shards:
                 if shard.stream == stream:

@@ -63,6 +63,9 @@ class Handover:
                 item, mark = piece[start : start + _ITEM_BYTES], piece[start + _ITEM_BYTES : start + CHANGE_BYTES]
                 self._of_items[item] = self._of_items.get(item, b"") + mark
 
+    def __repr__(self) -> str:
+        return f"Handover(from_ms={self.from_ms}, until_ms={self.until_ms}, items={len(self._of_items)})"
+
     def marks_of(self, item: bytes) -> list[bytes]:
         """Return the published changes of an item: when, and what became of it."""
         marks = self._of_items.get(item, b"")
