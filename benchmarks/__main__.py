@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import tempfile
 import time
@@ -54,6 +55,7 @@ def main() -> int:
     if unknown := [name for name in chosen if name not in PARTS]:
         say(f"error: there is no part {', '.join(unknown)}; the parts are {', '.join(PARTS)}")
         return 2
+    logging.getLogger("tailrace.sources").setLevel(logging.ERROR)  # windows are small here, and say that they are full
     most_keys = 10_000 if options.quick else options.keys
     with (
         tempfile.TemporaryDirectory(prefix="tailrace-bench-") as folder,

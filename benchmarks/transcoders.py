@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -34,7 +33,6 @@ Transcode = Callable[[bytes], Page]
 SHARD = ShardRef(STREAM_ARN, Stream().shard_ids()[0])
 LOG_SHARD = ShardRef(f"{LOG_ARN}/1700000000000", "shardId-000000000000")
 LOG_WINDOW_PAGES = 16
-logging.getLogger("tailrace.sources").setLevel(logging.ERROR)  # a window that small says that it is full
 _HEAD = Position("TRIM_HORIZON")
 FACTS = TableFacts(
     TABLE,

@@ -35,6 +35,7 @@ from tailrace.core.checkpoint import (
     TopicRecord,
 )
 from tailrace.core.checkpoint_bytes import encode_key, encode_record
+from tailrace.wiring.pipeline import snapshot_suffix
 
 CALM_S = 60
 """How long items change, and the operator goes on, after the other faults have stopped: rows meet changes then."""
@@ -257,13 +258,11 @@ class SnapshotWorld(World):
         return not self._is_settling or (self._is_calm and item not in self._quiet)
 
     def _start_snapshot(self, table: str) -> None:
-        """Start a snapshot as the command does: its segments first."""
+        """Start a snapshot as the command does: its segments first, then the snapshot in the coordinator's place."""
         current = self.snapshot_checker.current.get(table)
         record = self.checker.tables.get(table, {"state": "unknown"})
         if record["state"] != "streaming" or (current is not None and current.outcome is None):
             return
-        if current is None and self._options.is_initial:
-            return  # it would begin at the same moment as the initial one, of which one takes the other's place
         own, now_ms = self._own, self._schedule.now_ms
         self._started += 1
         name = f"{now_ms:011x}-{self._started:04x}"
@@ -289,6 +288,7 @@ class SnapshotWorld(World):
             at_ms=now_ms,
             stream=record["stream_arn"],
         )
+        self._broker.init_producer_id(f"{PIPELINE}.{snapshot_suffix(0)}")  # the coordinator starts none meanwhile
         self._write_record(0, SnapshotKey(table), snapshot)
 
     def _order(self, snapshot: Snapshot, order: Order) -> None:
