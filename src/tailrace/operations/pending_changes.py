@@ -15,6 +15,7 @@ from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.ports import ReadError, ReadFailure, Source, SourceRecord
 from tailrace.core.shard import Position, ShardRef, is_after
 from tailrace.core.shard_state import ShardState
+from tailrace.core.tails import tails_of_ancestors
 from tailrace.errors import WorldError
 from tailrace.kafka import membership
 from tailrace.kafka.checkpoint_topic import Follower, check_rescaled, topic_name
@@ -73,11 +74,12 @@ class PendingChanges:
         WorldError.
         """
         self._catch_up()
+        is_served = self.is_served()
         waiting, ends = set(self._shards()), {}
         seen = set(waiting)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="stream") as pool:
             while waiting:
-                read = pool.map(lambda shard: self._read_shard(shard, take), sorted(waiting))
+                read = pool.map(lambda shard: self._read_shard(shard, take, is_served=is_served), sorted(waiting))
                 found = list(zip(sorted(waiting), read, strict=True))
                 waiting = set()
                 for shard, (end, children) in found:
@@ -136,16 +138,29 @@ class PendingChanges:
         record = self.checkpoint_state.shards.get(shard)
         return record is not None and record.start == "END"
 
-    def _read_shard(self, shard: ShardRef, take: Take) -> tuple[str | None, set[ShardRef]]:
-        """Return the last sequence number read, and the children of a shard that was read to its end."""
+    def _read_shard(self, shard: ShardRef, take: Take, *, is_served: bool) -> tuple[str | None, set[ShardRef]]:
+        """Return where a shard's unpublished changes end, and its children if it was read to its end."""
+        if is_served or not self._source.policy.window_ms:
+            return self._read_from(self._position(shard), shard, take)
+        # No checkpoint moves on behind repeats, so they must be told from changes here. That means reading the window
+        # again, which takes long: only where there is something to tell.
+        end, children = self._read_from(self._position(shard), shard, lambda _shard, _changes: None)
+        if end is None:
+            return None, children
+        return self._read_from(self._position(shard, with_tails=True), shard, take)
+
+    def _read_from(self, position: Position, shard: ShardRef, take: Take) -> tuple[str | None, set[ShardRef]]:
         last, bound, empty_pages = None, None, 0
         try:
-            for page in read_pages(self._source, shard, self._position(shard)):
+            for page in read_pages(self._source, shard, position):
                 if page.records:
-                    take(shard, [each for each in page.records if each.origin.table == self._table])
-                    last, empty_pages = page.records[-1].origin.sequence, 0
+                    changes = [each for each in page.records if each.skipped is None]
+                    take(shard, [each for each in changes if each.origin.table == self._table])
+                    if changes:
+                        last = changes[-1].origin.sequence
+                    empty_pages = 0
                     bound = bound or self._newest(shard)
-                    if bound is not None and not is_after(bound, last):
+                    if bound is not None and not is_after(bound, page.records[-1].origin.sequence):
                         return last, set()
                     continue
                 empty_pages += not page.full  # it may hold changes back
@@ -170,7 +185,7 @@ class PendingChanges:
                 break
         return None
 
-    def _position(self, shard: ShardRef) -> Position:
+    def _position(self, shard: ShardRef, *, with_tails: bool = False) -> Position:
         state = self.checkpoint_state
         checkpoint = state.checkpoints.get(shard)
         # Lambda keeps no lineage.
@@ -178,7 +193,10 @@ class PendingChanges:
             table=self._table, parents=(), start="TRIM_HORIZON", seen_ms=0, initial=False
         )
         resumed = ShardState.resume(shard, record, checkpoint, source=self._source.policy, accepted=True)
-        return msgspec.structs.replace(resumed.position(), tails=())  # repeats do no harm here
+        if not with_tails:
+            return msgspec.structs.replace(resumed.position(), tails=())
+        resumed.tails = tails_of_ancestors(state, shard, self._source.policy.window_ms)
+        return resumed.position()
 
     def _is_published(self, shard: ShardRef, end: str) -> bool:
         checkpoint = self.checkpoint_state.checkpoints.get(shard)

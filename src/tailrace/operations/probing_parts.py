@@ -41,12 +41,12 @@ class ProbingParts(PipelineSnapshotParts):
 
     def published_until_ms(self, checkpoint_state: CheckpointState, table: str, whole_ms: int) -> int:
         """Return until when all changes of a table are surely published."""
-        if not self._probes(checkpoint_state):
-            return super().published_until_ms(checkpoint_state, table, whole_ms)
-        if table not in self._probed:
-            pending = PendingChanges(self._probed_pipeline, self._source, table, self.lane_count)
-            self._probed[table] = _Probe(pending)
         try:
+            if not self._probes(checkpoint_state):
+                return super().published_until_ms(checkpoint_state, table, whole_ms)
+            if table not in self._probed:
+                pending = PendingChanges(self._probed_pipeline, self._source, table, self.lane_count)
+                self._probed[table] = _Probe(pending)
             return self._probed[table].until_ms(whole_ms)
         except (ReadError, WorldError) as error:
             logger.warning("the stream of table %s could not be read, trying again: %s", table, error)

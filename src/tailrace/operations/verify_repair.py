@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Final
 
 from tailrace.config import LoadedPipeline
 from tailrace.core.checkpoint_state import CheckpointState
@@ -25,6 +26,8 @@ from tailrace.process.host import ThreadedHost
 from tailrace.snapshot.observer import SnapshotNotice
 from tailrace.snapshot.worker import SnapshotWorker
 from tailrace.wiring.transformations import Transformations
+
+_LOOK_S: Final = 2.0
 
 
 class Repair:
@@ -68,8 +71,7 @@ class Repair:
         )
         started = snapshot.start(self._loaded, draft, reason="repair")
         watch = _Watch(table, started.id, len(keys), self._timeout_s, self._progress)
-        has_workers = self._pending.checkpoint_state.method == "worker" and self._pending.has_workers()
-        parts = _Parts(self._loaded.pipeline, self._source, self._transformations, probes=lambda _: not has_workers)
+        parts = _Parts(self._loaded.pipeline, self._source, self._transformations, probes=_Probes(self._pending))
         with closing(parts):
             SnapshotWorker(parts, _Unheard(), owner=new_owner(), host=ThreadedHost()).run(watch.is_over)
         return watch.has_ended
@@ -87,6 +89,27 @@ class _Parts(ProbingParts):
         """Repair no gap."""
         del table
         return False
+
+
+class _Probes:
+    """Whether no lane says how far the table is published: another method is active, or no worker runs.
+
+    It is looked up again and again, since a worker that was killed is a member of the group for some seconds.
+    """
+
+    def __init__(self, pending: PendingChanges) -> None:
+        self._pending = pending
+        self._has_workers = False
+        self._looked_s = -_LOOK_S
+
+    def __call__(self, checkpoint_state: CheckpointState) -> bool:
+        """Return it. Raises WorldError."""
+        if checkpoint_state.method != "worker":
+            return True
+        if time.monotonic() - self._looked_s >= _LOOK_S:
+            self._has_workers = self._pending.has_workers()
+            self._looked_s = time.monotonic()
+        return not self._has_workers
 
 
 class _Watch:
