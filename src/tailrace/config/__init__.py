@@ -5,8 +5,9 @@ from tailrace.config.connectors.translate import Clients, Note
 from tailrace.config.document import Reference
 from tailrace.config.function import LambdaFunction
 from tailrace.config.load import LoadedPipeline, from_flags, import_text, load, load_connector, load_text
-from tailrace.config.model import Batch, KafkaProperties, Pipeline, Topics
+from tailrace.config.model import Batch, Pipeline, Topics
 from tailrace.config.problem import FileErrors
+from tailrace.config.property_maps import KafkaProperties
 from tailrace.config.schema import json_schema
 from tailrace.config.secrets import Secrets
 from tailrace.config.source import Source

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from tailrace import formats
 from tailrace.config.interpolate import UNREAD_SECRET
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import Path, kind_of, nearest, quoted
+from tailrace.config.problem import Finding, Path, kind_of, nearest, quoted
+from tailrace.config.schema_checks import beside_connect, schema_findings
 from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
 from tailrace.connect.chain import Chain
@@ -20,9 +21,6 @@ from tailrace.kafka import login, properties
 from tailrace.kafka import topics as topic_names
 from tailrace.kafka.schema_registry import SchemaRegistry
 from tailrace.transform import functions
-
-Finding = tuple[Path, str, str]
-"""A path, what is wrong there, and how to fix it."""
 
 _BROKER = re.compile(r"^([A-Za-z_]+://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?$")
 _SETTABLE = (properties.COMMON | properties.PRODUCER | properties.CONSUMER | login.OURS) - set(properties.OWNED)
@@ -88,7 +86,7 @@ def _remedy(reason: str) -> str:
 
 def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     """Check the keys that must agree with each other."""
-    if pipeline.connect_properties and (findings := list(_connect(pipeline))):
+    if findings := list(beside_connect(pipeline)) or list(_connect(pipeline)):
         yield from findings  # topics follow from it, so they cannot be checked
         return
     if pipeline.batch.size_bytes > pipeline.buffer_bytes:
@@ -104,7 +102,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     yield from _topics(pipeline)
     yield from _steps(pipeline)
     yield from _on_gap(pipeline)
-    yield from _record_schema(pipeline)
+    yield from schema_findings(pipeline)
     yield from _read_back(pipeline)
 
 
@@ -169,7 +167,9 @@ def _on_gap(pipeline: Pipeline) -> Iterator[Finding]:
 
 
 def _connect(pipeline: Pipeline) -> Iterator[Finding]:
-    """Check Connect's properties by making what they stand for."""
+    """Check Connect's properties, if there are any, by making what they stand for."""
+    if not pipeline.connect_properties:
+        return
     if pipeline.record_schema:
         for name in pipeline.connect:
             if name.startswith(("key.converter", "value.converter")):
@@ -195,16 +195,6 @@ def _connect(pipeline: Pipeline) -> Iterator[Finding]:
             f"{quoted(header)} is not known",
             f"leave it out: it is {_HEADER_CONVERTER}",
         )
-
-
-def _record_schema(pipeline: Pipeline) -> Iterator[Finding]:
-    if pipeline.record_schema is None:
-        return
-    if pipeline.format.type != "debezium":
-        remedy = "take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"
-        yield ("schema",), f"needs the format debezium, not {pipeline.format.type}", remedy
-    elif not pipeline.source.carries_changes:
-        yield ("schema",), "is inferred from changes of tables, and the records of the streams are raw", "leave it out"
 
 
 def _schemas(pipeline: Pipeline) -> Iterator[Finding]:

@@ -25,8 +25,10 @@ _SCALARS = {
     "float": re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]{1,3})?$"),
 }
 """YAML 1.2's core schema, https://yaml.org/spec/1.2.2/#103-core-schema."""
-_PROPERTY_MAPS: tuple[Path, ...] = (("kafka",), ("connect",), ("topics", "properties"))
-"""Maps whose values go to Kafka as they are written: `007` stays `007`."""
+_PROPERTY_MAPS: tuple[Path, ...] = (("kafka",), ("connect",), ("topics", "properties"), ("schema", "registry"))
+"""Maps whose values are passed on as they are written: `007` stays `007`."""
+_LOGINS: tuple[Path, ...] = (("kafka",), ("schema", "registry"))
+"""Those with what one logs in with."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -254,7 +256,7 @@ class _Builder:
         self._document.secrets.update(secrets_in(text))
         if any(map(is_secret, names)):
             self._document.secrets.update((text, *getattr(text, "pieces", ()), *parts_of(text)))
-        elif isinstance(text, Interpolated) and path[:1] == ("kafka",) and is_credential(names[-1]):
+        elif isinstance(text, Interpolated) and path[:-1] in _LOGINS and is_credential(names[-1]):
             self._document.secrets.update((text, *text.pieces))
 
 

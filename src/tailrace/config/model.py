@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import (
-    Field,
-    GetCoreSchemaHandler,
-    GetJsonSchemaHandler,
-    WithJsonSchema,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, WithJsonSchema, model_validator
 
 from tailrace.config.fields import (
     Flag,
@@ -31,11 +23,10 @@ from tailrace.config.fields import (
 )
 from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
-from tailrace.config.interpolate import Interpolated
-from tailrace.config.problem import InvalidError, kind_of, quoted
+from tailrace.config.problem import quoted
+from tailrace.config.property_maps import PROPERTY_SCHEMA, ConnectProperties, KafkaProperties
 from tailrace.config.record_schema import AnyRecordSchema
 from tailrace.config.rights import AwsRight, RightsNeeded
-from tailrace.config.secrets import MASK, is_credential, is_secret, without_user_info
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
 from tailrace.config.source import is_pattern
 from tailrace.config.sources import AnySource
@@ -44,86 +35,7 @@ from tailrace.config.units import duration, size
 from tailrace.connect.chain import Chain
 from tailrace.errors import TopicError
 from tailrace.formats import FORMATS, Numbers
-from tailrace.kafka import login, properties
 from tailrace.kafka.checkpoint_topic import topic_name
-
-_PROPERTY_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
-
-
-class KafkaProperties(Mapping[str, str]):
-    """The properties of librdkafka, as they are; shown and stored in any other form without their secrets."""
-
-    _what: ClassVar[str] = "librdkafka properties"
-    _example: ClassVar[str] = "bootstrap.servers: localhost:9092"
-
-    def __init__(self, values: Mapping[str, str]) -> None:
-        self._values = {name: str(value) for name, value in values.items()}
-        self._hidden = {
-            name
-            for name, value in values.items()
-            if is_secret(name) or (isinstance(value, Interpolated) and is_credential(name))
-        }
-
-    def __getitem__(self, name: str) -> str:
-        return self._values[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __repr__(self) -> str:
-        return f"KafkaProperties({self.shown()})"
-
-    def shown(self) -> dict[str, str]:
-        """Return the properties with `***` for each secret."""
-        return {
-            name: MASK if name in self._hidden else without_user_info(value) for name, value in self._values.items()
-        }
-
-    @classmethod
-    def _validate(cls, value: object) -> Self:
-        if not isinstance(value, Mapping):
-            raise InvalidError(
-                f"must be a mapping of {cls._what}, not {kind_of(value)}", f"write `{cls._example}` below it"
-            )
-        return cls(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(cls.shown)
-        )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        every = properties.COMMON | properties.PRODUCER | properties.CONSUMER | login.OURS
-        known = sorted(every - set(properties.OWNED))
-        return {
-            "type": "object",
-            "required": ["bootstrap.servers"],
-            "properties": dict.fromkeys(known, _PROPERTY_SCHEMA)
-            | {
-                "bootstrap.servers": {
-                    "type": "string",
-                    "description": "Brokers to begin with: `host:port`, several with commas between.",
-                    "examples": ["localhost:9092"],
-                }
-            },
-            "additionalProperties": False,
-        }
-
-
-class ConnectProperties(KafkaProperties):
-    """Kafka Connect's properties, as they are; shown without their secrets."""
-
-    _what = "Connect's properties"
-    _example = "key.converter: org.apache.kafka.connect.storage.StringConverter"
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "object", "additionalProperties": _PROPERTY_SCHEMA}
 
 
 class Topics(Part):
@@ -135,7 +47,7 @@ class Topics(Part):
         description="Replicas of a topic that is made; `auto` takes 3, or as many as there are brokers when fewer.",
     )
     properties: Annotated[
-        dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": _PROPERTY_SCHEMA})
+        dict[str, str], WithJsonSchema({"type": "object", "additionalProperties": dict(PROPERTY_SCHEMA)})
     ] = Field(
         default={},
         description="Any topic property of Kafka for the topics that are made.",
@@ -205,7 +117,7 @@ class Pipeline(Part):
         default=None,
         alias="schema",
         description="With which schemas records are written, for consumers that need them. Without it, with none.",
-        examples=[{"type": "connect-json"}],
+        examples=[{"type": "connect-json"}, {"type": "avro", "registry": {"url": "http://localhost:8081"}}],
     )
     numbers: Numbers = Field(
         default="exact",
@@ -280,7 +192,7 @@ class Pipeline(Part):
 
     @property
     def connect_properties(self) -> Mapping[str, str]:
-        """Connect's properties for what becomes of records; none: they are what the format makes."""
+        """Connect's properties for what becomes of records; none: the format makes them."""
         return {**(self.record_schema.converters if self.record_schema else {}), **self.connect}
 
     def on_gap_of(self, entry: str) -> OnGapAction:

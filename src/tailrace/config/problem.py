@@ -12,6 +12,8 @@ _PLAIN_KEY = re.compile(r"^[\w.-]+$")
 
 Path = tuple[str | int, ...]
 """Where a value is: `("source", "tables", 0)`."""
+Finding = tuple[Path, str, str]
+"""A path, what is wrong there, and how to fix it."""
 
 
 class InvalidError(ValueError):

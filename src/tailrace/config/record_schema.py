@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from tailrace.config.by_type import ByType
-from tailrace.config.fields import Part, Whole
+from tailrace.config.fields import Flag, Part, Whole
+from tailrace.config.property_maps import RegistryProperties
 from tailrace.connect.converters import JSON_CONVERTER
 from tailrace.connect.inference import NumberType
+from tailrace.connect.registered import SubjectNameStrategy
 
 
 class RecordSchema(Part):
     """What every type has."""
 
     type: str
+    mode: str
     numbers: NumberType = Field(
         default="decimal",
         description="DynamoDB's numbers as decimals with `scale` digits behind the point, as text, or as doubles, "
@@ -50,4 +53,32 @@ class ConnectJsonSchema(RecordSchema):
         return {"key.converter": JSON_CONVERTER, "value.converter": JSON_CONVERTER}
 
 
-AnyRecordSchema = Annotated[RecordSchema, ByType(ConnectJsonSchema)]
+class RegisteredSchema(RecordSchema):
+    """Avro, JSON Schema or Protobuf, in the wire format of Confluent's Schema Registry."""
+
+    type: Literal["avro", "json", "protobuf"] = Field(description="What records are written in.")
+    registry: RegistryProperties = Field(
+        description="The schema registry: `url`, and how to log in, by the properties of confluent-kafka's client."
+    )
+    mode: Literal["document", "inferred", "declared"] = Field(
+        default="document",
+        description="Where schemas come from. `document`: they are fixed, and hold items as JSON text, so that they "
+        "never change.",
+    )
+    subject_name_strategy: SubjectNameStrategy = Field(
+        default="TopicNameStrategy",
+        description="How the registry's subjects are named: by the topic, by the record, or by both.",
+    )
+    auto_register: Flag = Field(
+        default=True, description="Whether schemas are registered when the registry does not have them."
+    )
+
+    examples: ClassVar = {"registry": "registry: {url: http://localhost:8081}"}
+
+    @property
+    def converters(self) -> Mapping[str, str]:
+        """None: a document is wrapped as a whole."""
+        return {}
+
+
+AnyRecordSchema = Annotated[RecordSchema, ByType(ConnectJsonSchema, RegisteredSchema)]

@@ -17,7 +17,9 @@ _SECRET_WORD = re.compile(
 _OF_CONNECT = re.compile(r"(key|value|header)\.converter|transforms|predicates")
 """Names of Connect's properties begin so, in which `key` is a part of a record."""
 _SECRET_OF_CONNECT = re.compile(r"password|secret|token|credential|jaas|user\.info", re.IGNORECASE)
-_HARMLESS_END = re.compile(r"([._-](location|url|file|id|type|method|name|class|command)|\.ms|\.bytes)$", re.IGNORECASE)
+_HARMLESS_END = re.compile(
+    r"([._-](location|url|file|id|type|method|name|class|command|source)|\.ms|\.bytes)$", re.IGNORECASE
+)
 _USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4

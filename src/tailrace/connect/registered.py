@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from tailrace.connect.avro_schema import avro_schema
 from tailrace.connect.data import Schema
@@ -22,8 +22,10 @@ AVRO: Final = "io.confluent.connect.avro.AvroConverter"
 JSON_SCHEMA: Final = "io.confluent.connect.json.JsonSchemaConverter"
 PROTOBUF: Final = "io.confluent.connect.protobuf.ProtobufConverter"
 
+SubjectNameStrategy = Literal["TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy"]
+
 _MAGIC: Final = b"\x00"
-_STRATEGIES: Final = ("TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy")
+_STRATEGIES: Final[tuple[SubjectNameStrategy, ...]] = get_args(SubjectNameStrategy)
 _BEARER: Final = re.compile(r"bearer\.auth\..+")
 _PEM: Final = {
     "schema.registry.ssl.truststore.location": "ssl.ca.location",

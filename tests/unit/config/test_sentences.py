@@ -55,6 +55,11 @@ def top(lines: str) -> str:
     return GOOD + lines + "\n"
 
 
+def registry(properties: str, more: str = "") -> str:
+    """The same for a schema registry's properties, which stand on line 7, and more keys beside them."""
+    return top(f"schema: {{type: avro, registry: {{{properties}}}{more and ', ' + more}}}")
+
+
 CASES: list[tuple[str, str, str]] = [
     # YAML itself
     ("empty", "", f" the file is empty; {START}"),
@@ -238,6 +243,21 @@ CASES: list[tuple[str, str, str]] = [
     ("role without IAM", kafka("sasl.aws.role.arn: x"), "4: kafka.sasl.aws.role.arn: has no effect without sasl.mechanism: AWS_MSK_IAM; set that mechanism, or leave it out"),
     ("id without role", kafka("security.protocol: sasl_ssl\nsasl.mechanism: aws_msk_iam\nsasl.aws.external.id: xy"), "6: kafka.sasl.aws.external.id: has no use without a role; add `sasl.aws.role.arn`"),
     ("command without OAuth", kafka("sasl.oauthbearer.token.command: x"), "4: kafka.sasl.oauthbearer.token.command: has no effect without sasl.mechanism: OAUTHBEARER; set it, or leave this out"),
+    # schemas
+    ("no registry", top("schema: {type: avro}"), "7: schema.registry: is missing; add e.g. `registry: {url: http://localhost:8081}`"),
+    ("registry's address", top("schema: {type: avro, registry: http}"), "7: schema.registry: must be a mapping of properties of a schema registry's client, not text; write `url: http://localhost:8081` below it"),
+    ("registry without URL", registry("proxy: http://p"), "7: schema.registry.url: is missing; add e.g. `url: http://localhost:8081` below `registry:`"),
+    ("registry's URL", registry("url: localhost"), "7: schema.registry.url: `localhost` is not the URL of a schema registry; write e.g. `http://localhost:8081`"),
+    ("registry's property", registry("url: http://r, basic.auth.info: x"), "7: schema.registry.basic.auth.info: is not a property of a schema registry's client; did you mean `basic.auth.user.info`?"),
+    ("registry's user", registry("url: http://r, basic.auth.user.info: x"), "7: schema.registry.basic.auth.user.info: is not a user and a password; write them with a colon between"),
+    ("no source of tokens", registry("url: http://r, bearer.auth.token: x"), "7: schema.registry.bearer.auth.token: says nothing of where tokens come from; add `bearer.auth.credentials.source`: OAUTHBEARER, OAUTHBEARER_AZURE_IMDS, STATIC_TOKEN"),
+    ("source of tokens", registry("url: http://r, bearer.auth.credentials.source: OIDC"), "7: schema.registry.bearer.auth.credentials.source: must be OAUTHBEARER, OAUTHBEARER_AZURE_IMDS or STATIC_TOKEN, not `OIDC`"),
+    ("no token", registry("url: http://r, bearer.auth.credentials.source: STATIC_TOKEN, bearer.auth.logical.cluster: c"), "7: schema.registry.bearer.auth.token: is missing; STATIC_TOKEN needs bearer.auth.token, bearer.auth.logical.cluster"),
+    ("two logins", registry("url: http://r, basic.auth.user.info: 'a:b', bearer.auth.credentials.source: OAUTHBEARER_AZURE_IMDS, bearer.auth.logical.cluster: c"), "7: schema.registry.basic.auth.user.info: is given beside a bearer token; keep one way to log in"),
+    ("no certificate", registry("url: http://r, ssl.key.location: x"), "7: schema.registry.ssl.key.location: needs `ssl.certificate.location`; name the certificate, too"),
+    ("numbers of documents", registry("url: http://r", "numbers: string"), "7: schema.numbers: means nothing with `mode: document`, which holds items as JSON text; leave it out; the pipeline's own key `numbers` says how JSON has numbers"),
+    ("schema and connect", registry("url: http://r") + "connect: {value.converter: x}\n", "8: connect: makes records as Kafka Connect does, and `schema` with `mode: document` makes others; keep one of them; the converters of `connect` take a registry, too"),
+    ("schemas twice", registry("url: http://r") + "format: trustpilot\n", "7: schema: has a document of its own for each format, and trustpilot has schemas already; leave `schema` out, and give `connect` the properties of the connector's converters"),
     # references
     ("no variable", top("format: ${env:TAILRACE_NOT_SET}"), "7: format: needs the environment variable TAILRACE_NOT_SET, which is not set; export TAILRACE_NOT_SET, or write the value"),
     ("neither", top('topic: "${table}"'), "7: topic: has a `${` that is none of `${env:NAME}`, `${file:PATH}` and `${secret:NAME}`; write `$${` for the two characters"),

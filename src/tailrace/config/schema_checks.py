@@ -1,0 +1,107 @@
+"""What is wrong with the `schema` key: a registry that nobody can log in to, and what does not go with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from tailrace import formats
+from tailrace.config.interpolate import UNREAD_SECRET
+from tailrace.config.model import Pipeline
+from tailrace.config.problem import Finding, nearest, not_one_of, quoted
+from tailrace.config.property_maps import RegistryProperties
+from tailrace.config.record_schema import RegisteredSchema
+
+_REGISTRY_URL: Final = re.compile(r"^(https?://[^/\s]+|mock://)")
+_OF_CLOUD: Final = "bearer.auth.logical.cluster"
+_BEARER: Final[Mapping[str, tuple[str, ...]]] = {
+    "OAUTHBEARER": (
+        "bearer.auth.client.id",
+        "bearer.auth.client.secret",
+        "bearer.auth.scope",
+        "bearer.auth.issuer.endpoint.url",
+        _OF_CLOUD,
+    ),
+    "OAUTHBEARER_AZURE_IMDS": (_OF_CLOUD,),
+    "STATIC_TOKEN": ("bearer.auth.token", _OF_CLOUD),
+}
+"""What each source of tokens needs."""
+
+
+def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check the `schema` key against the others."""
+    schema = pipeline.record_schema
+    if schema is None:
+        return
+    if isinstance(schema, RegisteredSchema):
+        not_there = ("schema", "type"), f"{quoted(schema.type)} is not there yet", "use connect-json"
+        yield from list(_registered_schema(pipeline, schema)) or [not_there]
+        return
+    if pipeline.format.type != "debezium":
+        remedy = "take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"
+        yield ("schema",), f"needs the format debezium, not {pipeline.format.type}", remedy
+    elif not pipeline.source.carries_changes:
+        yield ("schema",), "is inferred from changes of tables, and the records of the streams are raw", "leave it out"
+
+
+def beside_connect(pipeline: Pipeline) -> Iterator[Finding]:
+    """Check that records are not to be made in two ways."""
+    schema = pipeline.record_schema
+    if pipeline.connect and schema is not None and schema.mode == "document":
+        wrong = "makes records as Kafka Connect does, and `schema` with `mode: document` makes others"
+        yield ("connect",), wrong, "keep one of them; the converters of `connect` take a registry, too"
+
+
+def _registered_schema(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]:
+    yield from _registry(schema.registry)
+    if schema.mode != "document":
+        yield ("schema", "mode"), f"{quoted(schema.mode)} is not there yet for {schema.type}", "use document"
+        return
+    for name in ("numbers", "scale"):
+        if name in schema.model_fields_set:
+            wrong = "means nothing with `mode: document`, which holds items as JSON text"
+            yield ("schema", name), wrong, "leave it out; the pipeline's own key `numbers` says how JSON has numbers"
+    if not pipeline.source.carries_changes:
+        yield ("schema",), "is for changes of tables, and the records of the streams are raw", "leave it out"
+    elif formats.FORMATS[pipeline.format.type].has_schemas:
+        wrong = f"has a document of its own for each format, and {pipeline.format.type} has schemas already"
+        remedy = "leave `schema` out, and give `connect` the properties of the connector's converters"
+        yield ("schema",), wrong, remedy
+
+
+def _registry(values: RegistryProperties) -> Iterator[Finding]:
+    path = ("schema", "registry")
+    for name in values:
+        if name not in RegistryProperties.known:
+            known = nearest(name, RegistryProperties.known) or f"its keys are {', '.join(RegistryProperties.known)}"
+            yield (*path, name), "is not a property of a schema registry's client", known
+    if not (url := values.get("url")):
+        yield (*path, "url"), "is missing", "add e.g. `url: http://localhost:8081` below `registry:`"
+    elif not all(_REGISTRY_URL.match(each.strip()) for each in url.split(",")):
+        yield (*path, "url"), f"{quoted(url)} is not the URL of a schema registry", "write e.g. `http://localhost:8081`"
+    user_info = values.get("basic.auth.user.info")
+    if user_info is not None and ":" not in user_info and UNREAD_SECRET not in user_info:
+        yield (*path, "basic.auth.user.info"), "is not a user and a password", "write them with a colon between"
+    yield from _tokens(values)
+    keys = [name for name in ("ssl.key.location", "ssl.key.password") if name in values]
+    if keys and "ssl.certificate.location" not in values:
+        yield (*path, keys[0]), "needs `ssl.certificate.location`", "name the certificate, too"
+
+
+def _tokens(values: RegistryProperties) -> Iterator[Finding]:
+    path = ("schema", "registry")
+    source = values.get("bearer.auth.credentials.source")
+    if source is None:
+        if name := next((each for each in values if each.startswith("bearer.")), None):
+            remedy = f"add `bearer.auth.credentials.source`: {', '.join(_BEARER)}"
+            yield (*path, name), "says nothing of where tokens come from", remedy
+        return
+    if source not in _BEARER:
+        yield (*path, "bearer.auth.credentials.source"), *not_one_of(list(_BEARER), source)
+        return
+    for name in _BEARER[source]:
+        if not values.get(name):
+            yield (*path, name), "is missing", f"{source} needs {', '.join(_BEARER[source])}"
+    if "basic.auth.user.info" in values:
+        yield (*path, "basic.auth.user.info"), "is given beside a bearer token", "keep one way to log in"
