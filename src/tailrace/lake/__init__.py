@@ -1,0 +1,1 @@
+"""The data lake: the changes of topics as columns in files, which tell how far they reach."""
