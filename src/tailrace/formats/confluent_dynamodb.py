@@ -5,6 +5,7 @@ Source: https://docs.confluent.io/cloud/current/connectors/cc-amazon-dynamodb-cd
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Final
 
 import msgspec
@@ -16,25 +17,33 @@ from tailrace.formats.attribute_value import sorted_image
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
 from tailrace.formats.format import ReadRecord
 
-_TEXT, _LONG = Schema("string"), Schema("int64")
+_TEXT, _LONG, _INT = Schema("string"), Schema("int64"), Schema("int32")
 _TIMES: Final = {"ts_ms": _LONG, "ts_us": _LONG, "ts_ns": _LONG}
 _SOURCE: Final = struct(
-    "Source",
+    "io.confluent.connector.dynamodb.Source",
     {
-        "version": _TEXT,
+        "version": optional(_TEXT),
         "tableName": _TEXT,
         "sync_mode": _TEXT,
         **_TIMES,
         "snapshotStartTime": optional(_LONG),
-        "snapshotCount": optional(_LONG),
-        "segment": optional(Schema("int32")),
-        "totalSegments": optional(Schema("int32")),
+        "snapshotCount": optional(_INT),
+        "segment": optional(_INT),
+        "totalSegments": optional(_INT),
         "shard_id": optional(_TEXT),
         "seq_no": optional(_TEXT),
     },
+    optional=True,
 )
-_DOCUMENT: Final = struct("Document", {"document": optional(_TEXT)}, optional=True)
-_VALUE: Final = struct("Envelope", {"op": _TEXT, **_TIMES, "source": _SOURCE, "before": _DOCUMENT, "after": _DOCUMENT})
+
+
+@functools.cache
+def _value_schema(table: str) -> Schema:
+    """Return the schema of a table's values, as the connector registers it: a registry compares the names, too."""
+    namespace = f"io.confluent.connect.dynamodb.{table}"
+    document = struct(f"{namespace}.Value", {"document": optional(_TEXT)}, optional=True)
+    fields = {"op": _TEXT, **_TIMES, "source": _SOURCE, "before": document, "after": document}
+    return struct(f"{namespace}.Envelope", fields, optional=True)
 
 
 class _Source(msgspec.Struct):
@@ -59,7 +68,8 @@ _decode: Final = msgspec.json.Decoder(_Envelope).decode
 class ConfluentDynamoDBFormat(ConnectFormat):
     """Makes `op`, `ts_*`, `source`, `before` and `after`, whose documents are DynamoDB JSON.
 
-    The key is a struct of the key attributes, as text. `source` has null for what the connector knows of its snapshot.
+    The key is a struct without a name: the key attributes, as text. `source` has null for what the connector knows of
+    its snapshot.
     """
 
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
@@ -80,8 +90,8 @@ class ConfluentDynamoDBFormat(ConnectFormat):
             "before": _document(change.before),
             "after": _document(change.after),
         }
-        key_schema = struct("Key", dict.fromkeys(key, _TEXT))
-        return ConnectRecord(topic, key, value, key_schema, _VALUE, change.created_ms)
+        key_schema = struct(None, dict.fromkeys(key, _TEXT))
+        return ConnectRecord(topic, key, value, key_schema, _value_schema(change.table), change.created_ms)
 
     @classmethod
     def read(cls, value: bytes) -> ReadRecord | None:

@@ -46,8 +46,9 @@ def _build(draft: Draft) -> None:
     if draft.choice(_CONTENT) == "schema":
         draft.problem(
             _CONTENT,
-            "is schema, and documents of this envelope are text here",
-            "use json_string; typed columns for sinks: the format debezium with schema: {type: connect-json}",
+            "is schema, but here a document is always DynamoDB JSON as text",
+            "use json_string; for sinks that need typed columns, write a pipeline file with `format: debezium` and "
+            "`schema: {type: connect-json}`",
         )
 
 
