@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.names import unique
-from support.serve_process import TRUSTPILOT, ServeProcess, basic, config_of, state_of
+from support.serve_process import TRUSTPILOT, ServeProcess, basic, config_of, metric_of, state_of
 from support.waiting import wait_for
 from tailrace.errors import WorldError
 from tailrace.kafka.topic_reader import TopicReader
@@ -52,6 +52,15 @@ def test_a_connector_is_created_runs_pauses_fails_over_and_goes(
     assert offsets
     assert offsets[0].keys() == {"partition", "offset"}
 
+    def published(process: ServeProcess) -> float:
+        labels = {"connector": name, "pipeline": name, "table": table}
+        return metric_of(process, "tailrace_changes_published_total", **labels) or 0
+
+    wait_for("one of the workers has counted the change", lambda: published(one) + published(two) == 1)
+    assert metric_of(one, "tailrace_connector_up", connector=name) == 1
+    assert metric_of(one, "tailrace_connectors", state="running") == 1
+    assert metric_of(one, "tailrace_serve_requests_total", method="POST", status="409") == 1
+
     assert one.call("PUT", f"/connectors/{name}/pause").status == 202
     wait_for("it pauses", lambda: state_of(two, name) == ("PAUSED", ["PAUSED", "PAUSED"]), 30)
     assert two.call("PUT", f"/connectors/{name}/resume").status == 202
@@ -86,6 +95,8 @@ def test_users_have_roles_and_secrets_are_not_shown(
     assert served.call("GET", "/connectors").status == 401
     assert served.call("GET", "/connectors", Authorization=basic("olga", "wrong")).status == 401
     assert served.call("GET", "/connectors", **vera).body == []
+    assert served.call("GET", "/metrics").status == 401
+    assert "tailrace_connectors" in served.call("GET", "/metrics", **vera).body
     refused = served.call("POST", "/connectors", {"name": "x", "config": config}, **vera)
     assert (refused.status, refused.body["error_code"]) == (403, 403)
     assert served.call("PUT", f"/connector-plugins/{TRUSTPILOT}/config/validate", config, **vera).status == 200

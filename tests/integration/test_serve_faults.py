@@ -13,7 +13,7 @@ import pytest
 
 from support import tls
 from support.names import unique
-from support.serve_process import ServeProcess, config_of, state_of
+from support.serve_process import ServeProcess, config_of, metric_of, state_of
 from support.waiting import wait_for
 from tailrace.kafka.java_clients import translate
 from tailrace.local.dynamodb import DynamoDBLocal
@@ -61,10 +61,14 @@ def test_dead_processes_are_replaced_and_wrong_configurations_are_told(
     wait_for("the other goes on", lambda: state_of(two, name) == ("RUNNING", ["RUNNING"]), 30)
 
     (worker,) = workers(two)
+    wait_for("it is up", lambda: metric_of(two, "tailrace_connector_up", connector=name) == 1)
+    os.kill(worker, signal.SIGSTOP)
+    assert metric_of(two, "tailrace_connector_up", connector=name) == 0
     os.kill(worker, signal.SIGKILL)
     wait_for("a killed worker has failed", lambda: state_of(two, name) == ("FAILED", ["FAILED"]), 30)
     assert two.call("GET", f"/connectors/{name}/tasks/0/status").body["trace"]
     wait_for("it is started again", lambda: state_of(two, name) == ("RUNNING", ["RUNNING"]), 60)
+    assert metric_of(two, "tailrace_connector_restarts_total", connector=name) == 1
 
     # As a process of an older version may have written it, so that no request has checked it.
     with_typo = {**config, "name": name, "kafka.topic.prefx": "dynamodb-"}

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from support.waiting import wait_for
 from tailrace.local.dynamodb import REGION
@@ -25,6 +28,7 @@ class Answer(NamedTuple):
 
     status: int
     body: Any
+    """Parsed if it is JSON."""
 
 
 class ServeProcess:
@@ -98,9 +102,9 @@ class ServeProcess:
         request = urllib.request.Request(f"{self.url}{path}", data, sent, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30, context=context) as answer:
-                return Answer(answer.status, _parsed(answer.read()))
+                return Answer(answer.status, _body(answer))
         except urllib.error.HTTPError as error:
-            return Answer(error.code, _parsed(error.read()))
+            return Answer(error.code, _body(error))
 
     def _answers(self) -> bool:
         assert self._process.poll() is None, self.log_path.read_text()
@@ -139,5 +143,13 @@ def basic(name: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
-def _parsed(body: bytes) -> Any:
-    return json.loads(body) if body else None
+def metric_of(process: ServeProcess, name: str, **labels: str) -> float | None:
+    """Return the first sample of a metric that carries these labels; None: there is none."""
+    families = text_string_to_metric_families(process.call("GET", "/metrics").body)
+    samples = (sample for each in families for sample in each.samples)
+    return next((each.value for each in samples if each.name == name and labels.items() <= each.labels.items()), None)
+
+
+def _body(answer: HTTPResponse | urllib.error.HTTPError) -> Any:
+    body = answer.read().decode()
+    return json.loads(body) if body and answer.headers.get_content_subtype() == "json" else body

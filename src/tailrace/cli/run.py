@@ -61,6 +61,7 @@ def run(
         int | None,
         typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
     ] = None,
+    metrics_host: Annotated[str, typer.Option(help="The address for --metrics-port.")] = "0.0.0.0",
     log_level: Annotated[LogLevel, typer.Option(help="How much to log on stderr.")] = LogLevel.INFO,
 ) -> None:
     """Stream the tables of a pipeline into Kafka, until stopped.
@@ -116,9 +117,10 @@ def run(
     if metrics_port is not None:
         server = HealthServer(
             metrics_port,
-            registry=Exposition({each.name: each.metrics.registry for each in running}),
+            registry=Exposition("pipeline", {each.name: each.metrics.registry for each in running}),
             healthy=of_all({each.name: each.worker.unhealthy_why for each in running}),
             ready=of_all({each.name: each.unready_why for each in running}),
+            host=metrics_host,
             hint=_PORT_HINT,
         )
         logs.log.info("serving metrics", extra={"port": server.port})

@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, Literal
 
 from fastapi import Body, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.routing import Match, Route
@@ -22,6 +23,7 @@ from tailrace.errors import TailraceError, UnreachableError
 from tailrace.serve import connectors, loggers
 from tailrace.serve.errors import ApiError
 from tailrace.serve.http_rules import HttpRules
+from tailrace.serve.metrics import Metrics
 from tailrace.serve.service import Service
 from tailrace.serve.state import Target
 from tailrace.serve.users import Auth, may
@@ -61,7 +63,7 @@ CommonName = Callable[[Request], str | None]
 """Returns the common name of the certificate that a request's client has shown."""
 
 
-def make_app(service: Service, auth: Auth | None, common_name: CommonName = lambda _request: None) -> FastAPI:
+def make_app(service: Service, metrics: Metrics, auth: Auth | None, common_name: CommonName) -> FastAPI:
     """Make the application; without `auth` everyone who reaches it is an operator."""
     app = FastAPI(
         title="Tailrace",
@@ -79,7 +81,8 @@ def make_app(service: Service, auth: Auth | None, common_name: CommonName = lamb
     _add_offsets(app, service)
     _add_plugins(app, service)
     _add_admin(app, service)
-    app.add_middleware(HttpRules)
+    _add_metrics(app, metrics)
+    app.add_middleware(HttpRules, count=metrics.count_request)
     _describe(app)
     return app
 
@@ -302,6 +305,12 @@ def _add_admin(app: FastAPI, service: Service) -> None:
             service.set_logger(name, level)
             return Response(status_code=204)
         return JSONResponse(loggers.set_level(name, level))
+
+
+def _add_metrics(app: FastAPI, metrics: Metrics) -> None:
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def _metrics() -> Response:
+        return Response(metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _texts(config: Config) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from tailrace.process.threads import start_thread
 STOP_TIMEOUT_S: Final = 12.0
 """`tailrace run` ends within 10 s of a SIGTERM."""
 _LINES_MAX: Final = 20
+_METRICS_PORT: Final = re.compile('"event": "serving metrics".*"port": ([0-9]+)')
 
 
 class Child:
@@ -33,6 +35,7 @@ class Child:
             [
                 *(sys.executable, "-m", "tailrace", "run", str(folder / "connector.json")),
                 *("--kafka", str(folder / "client.properties"), "--accept-changes"),
+                *("--metrics-port", "0", "--metrics-host", "127.0.0.1"),
             ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -40,6 +43,8 @@ class Child:
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
             start_new_session=True,  # Ctrl-C is for the server, which then stops it
         )
+        self.metrics_port: int | None = None
+        """Where it serves its metrics on this host, once it does."""
         self._lines: deque[str] = deque(maxlen=_LINES_MAX)
         Watchdog.watch(self._process.pid, folder)  # it must not publish for a server that was killed
         errors = self._process.stderr
@@ -80,6 +85,8 @@ class Child:
             for line in lines:
                 self._lines.append(line.rstrip("\n"))
                 sys.stderr.write(line)
+                if self.metrics_port is None and (found := _METRICS_PORT.search(line)):
+                    self.metrics_port = int(found[1])
 
 
 def _escaped(text: str) -> str:

@@ -14,6 +14,7 @@ from tailrace.kafka.java_clients import translate
 from tailrace.kafka.owner import new_owner
 from tailrace.serve import loggers
 from tailrace.serve.api import make_app
+from tailrace.serve.metrics import Metrics
 from tailrace.serve.server import common_name, make_server, run
 from tailrace.serve.service import Service
 from tailrace.serve.store import Store
@@ -40,7 +41,7 @@ def run_process(kafka: Path, group: str, *, host: str, port: int, auth_file: Pat
         loggers.set_level(name, level)
     supervisor = Supervisor(store, given.properties, identity=new_owner(), address=address)
     service = Service(store, given, address=address)
-    app = make_app(service, auth, common_name)
+    app = make_app(service, Metrics(lambda: supervisor.conditions), auth, common_name)
     server = make_server(app, host, port, None if auth is None else auth.tls)
     supervisor.start()
     logger.info("serving the REST API", extra={"address": address})

@@ -31,16 +31,14 @@ class Service:
         self._store = store
         self._clients = given
         self._kafka = translate(given.properties).properties
+        self._admin = clients.LastingAdmin(self._kafka)
         self._address = address
 
     def root(self) -> dict[str, str]:
         """Return version and cluster, as `GET /`."""
-        admin = clients.admin(self._kafka)
-        return {
-            "version": __version__,
-            "commit": _COMMIT,
-            "kafka_cluster_id": topics.describe(admin, self._kafka).id,
-        }
+        with self._admin.use() as admin:
+            cluster = topics.describe(admin, self._kafka)
+        return {"version": __version__, "commit": _COMMIT, "kafka_cluster_id": cluster.id}
 
     def names(self) -> list[str]:
         """Return the names of the connectors."""
@@ -173,7 +171,8 @@ class Service:
                 raise ApiError(409, f"Connector {name} has not stopped everywhere yet; try again")
             self._store.wait_for_change(1.0)
         pipeline = self._pipeline(name)
-        topics.delete(clients.admin(self._kafka), self._kafka, pipeline.checkpoints_topic)
+        with self._admin.use() as admin:
+            topics.delete(admin, self._kafka, pipeline.checkpoints_topic)
         return {"message": f"The offsets for connector {name} have been reset successfully"}
 
     def set_logger(self, name: str, level: str) -> None:
@@ -222,9 +221,8 @@ class Service:
             raise ApiError(500, str(errors)) from None
 
     def _checkpoints(self, pipeline: str, lanes: int) -> CheckpointState:
-        state = topics.describe(clients.admin(self._kafka), self._kafka).topics.get(
-            checkpoint_topic.topic_name(pipeline)
-        )
+        with self._admin.use() as admin:
+            state = topics.describe(admin, self._kafka).topics.get(checkpoint_topic.topic_name(pipeline))
         if state is None:
             return CheckpointState(lanes)
         return checkpoint_topic.read_checkpoint_state(self._kafka, pipeline, state.partitions)

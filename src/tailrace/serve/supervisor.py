@@ -6,12 +6,12 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from tailrace.errors import EXIT_FILE, UnreachableError
 from tailrace.process.threads import start_thread
 from tailrace.serve.child import Child
-from tailrace.serve.state import Connector, ProcessRecord, TaskReport
+from tailrace.serve.state import Connector, ProcessRecord, Target, TaskReport, TaskState
 from tailrace.serve.store import Store
 
 logger = logging.getLogger("tailrace.serve")
@@ -20,6 +20,16 @@ _LOOK_S: Final = 0.5
 _HEARTBEAT_S: Final = 3.0
 _RETRY_S: Final = 5.0
 _RETRY_MAX_S: Final = 300.0
+
+
+class Condition(NamedTuple):
+    """How a connector gets on in this process."""
+
+    state: Target | TaskState
+    restarts: int = 0
+    """How often its worker was started again after a failure, with this configuration."""
+    metrics_port: int | None = None
+    """Where its worker serves its metrics on this host, once it does."""
 
 
 class _Running:
@@ -32,6 +42,7 @@ class _Running:
         self._failure: str | None = None
         self._retry_s = _RETRY_S
         self._retry_at_s: float | None = None
+        self._restarts = 0
         self._start()
 
     def is_outdated(self, wanted: Connector) -> bool:
@@ -51,6 +62,7 @@ class _Running:
                 self._retry_at_s = time.monotonic() + self._retry_s
                 self._retry_s = min(2 * self._retry_s, _RETRY_MAX_S)
         if self._child is None and self._retry_at_s is not None and time.monotonic() >= self._retry_at_s:
+            self._restarts += 1
             self._start()
 
     def report(self) -> TaskReport:
@@ -58,6 +70,12 @@ class _Running:
         if self._child is None:
             return TaskReport("FAILED", self._failure, self.connector.version)
         return TaskReport("RUNNING", None, self.connector.version)
+
+    def condition(self) -> Condition:
+        """Return what its metrics tell."""
+        if self._child is None:
+            return Condition("FAILED", self._restarts)
+        return Condition("RUNNING", self._restarts, self._child.metrics_port)
 
     def stop(self) -> None:
         """Ask the child to end; does not wait."""
@@ -85,6 +103,8 @@ class Supervisor:
         self._address = address
         self._running: dict[str, _Running] = {}
         self._reported: dict[str, TaskReport] = {}
+        self.conditions: Mapping[str, Condition] = {}
+        """How each connector gets on, as of the last look; replaced as a whole, so any thread may read it."""
         self._stopped = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -123,14 +143,17 @@ class Supervisor:
                 self._running.pop(name).close()
                 logger.info("connector stopped", extra={"connector": name})
         reports: dict[str, TaskReport] = {}
+        conditions = {name: Condition(connector.target) for name, connector in wanted.items()}
         for name, connector in wanted.items():
             if connector.target == "RUNNING":
                 if name not in self._running:
                     self._running[name] = _Running(connector, self._clients)
                 self._running[name].look()
                 reports[name] = self._running[name].report()
+                conditions[name] = self._running[name].condition()
             elif connector.target == "PAUSED":
                 reports[name] = TaskReport("PAUSED", None, connector.version)
+        self.conditions = conditions
         return reports
 
     def _leave(self) -> None:

@@ -16,6 +16,7 @@ from tailrace.core.lane_messages import NoticeKind
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard_state import Phase
+from tailrace.serve.metrics import Metrics as ServeMetrics
 from tailrace.snapshot.observer import SnapshotNoticeKind
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals
@@ -28,7 +29,7 @@ def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals(), lambda: 0)
     registered.snapshots.watch(list)
-    return list(registered.registry.collect())
+    return [*registered.registry.collect(), *ServeMetrics(dict).collect()]
 
 
 @pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)

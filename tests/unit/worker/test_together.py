@@ -84,7 +84,7 @@ def test_metrics_of_all_pipelines_have_one_head_each_and_the_pipelines_name() ->
     for number, registry in enumerate(registries.values(), 1):
         Counter("reads", "Reads.", ["table"], registry=registry).labels("orders").inc(number)
     Gauge("up", "Up.", registry=registries["bank"]).set(1)
-    lines = generate_latest(Exposition(registries)).decode().splitlines()
+    lines = generate_latest(Exposition("pipeline", registries)).decode().splitlines()
     assert [line for line in lines if not line.startswith("#") and "_created" not in line] == [
         'reads_total{pipeline="shop",table="orders"} 1.0',
         'reads_total{pipeline="bank",table="orders"} 2.0',
