@@ -14,6 +14,7 @@ from tailrace.config.property_maps import RegistryProperties
 from tailrace.config.record_schema import RegisteredSchema
 
 _REGISTRY_URL: Final = re.compile(r"^(https?://[^/\s]+|mock://)")
+_CLOUD: Final = re.compile(r"\.confluent\.cloud(:[0-9]+)?(/|,|$)")
 _OF_CLOUD: Final = "bearer.auth.logical.cluster"
 _BEARER: Final[Mapping[str, tuple[str, ...]]] = {
     "OAUTHBEARER": (
@@ -21,12 +22,11 @@ _BEARER: Final[Mapping[str, tuple[str, ...]]] = {
         "bearer.auth.client.secret",
         "bearer.auth.scope",
         "bearer.auth.issuer.endpoint.url",
-        _OF_CLOUD,
     ),
-    "OAUTHBEARER_AZURE_IMDS": (_OF_CLOUD,),
-    "STATIC_TOKEN": ("bearer.auth.token", _OF_CLOUD),
+    "OAUTHBEARER_AZURE_IMDS": (),
+    "STATIC_TOKEN": ("bearer.auth.token",),
 }
-"""What each source of tokens needs."""
+"""What each source of tokens needs; Confluent Cloud's registry needs `_OF_CLOUD`, too."""
 
 
 def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
@@ -100,8 +100,9 @@ def _tokens(values: RegistryProperties) -> Iterator[Finding]:
     if source not in _BEARER:
         yield (*path, "bearer.auth.credentials.source"), *not_one_of(list(_BEARER), source)
         return
-    for name in _BEARER[source]:
+    needed = (*_BEARER[source], *((_OF_CLOUD,) if _CLOUD.search(values.get("url", "")) else ()))
+    for name in needed:
         if not values.get(name):
-            yield (*path, name), "is missing", f"{source} needs {', '.join(_BEARER[source])}"
+            yield (*path, name), "is missing", f"{source} needs {', '.join(needed)}"
     if "basic.auth.user.info" in values:
         yield (*path, "basic.auth.user.info"), "is given beside a bearer token", "keep one way to log in"

@@ -11,6 +11,7 @@ from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 
 _TIMEOUT_S: Final = 10
+_LOGICAL_CLUSTER: Final = "bearer.auth.logical.cluster"
 
 
 class SchemaRegistry:
@@ -90,7 +91,10 @@ def make_ids(registry: Registry) -> SchemaIds:
 def _client(registry: Registry) -> Any:
     from confluent_kafka.schema_registry import SchemaRegistryClient  # noqa: PLC0415 - an optional extra
 
-    properties = {"timeout": _TIMEOUT_S, "max.retries": 0} | dict(registry.properties)  # who asks tries again
+    properties: dict[str, Any] = {"timeout": _TIMEOUT_S, "max.retries": 0}  # who asks tries again
+    if "bearer.auth.credentials.source" in registry.properties:
+        properties[_LOGICAL_CLUSTER] = ""  # the client insists on it, and only Confluent Cloud has one
+    properties |= registry.properties
     try:
         return SchemaRegistryClient.new_client(properties)
     except (ValueError, TypeError, OSError) as error:  # what it raises for properties and for files of certificates

@@ -70,6 +70,13 @@ def test_an_id_is_asked_for_once(url: str) -> None:
     assert {login for _, login in Answers.asked} == {"Basic dXNlcjpwYXNzd29yZA=="}
 
 
+def test_a_token_needs_no_logical_cluster_where_there_is_none(url: str) -> None:
+    answer(200, id=7)
+    token = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.token": "abc"}
+    assert make_ids(registry(url, token)).id_of("a-value", TEXT) == 7
+    assert [login for _, login in Answers.asked] == ["Bearer abc"]
+
+
 @pytest.mark.parametrize(
     ("status", "auto_register", "kind", "sentence"),
     [
@@ -101,5 +108,5 @@ def test_a_registry_that_is_down_is_asked_again() -> None:
 
 def test_properties_that_the_client_refuses() -> None:
     ids = make_ids(registry("http://localhost", {"bearer.auth.credentials.source": "STATIC_TOKEN"}))
-    with pytest.raises(WorldError, match="cannot be made: Missing required bearer configuration"):
+    with pytest.raises(WorldError, match="cannot be made: Missing bearer.auth.token"):
         ids.id_of("a-value", TEXT)
