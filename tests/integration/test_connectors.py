@@ -33,17 +33,15 @@ class Found(NamedTuple):
 
 
 @contextmanager
-def running(folder: Path, kafka: KafkaBroker, config: dict[str, str] | str) -> Iterator[LoggedWorker]:
-    properties = folder / "client.properties"
-    lines = [f"{name}={value}" for name, value in kafka.client_properties().items()]
-    properties.write_text("\n".join([*lines, "session.timeout.ms=6000", ""]))
+def running(client_properties: Path, config: dict[str, str] | str) -> Iterator[LoggedWorker]:
+    """Run a connector whose file is beside that of the clients."""
     if isinstance(config, str):
-        file = folder / "connector.properties"
+        file = client_properties.with_name("connector.properties")
         file.write_text(config)
     else:
-        file = folder / "connector.json"
+        file = client_properties.with_name("connector.json")
         file.write_text(json.dumps({"name": unique("connector"), "config": config}))
-    worker = LoggedWorker(file, "--kafka", str(properties))
+    worker = LoggedWorker(file, "--kafka", str(client_properties))
     try:
         yield worker
     finally:
@@ -65,7 +63,7 @@ def found(message: Any) -> Found:
 def test_confluents_dynamodb_source(
     kafka: KafkaBroker,
     dynamodb: DynamoDBLocal,
-    tmp_path: Path,
+    client_properties: Path,
     aws_environment: dict[str, str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -88,7 +86,7 @@ def test_confluents_dynamodb_source(
         "dynamodb.snapshot.max.poll.records": "1000",
         "tasks.max": "1",
     }
-    with running(tmp_path, kafka, config):
+    with running(client_properties, config):
         wait_for("the table is loaded", lambda: "SNAPSHOT" in modes(kafka, table), 90)
         database.put_item(TableName=table, Item={"id": {"S": "a"}, "n": {"N": "2"}})
         database.delete_item(TableName=table, Key={"id": {"S": "a"}})
@@ -103,7 +101,7 @@ def test_confluents_dynamodb_source(
     assert (gone["op"], gone["after"], json.loads(gone["before"]["document"])["n"]) == ("d", None, {"N": "2"})
     assert tombstone.value is None
     tailrace = CommandLine(capsys)
-    given = (tmp_path / "connector.json", "--kafka", tmp_path / "client.properties")
+    given = (client_properties.with_name("connector.json"), "--kafka", client_properties)
     assert tailrace("validate", *given).code == 0
     planned = tailrace("plan", *given)
     assert (planned.code, table in planned.out) == (0, True), planned
@@ -120,7 +118,7 @@ def of(kafka: KafkaBroker, topic: str, item_id: str) -> list[Found]:
 
 @pytest.mark.parametrize("managed", [False, True], ids=["self-managed", "managed"])
 def test_confluents_kinesis_sources(
-    kafka: KafkaBroker, tmp_path: Path, aws_environment: dict[str, str], managed: bool
+    kafka: KafkaBroker, client_properties: Path, aws_environment: dict[str, str], managed: bool
 ) -> None:
     topic = unique("kinesis-topic")
     common = {
@@ -146,7 +144,7 @@ def test_confluents_kinesis_sources(
             }
             with pytest.MonkeyPatch.context() as patched:
                 patched.setenv("AWS_ENDPOINT_URL_KINESIS", simulated.endpoint_url)
-                with running(tmp_path, kafka, common | chosen):
+                with running(client_properties, common | chosen):
                     wait_for("all records", lambda: len(records(kafka, topic)) == 10, 60)
         else:
             chosen = {
@@ -158,7 +156,7 @@ def test_confluents_kinesis_sources(
                 "value.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
             }
             lines = "".join(f"{name}={value}\n" for name, value in {"name": topic, **common, **chosen}.items())
-            with running(tmp_path, kafka, lines):
+            with running(client_properties, lines):
                 wait_for("all records", lambda: len(records(kafka, topic)) == 10, 60)
     by_key = {each.key: each for each in records(kafka, topic)}
     assert by_key[b"key 3"].value == b"record 3"

@@ -21,7 +21,7 @@ from tailrace.core.definition import differences
 from tailrace.errors import WorldError
 from tailrace.kafka.checkpoint_topic import read_checkpoint_state
 from tailrace.local.kafka import KafkaBroker
-from tailrace.operations import definition
+from tailrace.operations import claims
 from tailrace.operations.definition import define
 from tailrace.remedy import AcceptChanges
 from tailrace.remedy_sentences import sentence as words
@@ -91,16 +91,16 @@ def test_of_two_first_starts_at_the_same_moment_one_is_refused(
     pipelines = [_pipeline(kafka, tmp_path, name, table) for table in ("orders", "users")]
     create_topic(kafka.client_properties(), f"{name}.checkpoints", partitions=4, config={"cleanup.policy": "compact"})
     both = threading.Barrier(2)
-    claim = definition._claim
+    claim = claims.claim_first_lane
     waited = set[int]()
 
-    def claim_at_once(*arguments: Any) -> Any:
+    def claim_at_once(*arguments: Any, **options: Any) -> Any:
         if threading.get_ident() not in waited:
             waited.add(threading.get_ident())
             both.wait(30)
-        return claim(*arguments)
+        return claim(*arguments, **options)
 
-    monkeypatch.setattr(definition, "_claim", claim_at_once)
+    monkeypatch.setattr(claims, "claim_first_lane", claim_at_once)
     outcomes: list[str] = []
 
     def start(pipeline: Pipeline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
@@ -73,6 +74,18 @@ def is_sequence_number(text: str) -> bool:
 def is_after(sequence: str, other: str | None) -> bool:
     """Return whether `sequence` is after `other` in a shard: as integers, since they grow in digits."""
     return other is None or int(sequence) > int(other)
+
+
+def misplaced(sequences: Iterable[str]) -> tuple[str, str] | None:
+    """Return the first sequence number that is before its predecessor, and that; None when they are in order."""
+    previous = ""
+    for sequence in sequences:
+        # Numbers of as many digits compare as texts do, which is all that it takes for nearly every record.
+        is_plain = len(sequence) == len(previous) and sequence >= previous
+        if not is_plain and previous and int(sequence) < int(previous):
+            return sequence, previous
+        previous = sequence
+    return None
 
 
 def lane_of(home: tuple[str, ...], lane_count: int) -> int:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from tailrace.config import Pipeline
-from tailrace.core.checkpoint import Write
+from tailrace.core.checkpoint import Claim, DefinerKey, SnapshotClaimKey, Write
+from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.claiming import CatchUp, ClaimCommand, Claiming, drive
 from tailrace.core.lane_messages import Commit, ProducerAnswer, ProducerLost, Transaction
+from tailrace.core.shard import ENUMERATOR_LANE
+from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.producer_runner import ProducerRunner
+from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
 from tailrace.wiring.pipeline import make_producer
 
 OPEN_TIMEOUT_S = 30.0
+FOLLOW_TIMEOUT_S = 30.0
 _EPOCH = 1
 
 
@@ -58,6 +64,36 @@ def claim(
         if lost is not None:
             raise ClaimLostError(lost)
         yield HeldClaim(producer)
+
+
+@contextmanager
+def claim_first_lane(
+    pipeline: Pipeline,
+    suffix: str,
+    key: DefinerKey | SnapshotClaimKey,
+    owner: str,
+    *,
+    lanes: int,
+    around: Surroundings = THIS_PROCESS,
+) -> Iterator[tuple[HeldClaim, CheckpointState]]:
+    """Claim what `<pipeline>.<suffix>` stands for by a record in the first of `lanes` lanes alone.
+
+    Yield the claim, and what that lane shows under it. Raises ClaimLostError.
+    """
+    record = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=around.now_ms())
+    checkpoint_state = CheckpointState(lanes)
+    with (
+        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE], factory=around.clients)) as follower,
+        claim(
+            pipeline,
+            suffix,
+            (Write(ENUMERATOR_LANE, key, record),),
+            shows=checkpoint_state.shows,
+            follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, FOLLOW_TIMEOUT_S),
+            factory=around.clients,
+        ) as held,
+    ):
+        yield held, checkpoint_state
 
 
 def _run(

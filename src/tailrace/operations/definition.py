@@ -8,22 +8,18 @@ would stop or redirect a table that runs is refused unless it is accepted.
 from __future__ import annotations
 
 import logging
-import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 
 import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.config.definition import definition_of
-from tailrace.core.checkpoint import ActiveMethod, Claim, DefinerKey, DefinitionKey, DefinitionRecord, Write
+from tailrace.core.checkpoint import ActiveMethod, DefinerKey, DefinitionKey, DefinitionRecord, Write
 from tailrace.core.checkpoint_state import CheckpointState
 from tailrace.core.definition import conflicts, differences
 from tailrace.core.lane_messages import Transaction
 from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.errors import WorldError
 from tailrace.kafka import checkpoint_topic
-from tailrace.kafka.checkpoint_topic import Follower
 from tailrace.operations import claims
 from tailrace.operations.claims import ClaimLostError, HeldClaim
 from tailrace.operations.surroundings import THIS_PROCESS, Surroundings
@@ -32,7 +28,6 @@ from tailrace.remedy import AcceptChanges, SwitchSource
 logger = logging.getLogger("tailrace")
 
 TRIES_MAX = 5
-TIMEOUT_S = 30.0
 _SUFFIX = "definition"
 
 
@@ -90,7 +85,9 @@ def define(
             return checkpoint_state.definition
         check(pipeline, checkpoint_state, mine, method, accept_changes=accept_changes)
         try:
-            with _claim(pipeline, owner, around) as (held, checkpoint_state):
+            with claims.claim_first_lane(
+                pipeline, _SUFFIX, DefinerKey(), owner, lanes=pipeline.lanes, around=around
+            ) as (held, checkpoint_state):
                 check(pipeline, checkpoint_state, mine, method, accept_changes=accept_changes)
                 return _record(held, checkpoint_state, mine)
         except ClaimLostError as error:
@@ -102,25 +99,6 @@ def define(
     raise WorldError(
         f"the definition of the pipeline {pipeline.name} could not be recorded: {reason}", hint="try again"
     )
-
-
-@contextmanager
-def _claim(pipeline: Pipeline, owner: str, around: Surroundings) -> Iterator[tuple[HeldClaim, CheckpointState]]:
-    """Claim the definition, and yield a checkpoint state of all that other definers recorded."""
-    record = Claim(owner=owner, nonce=uuid.uuid4().hex, at_ms=around.now_ms())
-    checkpoint_state = CheckpointState(pipeline.lanes)
-    with (
-        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE], factory=around.clients)) as follower,
-        claims.claim(
-            pipeline,
-            _SUFFIX,
-            (Write(ENUMERATOR_LANE, DefinerKey(), record),),
-            shows=checkpoint_state.shows,
-            follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, TIMEOUT_S),
-            factory=around.clients,
-        ) as held,
-    ):
-        yield held, checkpoint_state
 
 
 def _record(held: HeldClaim, checkpoint_state: CheckpointState, mine: DefinitionRecord) -> DefinitionRecord:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -14,7 +12,6 @@ import msgspec
 from tailrace.config import LoadedPipeline, Pipeline
 from tailrace.core.barrier import stream_of
 from tailrace.core.checkpoint import (
-    Claim,
     SegmentKey,
     SegmentRecord,
     SegmentRef,
@@ -33,10 +30,9 @@ from tailrace.core.ports import LoadedExport, ReadError, ReadFailure, TableFacts
 from tailrace.core.shard import ENUMERATOR_LANE
 from tailrace.core.snapshot_state import SnapshotState, new_snapshot_id
 from tailrace.errors import FileError, WorldError
-from tailrace.kafka import checkpoint_topic, clients, operator_records
-from tailrace.kafka.checkpoint_topic import Follower
+from tailrace.kafka import checkpoint_topic, operator_records
 from tailrace.operations import claims, preconditions
-from tailrace.operations.claims import ClaimLostError, HeldClaim
+from tailrace.operations.claims import ClaimLostError
 from tailrace.operations.snapshot_estimate import Estimate, estimate_keys, estimate_scan
 from tailrace.operations.snapshot_keys import read_keys
 from tailrace.operations.snapshot_plan import why_not_read
@@ -51,7 +47,6 @@ KEY_BYTES_A_SEGMENT: Final = 200_000
 """A segment's keys are in its record, which is written again after each chunk."""
 
 TRIES_MAX: Final = 5
-CLAIM_TIMEOUT_S: Final = 30.0
 
 Order = Literal["pause", "run", "cancel"]
 _ATTEMPTS: Final[Mapping[Order, str]] = {"pause": "pausing", "run": "resuming", "cancel": "cancelling"}
@@ -193,11 +188,16 @@ def write_snapshot(
 
 
 def _activate(pipeline: Pipeline, table: str, record: SnapshotRecord) -> None:
-    """Commit a snapshot's record unless the table has another snapshot that has not ended. Raises WorldError."""
-    reason = ""
+    """Commit a snapshot's record unless the table has another snapshot that has not ended. Raises WorldError.
+
+    It claims the coordinator's lane for the moment; its owner claims it again.
+    """
+    suffix, lanes, reason = snapshot_suffix(ENUMERATOR_LANE), preconditions.count_lanes(pipeline), ""
     for _ in range(TRIES_MAX):
         try:
-            with _in_the_coordinators_place(pipeline) as (held, snapshots):
+            claimed = claims.claim_first_lane(pipeline, suffix, SnapshotClaimKey(), "operator", lanes=lanes)
+            with claimed as (held, checkpoint_state):
+                snapshots = checkpoint_state.snapshots
                 present = snapshots.snapshots.get(table)
                 if present is not None and present.id == record.id:
                     return  # the try before was carried out after all
@@ -210,25 +210,6 @@ def _activate(pipeline: Pipeline, table: str, record: SnapshotRecord) -> None:
                 break
         time.sleep(random.random())  # two starters must not fence each other in turns
     raise WorldError(f"a snapshot of table {table} could not be started: {reason}", remedy=ShowSnapshots())
-
-
-@contextmanager
-def _in_the_coordinators_place(pipeline: Pipeline) -> Iterator[tuple[HeldClaim, SnapshotState]]:
-    """Claim snapshot lane 0, whose owner claims it again afterwards, and yield the snapshots as they are now."""
-    claim = Claim(owner="operator", nonce=uuid.uuid4().hex, at_ms=_now_ms())
-    checkpoint_state = CheckpointState(preconditions.count_lanes(pipeline))
-    with (
-        closing(Follower(pipeline.kafka, pipeline.name, [ENUMERATOR_LANE])) as follower,
-        claims.claim(
-            pipeline,
-            snapshot_suffix(ENUMERATOR_LANE),
-            (Write(ENUMERATOR_LANE, SnapshotClaimKey(), claim),),
-            shows=checkpoint_state.shows,
-            follow=lambda is_over: follower.read_until(is_over, checkpoint_state.apply, CLAIM_TIMEOUT_S),
-            factory=clients,
-        ) as held,
-    ):
-        yield held, checkpoint_state.snapshots
 
 
 def order(loaded: LoadedPipeline, table: str, wanted: Order) -> OrderedSnapshot:

@@ -108,5 +108,5 @@ def test_a_registry_that_is_down_is_asked_again() -> None:
 
 def test_properties_that_the_client_refuses() -> None:
     ids = make_ids(registry("http://localhost", {"bearer.auth.credentials.source": "STATIC_TOKEN"}))
-    with pytest.raises(WorldError, match="cannot be made: Missing bearer.auth.token"):
+    with pytest.raises(WorldError, match=r"cannot be made: Missing bearer\.auth\.token"):
         ids.id_of("a-value", TEXT)

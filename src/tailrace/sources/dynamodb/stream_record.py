@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace.core.change import Change, Op, Origin, ViewType
 from tailrace.core.ports import ReadError, ReadFailure, SourcePage, SourceRecord
-from tailrace.core.shard import ShardRef
+from tailrace.core.shard import ShardRef, misplaced
 from tailrace.errors import RecordError, excerpt
 from tailrace.sources.dynamodb.liberal_json import dumps, loads
 
@@ -134,7 +134,8 @@ def source_page(
 ) -> SourcePage:
     """Make the page of its decoded records. Raises `ReadError` when they have no sequence number or no order."""
     _place_the_head(records, shard, table)
-    _check_order(records, shard, table)
+    if found := misplaced([each.origin.sequence for each in records]):
+        raise _broken_page(shard, table, f"is out of order: {found[0]} stands behind {found[1]}")
     return SourcePage(
         records=records,
         next_iterator=next_iterator,
@@ -166,17 +167,6 @@ def _place_the_head(records: list[SourceRecord], shard: ShardRef, table: str) ->
     for index in range(head):
         origin = msgspec.structs.replace(records[index].origin, sequence=records[head].origin.sequence)
         records[index] = msgspec.structs.replace(records[index], origin=origin)
-
-
-def _check_order(records: list[SourceRecord], shard: ShardRef, table: str) -> None:
-    previous = ""
-    for record in records:
-        sequence = record.origin.sequence
-        # Numbers of as many digits compare as texts do, which is all that it takes for nearly every record.
-        is_plain = len(sequence) == len(previous) and sequence >= previous
-        if not is_plain and previous and int(sequence) < int(previous):
-            raise _broken_page(shard, table, f"is out of order: {sequence} stands behind {previous}")
-        previous = sequence
 
 
 def _open_page(body: bytes) -> _Page:

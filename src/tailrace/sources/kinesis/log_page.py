@@ -13,7 +13,7 @@ from msgspec import Meta
 
 from tailrace.core.change import Change, Origin
 from tailrace.core.ports import LogPage, LogRecord, ReadError, ReadFailure, SourceRecord
-from tailrace.core.shard import SequenceNumber, ShardRef
+from tailrace.core.shard import SequenceNumber, ShardRef, misplaced
 from tailrace.errors import RecordError, excerpt
 from tailrace.sources.dynamodb.stream_record import HINT
 from tailrace.sources.kinesis import kpl
@@ -187,14 +187,8 @@ def log_page(
     records: list[LogRecord], *, next_iterator: str | None, size_bytes: int, full: bool, shard: ShardRef
 ) -> LogPage:
     """Make the page of its decoded records. Raises `ReadError` when they are out of order."""
-    previous = ""
-    for each in records:
-        sequence = each.record.origin.sequence
-        # Numbers of as many digits compare as texts do, which is all that it takes for nearly every record.
-        is_plain = len(sequence) == len(previous) and sequence >= previous
-        if not is_plain and previous and int(sequence) < int(previous):
-            broken_page(shard, f"is out of order: {sequence} stands behind {previous}")
-        previous = sequence
+    if found := misplaced([each.record.origin.sequence for each in records]):
+        broken_page(shard, f"is out of order: {found[0]} stands behind {found[1]}")
     return LogPage(records=records, next_iterator=next_iterator, size_bytes=size_bytes, full=full)
 
 
