@@ -11,6 +11,7 @@ import boto3
 import pytest
 
 from support.kinesis_local import KinesisLocal
+from support.seaweed import Seaweed
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
 from tailrace.local.kafka import KafkaBroker
 from tailrace.local.service import free_ports
@@ -37,6 +38,13 @@ def kafka() -> Iterator[KafkaBroker]:
     """
     with KafkaBroker(proxy_port=free_ports(1)[0], properties={"log.retention.ms": "-1"}) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[Seaweed]:
+    """One S3 for all tests: use prefixes of your own, and do not stop it; takes 3 s."""
+    with Seaweed() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -140,11 +140,15 @@ class AwsSession:
     def client(self, service: str, config: Config) -> Any:
         """Make botocore's own client of a service that is not DynamoDB, at its usual address or AWS_ENDPOINT_URL_….
 
+        The settings may name an address of its own.
+
         Raises `WorldError`.
         """
         session = self._other_session()
         try:
-            return session.create_client(service, region_name=self.region, config=config)
+            return session.create_client(
+                service, region_name=self.region, config=config, endpoint_url=self._endpoints.get(service)
+            )
         except (BotoCoreError, ValueError) as error:
             raise WorldError(f"{service} cannot be used: {error}", hint="check the AWS settings") from error
 

@@ -31,7 +31,8 @@ class Sink(Protocol):
 
         What another writer committed after that is refused to this one at its next commit, so that of two writers who
         both believe that the partition is theirs, at most one continues from each position. `topic_id` is kept with
-        a partition that the target does not have yet. Raises FencedError when another writer claims it meanwhile.
+        a partition that the target does not have yet. A position with a bound is followed by a commit at just that
+        bound. Raises FencedError when another writer claims it meanwhile.
         """
         ...
 
@@ -41,6 +42,10 @@ class Sink(Protocol):
 
     def write(self, place: Place, records: Sequence[Message]) -> None:
         """Add records to the open batch of a claimed partition, in the order of their offsets. Raises FencedError."""
+        ...
+
+    def is_full(self, place: Place) -> bool:
+        """Return whether the open batch is large enough to be committed now."""
         ...
 
     def commit(self, place: Place, next_offset: int) -> None:

@@ -14,6 +14,8 @@ class Position(NamedTuple):
     """Every committed record before it is in the target, and none from it on."""
     topic_id: str
     """Kafka's id of the records' topic: a topic that is created again under the same name has another id."""
+    bound: int | None = None
+    """Where the batch that begins here must end: an interrupted writer has written some of that batch already."""
 
 
 class Extent(NamedTuple):
@@ -65,9 +67,11 @@ class Limits:
 class OpenBatch:
     """What was written of a partition and is not committed yet."""
 
-    def __init__(self, next_offset: int) -> None:
+    def __init__(self, next_offset: int, bound: int | None = None) -> None:
         self.committed: int = next_offset
         """The position that the target holds."""
+        self.bound = bound
+        """Where it must end, if an earlier writer has decided that."""
         self.count = 0
         self.size_bytes = 0
         self._opened_ms: int | None = None
@@ -83,14 +87,27 @@ class OpenBatch:
         A position that moved over aborted records and markers alone is due too: once retention deletes those, the
         target would seem to lack records.
         """
+        if self.bound is not None:
+            return self.is_bound_by(position)
         if position <= self.committed:
             return False
         if self._opened_ms is None:
             self._opened_ms = now_ms
         return self.size_bytes >= limits.size_bytes or now_ms - self._opened_ms >= limits.age_ms
 
+    def is_bound_by(self, position: int) -> bool:
+        """Return whether it has a bound that was read up to."""
+        return self.bound is not None and position >= self.bound
+
+    def end(self, position: int) -> int | None:
+        """Return where to commit now, having read up to `position`; None: there is nothing that may be committed."""
+        if self.bound is not None:
+            return self.bound if self.is_bound_by(position) else None
+        return position if position > self.committed else None
+
     def committed_to(self, position: int) -> None:
         """Note a commit, and begin the next batch."""
         self.committed = position
+        self.bound = None
         self.count = self.size_bytes = 0
         self._opened_ms = None

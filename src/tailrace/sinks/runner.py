@@ -260,7 +260,9 @@ class Runner:
                 continue
             del self._unclaimed[place]
             self._short.pop(place, None)
-            self._open[place] = _Open(OpenBatch(start), ids[place.topic])
+            position = positions[place]
+            batch = OpenBatch(start, position.bound if position else None)
+            self._open[place] = _Open(batch, ids[place.topic])
             self._reader.assign([TopicPartition(*place, start)])
             logger.info("partition claimed", extra={**place._asdict(), "offset": start})
 
@@ -288,22 +290,40 @@ class Runner:
             elif not passes(error):
                 raise clients.world_error(error, f"reading {place}", self._user)
         for place, read in records.items():
-            if held := self._open.get(place):
-                try:
-                    self._sink.write(place, read)
-                except FencedError:
-                    self._lose(place)
-                else:
-                    held.batch.add(len(read), sum(len(each.key() or b"") + len(each.value() or b"") for each in read))
+            held = self._open.get(place)
+            bound = held.batch.bound if held else None
+            if bound is None or self._reader.positions.get(place, -1) < bound:
+                self._add(place, read)
+                continue
+            self._add(place, [each for each in read if (each.offset() or 0) < bound])
+            self._commit([place] if place in self._open else [])
+            if held is not None and held.batch.bound is None:
+                self._add(place, [each for each in read if (each.offset() or 0) >= bound])
+            else:  # not committed: what lies behind the bound is read again
+                self._reclaim(place)
         self._commit([place for place in ended if place in self._open])
         for place in ended:
             self._reclaim(place)
+
+    def _add(self, place: Place, records: list[Message]) -> None:
+        """Write records of a partition, unless it has been lost."""
+        held = self._open.get(place)
+        if held is None or not records:
+            return
+        try:
+            self._sink.write(place, records)
+        except FencedError:
+            self._lose(place)
+        else:
+            held.batch.add(len(records), sum(len(each.key() or b"") + len(each.value() or b"") for each in records))
 
     def _is_due(self, place: Place) -> bool:
         """Return whether to commit a partition: also as soon as it has been read to the end that was asked for."""
         batch, position = self._open[place].batch, self._reader.positions.get(place, -1)
         asked = self._missing.get(place)
         if asked is not None and batch.committed < asked.end <= position:
+            return True
+        if position > batch.committed and self._sink.is_full(place):
             return True
         return batch.is_due(position, self._limits, self._now_ms())
 
@@ -320,15 +340,15 @@ class Runner:
                 raise WorldError(
                     f"{place} {Obstacle.RECREATED.value}", hint=f"{_CAUSES[Obstacle.RECREATED]}; {_BEGIN_AGAIN}"
                 )
-            position = self._reader.positions.get(place, held.batch.committed)
-            if position > held.batch.committed:
+            end = held.batch.end(self._reader.positions.get(place, held.batch.committed))
+            if end is not None:
                 try:
-                    self._sink.commit(place, position)
+                    self._sink.commit(place, end)
                 except FencedError:
                     self._lose(place)
                 else:
                     self._count(place.topic, held.batch)
-                    held.batch.committed_to(position)
+                    held.batch.committed_to(end)
             if place in self._missing and held.batch.committed >= self._missing[place].end:
                 del self._missing[place]
 

@@ -1,0 +1,132 @@
+"""The `lake` key: which data lake the topics go to, and how its files are cut."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+
+from tailrace.config.fields import Endpoint, Part, Region, Role, Text, as_tuple, as_written
+from tailrace.config.problem import InvalidError, quoted
+from tailrace.config.rights import AwsRight
+from tailrace.config.units import duration, size
+
+S3 = "s3://"
+FOLDER = "file:///"
+_NO_CONDITIONAL_CREATE = {
+    "gs": "Google Cloud Storage",
+    "abfs": "Azure Data Lake Storage",
+    "abfss": "Azure Data Lake Storage",
+    "az": "Azure Blob Storage",
+}
+_LOCATION_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$"
+_PART_PATTERN = r"^((year|month|day|hour)\(__ts\)|[^()\s]+)$"
+
+
+def _location(value: str) -> str:
+    scheme = value.partition("://")[0]
+    if store := _NO_CONDITIONAL_CREATE.get(scheme):
+        raise InvalidError(
+            f"cannot be on {store} yet: files are created there with pyarrow, which cannot create one only if there is "
+            "none, so that two writers would overwrite each other",
+            "use s3:// or file:///",
+        )
+    if not re.match(_LOCATION_PATTERN, value) or ".." in value.split("/"):
+        raise InvalidError(f"{quoted(value)} is no location", "write `s3://bucket/prefix` or `file:///absolute/path`")
+    return value.rstrip("/")
+
+
+def _partition(value: str) -> str:
+    if not re.match(_PART_PATTERN, value):
+        raise InvalidError(
+            f"{quoted(value)} is nothing to partition by",
+            "write year(__ts), month(__ts), day(__ts) or hour(__ts), or the name of a column",
+        )
+    return value
+
+
+Location = Annotated[Text, AfterValidator(_location), WithJsonSchema({"type": "string", "pattern": _LOCATION_PATTERN})]
+PartitionText = Annotated[
+    Text, AfterValidator(_partition), WithJsonSchema({"type": "string", "pattern": _PART_PATTERN})
+]
+
+
+class PartitionBy(NamedTuple):
+    """By what the files of a table are kept apart."""
+
+    column: str
+    unit: Literal["year", "month", "day", "hour"] | None
+    """The part of a time; None: the column's value."""
+
+    @property
+    def directory(self) -> str:
+        """What the names of its directories begin with, before `=`; no column of a table is called so."""
+        return f"__ts_{self.unit}" if self.unit else f"__by_{self.column}"
+
+
+class FileBounds(Part):
+    """When a file is finished: at whichever bound is met first."""
+
+    size_bytes: Annotated[int, size("64KiB", "4GiB")] = Field(
+        default=as_written("128MiB"), alias="bytes", description="Wanted size of a file, as it is stored."
+    )
+    age_ms: Annotated[int, duration("1s", "24h")] = Field(
+        default=as_written("5m"), alias="age", description="Longest wait of a change for its file to be finished."
+    )
+
+
+class Lake(Part):
+    """A data lake that `tailrace lake` writes the topics to."""
+
+    location: Location = Field(
+        description="Where its files are: a prefix of a bucket in S3 or in a store with the same conditional writes, "
+        "or a folder of this machine.",
+        examples=["s3://analytics/shop", "file:///srv/lake"],
+    )
+    format: Literal["parquet"] = Field(default="parquet", description="What its files are.")
+    tables: Annotated[tuple[Literal["changes"], ...], Field(min_length=1), BeforeValidator(as_tuple)] = Field(
+        default=("changes",), description="What is kept of a table: `changes`, the log of all of its changes."
+    )
+    partition_by: Annotated[tuple[PartitionText, ...], Field(max_length=4), BeforeValidator(as_tuple)] = Field(
+        default=(),
+        description="By what the files of a table are kept apart in directories: year, month, day or hour of `__ts`, "
+        "or columns. It cannot change once there are files.",
+        examples=[["day(__ts)"]],
+    )
+    file: FileBounds = Field(default=as_written({}), description="When a file is finished.")
+    endpoint_url: Endpoint | None = Field(
+        default=None, description="Another endpoint than AWS's own for S3.", examples=["http://localhost:9000"]
+    )
+    region: Region | None = Field(
+        default=None, description="AWS region of the bucket. Without it AWS_REGION or the profile decides."
+    )
+    role_arn: Role | None = Field(default=None, description="Role to assume for writing to the bucket.")
+    profile: Text | None = Field(
+        default=None, min_length=1, description="Named profile of the AWS configuration files to take credentials from."
+    )
+
+    examples = {"location": "location: s3://bucket/prefix"}  # noqa: RUF012 - as the other parts have it
+
+    @property
+    def partitions(self) -> tuple[PartitionBy, ...]:
+        """What `partition_by` means."""
+        found = (re.fullmatch(r"(year|month|day|hour)\((.+)\)", each) for each in self.partition_by)
+        return tuple(
+            PartitionBy(match[2], match[1]) if match else PartitionBy(text, None)  # type: ignore[arg-type]
+            for match, text in zip(found, self.partition_by, strict=True)
+        )
+
+    @property
+    def aws_rights(self) -> tuple[AwsRight, ...]:
+        """What AWS must allow."""
+        if not self.location.startswith(S3):
+            return ()
+        bucket, _, prefix = self.location.removeprefix(S3).partition("/")
+        arn = f"arn:aws:s3:::{bucket}"
+        objects = f"{arn}/{prefix}/*" if prefix else f"{arn}/*"
+        return (
+            *([AwsRight("lake.role_arn", ("sts:AssumeRole",), (self.role_arn,))] if self.role_arn else []),
+            AwsRight("lake", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), (objects,)),
+            AwsRight("lake", ("s3:ListBucket",), (arn,)),
+        )

@@ -1,0 +1,155 @@
+"""Where a lake's files are: a folder, or a prefix of a bucket. A file is created whole, once, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, Protocol
+
+from tailrace.errors import WorldError
+
+OWN: Final = "_tailrace"
+"""The folder of what is not data. Readers of data lakes skip names that begin with an underscore."""
+_PARTIAL: Final = f"{OWN}/partial"
+
+
+class Location(Protocol):
+    """Files by name, under one root; a name is its parts joined by `/`. Safe for many threads.
+
+    What a file holds never changes. Every method raises UnreachableError when the store does not answer, and WorldError
+    when it refuses.
+    """
+
+    uri: str
+    """The root."""
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Create a small file; return False, having changed nothing, if there is one of this name.
+
+        It may also be this very call that has created it: an answer that got lost is asked for again.
+        """
+        ...
+
+    def upload(self, name: str, file: Path) -> bool:
+        """Create a file of any size as `create` does; no reader sees a part of it."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a small file holds; None when there is none."""
+        ...
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        ...
+
+    def names(self, folder: str, after: str, most: int) -> list[str]:
+        """Return the first `most` names of files right in a folder that follow `after`, in their order."""
+        ...
+
+
+def last_name(
+    location: Location, folder: str, number_of: Callable[[str], int], name_of: Callable[[int], str], known: str = ""
+) -> str:
+    """Return the last name in a folder of files that are named after ever larger numbers; empty when there is none.
+
+    `known` is a name that it had before. A folder of a million files takes some 40 listings of one name, not a thousand
+    of all names.
+    """
+    most = 1_000
+    last, step, ceiling = known, 1 << 16, 1 << 62
+    while True:
+        page = location.names(folder, last, most)
+        if len(page) < most:
+            return page[-1] if page else last
+        last = page[-1]
+        while step > 1:  # leap ahead, in ever longer and then ever shorter steps
+            leap = number_of(last) + step
+            found = location.names(folder, name_of(leap), 1) if leap < ceiling else []
+            if found:
+                last, step = found[0], step * 2
+            else:
+                ceiling, step = min(ceiling, leap), step // 4
+        step = 1
+
+
+class Folder:
+    """A location on this machine, or on a file system that several share; it needs hard links."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder if there is none. Raises WorldError."""
+        self.uri = root.as_uri()
+        self._root = root
+        with self._telling():
+            (root / _PARTIAL).mkdir(parents=True, exist_ok=True)
+
+    def create(self, name: str, content: bytes) -> bool:
+        """Write the file beside, then link it under its name."""
+        return self._link(name, lambda partial: partial.write_bytes(content))
+
+    def upload(self, name: str, file: Path) -> bool:
+        """Copy the file, then link it under its name."""
+        return self._link(name, lambda partial: shutil.copyfile(file, partial))
+
+    def read(self, name: str) -> bytes | None:
+        """Return what a file holds."""
+        with self._telling():
+            try:
+                return (self._root / name).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    def exists(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+        with self._telling():
+            return (self._root / name).exists()
+
+    def names(self, folder: str, after: str, most: int) -> list[str]:
+        """List a folder."""
+        with self._telling():
+            try:
+                found = sorted(each.name for each in (self._root / folder).iterdir())
+            except FileNotFoundError:
+                return []
+            begin = bisect_right(found, after)
+            return found[begin : begin + most]
+
+    def _link(self, name: str, write: Callable[[Path], object]) -> bool:
+        target, partial = self._root / name, self._root / _PARTIAL / uuid.uuid4().hex
+        with self._telling():
+            missing = [each for each in target.parents if not each.exists()]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                write(partial)
+                _sync(partial)
+                os.link(partial, target)
+            except FileExistsError:
+                return False
+            finally:
+                partial.unlink(missing_ok=True)
+            for each in (target.parent, *(made.parent for made in missing)):
+                _sync(each)
+        return True
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            where = error.filename or self._root
+            raise WorldError(
+                f"{where} cannot be used: {error.strerror}",
+                hint=f"check that {self._root} is writable, has room, and is on a file system with hard links",
+            ) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
