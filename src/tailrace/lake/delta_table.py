@@ -1,0 +1,156 @@
+"""A table of Delta Lake: the marks of its partitions are application transactions, committed with the files they cover.
+
+Delta refuses a commit if another one has meanwhile carried a transaction of the same application, and lets all others
+pass. An application is a partition here. Its number is the next offset; more numbers are the batch and the topic's id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tailrace.errors import UnreachableError, WorldError, excerpt
+from tailrace.extras import brought_by
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.fitting import additions
+from tailrace.lake.table_sink import ConflictError, Mark
+
+with brought_by("lake-delta"):
+    from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+    from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
+    from deltalake.transaction import AddAction
+
+_NUMBER_BYTES: Final = 7
+"""Of a text that is kept as numbers, which are signed and have 64 bits."""
+_EXPIRY: Final = "delta.setTransactionRetentionDuration"
+
+
+class DeltaChanges:
+    """A `ChangeTable`."""
+
+    def __init__(
+        self,
+        uri: str,
+        columns: pa.Schema,
+        store: Callable[[str, Path], object],
+        options: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
+        """`columns` are those that a new table has from the beginning.
+
+        `store` puts a file under a name into the table's folder; `options` are those of deltalake for that folder.
+        """
+        self.name = uri
+        self._columns = columns
+        self._store = store
+        self._options = options
+        self._table: DeltaTable | None = None
+
+    def look(self) -> None:
+        """Load the newest version of the log."""
+        with self._telling("reading"):
+            try:
+                self._table = DeltaTable(self.name, storage_options=dict(self._options()))
+            except TableNotFoundError:
+                self._table = self._create()
+        if _EXPIRY in self._table.metadata().configuration:
+            raise WorldError(
+                f"{self.name} forgets application transactions, which tell how far it has the topics",
+                hint=f"remove its property {_EXPIRY}",
+            )
+
+    def mark(self, place: Place) -> Mark | None:
+        """Return it from the log."""
+        application = _application(place)
+        next_offset = self._loaded.transaction_version(application)
+        if next_offset is None:
+            return None
+        topic_id = b""
+        for index in count():
+            number = self._loaded.transaction_version(f"{application}/topic-id-{index}")
+            if number is None:
+                break
+            topic_id += number.to_bytes(_NUMBER_BYTES, "big").lstrip(b"\0")
+        batch = self._loaded.transaction_version(f"{application}/batch") or 0
+        return Mark(next_offset, topic_id.decode(), f"{batch:x}")
+
+    def widen(self, columns: pa.Schema) -> pa.Schema:
+        """Add columns in a commit of their own."""
+        while True:
+            schema = pa.schema(self._loaded.schema().to_arrow())
+            if not (new := additions(schema, columns)):
+                return schema
+            with contextlib.suppress(ConflictError), self._telling("adding columns to"):
+                self._loaded.alter.add_columns(Schema.from_arrow(new).fields)
+            self.look()
+
+    def split(self, rows: pa.Table) -> Iterator[tuple[Hashable, pa.Table]]:
+        """Yield the rows: the table has one part."""
+        yield (), rows
+
+    def upload(self, file: Path, _part: Hashable) -> object:
+        """Store the file under a name of its own in the table's folder."""
+        name = f"{uuid.uuid4().hex}.parquet"
+        self._store(name, file)
+        stats = msgspec.json.encode({"numRecords": pq.read_metadata(file).num_rows}).decode()
+        return AddAction(name, file.stat().st_size, {}, time.time_ns() // 1_000_000, True, stats)
+
+    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+        """Commit the version after the one that was looked at, or after what others have committed since."""
+        application = _application(place)
+        raw = mark.topic_id.encode()
+        numbers = {
+            "": mark.next_offset,
+            "/batch": int(mark.batch, 16),
+            **{
+                f"/topic-id-{index}": int.from_bytes(raw[begin : begin + _NUMBER_BYTES], "big")
+                for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))
+            },
+        }
+        transactions = [Transaction(application + name, number) for name, number in numbers.items()]
+        with self._telling("committing to"):
+            self._loaded.create_write_transaction(
+                [file for file in files if isinstance(file, AddAction)],
+                "append",
+                self._loaded.schema(),
+                commit_properties=CommitProperties(app_transactions=transactions),
+            )
+
+    @property
+    def _loaded(self) -> DeltaTable:
+        assert self._table is not None
+        return self._table
+
+    def _create(self) -> DeltaTable:
+        options = dict(self._options())
+        DeltaTable.create(self.name, self._columns, mode="ignore", storage_options=options)
+        return DeltaTable(self.name, storage_options=options)
+
+    @contextlib.contextmanager
+    def _telling(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except CommitFailedError as error:
+            raise ConflictError from error
+        except (SchemaMismatchError, ValueError, TypeError) as error:
+            raise WorldError(
+                f"{doing} {self.name} failed: {excerpt(str(error))}",
+                hint="declare the column under `columns` with another type or name",
+            ) from error
+        except (DeltaError, OSError) as error:
+            raise UnreachableError(
+                f"{doing} {self.name} failed: {excerpt(str(error))}",
+                hint="check `lake.location`, the network and the rights; what is in the table is whole",
+            ) from error
+
+
+def _application(place: Place) -> str:
+    return f"tailrace/{place.topic}/{place.partition}"

@@ -1,0 +1,306 @@
+"""Change logs in tables whose format has commits of its own: rows and position of a partition in one commit.
+
+A commit is made against the state of the table from which the partition's position was read, and the format refuses it
+if that state has changed. If others committed rows of other partitions, it is made again; if the partition itself has
+moved, another writer has it. So a writer that lost its partition unawares is refused by the position that its batch
+continues from, although nothing was done against it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import secrets
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from confluent_kafka import Message
+
+from tailrace.errors import UnreachableError, WorldError
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.fitting import fitted
+from tailrace.sinks.contract import FencedError
+from tailrace.sinks.progress import Position
+
+CHUNK_BYTES: Final = 16 << 20
+"""What the rows of a partition may take in memory; then they go to its files under way."""
+MEMORY_BYTES: Final = 96 << 20
+"""What they may take over all partitions; then the largest go to theirs."""
+FILES_MAX: Final = 100
+"""So many files under way a partition may have, one a part of the table; then its batch is committed."""
+PATIENCE_S: Final = 300.0
+"""How long a commit is tried while others commit, or while its outcome is unknown."""
+BATCH_BITS: Final = 62
+_PAUSE_S: Final = (0.05, 5.0)
+"""Between two attempts: the first pause, and the longest."""
+_SHARE: Final = 0.2
+"""What is expected of a row's size once it is stored."""
+
+
+class Rows(Protocol):
+    """Rows of one table under way in memory."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About what they take."""
+        ...
+
+    def append(self, records: Sequence[Message]) -> None:
+        """Add records. Those that make no row are set aside."""
+        ...
+
+    def finish(self) -> pa.Table:
+        """Return the rows, and begin anew."""
+        ...
+
+
+class SetAside(Protocol):
+    """What becomes of records that make no row."""
+
+    def flush(self) -> None:
+        """Return when all of them are safe. Raises WorldError."""
+        ...
+
+
+class Mark(NamedTuple):
+    """How far a table has a partition, and which batch brought it there."""
+
+    next_offset: int
+    topic_id: str
+    batch: str
+    """A random number, in hexadecimal."""
+
+
+class ConflictError(Exception):
+    """The table has changed since it was looked at: nothing of the commit is in it."""
+
+
+class ChangeTable(Protocol):
+    """One table, as this process last looked at it. Every method raises WorldError, and UnreachableError."""
+
+    name: str
+
+    def look(self) -> None:
+        """Look at the table as it is now; make it if there is none."""
+        ...
+
+    def mark(self, place: Place) -> Mark | None:
+        """Return how far it has a partition."""
+        ...
+
+    def widen(self, columns: pa.Schema) -> pa.Schema:
+        """Add the columns, and parts of columns, that it lacks; return what its files must hold."""
+        ...
+
+    def split(self, rows: pa.Table) -> Iterator[tuple[Hashable, pa.Table]]:
+        """Yield the rows of each part of the table, which go into a file of their own."""
+        ...
+
+    def upload(self, file: Path, part: Hashable) -> object:
+        """Store a file that no commit has yet, and return what `commit` takes."""
+        ...
+
+    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+        """Add files and mark to the table in one commit, if it is as it was looked at.
+
+        Raises:
+            ConflictError: it is not.
+            UnreachableError: the outcome is unknown. It may be carried out later, if no other is first.
+        """
+        ...
+
+
+class _File:
+    """A Parquet file under way on this machine."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.path = folder / f"{uuid.uuid4().hex}.parquet"
+        self.schema = schema
+        self._stream = pa.OSFile(str(self.path), "wb")
+        self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self._stream.tell())
+
+    def append(self, rows: pa.Table) -> None:
+        self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
+
+    def close(self) -> None:
+        self._writer.close()
+        self._stream.close()
+
+
+class _Claimed:
+    """A partition that this process writes to."""
+
+    def __init__(self, rows: Rows, table: ChangeTable, mark: Mark | None, topic_id: str) -> None:
+        self.rows = rows
+        self.table = table
+        self.mark = mark
+        self.topic_id = topic_id
+        self.open: dict[Hashable, _File] = {}
+        """By the part of the table."""
+        self.closed: list[tuple[Hashable, _File]] = []
+        """What is complete: columns came after it."""
+
+    @property
+    def files(self) -> list[tuple[Hashable, _File]]:
+        return [*self.closed, *self.open.items()]
+
+    def drop(self) -> None:
+        for _, file in self.files:
+            file.close()
+            file.path.unlink(missing_ok=True)
+        self.open, self.closed = {}, []
+
+
+class TableSink:
+    """A sink. Any number of processes may write to the same tables. Close it: it has temporary files."""
+
+    def __init__(
+        self,
+        tables: Callable[[str], ChangeTable],
+        *,
+        identity: str,
+        make_rows: Callable[[str], Rows],
+        set_aside: SetAside,
+        file_bytes: int,
+        sleep: Callable[[float], None] = time.sleep,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`tables` returns the table of a topic, always the same for the same topic; `make_rows` makes rows of its."""
+        self._tables = tables
+        self._identity = identity
+        self._make_rows = make_rows
+        self._set_aside = set_aside
+        self._file_bytes = file_bytes
+        self._sleep = sleep
+        self._now_s = now_s
+        self._claimed: dict[Place, _Claimed] = {}
+        self._temporary = tempfile.TemporaryDirectory(prefix="tailrace-lake-", ignore_cleanup_errors=True)
+
+    @property
+    def identity(self) -> str:
+        """The name of the tables' place."""
+        return self._identity
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._temporary.cleanup()
+
+    def claim(self, place: Place, topic_id: str) -> Position | None:
+        """Return the table's position. Nobody needs to be fenced before: one alone continues from it."""
+        self.release([place])
+        table = self._tables(place.topic)
+        table.look()
+        mark = table.mark(place)
+        self._claimed[place] = _Claimed(
+            self._make_rows(place.topic), table, mark, mark.topic_id if mark is not None else topic_id
+        )
+        return _position(mark)
+
+    def position(self, place: Place) -> Position | None:
+        """Return the table's position."""
+        table = self._tables(place.topic)
+        table.look()
+        return _position(table.mark(place))
+
+    def write(self, place: Place, records: Sequence[Message]) -> None:
+        """Add rows, in memory and from there to files of this machine."""
+        claimed = self._claimed[place]
+        claimed.rows.append(records)
+        if claimed.rows.size_bytes >= CHUNK_BYTES:
+            self._spill(claimed)
+        while sum(each.rows.size_bytes for each in self._claimed.values()) > MEMORY_BYTES:
+            self._spill(max(self._claimed.values(), key=lambda each: each.rows.size_bytes))
+
+    def is_full(self, place: Place) -> bool:
+        """Return whether a file has its wanted size, or there are too many."""
+        claimed = self._claimed[place]
+        largest = max((file.size_bytes for _, file in claimed.files), default=0)
+        return largest + claimed.rows.size_bytes * _SHARE >= self._file_bytes or len(claimed.files) > FILES_MAX
+
+    def commit(self, place: Place, next_offset: int) -> None:
+        """Store the files, then commit them until it is known how that ended."""
+        claimed = self._claimed[place]
+        self._spill(claimed)
+        self._set_aside.flush()
+        for _, file in claimed.files:
+            file.close()
+        files = [claimed.table.upload(file.path, part) for part, file in claimed.files]
+        mark = Mark(next_offset, claimed.topic_id, f"{secrets.randbits(BATCH_BITS):x}")
+        self._commit(place, claimed, mark, files)
+        claimed.mark = mark
+        claimed.drop()
+
+    def release(self, places: Iterable[Place]) -> None:
+        """Drop the rows and files under way."""
+        for place in places:
+            if claimed := self._claimed.pop(place, None):
+                claimed.drop()
+
+    def _commit(self, place: Place, claimed: _Claimed, mark: Mark, files: Sequence[object]) -> None:
+        until_s, pause_s = self._now_s() + PATIENCE_S, _PAUSE_S[0]
+        while True:
+            try:
+                claimed.table.look()
+                found = claimed.table.mark(place)
+                if found == mark:  # an earlier attempt was carried out, although its answer was lost
+                    return
+                if found != claimed.mark:
+                    raise FencedError
+                claimed.table.commit(place, mark, files)
+            except ConflictError as error:
+                if self._now_s() >= until_s:
+                    raise WorldError(
+                        f"{place} could not be committed to {claimed.table.name} for {PATIENCE_S:.0f} s, since others "
+                        "commit to it all the time",
+                        hint="let fewer processes write to it, or set `file.age` longer",
+                    ) from error
+            except UnreachableError:
+                if self._now_s() >= until_s:
+                    raise
+            else:
+                return
+            self._sleep(pause_s * random.uniform(0.5, 1.0))
+            pause_s = min(2 * pause_s, _PAUSE_S[1])
+
+    def _spill(self, claimed: _Claimed) -> None:
+        """Move rows from memory to the files under way."""
+        if not claimed.rows.size_bytes:
+            return
+        rows = claimed.rows.finish()
+        if not rows.num_rows:
+            return
+        schema = claimed.table.widen(rows.schema)
+        rows = fitted(rows, schema, claimed.table.name)
+        with self._telling():
+            for part, own in claimed.table.split(rows):
+                file = claimed.open.get(part)
+                if file is not None and file.schema != schema:
+                    claimed.closed.append((part, file))
+                    file = None
+                if file is None:
+                    file = claimed.open[part] = _File(Path(self._temporary.name), schema)
+                file.append(own)
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise WorldError(
+                f"writing temporary files to {self._temporary.name} failed: {error.strerror or error}",
+                hint="free space there, or set TMPDIR to a folder with more",
+            ) from error
+
+
+def _position(mark: Mark | None) -> Position | None:
+    return Position(mark.next_offset, mark.topic_id) if mark is not None else None

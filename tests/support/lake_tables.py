@@ -1,0 +1,179 @@
+"""Tables of both formats on this machine: made with our code, read with DuckDB's."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Protocol
+
+import duckdb
+import duckdb_extensions
+import pyarrow as pa
+from confluent_kafka import Message
+from pyiceberg.catalog.sql import SqlCatalog
+
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.delta_table import DeltaChanges
+from tailrace.lake.iceberg_table import IcebergChanges
+from tailrace.lake.table_sink import ChangeTable, Mark, TableSink
+
+BASE = pa.schema(
+    [
+        ("__op", pa.string()),
+        ("__ts", pa.timestamp("ms", "UTC")),
+        ("__topic", pa.string()),
+        ("__partition", pa.int32()),
+        ("__offset", pa.int64()),
+    ]
+)
+TOPIC_ID = "lVv0OZkzRMCZ8a9Y0wWzaw"
+DAY_MS = 86_400_000
+
+
+class Kind(Protocol):
+    """A format."""
+
+    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable: ...
+
+    def rows(self, folder: Path) -> list[dict[str, Any]]: ...
+
+
+@functools.cache
+def duck(*extensions: str) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect()
+    for each in extensions:
+        duckdb_extensions.import_extension(each)
+        connection.execute(f"LOAD {each}")
+    return connection
+
+
+class Iceberg:
+    """Tables of a catalog in SQLite."""
+
+    catalog_type = SqlCatalog
+
+    def catalog(self, folder: Path) -> SqlCatalog:
+        return self.catalog_type("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+
+    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable:
+        return IcebergChanges(lambda: self.catalog(folder), "shop.orders_changes", BASE, partition_by)
+
+    def rows(self, folder: Path) -> list[dict[str, Any]]:
+        where = self.catalog(folder).load_table("shop.orders_changes").metadata_location
+        return _read(duck("avro", "iceberg"), f"iceberg_scan('{where}')")
+
+
+class Delta:
+    """Tables in a folder."""
+
+    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable:
+        where = folder / "orders_changes"
+        return DeltaChanges(f"file://{where}", BASE, lambda name, file: shutil.copy(file, where / name))
+
+    def rows(self, folder: Path) -> list[dict[str, Any]]:
+        return _read(duck("delta"), f"delta_scan('file://{folder}/orders_changes')")
+
+
+def _read(connection: duckdb.DuckDBPyConnection, source: str) -> list[dict[str, Any]]:
+    found = connection.execute(f"SELECT * FROM {source} ORDER BY __partition, __offset").arrow().read_all()
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
+
+
+KINDS: list[Kind] = [Iceberg(), Delta()]
+
+
+class JsonRows:
+    """Rows with the columns of the values' JSON; numbers are decimals."""
+
+    def __init__(self, types: dict[str, pa.DataType] | None = None) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._types = types or {}
+
+    @property
+    def size_bytes(self) -> int:
+        return 100 * len(self._rows)
+
+    def append(self, records: Sequence[Message]) -> None:
+        for record in records:
+            image = json.loads(record.value() or b"{}", parse_int=Decimal, parse_float=Decimal)
+            ts = datetime.fromtimestamp(record.timestamp()[1] / 1_000, UTC)
+            ours = {"__op": "c", "__ts": ts, "__topic": record.topic(), "__partition": record.partition()}
+            self._rows.append({**ours, "__offset": record.offset(), **image})
+
+    def finish(self) -> pa.Table:
+        rows, self._rows = self._rows, []
+        names = dict.fromkeys(name for row in rows for name in row)
+        columns = {name: pa.array([row.get(name) for row in rows], self._types.get(name)) for name in names}
+        columns |= {field.name: columns[field.name].cast(field.type) for field in BASE}
+        return pa.table(columns)
+
+
+class Nothing:
+    """What is set aside where nothing is."""
+
+    def flush(self) -> None:
+        pass
+
+
+def record(place: Place, offset: int, **image: Any) -> Message:
+    """Return a change, one a day."""
+    value = json.dumps(image).encode()
+    return Message(
+        topic=place.topic, partition=place.partition, offset=offset, value=value, timestamp=(1, DAY_MS * offset)
+    )
+
+
+_made: list[TableSink] = []
+
+
+def close_sinks() -> None:
+    """Close all that `sink_of` has made."""
+    while _made:
+        _made.pop().close()
+
+
+def sink_of(
+    table: ChangeTable, types: dict[str, pa.DataType] | None = None, sleep: Callable[[float], None] = lambda _: None
+) -> TableSink:
+    """Return a sink that writes all topics to one table."""
+    clock = _clock()
+    sink = TableSink(
+        lambda _: table,
+        identity="lake",
+        make_rows=lambda _: JsonRows(types),
+        set_aside=Nothing(),
+        file_bytes=1 << 20,
+        sleep=sleep,
+        now_s=lambda: next(clock),
+    )
+    _made.append(sink)
+    return sink
+
+
+def _clock() -> Iterator[float]:
+    now_s = 0.0
+    while True:
+        yield now_s
+        now_s += 20
+
+
+class Hooked:
+    """A table whose commits a test meets: `hook` is given what carries one out, in place of it."""
+
+    def __init__(self, table: ChangeTable, hook: Callable[[Callable[[], None]], None]) -> None:
+        self._table = table
+        self._hook = hook
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._table, name)
+
+    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+        looked_at = copy.copy(self._table)  # it goes on from what was seen, however late it is carried out
+        self._hook(lambda: looked_at.commit(place, mark, files))

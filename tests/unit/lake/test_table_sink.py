@@ -1,0 +1,288 @@
+"""Change logs in Iceberg and Delta: each change once, whoever writes, and whatever becomes of the answers."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from support.lake_tables import DAY_MS, KINDS, TOPIC_ID, Hooked, Kind, close_sinks, record, sink_of
+from tailrace.errors import UnreachableError, WorldError
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.table_sink import ConflictError, TableSink
+from tailrace.sinks.contract import FencedError
+from tailrace.sinks.progress import Position
+
+PLACE, OTHER = Place("shop.orders", 0), Place("shop.orders", 1)
+
+
+@pytest.fixture(params=KINDS, ids=lambda kind: type(kind).__name__)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    found: Kind = request.param
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_sinks()
+
+
+def _append(sink: TableSink, place: Place, *offsets: int, **image: Any) -> None:
+    sink.write(place, [record(place, each, **image) for each in offsets])
+
+
+def _offsets(kind: Kind, folder: Path) -> list[tuple[int, int]]:
+    return [(row["__partition"], row["__offset"]) for row in kind.rows(folder)]
+
+
+def test_rows_and_position_arrive_together(kind: Kind, tmp_path: Path) -> None:
+    sink = sink_of(kind.table(tmp_path))
+    assert sink.claim(PLACE, TOPIC_ID) is None
+    _append(sink, PLACE, 3, 4, name="a", price=5)
+    assert kind.rows(tmp_path) == []
+    sink.commit(PLACE, 7)
+    assert [(row["__offset"], row["name"], row["price"]) for row in kind.rows(tmp_path)] == [(3, "a", 5), (4, "a", 5)]
+    assert sink_of(kind.table(tmp_path)).claim(PLACE, "another") == Position(7, TOPIC_ID)
+
+
+def test_a_position_moves_without_rows(kind: Kind, tmp_path: Path) -> None:
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    sink.commit(PLACE, 9)
+    assert sink_of(kind.table(tmp_path)).position(PLACE) == Position(9, TOPIC_ID)
+    assert kind.rows(tmp_path) == []
+
+
+def test_writers_of_several_partitions_share_a_table(kind: Kind, tmp_path: Path) -> None:
+    """Each believes that it knows the table, and others commit all the time."""
+
+    def work(partition: int) -> None:
+        place, sink = Place("shop.orders", partition), sink_of(kind.table(tmp_path))
+        sink.claim(place, TOPIC_ID)
+        for offset in range(4):
+            _append(sink, place, offset, **{f"only_{partition}": "x"})
+            sink.commit(place, offset + 1)
+
+    sink_of(kind.table(tmp_path)).claim(PLACE, TOPIC_ID)
+    threads = [Thread(target=work, args=(each,)) for each in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert _offsets(kind, tmp_path) == list(itertools.product(range(4), range(4)))
+
+
+def test_of_two_writers_one_continues(kind: Kind, tmp_path: Path) -> None:
+    zombie, sink = sink_of(kind.table(tmp_path)), sink_of(kind.table(tmp_path))
+    for each in (zombie, sink):
+        each.claim(PLACE, TOPIC_ID)
+    _append(sink, PLACE, 0, 1)
+    sink.commit(PLACE, 2)
+    _append(zombie, PLACE, 0, 1)  # the very same offsets
+    with pytest.raises(FencedError):
+        zombie.commit(PLACE, 2)
+    with pytest.raises(FencedError):
+        zombie.commit(PLACE, 5)
+    _append(sink, PLACE, 2)
+    sink.commit(PLACE, 3)
+    assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_a_writer_that_stands_before_its_commit_is_overtaken(kind: Kind, tmp_path: Path) -> None:
+    """It has looked at the table, and found its position; then another commits, and then it goes on."""
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+
+    def overtaken(carry_out: Callable[[], None]) -> None:
+        if not _offsets(kind, tmp_path):
+            _append(sink, PLACE, 0, 1)
+            sink.commit(PLACE, 2)
+        carry_out()
+
+    zombie = sink_of(Hooked(kind.table(tmp_path), overtaken))
+    zombie.claim(PLACE, TOPIC_ID)
+    _append(zombie, PLACE, 0)
+    with pytest.raises(FencedError):
+        zombie.commit(PLACE, 1)
+    assert _offsets(kind, tmp_path) == [(0, 0), (0, 1)]
+
+
+def test_a_lost_answer_repeats_nothing(kind: Kind, tmp_path: Path) -> None:
+    """The commit was carried out; another partition is committed before anyone looks."""
+    other = sink_of(kind.table(tmp_path))
+    lost: list[bool] = []
+    other.claim(OTHER, TOPIC_ID)
+
+    def answer_lost(carry_out: Callable[[], None]) -> None:
+        carry_out()
+        if not lost:
+            lost.append(True)
+            _append(other, OTHER, 0)
+            other.commit(OTHER, 1)
+            raise UnreachableError("no answer")
+
+    sink = sink_of(Hooked(kind.table(tmp_path), answer_lost))
+    sink.claim(PLACE, TOPIC_ID)
+    for offset in range(2):
+        _append(sink, PLACE, offset)
+        sink.commit(PLACE, offset + 1)
+    assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (1, 0)]
+
+
+def test_a_late_request_is_carried_out_once(kind: Kind, tmp_path: Path) -> None:
+    """The first attempt is still under way when the second succeeds, and arrives after it, or before the second."""
+    late: list[Callable[[], None]] = []
+
+    def delayed(carry_out: Callable[[], None]) -> None:
+        if not late:
+            late.append(carry_out)
+            raise UnreachableError("no answer")
+        carry_out()
+
+    table = kind.table(tmp_path)
+    sink = sink_of(Hooked(table, delayed))
+    sink.claim(PLACE, TOPIC_ID)
+    _append(sink, PLACE, 0)
+    sink.commit(PLACE, 1)
+    with pytest.raises(ConflictError):
+        late[0]()
+    assert _offsets(kind, tmp_path) == [(0, 0)]
+
+
+def test_a_table_that_never_answers_is_given_up(kind: Kind, tmp_path: Path) -> None:
+    def refuse(_: Callable[[], None]) -> None:
+        raise UnreachableError("no answer")
+
+    pauses: list[float] = []
+    sink = sink_of(Hooked(kind.table(tmp_path), refuse), sleep=pauses.append)
+    sink.claim(PLACE, TOPIC_ID)
+    _append(sink, PLACE, 0)
+    with pytest.raises(UnreachableError):
+        sink.commit(PLACE, 1)
+    assert len(pauses) > 5
+    again = sink_of(kind.table(tmp_path))
+    assert again.claim(PLACE, TOPIC_ID) is None
+    _append(again, PLACE, 0)
+    again.commit(PLACE, 1)
+    assert _offsets(kind, tmp_path) == [(0, 0)]
+
+
+def test_a_killed_writer_leaves_whole_batches(kind: Kind, tmp_path: Path) -> None:
+    """It dies between any two steps: before the upload, before and after the commit."""
+
+    class KilledError(Exception):
+        pass
+
+    def dies_before(_: Callable[[], None]) -> None:
+        raise KilledError
+
+    def dies_after(carry_out: Callable[[], None]) -> None:
+        carry_out()
+        raise KilledError
+
+    first = sink_of(kind.table(tmp_path))
+    first.claim(PLACE, TOPIC_ID)
+    _append(first, PLACE, 0)
+    for hook in (dies_before, dies_after, dies_before):
+        sink = sink_of(Hooked(kind.table(tmp_path), hook))
+        position = sink.claim(PLACE, TOPIC_ID)
+        begin = position.next_offset if position else 0
+        _append(sink, PLACE, begin, begin + 1)
+        with pytest.raises(KilledError):
+            sink.commit(PLACE, begin + 2)
+    last = sink_of(kind.table(tmp_path))
+    assert last.claim(PLACE, TOPIC_ID) == Position(2, TOPIC_ID)
+    _append(last, PLACE, 2)
+    last.commit(PLACE, 3)
+    assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_columns_come_and_structs_grow(kind: Kind, tmp_path: Path) -> None:
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    images: list[dict[str, Any]] = [
+        {"name": "a", "size": {"x": "1"}},
+        {"size": {"x": "2", "y": {"z": [{"q": "1"}]}}},
+        {"size": {"y": {"z": None, "w": "5"}}, "tags": []},
+        {"name": None, "size": None, "tags": ["t"]},
+        {},
+    ]
+    types = {"tags": pa.list_(pa.string())}
+    sink = sink_of(kind.table(tmp_path), types)
+    sink.claim(PLACE, TOPIC_ID)
+    for offset, image in enumerate(images):
+        _append(sink, PLACE, offset, **image)
+        sink.commit(PLACE, offset + 1)
+    rows = kind.rows(tmp_path)
+    assert [row["name"] for row in rows] == ["a", None, None, None, None]
+    assert [row["tags"] for row in rows] == [None, None, [], ["t"], None]
+    assert [row["size"] for row in rows] == [
+        {"x": "1", "y": None},
+        {"x": "2", "y": {"z": [{"q": "1"}], "w": None}},
+        {"x": None, "y": {"z": None, "w": "5"}},  # a null list stays one
+        None,
+        None,
+    ]
+
+
+def test_columns_that_change_within_a_batch(kind: Kind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was moved to a file before has fewer columns, and is committed with what came after."""
+    monkeypatch.setattr("tailrace.lake.table_sink.CHUNK_BYTES", 100)
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    for offset, name in enumerate(["a", "a", "b", "a"]):
+        _append(sink, PLACE, offset, **{name: "x"})
+    sink.commit(PLACE, 4)
+    assert [(row["a"], row["b"]) for row in kind.rows(tmp_path)] == [("x", None), ("x", None), (None, "x"), ("x", None)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.decimal128(38, 0), pa.decimal128(38, 2)),
+        (pa.string(), pa.decimal128(38, 0)),
+        (pa.binary(), pa.string()),
+        (pa.string(), pa.list_(pa.string())),
+    ],
+)
+def test_a_type_that_cannot_change_is_told(kind: Kind, tmp_path: Path, first: pa.DataType, second: pa.DataType) -> None:
+    values = {pa.decimal128(38, 0): 5, pa.decimal128(38, 2): 5.25, pa.list_(pa.string()): ["x"]}
+    table = kind.table(tmp_path)
+    for offset, kind_of in enumerate([first, second]):
+        sink = sink_of(table, {"price": kind_of})
+        sink.claim(PLACE, TOPIC_ID)
+        value = values.get(kind_of, "x")
+        if offset == 0:
+            _append(sink, PLACE, 0, price=value)
+            sink.commit(PLACE, 1)
+        else:
+            _append(sink, PLACE, 1, price=value)
+            with pytest.raises(WorldError, match=r"price of .* cannot hold values"):
+                sink.commit(PLACE, 2)
+    assert _offsets(kind, tmp_path) == [(0, 0)]
+
+
+def test_numbers_of_fewer_digits_behind_the_point_fit(kind: Kind, tmp_path: Path) -> None:
+    for offset, digits in enumerate([2, 0]):
+        sink = sink_of(kind.table(tmp_path), {"price": pa.decimal128(38, digits)})
+        sink.claim(PLACE, TOPIC_ID)
+        _append(sink, PLACE, offset, price=10**35 + 7)
+        sink.commit(PLACE, offset + 1)
+    assert [row["price"] for row in kind.rows(tmp_path)] == [Decimal(10**35 + 7)] * 2
+
+
+def test_a_thousand_columns(kind: Kind, tmp_path: Path) -> None:
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    _append(sink, PLACE, 0, **{f"c{each}": str(each) for each in range(1_000)})
+    sink.commit(PLACE, 1)
+    row = kind.rows(tmp_path)[0]
+    assert [row[f"c{each}"] for each in range(1_000)] == [str(each) for each in range(1_000)]
+    assert row["__ts"].timestamp() * 1_000 == 0 * DAY_MS
