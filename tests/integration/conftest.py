@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
+from support.apicurio import Apicurio
 from support.bench import Bench
 from support.names import unique
 from support.proxy import KafkaProxy
@@ -29,6 +31,20 @@ def own_dynamodb() -> Iterator[DynamoDBLocal]:
     """A DynamoDB Local that the test may freeze and kill; takes a second."""
     with DynamoDBLocal() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def registry() -> Iterator[Apicurio]:
+    """One schema registry for all tests, which may stop it and start it again: it keeps its schemas."""
+    with Apicurio() as server:
+        yield server
+
+
+@pytest.fixture
+def registry_client(registry: Apicurio) -> Iterator[SchemaRegistryClient]:
+    """A client of the shared schema registry."""
+    with SchemaRegistryClient({"url": registry.url}) as made:
+        yield made
 
 
 @pytest.fixture

@@ -114,6 +114,12 @@ def package_lambda(
 
 def _check_included(loaded: LoadedPipeline, included: set[str]) -> None:
     """Refuse a pipeline that needs a file or a module which the function would not find."""
+    if loaded.pipeline.asks_schema_registry:
+        raise FileError(
+            "it writes records with a schema registry, whose client is not in the package for Lambda",
+            file=loaded.file,
+            hint="run it with workers, or take the registry out",
+        )
     for reference in sorted(loaded.references):
         if reference.kind == "file" and Path(reference.name).parts[0] not in included:
             raise FileError(

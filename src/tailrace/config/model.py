@@ -25,7 +25,7 @@ from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
 from tailrace.config.problem import quoted
 from tailrace.config.property_maps import PROPERTY_SCHEMA, ConnectProperties, KafkaProperties
-from tailrace.config.record_schema import AnyRecordSchema
+from tailrace.config.record_schema import AnyRecordSchema, RegisteredSchema
 from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
 from tailrace.config.source import is_pattern
@@ -194,6 +194,13 @@ class Pipeline(Part):
     def connect_properties(self) -> Mapping[str, str]:
         """Connect's properties for what becomes of records; none: the format makes them."""
         return {**(self.record_schema.converters if self.record_schema else {}), **self.connect}
+
+    @property
+    def asks_schema_registry(self) -> bool:
+        """Whether its records have the ids of a schema registry."""
+        return isinstance(self.record_schema, RegisteredSchema) or any(
+            name.endswith(".schema.registry.url") for name in self.connect
+        )
 
     def on_gap_of(self, entry: str) -> OnGapAction:
         """Return what happens when changes of a table, or of a stream of several, were lost."""

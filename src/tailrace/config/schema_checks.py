@@ -35,8 +35,7 @@ def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
     if schema is None:
         return
     if isinstance(schema, RegisteredSchema):
-        not_there = ("schema", "type"), f"{quoted(schema.type)} is not there yet", "use connect-json"
-        yield from list(_registered_schema(pipeline, schema)) or [not_there]
+        yield from _registered_schema(pipeline, schema)
         return
     if pipeline.format.type != "debezium":
         remedy = "take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"
@@ -64,7 +63,7 @@ def _registered_schema(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator
             yield ("schema", name), wrong, "leave it out; the pipeline's own key `numbers` says how JSON has numbers"
     if not pipeline.source.carries_changes:
         yield ("schema",), "is for changes of tables, and the records of the streams are raw", "leave it out"
-    elif formats.FORMATS[pipeline.format.type].has_schemas:
+    elif formats.FORMATS[pipeline.format.type].document is None:
         wrong = f"has a document of its own for each format, and {pipeline.format.type} has schemas already"
         remedy = "leave `schema` out, and give `connect` the properties of the connector's converters"
         yield ("schema",), wrong, remedy

@@ -211,6 +211,13 @@ def _map_writer(schema: Schema) -> Write:
     return write
 
 
+def long(value: int) -> bytes:
+    """Return the encoding of a whole number. Raises `DataError` for one of more than 64 bits."""
+    out = bytearray()
+    _long(value, out)
+    return bytes(out)
+
+
 def _long(value: Any, out: bytearray) -> None:
     left = (value << 1) ^ (value >> 63)
     if left < 0 or left >> 64:

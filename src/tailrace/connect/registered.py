@@ -93,15 +93,23 @@ def _subjects(options: Options, family: str) -> Callable[[str, Written], str]:
     given = (options.given(name) or _STRATEGIES[0]).rpartition(".")[2]
     if given not in _STRATEGIES:
         raise options.error(name, f"must be one of {', '.join(_STRATEGIES)}, not `{given}`")
+    return subject_of(given, family)
 
-    def subject_of(topic: str, written: Written) -> str:
-        if given == "TopicNameStrategy":
+
+def subject_of(strategy: SubjectNameStrategy, family: str) -> Callable[[str, Written], str]:
+    """Return what names the subject of a schema in a topic; `family` is `key` or `value`.
+
+    It raises `DataError` for a schema that has no name where the strategy needs one.
+    """
+
+    def subject(topic: str, written: Written) -> str:
+        if strategy == "TopicNameStrategy":
             return f"{topic}-{family}"
         if written.name is None:
-            raise DataError(f"{given} names subjects by records, and the {family} is none")
-        return written.name if given == "RecordNameStrategy" else f"{topic}-{written.name}"
+            raise DataError(f"{strategy} names subjects by records, and the {family} is none")
+        return written.name if strategy == "RecordNameStrategy" else f"{topic}-{written.name}"
 
-    return subject_of
+    return subject
 
 
 def _registry(options: Options) -> Registry:

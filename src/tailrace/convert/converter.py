@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tailrace.connect.registered_documents import Documents
 from tailrace.convert.connect_encoder import ConnectEncoder, Routed
 from tailrace.core.change import Change, Message, Origin, Skip
 from tailrace.core.page import Outgoing, Page, SetAside
@@ -33,9 +34,10 @@ class Converter:
         transformation_of: Callable[[str], Transformation | None] = lambda _table: None,
         limits: TopicLimits | None = None,
         connect: ConnectEncoder | None = None,
+        documents: Documents | None = None,
     ) -> None:
         """`encode` is the format's; `topic_of` and `transformation_of` return what a table has, the topic by its
-        stream, too. `connect` replaces `encode`.
+        stream, too. `connect` replaces `encode`; `documents` wraps what it makes.
 
         `limits` None: records are not looked at for their size.
         """
@@ -48,6 +50,8 @@ class Converter:
         self._transformation_of = transformation_of
         self._limits = limits
         self._connect = connect
+        self._documents = documents
+        self._publishes_messages = connect is None and documents is None
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
         """Return the page to publish. A record that cannot be converted is a dead letter, or stops the page before it.
@@ -72,7 +76,7 @@ class Converter:
                 tables.add(table)
                 topic, transformation = self._topic_of(table, shard.stream), self._transformation_of(table)
             before = len(records)
-            if record.message is not None and self._connect is None:
+            if record.message is not None and self._publishes_messages:
                 self._append_message(records, origin, record.message, topic, deletes=record.deletes)
                 if not record.is_raw:
                     native_counts[table] = native_counts.get(table, 0) + 1
@@ -85,6 +89,8 @@ class Converter:
                 records.append(self._dead_letter(shard, origin, topic, error))
             elif len(records) == before:
                 dropped.append(origin)
+            elif record.message is not None and not record.is_raw and self._documents is not None:
+                native_counts[table] = native_counts.get(table, 0) + 1
             changes.append(origin)
         last = changes[-1] if changes else None
         sizes = [len(record.value) for record in records if record.value is not None]
@@ -128,6 +134,8 @@ class Converter:
             if record.message is not None and self._connect is not None:
                 routed = self._connect.of_message(record.message, topic, record.origin.created_ms)
                 records.extend(_outgoing(each, record.origin) for each in routed)
+            elif record.message is not None:
+                self._append_message(records, record.origin, record.message, topic, deletes=record.deletes)
             elif record.change is None:
                 return RecordError("the record cannot be understood")
             elif transformation is None:
@@ -155,6 +163,8 @@ class Converter:
         self, records: list[Outgoing], origin: Origin, message: Message, topic: str, *, deletes: bool
     ) -> None:
         created_ms = origin.created_ms
+        if self._documents is not None:
+            message = self._documents.of(message, topic)
         records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, origin))
         if deletes and self._tombstones and message.value is not None:
             records.append(Outgoing(topic, message.key, None, None, created_ms, origin))
@@ -191,3 +201,15 @@ def _outgoing(routed: Routed, origin: Origin) -> Outgoing:
 def _late(record: Outgoing) -> Outgoing:
     """Return a record, a tombstone too, with the header by which consumers tell it from those in order."""
     return msgspec.structs.replace(record, headers=[*(record.headers or []), (headers.LATE, b"true")])
+
+
+def documented(page: Page, documents: Documents) -> Page:
+    """Return a page, converted as JSON, with its records as documents. Raises `WorldError` while a schema has no id."""
+
+    def made(record: Outgoing) -> Outgoing:
+        if record.is_dead_letter or record.key is None:
+            return record
+        message = documents.of(Message(record.key, record.value, record.headers), record.topic)
+        return msgspec.structs.replace(record, key=message.key, value=message.value, headers=message.headers)
+
+    return msgspec.structs.replace(page, records=[made(record) for record in page.records])

@@ -11,7 +11,9 @@ from typing import Any, ClassVar, Final
 
 import msgspec
 
+from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Headers, Message, Op
+from tailrace.formats import documents
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import Images, images, is_keys_only
 from tailrace.formats.keys import message_key
@@ -54,6 +56,7 @@ class CloudEventsFormat(Format):
     A row of a snapshot has none; its `id` is its key and time, and its `source` the table instead of the stream.
     """
 
+    document: ClassVar[Shape | None] = documents.CLOUDEVENTS
     headers: ClassVar[Headers | None] = [("content-type", b"application/cloudevents+json; charset=UTF-8")]
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:

@@ -12,7 +12,9 @@ from typing import Any, ClassVar, Final, Literal
 import msgspec
 
 from tailrace._version import __version__
+from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Message
+from tailrace.formats import documents
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import Images, images, is_keys_only
 from tailrace.formats.keys import message_key
@@ -52,6 +54,7 @@ class DebeziumFormat(Format):
     A row of a snapshot has null for what only a stream has: shard, stream, view type, sequence number and event id.
     """
 
+    document: ClassVar[Shape | None] = documents.DEBEZIUM
     names_table: ClassVar[bool] = True
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:

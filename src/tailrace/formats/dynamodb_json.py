@@ -5,11 +5,13 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import msgspec
 
+from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Message, Op
+from tailrace.formats import documents
 from tailrace.formats.attribute_value import canonical_image, sorted_image
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.keys import message_key
@@ -54,6 +56,8 @@ class DynamoDBJsonFormat(Format):
     A row of a snapshot has null for what only a stream has, since code that indexes a field fails where it is missing,
     and the table's ARN for the stream's.
     """
+
+    document: ClassVar[Shape | None] = documents.DYNAMODB_JSON
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # AWS's record has no place for it

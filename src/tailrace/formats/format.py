@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 import msgspec
 
 from tailrace.connect.data import ConnectRecord, Header
+from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Headers, Message, Op, ViewType
 from tailrace.core.redrive import SourcePosition
 from tailrace.formats.number import Numbers
@@ -35,6 +36,8 @@ class Format(ABC):
 
     headers: ClassVar[Headers | None] = None
     """Those of every record."""
+    document: ClassVar[Shape | None] = None
+    """The shape of its values, where a fixed schema can hold them; every format's keys have that of `documents.KEY`."""
     null_is_delete: ClassVar[bool] = False
     """A delete's own value is null, so that no tombstone follows it."""
     has_schemas: ClassVar[bool] = False

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Message, ViewType
 from tailrace.errors import RecordError
+from tailrace.formats import documents
 from tailrace.formats.attribute_value import to_json
 from tailrace.formats.format import Format, ReadRecord, why_no_new_image
 from tailrace.formats.keys import message_key
@@ -15,6 +17,7 @@ from tailrace.formats.number import Numbers
 class ItemFormat(Format):
     """Makes the item as plain JSON; a delete's null value is the tombstone itself."""
 
+    document: ClassVar[Shape | None] = documents.ITEM
     null_is_delete: ClassVar[bool] = True
     tells_position: ClassVar[bool] = False
 

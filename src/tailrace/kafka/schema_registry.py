@@ -15,12 +15,11 @@ _LOGICAL_CLUSTER: Final = "bearer.auth.logical.cluster"
 
 
 class SchemaRegistry:
-    """Asks one registry. Safe for many threads; the client is made when it is first needed."""
+    """Asks one registry. Safe for many threads; it holds no connection, as schemas are rarely new."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._lock = threading.Lock()
-        self._client: Any = None
         self._ids: dict[tuple[str, str], int] = {}
 
     def id_of(self, subject: str, written: Written) -> int:
@@ -38,16 +37,18 @@ class SchemaRegistry:
         return found
 
     def _asked(self, subject: str, written: Written) -> int:
+        with _client(self._registry) as client:
+            return self._answer(client, subject, written)
+
+    def _answer(self, client: Any, subject: str, written: Written) -> int:
         from confluent_kafka.schema_registry import Schema, SchemaRegistryError  # noqa: PLC0415 - an optional extra
 
         url = self._registry.properties["url"]
-        if self._client is None:
-            self._client = _client(self._registry)
         try:
             schema = Schema(written.text, written.kind)
             if self._registry.auto_register:
-                return int(self._client.register_schema(subject, schema))
-            return int(self._client.lookup_schema(subject, schema).schema_id)
+                return int(client.register_schema(subject, schema))
+            return int(client.lookup_schema(subject, schema).schema_id)
         except SchemaRegistryError as error:
             raise self._refused(subject, written, error) from error
         except Exception as error:  # the client lets through what its HTTP library and its login raise
@@ -76,7 +77,8 @@ class SchemaRegistry:
         if status == 404 and not self._registry.auto_register:
             return WorldError(
                 f"the registry has no such schema for {subject}, and it is not to be registered here: {said}",
-                hint=f"register it, or set auto.register.schemas to true; the schema is {written.text}",
+                hint="register it, or set auto_register, in `connect` auto.register.schemas, to true; "
+                f"the schema is {written.text}",
             )
         return WorldError(f"the schema registry {url} refuses the schema of {subject}: {said}")
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from tailrace.config import LoadedPipeline
+from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.kafka.owner import new_owner
 from tailrace.operations import preconditions
 from tailrace.operations.progress import OnProgress, Progress, unheard
@@ -17,6 +18,7 @@ from tailrace.operations.tail import require_topic, tables_by_topic
 from tailrace.sinks.jsonl import JsonLinesFolder
 from tailrace.sinks.progress import Limits
 from tailrace.sinks.runner import Totals, connect
+from tailrace.wiring.pipeline import record_reader
 
 
 class Exported(NamedTuple):
@@ -26,6 +28,8 @@ class Exported(NamedTuple):
     name: str
     """Of the pipeline or the topic; the consumer groups are named after it."""
     wanted: Callable[[str], bool]
+    reader: RecordReader = AS_WRITTEN
+    """Reads records back as JSON."""
 
 
 class ExportReport(msgspec.Struct, frozen=True):
@@ -54,7 +58,7 @@ def of_pipeline(loaded: LoadedPipeline, tables: Sequence[str]) -> Exported:
             return table is not None and any(fnmatchcase(table, each) for each in tables)
         return table is not None or topic == pipeline.dead_letters_topic
 
-    return Exported(pipeline.kafka, pipeline.name, wanted)
+    return Exported(pipeline.kafka, pipeline.name, wanted, record_reader(pipeline))
 
 
 def of_topic(kafka: Mapping[str, str], topic: str) -> Exported:
@@ -76,7 +80,7 @@ def export(
 
     `progress` hears of the records that this process has committed. Raises WorldError.
     """
-    sink = JsonLinesFolder(folder)
+    sink = JsonLinesFolder(folder, exported.reader)
     runner = connect(
         exported.kafka,
         sink,

@@ -21,7 +21,7 @@ from tailrace.core.refusals import Learned, RefusedRecords
 from tailrace.core.shard import ShardRef
 from tailrace.errors import FileError, WorldError
 from tailrace.formats import FORMATS
-from tailrace.kafka import dead_letters
+from tailrace.kafka import clients, dead_letters
 from tailrace.kafka.dead_letters import RECORD_TOO_LARGE
 from tailrace.kafka.headers import EXCEPTION, REASON, STAGE
 from tailrace.operations import preconditions
@@ -41,6 +41,7 @@ from tailrace.operations.republisher import (
 from tailrace.sources.aws_lambda.discarded import DiscardedBatches
 from tailrace.sources.aws_lambda.failure_message import DiscardedBatch, read_message
 from tailrace.sources.aws_lambda.failure_messages import FailureMessage, FailureMessages
+from tailrace.wiring.pipeline import record_reader
 from tailrace.wiring.sources import make_discarded
 
 TRANSACTION_RECORDS_MAX: Final = 1000
@@ -202,7 +203,7 @@ class _Run:
         for batch in batches:
             for page in batch.pages:
                 published.want(batch.batch.shard, page.records)
-        take_in = compare(published, self._pipeline)
+        take_in, reader = compare(published, self._pipeline), record_reader(self._pipeline)
 
         def visit(topic: str, message: Message) -> None:
             if topic == self._pipeline.dead_letters_topic:
@@ -211,7 +212,8 @@ class _Run:
                     set_aside.add((letter.shard, int(letter.sequence)))
                 return
             take_in(topic, message)
-            _find(batches, message)
+            value = clients.as_bytes(message.value())
+            _find(batches, message, None if value is None else reader.value(value))
 
         topics = {self._pipeline.dead_letters_topic, *published.topics}
         for batch in batches:
@@ -309,10 +311,10 @@ def _identity(page: Page) -> _Identity:
     return page.shard, int(page.last_sequence or 0)
 
 
-def _find(batches: list[_Batch], message: Message) -> None:
-    """Count a record of a topic to the batch that it is of, where the stream no longer tells."""
+def _find(batches: list[_Batch], message: Message, value: bytes | None) -> None:
+    """Count a record of a topic, its value as JSON, to the batch that it is of, where the stream no longer tells."""
     for each in batches:
-        position = None if each.whole else position_of(message)
+        position = None if each.whole else position_of(message, value)
         if position is None or position.stream != each.batch.shard.stream:
             continue
         of_shard = position.shard_id in {None, each.batch.shard.shard_id}

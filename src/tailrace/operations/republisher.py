@@ -15,6 +15,7 @@ from confluent_kafka import Message
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.convert.converter import documented
 from tailrace.core.page import Page
 from tailrace.core.ports import SourcePage
 from tailrace.core.redrive import Published, SourcePosition
@@ -27,6 +28,8 @@ from tailrace.operations.record_view import header_texts
 from tailrace.remedy import RedriveAgain
 from tailrace.wiring.pipeline import (
     make_converter,
+    make_documents,
+    record_reader,
     shard_suffix,
     topics_met,
 )
@@ -91,7 +94,8 @@ class Republisher(Publisher):
     def __init__(self, pipeline: Pipeline) -> None:
         """Find the user's functions. Raises WorldError."""
         super().__init__(pipeline, "redrive", AGAIN)
-        self._converter = make_converter(pipeline, Transformations(pipeline), always_set_aside=True)
+        self._converter = make_converter(pipeline, Transformations(pipeline), always_set_aside=True, as_json=True)
+        self._documents = make_documents(pipeline)
 
     def decode(self, shard: ShardRef, body: bytes) -> SourcePage:
         """Decode an answer of GetRecords or a Lambda event. Raises ReadError."""
@@ -108,6 +112,12 @@ class Republisher(Publisher):
             return Converted(page, header_texts(page.records[0].headers))
         records = [headers.marked(headers.REDRIVEN, shard, record) for record in page.records]
         return Converted(msgspec.structs.replace(page, records=records))
+
+    def commit(self, pages: tuple[Page, ...]) -> None:
+        """Publish pages in one transaction, as `Publisher.commit`: until here their records are compared as JSON."""
+        if self._documents is not None:
+            pages = tuple(documented(page, self._documents) for page in pages)
+        super().commit(pages)
 
     def fence_shards(self, shards: Iterable[ShardRef]) -> None:
         """Fence the functions that serve `shards`: what a frozen one left open is never committed. Raises WorldError.
@@ -143,24 +153,29 @@ class TopicsOfChanges:
 def compare(published: Published, pipeline: Pipeline) -> Callable[[str, Message], None]:
     """Return what takes the records of topics into `published`. A tombstone tells nothing that its delete does not."""
     null_is_delete = formats.FORMATS[pipeline.format.type].null_is_delete
+    reader = record_reader(pipeline)
 
     def visit(topic: str, message: Message) -> None:
         key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
+        key = None if key is None else reader.key(key)
+        value = None if value is None else reader.value(value)
         if published.wants(topic, key) and (value is not None or null_is_delete):
             replayed = headers.is_replayed(message)
-            published.add(topic, key, value, position_of(message), message.timestamp()[1], replayed=replayed)
+            published.add(topic, key, value, position_of(message, value), message.timestamp()[1], replayed=replayed)
 
     return visit
 
 
-def position_of(message: Message) -> SourcePosition | None:
-    """Return which change a record is of: a marked one says it in its headers, others in the value, or not at all."""
+def position_of(message: Message, value: bytes | None) -> SourcePosition | None:
+    """Return which change a record is of: a marked one says it in its headers, others in the value, or not at all.
+
+    `value` is its value as JSON.
+    """
     texts = header_texts(message.headers())
     if not texts.keys().isdisjoint({headers.REDRIVEN, headers.REPLAYED}) and is_sequence_number(
         sequence := texts.get(headers.SEQUENCE, "")
     ):
         stream, shard = texts.get(headers.STREAM, ""), texts.get(headers.SHARD, "")
         return SourcePosition(stream, shard, int(sequence), message.timestamp()[1])
-    value = clients.as_bytes(message.value())
     found = None if value is None else formats.read(value)
     return None if found is None else found.position

@@ -67,7 +67,7 @@ def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file
         stream = next(iter(pipeline.source.named_tables), "STREAM")
         pipeline = pipeline.model_copy(update={"topic": pipeline.topic.replace("{stream}", stream)})
     transformations = Transformations(pipeline)
-    converter = make_converter(pipeline, transformations, ids=lambda _registry: _NoRegistry())
+    converter = make_converter(pipeline, transformations, ids=lambda _registry: _NoRegistry(), as_json=True)
     for raw in _records(sample, file):
         shard = _shard(pipeline, raw, table, file)
         name, region = parse(shard.stream)

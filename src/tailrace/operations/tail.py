@@ -25,6 +25,7 @@ from confluent_kafka import (
 )
 
 from tailrace.config import LoadedPipeline, Pipeline
+from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.errors import WorldError
 from tailrace.formats import FORMATS
 from tailrace.kafka import clients
@@ -32,6 +33,7 @@ from tailrace.kafka.topic_reader import TopicReader
 from tailrace.kafka.watched_consumer import WatchedConsumer, passes
 from tailrace.operations import preconditions
 from tailrace.operations.record_view import RecordView, ShownOp, header_texts, view
+from tailrace.wiring.pipeline import record_reader
 
 _LOOK_S = 2.0
 """Time between two looks for new topics and partitions."""
@@ -152,12 +154,13 @@ def tail(
     preconditions.require_pipeline(pipeline, [wanted.table] if wanted.table else [])
     table_of = tables_by_topic(pipeline)
     null_is_delete = FORMATS[pipeline.format.type].null_is_delete
+    reader = record_reader(pipeline)
 
     def is_ours(topic: str) -> bool:
         return topic == pipeline.dead_letters_topic or table_of(topic) is not None
 
     for message in _read(pipeline.kafka, is_ours, start, until_ms, stopped=stopped, found=found):
-        record = _tailed(message, table_of, null_is_delete=null_is_delete)
+        record = _tailed(message, table_of, reader, null_is_delete=null_is_delete)
         if wanted.takes(record.view, record.table):
             yield record
 
@@ -180,15 +183,19 @@ def tail_topic(
     wanted = wanted or Wanted()
     has_envelopes = False
     for message in _read(kafka, {topic}.__contains__, start, until_ms, stopped=stopped, found=found):
-        record = _tailed(message, lambda _: None, null_is_delete=not has_envelopes)
+        record = _tailed(message, lambda _: None, AS_WRITTEN, null_is_delete=not has_envelopes)
         has_envelopes = has_envelopes or record.view.has_envelope
         if wanted.takes(record.view, record.table):
             yield record
 
 
-def _tailed(message: Message, table_of: Callable[[str], str | None], *, null_is_delete: bool) -> Tailed:
+def _tailed(
+    message: Message, table_of: Callable[[str], str | None], reader: RecordReader, *, null_is_delete: bool
+) -> Tailed:
     topic, headers = message.topic() or "", header_texts(message.headers())
     key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
+    key = None if key is None else reader.key(key)
+    value = None if value is None else reader.value(value)
     shown = view(key, value, headers, null_is_delete=null_is_delete)
     return Tailed(
         topic,

@@ -12,6 +12,7 @@ from tailrace.config import Pipeline
 from tailrace.formats.item_state import ItemStates
 from tailrace.kafka import clients
 from tailrace.kafka.topic_reader import TopicReader
+from tailrace.wiring.pipeline import record_reader
 
 _HEARD_RECORDS: Final = 5_000
 """How often progress is reported."""
@@ -35,6 +36,7 @@ class TopicStates:
         """Begin at the beginning."""
         self._pipeline = pipeline
         self._topics = list(topics)
+        self._reader = record_reader(pipeline)
         self._opened = ExitStack()
         self._readers: dict[int, TopicReader] = {}
         self.records = 0
@@ -62,4 +64,5 @@ class TopicStates:
                 key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
                 if key is None:
                     continue  # no change: whatever wrote it, no item has no key
-                yield TopicState(key, number, states.of(value), max(0, message.timestamp()[1]))
+                state = states.of(None if value is None else self._reader.value(value))
+                yield TopicState(self._reader.key(key), number, state, max(0, message.timestamp()[1]))

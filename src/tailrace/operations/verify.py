@@ -193,7 +193,7 @@ class _Verification:
         self._spill_folder = spill_folder
         self._transformations = Transformations(pipeline)
         limits = make_limits(pipeline, clients.LastingAdmin(pipeline.kafka))
-        self._converter = make_converter(pipeline, self._transformations, limits, always_set_aside=True)
+        self._converter = make_converter(pipeline, self._transformations, limits, always_set_aside=True, as_json=True)
 
     def of(self, table: str, progress: OnProgress) -> TableVerified:
         """Compare one table."""

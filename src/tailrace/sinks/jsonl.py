@@ -25,8 +25,9 @@ from typing import Final, TypeVar
 import msgspec
 from confluent_kafka import Message
 
+from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.errors import WorldError
-from tailrace.kafka import record_json
+from tailrace.kafka import clients, record_json
 from tailrace.kafka.watched_consumer import Place
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
@@ -70,9 +71,10 @@ class _Claimed:
 class JsonLinesFolder:
     """A sink. Several processes may write to one folder, on file systems that have hard links."""
 
-    def __init__(self, folder: Path) -> None:
-        """Make the folder if there is none. Raises WorldError."""
+    def __init__(self, folder: Path, reader: RecordReader = AS_WRITTEN) -> None:
+        """Make the folder if there is none; `reader` reads records back as JSON. Raises WorldError."""
         self._folder = folder
+        self._reader = reader
         self._claimed: dict[Place, _Claimed] = {}
         with self._telling():
             folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ class JsonLinesFolder:
                 with claimed.partial.open("r+b", _BUFFER_BYTES) as file:
                     file.seek(0, os.SEEK_END)
                     for record in records:
-                        file.write(_line(record))
+                        file.write(_line(record, self._reader))
                         file.write(b"\n")
             except FileNotFoundError:
                 raise FencedError from None
@@ -257,8 +259,9 @@ def _decode(path: Path, content: bytes, kind: type[_Decoded]) -> _Decoded:
         raise WorldError(f"{path} is not as it was written: {error}", hint="restore the file") from error
 
 
-def _line(message: Message) -> bytes:
+def _line(message: Message, reader: RecordReader) -> bytes:
     """Write a record as JSON; what is no JSON itself goes as base64 under a name of its own."""
+    key, value = clients.as_bytes(message.key()), clients.as_bytes(message.value())
     headers = message.headers() or []
     pairs = headers.items() if isinstance(headers, dict) else headers
     return msgspec.json.encode(
@@ -267,8 +270,8 @@ def _line(message: Message) -> bytes:
             "partition": message.partition(),
             "offset": message.offset(),
             "timestamp": message.timestamp()[1],
-            **_content("key", message.key()),
-            **_content("value", message.value()),
+            **_content("key", None if key is None else reader.key(key)),
+            **_content("value", None if value is None else reader.value(value)),
             "headers": [{"name": name, **_text(value)} for name, value in pairs],
         }
     )

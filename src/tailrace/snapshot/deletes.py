@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from threading import Lock
 from typing import Final
 
+from tailrace.connect.registered_documents import AS_WRITTEN, Documents, RecordReader
 from tailrace.core.change import Change, Origin
 from tailrace.core.checkpoint import SegmentRef, SnapshotRecord
 from tailrace.core.page import Outgoing
@@ -41,10 +42,13 @@ class Deletes:
         tombstones: bool,
         is_of_table: Callable[[str, bytes], bool],
         now_ms: Callable[[], int],
+        documents: Documents | None = None,
+        reader: RecordReader = AS_WRITTEN,
     ) -> None:
-        """`key_of` makes the records' key of a table's key.
+        """`documents` writes what is published, if it is not JSON, and `reader` reads it back.
 
-        `topics` are the table's; `is_of_table(topic, value)` returns whether a value is of the table.
+        `key_of` makes the records' key of a table's key. `topics` are the table's; `is_of_table(topic, value)` returns
+        whether a value is of the table.
         """
         self._snapshot = snapshot
         self._facts = facts
@@ -57,6 +61,8 @@ class Deletes:
         self._tombstones = tombstones
         self._is_of_table = is_of_table
         self._now_ms = now_ms
+        self._documents = documents
+        self._reader = reader
         self._followed: dict[SegmentRef, LastRecords] = {}
         """What the next read of a segment continues with; what a read under way uses is not here."""
         self._newest: dict[SegmentRef, object] = {}
@@ -132,7 +138,7 @@ class Deletes:
                 records.close()
 
     def _records(self, topic: str, partition: int | None) -> LastRecords:
-        return LastRecords(self._user, topic, partition, self._judge(topic))
+        return LastRecords(self._user, topic, partition, self._judge(topic), self._reader)
 
     def _judge(self, topic: str) -> Callable[[bytes, bytes | None], bool | None]:
         def is_alive(_key: bytes, value: bytes | None) -> bool | None:
@@ -178,6 +184,8 @@ class Deletes:
             message = self._format.delete_after(record.key, record.value, change, now_ms * 1_000_000)
             if message is None:
                 continue
+            if self._documents is not None:
+                message = self._documents.of(message, topic)
             origin = Origin(self._facts.table, "", now_ms, record.value)
             place = record.partition
             made.append(Outgoing(topic, message.key, message.value, message.headers, now_ms, origin, place))

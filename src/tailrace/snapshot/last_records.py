@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from confluent_kafka import Message
 
+from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.kafka import clients
 from tailrace.kafka.topic_reader import TopicReader, fetch
 from tailrace.snapshot.temporary_database import TemporaryDatabase
@@ -45,11 +46,16 @@ class LastRecords:
         topic: str,
         partition: int | None,
         is_alive: Callable[[bytes, bytes | None], bool | None],
+        reader: RecordReader = AS_WRITTEN,
     ) -> None:
-        """`is_alive(key, value)` returns whether a record leaves its item there; None: it is not to be looked at."""
+        """`reader` reads records back as JSON, which all keys and values here are.
+
+        `is_alive(key, value)` returns whether a record leaves its item there; None: it is not to be looked at.
+        """
         self._user = user
         self._topic = topic
         self._is_alive = is_alive
+        self._record_reader = reader
         self._reader = TopicReader(user, topic, partition=partition)
         self._database = TemporaryDatabase(_SCHEMA, cache_kib=_CACHE_KIB)
 
@@ -81,19 +87,20 @@ class LastRecords:
             key = clients.as_bytes(message.key())
             if key is None:
                 continue
-            is_alive = self._is_alive(key, clients.as_bytes(message.value()))
+            key, value = self._record_reader.key(key), self._value(message)
+            is_alive = self._is_alive(key, value)
             if is_alive is not None:
                 yield key, message.partition() or 0, message.offset() or 0, is_alive
 
     def _fetched(self, rows: list[tuple[bytes, int, int]]) -> list[LastRecord]:
         places = [(partition, offset) for _, partition, offset in rows]
-        values = {place: _value(message) for place, message in fetch(self._user, self._topic, places).items()}
+        values = {place: self._value(message) for place, message in fetch(self._user, self._topic, places).items()}
         return [
-            LastRecord(key, values[partition, offset], partition, offset)
+            LastRecord(key, value, partition, offset)
             for key, partition, offset in rows
-            if values.get((partition, offset))
+            if (value := values.get((partition, offset)))
         ]
 
-
-def _value(message: Message) -> bytes:
-    return clients.as_bytes(message.value()) or b""
+    def _value(self, message: Message) -> bytes | None:
+        value = clients.as_bytes(message.value())
+        return None if value is None else self._record_reader.value(value)

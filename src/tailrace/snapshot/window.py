@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.kafka import clients, headers
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import LastingAdmin
@@ -86,14 +87,19 @@ class Window:
         table_of: Callable[[str, bytes], str | None] = lambda _topic, _value: None,
         shared: Callable[[str], bool] = lambda _topic: False,
         on_replaced: Callable[[], None] = lambda: None,
+        reader: RecordReader = AS_WRITTEN,
         factory: ClientFactory = clients,
     ) -> None:
-        """`shared(topic)` returns whether several tables write a topic; then `table_of` tells a value's table."""
+        """`reader` reads records back as JSON: so keys are compared.
+
+        `shared(topic)` returns whether several tables write a topic; then `table_of` tells a value's table.
+        """
         self._user = user
         self._table_of = table_of
         self._shared = shared
         self._factory = factory
         self._on_replaced = on_replaced
+        self._reader = reader
         self._consumer: WatchedConsumer | None = None
         self._admin = LastingAdmin(user, make=factory.admin)
         self._partitions: dict[str, list[int]] = {}
@@ -139,7 +145,8 @@ class Window:
             changes = self._last.get(topic)
             if changes is None:
                 continue
-            last = changes.get(_named(table, key) if self._shared(topic) else key)
+            name = self._reader.key(key)
+            last = changes.get(_named(table, name) if self._shared(topic) else name)
             if last is not None and last & ((1 << _OFFSET_BITS) - 1) >= start.get(
                 Place(topic, last >> _OFFSET_BITS), 0
             ):
@@ -237,8 +244,9 @@ class Window:
             last = self._last.get(topic)
             if last is None or key is None:
                 continue
+            key = self._reader.key(key)
             if self._shared(topic):
-                table = self._table_of(topic, clients.as_bytes(message.value()) or b"")
+                table = self._table_of(topic, self._reader.value(clients.as_bytes(message.value()) or b""))
                 if table is None:
                     continue  # a tombstone: the delete before it said the same
                 key = _named(table, key)

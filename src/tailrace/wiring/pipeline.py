@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from tailrace import formats
 from tailrace.config import Pipeline
+from tailrace.config.record_schema import RegisteredSchema
 from tailrace.connect.inference import Inference
-from tailrace.connect.registered import MakeIds
+from tailrace.connect.registered import MakeIds, Registry
+from tailrace.connect.registered_documents import AS_WRITTEN, DocumentReader, Documents, RecordReader
 from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import TableStream
@@ -15,6 +17,7 @@ from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.formats.debezium_record import DebeziumRecords
+from tailrace.formats.documents import KEY
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.client_factory import ClientFactory
 from tailrace.kafka.clients import Admin, LastingAdmin
@@ -94,11 +97,13 @@ def make_converter(
     *,
     always_set_aside: bool = False,
     ids: MakeIds = make_ids,
+    as_json: bool = False,
 ) -> Converter:
     """Make what turns a source's pages into records; with `limits` it marks those that are too large.
 
     With `always_set_aside`, what cannot be converted is a dead letter whatever the file says of errors. `ids` makes
-    what knows the ids of a schema registry.
+    what knows the ids of a schema registry. With `as_json`, documents stay the JSON that their format makes, to be
+    compared.
     """
     made = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
     return Converter(
@@ -111,7 +116,25 @@ def make_converter(
         transformation_of=transformations.of,
         limits=limits,
         connect=_connect_encoder(pipeline, made, ids),
+        documents=None if as_json else make_documents(pipeline, ids),
     )
+
+
+def make_documents(pipeline: Pipeline, ids: MakeIds = make_ids) -> Documents | None:
+    """Make what writes messages as documents; None where they stay JSON, or have schemas of another kind."""
+    schema, value = pipeline.record_schema, formats.FORMATS[pipeline.format.type].document
+    if not isinstance(schema, RegisteredSchema) or schema.mode != "document" or value is None:
+        return None
+    registry = Registry(schema.registry, schema.auto_register)
+    return Documents(schema.type, KEY, value, strategy=schema.subject_name_strategy, ids=ids(registry))
+
+
+def record_reader(pipeline: Pipeline) -> RecordReader:
+    """Return what reads the pipeline's records back as the JSON that their format made."""
+    schema, value = pipeline.record_schema, formats.FORMATS[pipeline.format.type].document
+    if not isinstance(schema, RegisteredSchema) or schema.mode != "document" or value is None:
+        return AS_WRITTEN
+    return DocumentReader(schema.type, KEY, value)
 
 
 def _connect_encoder(pipeline: Pipeline, made: formats.Format, ids: MakeIds) -> ConnectEncoder | None:

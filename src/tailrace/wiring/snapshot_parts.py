@@ -26,7 +26,15 @@ from tailrace.snapshot.export_window import ExportWindow
 from tailrace.snapshot.exports import Exports
 from tailrace.snapshot.rows import RowReader
 from tailrace.snapshot.window import Window
-from tailrace.wiring.pipeline import make_converter, make_limits, make_producer, snapshot_suffix, table_topics
+from tailrace.wiring.pipeline import (
+    make_converter,
+    make_documents,
+    make_limits,
+    make_producer,
+    record_reader,
+    snapshot_suffix,
+    table_topics,
+)
 from tailrace.wiring.sources import carried_tables, make_export, make_tables
 from tailrace.wiring.transcoder import PURE, choose
 from tailrace.wiring.transformations import Transformations
@@ -59,6 +67,8 @@ class PipelineSnapshotParts:
         self._plain_tables = make_tables(pipeline, PURE)
         """For a filter, which needs the items."""
         self._format = formats.make_format(pipeline.format.type, pipeline=pipeline.name, numbers=pipeline.numbers)
+        self._documents = make_documents(pipeline)
+        self._reader = record_reader(pipeline)
         self._shared = shared_topics(pipeline)
 
     def producer(self, lane: int, epoch: int) -> LaneProducer:
@@ -96,6 +106,7 @@ class PipelineSnapshotParts:
             table_of=self._table_of,
             shared=self._shared.__contains__,
             on_replaced=on_replaced,
+            reader=self._reader,
         )
 
     def export_window(self, snapshot: SnapshotRecord, on_replaced: Callable[[], None]) -> ExportWindow:
@@ -107,6 +118,7 @@ class PipelineSnapshotParts:
             table_of=self._table_of,
             shared=self._shared.__contains__,
             on_replaced=on_replaced,
+            reader=self._reader,
         )
 
     def reader(self, snapshot: SnapshotRecord, facts: TableFacts, now_ms: Callable[[], int]) -> RowReader:
@@ -144,6 +156,8 @@ class PipelineSnapshotParts:
             tombstones=pipeline.tombstones,
             is_of_table=lambda topic, value: topic not in self._shared or self._table_of(topic, value) == facts.table,
             now_ms=now_ms,
+            documents=self._documents,
+            reader=self._reader,
         )
 
     def facts(self, table: str) -> TableFacts:

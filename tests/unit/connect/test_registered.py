@@ -15,6 +15,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.schema_registry.json_schema import JSONDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
+from support.protobuf_messages import parsed
 from tailrace.connect.avro_schema import avro_schema
 from tailrace.connect.converters import converter
 from tailrace.connect.data import DATE, TIME, TIMESTAMP, Schema, decimal, optional, struct
@@ -130,60 +131,13 @@ def test_protobuf(nullables: bool, tmp_path: Any) -> None:
     content = encode(ORDER, VALUE | {"maybe": ""})
     assert content is not None
     assert content[5:6] == b"\x00"
-    read = _parsed(ids.asked[0][1].text, "shop.Order", content[6:])
+    read = parsed(ids.asked[0][1].text, "shop.Order", content[6:])
     assert read.text == "a"
     assert (read.small, read.long, read.double, read.yes) == (-3, -(1 << 63), 1.5, True)
     assert (read.raw, list(read.list), dict(read.map), read.inner.n) == (b"\x00\xff", [1, 300, -1], {"k": "v"}, 7)
     if nullables:
         assert read.HasField("maybe")
-        assert not _parsed(ids.asked[0][1].text, "shop.Order", (encode(ORDER, VALUE) or b"")[6:]).HasField("maybe")
-
-
-def _parsed(text: str, name: str, content: bytes) -> Any:
-    """Parse with Google's own library; the schema is compiled by a small reader of what is written here."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # noqa: PLC0415
-
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(_descriptor(text, descriptor_pb2))
-    made = message_factory.GetMessageClass(pool.FindMessageTypeByName(name))()
-    made.ParseFromString(content)
-    return made
-
-
-def _descriptor(text: str, pb2: Any) -> Any:
-    kinds = {"int32": 5, "int64": 3, "float": 2, "double": 1, "bool": 8, "string": 9, "bytes": 12}
-    file = pb2.FileDescriptorProto(name="x.proto", syntax="proto3")
-    open_messages: list[Any] = []
-    for line in (each.strip() for each in text.splitlines()):
-        words = line.rstrip(";{").split()
-        if line.startswith("package"):
-            file.package = words[1]
-        elif line.startswith("message"):
-            holder = open_messages[-1].nested_type if open_messages else file.message_type
-            open_messages.append(holder.add(name=words[1]))
-        elif line == "}":
-            open_messages.pop()
-        elif words and words[0] != "syntax":
-            number = int(words[-1])
-            label = 3 if words[0] == "repeated" or line.startswith("map") else 1
-            words = [each for each in words if each not in {"repeated", "optional"}]
-            message = open_messages[-1]
-            field = message.field.add(name=words[-3], number=number, label=label)
-            if line.startswith("map"):
-                entry = message.nested_type.add(name=words[-3].title() + "Entry")
-                entry.options.map_entry = True
-                entry.field.add(name="key", number=1, type=9, label=1)
-                entry.field.add(name="value", number=2, type=kinds[words[-4].rstrip(">")], label=1)
-                field.type_name, field.type = entry.name, 11
-            elif words[0] in kinds:
-                field.type = kinds[words[0]]
-                if line.startswith("optional"):
-                    field.proto3_optional = True
-                    field.oneof_index = len(message.oneof_decl)
-                    message.oneof_decl.add(name="_" + field.name)
-            else:
-                field.type_name, field.type = words[0], 11
-    return file
+        assert not parsed(ids.asked[0][1].text, "shop.Order", (encode(ORDER, VALUE) or b"")[6:]).HasField("maybe")
 
 
 def test_a_null_is_a_tombstone_and_needs_no_registry() -> None:
