@@ -22,6 +22,19 @@ def parsed(text: str, name: str, content: bytes) -> Any:
     return made
 
 
+def value_of(message: Any) -> dict[str, Any]:
+    """Return a message as a dict, without fields that are not there."""
+    value: dict[str, Any] = {}
+    for field, content in message.ListFields():
+        if field.message_type is None:
+            value[field.name] = list(content) if field.is_repeated else content
+        elif field.is_repeated:
+            value[field.name] = [value_of(each) for each in content]
+        else:
+            value[field.name] = value_of(content)
+    return value
+
+
 def _descriptor(text: str) -> Any:
     kinds = {"int32": 5, "int64": 3, "float": 2, "double": 1, "bool": 8, "string": 9, "bytes": 12}
     file = pb2.FileDescriptorProto(name="x.proto", syntax="proto3")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from tailrace import formats
 from tailrace.config.interpolate import UNREAD_SECRET
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, Path, kind_of, nearest, quoted
+from tailrace.config.record_schema import RegisteredSchema
 from tailrace.config.schema_checks import beside_connect, schema_findings
 from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
@@ -175,11 +176,11 @@ def _connect(pipeline: Pipeline) -> Iterator[Finding]:
             if name.startswith(("key.converter", "value.converter")):
                 yield ("connect", name), "is given beside `schema`, which says how records are written", "keep one"
     properties_of = pipeline.connect_properties
-    for make in (
-        lambda: Chain(properties_of),
-        lambda: converter(properties_of, "key", SchemaRegistry),
-        lambda: converter(properties_of, "value", SchemaRegistry),
-    ):
+    makes: list[Callable[[], object]] = [lambda: Chain(properties_of)]
+    if not isinstance(pipeline.record_schema, RegisteredSchema):
+        makes.append(lambda: converter(properties_of, "key", SchemaRegistry))
+        makes.append(lambda: converter(properties_of, "value", SchemaRegistry))
+    for make in makes:
         try:
             make()
         except OptionError as error:

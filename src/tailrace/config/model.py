@@ -188,7 +188,13 @@ class Pipeline(Part):
     @property
     def reads_back(self) -> bool:
         """Whether its records say enough to compare them with tables, and to find deletes."""
-        return not self.connect_properties and FORMATS[self.format.type].reads_back
+        return not self.makes_connect_records and FORMATS[self.format.type].reads_back
+
+    @property
+    def makes_connect_records(self) -> bool:
+        """Whether its records have Connect's schemas, and go through its transforms and converters."""
+        schema = self.record_schema
+        return bool(self.connect_properties) or (schema is not None and schema.mode != "document")
 
     @property
     def connect_properties(self) -> Mapping[str, str]:

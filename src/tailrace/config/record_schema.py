@@ -63,7 +63,7 @@ class RegisteredSchema(RecordSchema):
     mode: Literal["document", "inferred", "declared"] = Field(
         default="document",
         description="Where schemas come from. `document`: they are fixed, and hold items as JSON text, so that they "
-        "never change.",
+        "never change. `inferred`: from items, growing compatibly as attributes appear.",
     )
     subject_name_strategy: SubjectNameStrategy = Field(
         default="TopicNameStrategy",

@@ -35,8 +35,16 @@ def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
     if schema is None:
         return
     if isinstance(schema, RegisteredSchema):
-        yield from _registered_schema(pipeline, schema)
-        return
+        yield from _registry(schema.registry)
+        if schema.mode == "document":
+            yield from _documents(pipeline, schema)
+            return
+        if schema.mode == "declared":
+            yield ("schema", "mode"), f"{quoted(schema.mode)} is not there yet for {schema.type}", "use inferred"
+            return
+        if schema.type == "protobuf" and schema.numbers == "decimal":
+            remedy = "write `numbers: string`, or `numbers: double`, which rounds to 15 to 17 digits"
+            yield ("schema", "numbers"), "is decimal, for which Protobuf has no type", remedy
     if pipeline.format.type != "debezium":
         remedy = "take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"
         yield ("schema",), f"needs the format debezium, not {pipeline.format.type}", remedy
@@ -52,11 +60,7 @@ def beside_connect(pipeline: Pipeline) -> Iterator[Finding]:
         yield ("connect",), wrong, "keep one of them; the converters of `connect` take a registry, too"
 
 
-def _registered_schema(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]:
-    yield from _registry(schema.registry)
-    if schema.mode != "document":
-        yield ("schema", "mode"), f"{quoted(schema.mode)} is not there yet for {schema.type}", "use document"
-        return
+def _documents(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]:
     for name in ("numbers", "scale"):
         if name in schema.model_fields_set:
             wrong = "means nothing with `mode: document`, which holds items as JSON text"

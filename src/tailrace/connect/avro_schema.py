@@ -5,6 +5,7 @@ Sources: io.confluent.connect.avro.AvroData, https://avro.apache.org/docs/1.12.0
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -35,6 +36,8 @@ _TYPES: Final = {
     "bytes": "bytes",
 }
 _SMALL: Final = {"int8", "int16"}
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_FULL_NAME: Final = re.compile(rf"{_NAME.pattern}(\.{_NAME.pattern})*")
 _LOGICAL: Final = {DECIMAL: "decimal", TIMESTAMP: "timestamp-millis", DATE: "date", TIME: "time-millis"}
 _plain: Final = JsonConverter(schemas=False).plain
 
@@ -73,9 +76,11 @@ class _Schemas:
         if schema.type == "struct":
             return self._record(schema)
         if schema.type == "array":
-            written: dict[str, Any] = {"type": "array", "items": self._part(schema.values)}
+            # A list that was empty so far: `null` becomes an optional type as soon as one is known.
+            items = "null" if schema.values is None else self.of(schema.values)
+            written: dict[str, Any] = {"type": "array", "items": items}
         elif schema.type == "map":
-            written = {"type": "map", "values": self._part(schema.values)}
+            written = {"type": "map", "values": self._values(schema.values)}
             if schema.keys is None or schema.keys.type != "string" or schema.keys.optional:
                 raise DataError("a map whose keys are not strings cannot be written as Avro here")
         else:
@@ -89,13 +94,15 @@ class _Schemas:
             written["logicalType"] = _LOGICAL[schema.name]
         return written["type"] if len(written) == 1 else written
 
-    def _part(self, schema: Schema | None) -> Any:
+    def _values(self, schema: Schema | None) -> Any:
         if schema is None:
-            raise DataError("an array or a map has no schema of its values, which Avro needs")
+            raise DataError("a map has no schema of its values, which Avro needs")
         return self.of(schema)
 
     def _record(self, schema: Schema) -> Any:
         full = _full_name(schema.name)
+        if not _FULL_NAME.fullmatch(full):
+            raise _no_name(full)
         same = msgspec.structs.replace(schema, optional=False, default=None)
         if full in self._records:
             if self._records[full] != same:
@@ -105,6 +112,8 @@ class _Schemas:
         namespace, _, name = full.rpartition(".")
         fields = []
         for each in schema.fields:
+            if not _NAME.fullmatch(each.name):
+                raise _no_name(each.name)
             field: dict[str, Any] = {"name": each.name, "type": self.of(each.schema)}
             if each.schema.doc is not None:
                 field["doc"] = each.schema.doc
@@ -131,13 +140,19 @@ def _meta(schema: Schema) -> dict[str, Any]:
     return meta
 
 
+def _no_name(name: str) -> DataError:
+    return DataError(
+        f"{name} cannot be a name in Avro: it takes letters, digits and underscores; rename it, or use JSON"
+    )
+
+
 def _full_name(name: str | None) -> str:
     return name or f"{_DEFAULT_NAMESPACE}.{_DEFAULT_NAME}"
 
 
 def _nullable(schema: Schema | None) -> Write:
     if schema is None:
-        raise DataError("an array or a map has no schema of its values, which Avro needs")
+        return _null
     write = _writer(schema)
     default = schema.default
     if not schema.optional:
@@ -209,6 +224,12 @@ def _map_writer(schema: Schema) -> Write:
         out.append(0)
 
     return write
+
+
+def _null(value: Any, out: bytearray) -> None:
+    del out  # a null has no bytes
+    if value is not None:
+        raise DataError("a list has members, and its schema has no type for them")
 
 
 def long(value: int) -> bytes:

@@ -38,9 +38,15 @@ class ConflictError(DataError):
 class Inferred(NamedTuple):
     """A value in Connect's data model, and its schema."""
 
-    schema: Schema | None
-    """None: not known, since the value is null."""
+    schema: Schema
     value: Any
+
+
+class _Null(NamedTuple):
+    """A null: its schema is not known."""
+
+    schema: None = None
+    value: None = None
 
 
 class Inference:
@@ -80,14 +86,14 @@ class Inference:
                 values[attribute] = value
         return Inferred(Schema("struct", name=name, fields=tuple(fields)), values)
 
-    def _value(self, typed: Any, name: str, path: str) -> Inferred:
+    def _value(self, typed: Any, name: str, path: str) -> Inferred | _Null:
         if not isinstance(typed, Mapping) or len(typed) != 1:
             raise DataError(f"attribute {path}: it is not an object with one type and its value")
         [(tag, value)] = typed.items()
         try:
             match tag:
                 case "NULL":
-                    return Inferred(None, None)
+                    return _Null()
                 case "M" if isinstance(value, Mapping):
                     return self._struct(value, name, path)
                 case "L" if isinstance(value, list):

@@ -40,7 +40,8 @@ _WIRE_TYPES: Final = {"float": 5, "double": 1, "string": _LENGTH, "bytes": _LENG
 def protobuf_schema(schema: Schema, *, optional_for_nullables: bool = False) -> Written:
     """Return the schema of a struct as Protobuf. Raises `DataError` for one that cannot be.
 
-    With `optional_for_nullables` a null and an empty text, or a zero, stay two values.
+    With `optional_for_nullables` a null and an empty text, or a zero, stay two values. A list whose members have no
+    type yet gets no field: in Protobuf an empty list is what is not there.
     """
     if schema.type != "struct":
         raise DataError("Protobuf takes structs only; choose StringConverter or ByteArrayConverter for anything else")
@@ -65,15 +66,39 @@ def _message(name: str, schema: Schema, indent: str, optional: bool) -> list[str
     _check(name)
     inner = indent + "  "
     lines = [f"{indent}message {name} {{"]
-    nested: dict[str, Schema] = {}
-    for number, each in enumerate(schema.fields, 1):
+    fields = _numbered(schema)
+    nested = _Nested({each.name for _, each in fields})
+    for number, each in fields:
         lines.append(f"{inner}{_declaration(each, nested, optional)} = {number};")
-    for nested_name, nested_schema in nested.items():
+    for nested_name, nested_schema in nested.messages.items():
         lines += _message(nested_name, nested_schema, inner, optional)
     return [*lines, f"{indent}}}"]
 
 
-def _declaration(field: Field, nested: dict[str, Schema], optional: bool) -> str:
+def _numbered(schema: Schema) -> list[tuple[int, Field]]:
+    typed = [each for each in schema.fields if each.schema.type != "array" or each.schema.values is not None]
+    return list(enumerate(typed, 1))
+
+
+class _Nested:
+    """The messages inside a message, by their names, which none of its fields may have."""
+
+    def __init__(self, fields: set[str]) -> None:
+        self._fields = fields
+        self.messages: dict[str, Schema] = {}
+
+    def name_of(self, schema: Schema, field: str) -> str:
+        """Return the name of a struct. Raises `DataError` where two differ and would have one."""
+        name = (schema.name or f"{_DEFAULT_NAME}_{field}").rpartition(".")[2]
+        while name in self._fields:
+            name += "_struct"
+        same = self.messages.setdefault(name, schema)
+        if (same.fields, same.type) != (schema.fields, schema.type):
+            raise DataError(f"field {field}: two structs have the name {name}, which Protobuf gives to one only")
+        return name
+
+
+def _declaration(field: Field, nested: _Nested, optional: bool) -> str:
     _check(field.name)
     schema = field.schema
     if schema.type == "array":
@@ -86,18 +111,14 @@ def _declaration(field: Field, nested: dict[str, Schema], optional: bool) -> str
     return f"{presence}{_type(field.name, schema, nested)} {field.name}"
 
 
-def _type(field: str, schema: Schema, nested: dict[str, Schema]) -> str:
+def _type(field: str, schema: Schema, nested: _Nested) -> str:
     if schema.name is not None and schema.name.startswith("org.apache.kafka.connect.data."):
         raise DataError(f"field {field}: the logical type {schema.name} cannot be written as Protobuf here")
     if schema.type in {"array", "map"}:
         raise DataError(f"field {field}: Protobuf has no list or map of {schema.type}s")
     if schema.type != "struct":
         return _TYPES[schema.type]
-    name = (schema.name or f"{_DEFAULT_NAME}_{field}").rpartition(".")[2]
-    same = nested.setdefault(name, schema)
-    if (same.fields, same.type) != (schema.fields, schema.type):
-        raise DataError(f"field {field}: two structs have the name {name}, which Protobuf gives to one only")
-    return name
+    return nested.name_of(schema, field)
 
 
 def _part(schema: Schema | None) -> Schema:
@@ -118,11 +139,16 @@ def _check(name: str) -> None:
 def _content_writer(schema: Schema, optional: bool) -> Write:
     fields = [
         (each.name, each.schema.optional, _field_writer(number, each.schema, optional))
-        for number, each in enumerate(schema.fields, 1)
+        for number, each in _numbered(schema)
     ]
+    names = {name for name, _, _ in fields}
 
     def write(value: Any, out: bytearray) -> None:
         get = value.get
+        if not value.keys() <= names:
+            for name in value.keys() - names:
+                if value[name]:
+                    raise DataError(f"field {name}: Protobuf has no list of nulls")
         for name, is_optional, write_field in fields:
             content = get(name)
             if content is not None:

@@ -16,7 +16,7 @@ from tailrace.connect.errors import DataError
 from tailrace.connect.json_schema import json_schema
 from tailrace.connect.options import Options
 from tailrace.connect.protobuf_schema import protobuf_schema
-from tailrace.connect.written import SchemaIds, Written
+from tailrace.connect.written import SchemaIds, SchemaVersions, Written, prefix_of
 
 AVRO: Final = "io.confluent.connect.avro.AvroConverter"
 JSON_SCHEMA: Final = "io.confluent.connect.json.JsonSchemaConverter"
@@ -24,7 +24,6 @@ PROTOBUF: Final = "io.confluent.connect.protobuf.ProtobufConverter"
 
 SubjectNameStrategy = Literal["TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy"]
 
-_MAGIC: Final = b"\x00"
 _STRATEGIES: Final[tuple[SubjectNameStrategy, ...]] = get_args(SubjectNameStrategy)
 _BEARER: Final = re.compile(r"bearer\.auth\..+")
 _PEM: Final = {
@@ -42,15 +41,15 @@ class Registry(NamedTuple):
     auto_register: bool
 
 
-MakeIds = Callable[[Registry], SchemaIds]
+MakeIds = Callable[[Registry], SchemaVersions]
+SubjectOf = Callable[[str, str | None], str]
+"""Returns the subject for a topic and the full name of a record's schema."""
 
 
 class RegisteredConverter:
     """Writes values with the id of their schema."""
 
-    def __init__(
-        self, write: Callable[[Schema], Written], subject_of: Callable[[str, Written], str], ids: SchemaIds
-    ) -> None:
+    def __init__(self, write: Callable[[Schema], Written], subject_of: SubjectOf, ids: SchemaIds) -> None:
         self._written = lru_cache(maxsize=1_000)(write)
         self._subject_of = subject_of
         self._ids = ids
@@ -65,8 +64,8 @@ class RegisteredConverter:
         if schema is None:
             raise DataError("the value has no schema, and the converter needs one")
         written = self._written(schema)
-        number = self._ids.id_of(self._subject_of(topic, written), written)
-        return _MAGIC + number.to_bytes(4, "big") + written.encode(value)
+        number = self._ids.id_of(self._subject_of(topic, written.name), written)
+        return prefix_of(number) + written.encode(value)
 
 
 def converter_with(kind: str, options: Options, family: str, make_ids: MakeIds) -> RegisteredConverter:
@@ -88,28 +87,29 @@ def converter_with(kind: str, options: Options, family: str, make_ids: MakeIds) 
     return RegisteredConverter(write, _subjects(options, family), make_ids(_registry(options)))
 
 
-def _subjects(options: Options, family: str) -> Callable[[str, Written], str]:
-    name = f"{family}.subject.name.strategy"
-    given = (options.given(name) or _STRATEGIES[0]).rpartition(".")[2]
-    if given not in _STRATEGIES:
-        raise options.error(name, f"must be one of {', '.join(_STRATEGIES)}, not `{given}`")
-    return subject_of(given, family)
-
-
-def subject_of(strategy: SubjectNameStrategy, family: str) -> Callable[[str, Written], str]:
-    """Return what names the subject of a schema in a topic; `family` is `key` or `value`.
+def subject_of(strategy: SubjectNameStrategy, family: str) -> SubjectOf:
+    """Return what names subjects; `family` is `key` or `value`.
 
     It raises `DataError` for a schema that has no name where the strategy needs one.
     """
 
-    def subject(topic: str, written: Written) -> str:
+    def subject(topic: str, name: str | None) -> str:
         if strategy == "TopicNameStrategy":
             return f"{topic}-{family}"
-        if written.name is None:
+        if name is None:
             raise DataError(f"{strategy} names subjects by records, and the {family} is none")
-        return written.name if strategy == "RecordNameStrategy" else f"{topic}-{written.name}"
+        return name if strategy == "RecordNameStrategy" else f"{topic}-{name}"
 
     return subject
+
+
+def _subjects(options: Options, family: str) -> SubjectOf:
+    name = f"{family}.subject.name.strategy"
+    given = (options.given(name) or _STRATEGIES[0]).rpartition(".")[2]
+    strategy = next((each for each in _STRATEGIES if each == given), None)
+    if strategy is None:
+        raise options.error(name, f"must be one of {', '.join(_STRATEGIES)}, not `{given}`")
+    return subject_of(strategy, family)
 
 
 def _registry(options: Options) -> Registry:

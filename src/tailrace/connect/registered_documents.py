@@ -100,7 +100,7 @@ class Documents:
 
     def _asked(self, topic: str) -> tuple[bytes, bytes]:
         key, value = (
-            _MAGIC + self._ids.id_of(subject(topic, part.written), part.written).to_bytes(4, "big")
+            _MAGIC + self._ids.id_of(subject(topic, part.written.name), part.written).to_bytes(4, "big")
             for subject, part in zip(self._subjects, self._parts, strict=True)
         )
         self._headers[topic] = key, value

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
 from tailrace.connect.chain import Chain
-from tailrace.connect.converters import converter
+from tailrace.connect.converters import Converter
 from tailrace.connect.data import ConnectRecord, Header, Schema
 from tailrace.connect.errors import DataError
-from tailrace.connect.registered import MakeIds
 from tailrace.core.change import Change, Headers, Message
 from tailrace.errors import RecordError
 
@@ -29,12 +28,12 @@ class Routed(NamedTuple):
 class ConnectEncoder:
     """Encodes changes and raw records for one pipeline. Safe for many threads."""
 
-    def __init__(self, properties: Mapping[str, str], make_record: MakeRecord, make_ids: MakeIds) -> None:
-        """`properties` are Connect's; `make_ids` makes what knows a schema registry's ids. Raises `OptionError`."""
+    def __init__(self, make_record: MakeRecord, chain: Chain, key: Converter, value: Converter) -> None:
+        """`key` and `value` are the converters of the records' keys and values."""
         self._make_record = make_record
-        self._chain = Chain(properties)
-        self._key = converter(properties, "key", make_ids)
-        self._value = converter(properties, "value", make_ids)
+        self._chain = chain
+        self._key = key
+        self._value = value
 
     def of_change(self, change: Change, topic: str, now_ns: int, *, tombstone: bool) -> list[Routed]:
         """Return what a change becomes: its record and, if it is a delete, a tombstone; either may be left out.

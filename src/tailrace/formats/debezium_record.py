@@ -5,6 +5,8 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 
 from __future__ import annotations
 
+import re
+from functools import reduce
 from typing import Any, Final
 
 from tailrace.connect.data import ConnectRecord, Schema, optional, struct
@@ -44,36 +46,45 @@ class DebeziumRecords:
     so that one that an update removes is null after it.
     """
 
-    def __init__(self, made: DebeziumFormat, inference: Inference) -> None:
-        """`made` is the pipeline's format."""
+    def __init__(self, made: DebeziumFormat, inference: Inference, *, keeps_versions: bool = False) -> None:
+        """`made` is the pipeline's format.
+
+        A schema of which versions are kept is named as every schema language allows it, and leaves open what is in
+        lists that are empty; otherwise that is text, a guess.
+        """
         self._format = made
         self._inference = inference
+        self._keeps_versions = keeps_versions
 
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record of `change`. Raises `RecordError`, also where types in its images do not agree."""
         attributes = parse(change.keys)
         names = frozenset(attributes)
+        named = _as_name(topic) if self._keeps_versions else topic
         try:
-            key = self._inference.struct(attributes, f"{topic}.Key", names)
+            key = self._inference.struct(attributes, f"{named}.Key", names)
         except DataError as error:
             raise RecordError(str(error), stage="KEY_CONVERTER") from None
         before, after, notes = shown_images(change)
         try:
             images = {
-                "before": before and self._inference.struct(parse(before), f"{topic}.Value", names),
-                "after": after and self._inference.struct(parse(after), f"{topic}.Value", names),
+                "before": before and self._inference.struct(parse(before), f"{named}.Value", names),
+                "after": after and self._inference.struct(parse(after), f"{named}.Value", names),
             }
-            schema: Schema | None = None
-            for image in (images["after"], images["before"]):
-                if image:
-                    schema = merge(schema, image.schema) if schema and image.schema else image.schema
+            schema = reduce(merge, (image.schema for image in (images["after"], images["before"]) if image))
         except DataError as error:
             raise RecordError(str(error)) from None
-        shown = optional(complete(schema)) if schema else None
-        envelope = struct(f"{topic}.Envelope", {"before": shown, "after": shown, **_REST}) if shown else None
+        item = optional(schema if self._keeps_versions else complete(schema))
+        envelope = struct(f"{named}.Envelope", {"before": item, "after": item, **_REST})
         value: dict[str, Any] = self._format.without_images(change, notes, now_ns)
         value |= {name: image.value if image else None for name, image in images.items()}
         return ConnectRecord(topic, key.value, value, key.schema, envelope, change.created_ms)
 
 
+def _as_name(topic: str) -> str:
+    """Return a topic as the namespace of schemas: what Avro and Protobuf do not allow becomes an underscore."""
+    return ".".join(_WRONG.sub("_", part) or "_" for part in topic.split("."))
+
+
+_WRONG: Final = re.compile(r"^[0-9]|[^A-Za-z0-9_]")
 _REST: Final = {"source": _SOURCE, "transaction": _TRANSACTION, "op": Schema("string"), **_TIMES}

@@ -1,14 +1,18 @@
-"""The ids of schemas in a schema registry, by confluent-kafka's own client. Each is asked for once."""
+"""Schemas in a schema registry, by confluent-kafka's own client. Each id is asked for once."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
 
+from tailrace.connect.errors import IncompatibleError
 from tailrace.connect.registered import Registry
-from tailrace.connect.written import SchemaIds, Written
+from tailrace.connect.written import Registered, SchemaVersions, Written
 from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
+
+T = TypeVar("T")
 
 _TIMEOUT_S: Final = 10
 _LOGICAL_CLUSTER: Final = "bearer.auth.logical.cluster"
@@ -33,31 +37,64 @@ class SchemaRegistry:
         with self._lock:
             found = self._ids.get((subject, written.text))
             if found is None:
-                found = self._ids[subject, written.text] = self._asked(subject, written)
+                found = self._ids[subject, written.text] = self._id(subject, written)
         return found
 
-    def _asked(self, subject: str, written: Written) -> int:
-        with _client(self._registry) as client:
-            return self._answer(client, subject, written)
+    def versions(self, subject: str) -> list[int]:
+        """Return the numbers of a subject's versions; none where there is no such subject. Raises as `id_of` does."""
+        return self._asked(subject, lambda client: [int(each) for each in client.get_versions(subject)], missing=[])
 
-    def _answer(self, client: Any, subject: str, written: Written) -> int:
-        from confluent_kafka.schema_registry import Schema, SchemaRegistryError  # noqa: PLC0415 - an optional extra
+    def version(self, subject: str, number: int) -> Registered:
+        """Return a version. Raises as `id_of` does."""
 
-        url = self._registry.properties["url"]
+        def ask(client: Any) -> Registered:
+            found = client.get_version(subject, number)
+            return Registered(int(found.schema_id), found.schema.schema_type, found.schema.schema_str)
+
+        return self._asked(subject, ask)
+
+    def register(self, subject: str, written: Written) -> None:
+        """Register a schema as the newest version. Raises `IncompatibleError`, or else as `id_of` does."""
         try:
-            schema = Schema(written.text, written.kind)
-            if self._registry.auto_register:
-                return int(client.register_schema(subject, schema))
-            return int(client.lookup_schema(subject, schema).schema_id)
-        except SchemaRegistryError as error:
-            raise self._refused(subject, written, error) from error
-        except Exception as error:  # the client lets through what its HTTP library and its login raise
-            raise UnreachableError(
-                f"the schema registry {url} does not answer: {type(error).__name__}: {excerpt(str(error))}",
-                hint="check that it runs, its URL and the login; it is asked again until it answers",
-            ) from error
+            self._id(subject, written)
+        except WorldError as error:
+            if _is_incompatible(error.__cause__):
+                raise IncompatibleError(str(error)) from None
+            raise
 
-    def _refused(self, subject: str, written: Written, error: Any) -> WorldError:
+    def _id(self, subject: str, written: Written) -> int:
+        from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - an optional extra
+
+        schema = Schema(written.text, written.kind)
+        if self._registry.auto_register:
+            return self._asked(subject, lambda client: int(client.register_schema(subject, schema)), written)
+        return self._asked(subject, lambda client: int(client.lookup_schema(subject, schema).schema_id), written)
+
+    def _asked(
+        self, subject: str, ask: Callable[[Any], T], written: Written | None = None, *, missing: T | None = None
+    ) -> T:
+        """Return what the registry answers, `missing` where it has no such subject."""
+        with _client(self._registry) as client:
+            try:
+                return ask(client)
+            except Exception as error:
+                if missing is not None and getattr(error, "http_status_code", None) == 404:
+                    return missing
+                raise self._failed(subject, written, error) from error
+
+    def _failed(self, subject: str, written: Written | None, error: Exception) -> WorldError:
+        from confluent_kafka.schema_registry import SchemaRegistryError  # noqa: PLC0415 - an optional extra
+
+        if isinstance(error, SchemaRegistryError):
+            return self._refused(subject, written, error)
+        # The client lets through what its HTTP library and its login raise.
+        return UnreachableError(
+            f"the schema registry {self._registry.properties['url']} does not answer: "
+            f"{type(error).__name__}: {excerpt(str(error))}",
+            hint="check that it runs, its URL and the login; it is asked again until it answers",
+        )
+
+    def _refused(self, subject: str, written: Written | None, error: Any) -> WorldError:
         url, status = self._registry.properties["url"], error.http_status_code
         said = excerpt(f"{error.error_message} (HTTP {status})")
         if status >= 500 or status in {408, 429}:
@@ -69,12 +106,12 @@ class SchemaRegistry:
                 f"the schema registry {url} does not allow it: {said}",
                 hint="check the login, and that it may read and write the subject " + subject,
             )
-        if status == 409:
+        if _is_incompatible(error):
             return WorldError(
                 f"the schema of {subject} is not compatible with those that the registry has: {said}",
                 hint="change the subject's compatibility level, or delete the subject if its records are gone",
             )
-        if status == 404 and not self._registry.auto_register:
+        if status == 404 and written is not None and not self._registry.auto_register:
             return WorldError(
                 f"the registry has no such schema for {subject}, and it is not to be registered here: {said}",
                 hint="register it, or set auto_register, in `connect` auto.register.schemas, to true; "
@@ -83,7 +120,11 @@ class SchemaRegistry:
         return WorldError(f"the schema registry {url} refuses the schema of {subject}: {said}")
 
 
-def make_ids(registry: Registry) -> SchemaIds:
+def _is_incompatible(error: Any) -> bool:
+    return getattr(error, "http_status_code", None) == 409
+
+
+def make_ids(registry: Registry) -> SchemaVersions:
     """Make what knows the ids of a registry. Raises `WorldError` where the client is not installed."""
     with brought_by("schema-registry"):
         import confluent_kafka.schema_registry  # noqa: F401, PLC0415 - an optional extra

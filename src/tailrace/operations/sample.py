@@ -8,7 +8,7 @@ from typing import Final, Literal
 import msgspec
 
 from tailrace.config import LoadedPipeline, Pipeline
-from tailrace.connect.written import Written
+from tailrace.connect.written import Registered, Written
 from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
@@ -49,11 +49,23 @@ class _Place(msgspec.Struct):
 
 
 class _NoRegistry:
-    """Stands in for a schema registry, which a sample does not need: every id is 0."""
+    """Stands in for a schema registry, which a sample does not need: every id is 0, and no version was there before."""
+
+    def __init__(self) -> None:
+        self._versions: dict[str, list[Registered]] = {}
 
     def id_of(self, subject: str, written: Written) -> int:
         del subject, written
         return 0
+
+    def versions(self, subject: str) -> list[int]:
+        return list(range(1, len(self._versions.get(subject, [])) + 1))
+
+    def version(self, subject: str, number: int) -> Registered:
+        return self._versions[subject][number - 1]
+
+    def register(self, subject: str, written: Written) -> None:
+        self._versions.setdefault(subject, []).append(Registered(0, written.kind, written.text))
 
 
 def try_sample(loaded: LoadedPipeline, sample: bytes, *, table: str | None, file: str, now_ns: int) -> Iterator[Tried]:

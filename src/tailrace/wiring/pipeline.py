@@ -7,16 +7,12 @@ from collections.abc import Collection
 from tailrace import formats
 from tailrace.config import Pipeline
 from tailrace.config.record_schema import RegisteredSchema
-from tailrace.connect.inference import Inference
 from tailrace.connect.registered import MakeIds, Registry
 from tailrace.connect.registered_documents import AS_WRITTEN, DocumentReader, Documents, RecordReader
-from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.ports import TableStream
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
-from tailrace.formats.debezium import DebeziumFormat
-from tailrace.formats.debezium_record import DebeziumRecords
 from tailrace.formats.documents import KEY
 from tailrace.kafka import checkpoint_topic, clients, topics
 from tailrace.kafka.client_factory import ClientFactory
@@ -25,6 +21,7 @@ from tailrace.kafka.lane_producer import LaneProducer
 from tailrace.kafka.schema_registry import make_ids
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.kafka.topics import TopicSpec
+from tailrace.wiring.connect_records import make_connect_encoder
 from tailrace.wiring.sources import name_of
 from tailrace.wiring.transformations import Transformations
 
@@ -115,7 +112,7 @@ def make_converter(
         errors_fail=pipeline.errors == "fail" and not always_set_aside,
         transformation_of=transformations.of,
         limits=limits,
-        connect=_connect_encoder(pipeline, made, ids),
+        connect=make_connect_encoder(pipeline, made, ids),
         documents=None if as_json else make_documents(pipeline, ids),
     )
 
@@ -135,17 +132,6 @@ def record_reader(pipeline: Pipeline) -> RecordReader:
     if not isinstance(schema, RegisteredSchema) or schema.mode != "document" or value is None:
         return AS_WRITTEN
     return DocumentReader(schema.type, KEY, value)
-
-
-def _connect_encoder(pipeline: Pipeline, made: formats.Format, ids: MakeIds) -> ConnectEncoder | None:
-    """Make what encodes records as a connector would; None where they are what the format makes."""
-    if not pipeline.connect_properties:
-        return None
-    schema = pipeline.record_schema
-    if schema is None or not isinstance(made, DebeziumFormat):  # with another format the file is refused
-        return ConnectEncoder(pipeline.connect_properties, made.connect_record, ids)
-    records = DebeziumRecords(made, Inference(schema.numbers, scale=schema.scale))
-    return ConnectEncoder(pipeline.connect_properties, records.connect_record, ids)
 
 
 def make_producer(

@@ -97,7 +97,7 @@ class Transcoder(NamedTuple):
 
     def _native(self, pipeline: Pipeline) -> Any:
         """Return the native transcoder for the format of a pipeline; None where Python does it all."""
-        if self.module is None or pipeline.connect_properties:  # Connect's converters need changes, not messages
+        if self.module is None or pipeline.makes_connect_records:  # Connect's converters need changes, not messages
             return None
         try:
             return self.module.Transcoder(

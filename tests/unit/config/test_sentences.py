@@ -257,6 +257,9 @@ CASES: list[tuple[str, str, str]] = [
     ("two logins", registry("url: http://r, basic.auth.user.info: 'a:b', bearer.auth.credentials.source: OAUTHBEARER_AZURE_IMDS"), "7: schema.registry.basic.auth.user.info: is given beside a bearer token; keep one way to log in"),
     ("no certificate", registry("url: http://r, ssl.key.location: x"), "7: schema.registry.ssl.key.location: needs `ssl.certificate.location`; name the certificate, too"),
     ("numbers of documents", registry("url: http://r", "numbers: string"), "7: schema.numbers: means nothing with `mode: document`, which holds items as JSON text; leave it out; the pipeline's own key `numbers` says how JSON has numbers"),
+    ("decimals in Protobuf", top("schema: {type: protobuf, mode: inferred, registry: {url: http://r}}"), "7: schema.numbers: is decimal, for which Protobuf has no type; write `numbers: string`, or `numbers: double`, which rounds to 15 to 17 digits"),
+    ("converters beside inferred schemas", registry("url: http://r", "mode: inferred") + "connect: {value.converter: x}\n", "8: connect.value.converter: is given beside `schema`, which says how records are written; keep one"),
+    ("inferred schemas of another format", registry("url: http://r", "mode: inferred") + "format: item\n", "7: schema: needs the format debezium, not item; take `format` out; Connect's transform ExtractNewRecordState, in `connect`, leaves the item alone"),
     ("schema and connect", registry("url: http://r") + "connect: {value.converter: x}\n", "8: connect: makes records as Kafka Connect does, and `schema` with `mode: document` makes others; keep one of them; the converters of `connect` take a registry, too"),
     ("schemas twice", registry("url: http://r") + "format: trustpilot\n", "7: schema: has a document of its own for each format, and trustpilot has schemas already; leave `schema` out, and give `connect` the properties of the connector's converters"),
     # references

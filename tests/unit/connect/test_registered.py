@@ -16,6 +16,7 @@ from confluent_kafka.schema_registry.json_schema import JSONDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from support.protobuf_messages import parsed
+from support.schema_versions import Versions
 from tailrace.connect.avro_schema import avro_schema
 from tailrace.connect.converters import converter
 from tailrace.connect.data import DATE, TIME, TIMESTAMP, Schema, decimal, optional, struct
@@ -54,10 +55,11 @@ VALUE = {
 CONTEXT = SerializationContext("orders", MessageField.VALUE)
 
 
-class Ids:
+class Ids(Versions):
     """Registers with confluent-kafka's stand-in for a registry."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.client = SchemaRegistryClient.new_client({"url": "mock://registered"})
         self.asked: list[tuple[str, Written]] = []
 

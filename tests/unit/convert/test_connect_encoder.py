@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tailrace.connect.chain import Chain
+from tailrace.connect.converters import converter as converter_of
 from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.convert.converter import Converter
 from tailrace.core.change import Change, Message, Origin
@@ -49,7 +51,12 @@ def converted(
         dead_letters_topic="dead",
         tombstones=True,
         errors_fail=errors_fail,
-        connect=ConnectEncoder(properties, made.connect_record, make_ids),
+        connect=ConnectEncoder(
+            made.connect_record,
+            Chain(properties),
+            converter_of(properties, "key", make_ids),
+            converter_of(properties, "value", make_ids),
+        ),
     )
     return converter.convert(ShardRef("arn", "s"), SourcePage(list(records), None, 1, full=False), 0)
 

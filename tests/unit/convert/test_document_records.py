@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from support.schema_versions import Versions
 from tailrace.config import Pipeline, load
 from tailrace.connect.registered import Registry
 from tailrace.connect.written import Written
@@ -43,10 +44,11 @@ CHANGE = Change(
 ORIGIN = Origin("orders", "1", 1_700_000_000_000, b"raw")
 
 
-class Ids:
+class Ids(Versions):
     """A registry whose ids are in the order in which it is asked, unless it is down."""
 
     def __init__(self, registry: Registry) -> None:
+        super().__init__()
         self.registry = registry
         self.subjects: list[str] = []
         self.is_down = False
