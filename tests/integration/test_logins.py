@@ -50,11 +50,16 @@ def admin(secure: SecureKafka) -> dict[str, str]:
 
 
 @pytest.fixture
-def msk(secure: SecureKafka) -> Iterator[MskStandIn]:
+def msk(secure: SecureKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[MskStandIn]:
+    """MSK, with its key in the environment."""
     assert secure.proxy_port
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    login._source_of.cache_clear()
     keys = {"region": REGION, "access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
     with MskStandIn(secure.proxy_port, secure.behind_proxy_port, **keys) as stand_in:
         yield stand_in
+    login._source_of.cache_clear()
 
 
 @pytest.fixture
@@ -76,8 +81,18 @@ def of_msk(secure: SecureKafka) -> dict[str, str]:
 
 @pytest.mark.parametrize("way", ["SCRAM-SHA-256", "SCRAM-SHA-512", "SSL", "OIDC", "token command"])
 def test_every_kind_of_client_logs_in(way: str, secure: SecureKafka, admin: dict[str, str]) -> None:
-    user = secure.token_command() if way == "token command" else secure.login(way)
-    topic = create_topic(admin)
+    transact(secure.token_command() if way == "token command" else secure.login(way), create_topic(admin))
+
+
+def test_every_kind_of_client_logs_in_to_msk_with_iam(
+    secure: SecureKafka, msk: MskStandIn, admin: dict[str, str]
+) -> None:
+    transact(of_msk(secure), create_topic(admin))
+    assert len(msk.logins) >= len(("admin", "producer", "consumer"))
+
+
+def transact(user: dict[str, str], topic: str) -> None:
+    """Look for a topic, write to it in a transaction, and read it."""
     assert topic in clients.metadata(clients.admin(user), user).topics
     producer = clients.producer(user, {"transactional.id": unique("login")})
     producer.init_transactions(20)
@@ -109,22 +124,6 @@ def test_tokens_of_a_command_are_renewed_while_a_worker_runs(
         assert not worker.logged("token not renewed")
     finally:
         issuer.life_s = 300
-
-
-def test_a_worker_logs_in_to_msk_with_iam(
-    bench: Callable[..., Bench],
-    secure: SecureKafka,
-    msk: MskStandIn,
-    admin: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-    pipeline = bench(on=admin, through=of_msk(secure), tables=1)
-    pipeline.worker()
-    pipeline.workload.run(30)
-    pipeline.settle()
-    assert msk.logins
 
 
 # Who may not
@@ -162,11 +161,8 @@ def test_a_token_that_the_broker_refuses_is_one_sentence(secure: SecureKafka, is
 def test_a_signature_that_msk_refuses_is_one_sentence(
     secure: SecureKafka, msk: MskStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
-    login._source_of.cache_clear()
     refusal(of_msk(secure), "The security token included in the request is invalid")
-    login._source_of.cache_clear()
 
 
 @pytest.fixture(autouse=True)
