@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from support.names import unique
-from support.serve_process import TRUSTPILOT, ServeProcess, basic, config_of, metric_of, state_of
+from support.serve_process import TRUSTPILOT, ServeProcess, basic, config_of, is_alive, metric_of, state_of, workers
 from support.waiting import wait_for
 from tailrace.errors import WorldError
 from tailrace.kafka.topic_reader import TopicReader
@@ -66,10 +66,12 @@ def test_a_connector_is_created_runs_pauses_fails_over_and_goes(
     assert two.call("PUT", f"/connectors/{name}/resume").status == 202
     wait_for("it runs again", lambda: state_of(one, name) == ("RUNNING", ["RUNNING", "RUNNING"]), 60)
 
+    orphans = workers(one)
     one.kill()
-    wait_for("it is known to be gone", lambda: state_of(two, name)[1] == ["RUNNING"], 30)
+    wait_for("a killed server takes its worker with it", lambda: not any(map(is_alive, orphans)), 30)
     database.put_item(TableName=table, Item={"id": {"S": "second"}})
     wait_for("the other process takes over", lambda: "second" in documents(kafka, topic), 60)
+    wait_for("the one is known to be gone", lambda: state_of(two, name)[1] == ["RUNNING"], 30)
 
     assert two.call("DELETE", f"/connectors/{name}/offsets").status == 400  # not stopped
     assert two.call("PUT", f"/connectors/{name}/stop").status == 204

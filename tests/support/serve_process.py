@@ -20,6 +20,8 @@ from support.waiting import wait_for
 from tailrace.local.dynamodb import REGION
 from tailrace.local.service import free_ports
 
+HAS_CHILDREN = Path("/proc/self/task").exists()
+"""Whether the children of a process can be read."""
 TRUSTPILOT = "com.trustpilot.connector.dynamodb.DynamoDBSourceConnector"
 
 
@@ -136,6 +138,19 @@ def state_of(process: ServeProcess, name: str) -> tuple[str, list[str]]:
     """Return the state of a connector and of its tasks."""
     body = process.call("GET", f"/connectors/{name}/status").body
     return body["connector"]["state"], [task["state"] for task in body["tasks"]]
+
+
+def workers(process: ServeProcess) -> list[int]:
+    """Return the process ids of the connectors that a process runs."""
+    return [pid for pid, command in process.children().items() if "connector.json" in command]
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether a process runs; False as well where /proc does not tell."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def basic(name: str, password: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import ssl
 from typing import Any, Final
@@ -14,6 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from tailrace.serve.users import Tls
 
 _GRACE_S: Final = 5
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 class _WithCertificates(H11Protocol):
@@ -66,5 +68,13 @@ def make_server(app: FastAPI, host: str, port: int, tls: Tls | None) -> uvicorn.
 
 
 def run(server: uvicorn.Server, listener: socket.socket) -> None:
-    """Serve until SIGTERM or Ctrl-C."""
+    """Serve until SIGTERM or Ctrl-C; the next one ends the process at once."""
+
+    def stop(_number: int, _frame: object) -> None:
+        server.should_exit = True
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)  # uvicorn raises the signal again at its end, and by default that would be ours
     asyncio.run(server.serve(sockets=[listener]))
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
