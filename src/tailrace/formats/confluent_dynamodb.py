@@ -6,7 +6,7 @@ Source: https://docs.confluent.io/cloud/current/connectors/cc-amazon-dynamodb-cd
 from __future__ import annotations
 
 import functools
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from tailrace.core.change import Change, Op
 from tailrace.formats.attribute_value import sorted_image
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
 from tailrace.formats.format import ReadRecord
+from tailrace.formats.python_values import to_python
 
 _TEXT, _LONG, _INT = Schema("string"), Schema("int64"), Schema("int32")
 _TIMES: Final = {"ts_ms": _LONG, "ts_us": _LONG, "ts_ns": _LONG}
@@ -72,6 +73,8 @@ class ConfluentDynamoDBFormat(ConnectFormat):
     its snapshot.
     """
 
+    has_plain_items: ClassVar[bool] = False
+
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
         key = key_attributes_of(change)
@@ -103,6 +106,11 @@ class ConfluentDynamoDBFormat(ConnectFormat):
         image = envelope.before if envelope.op == "d" else envelope.after
         item = (image.document if image is not None and image.document is not None else "null").encode()
         return ReadRecord(envelope.op, envelope.source.table, None, item, None)
+
+    @classmethod
+    def attributes(cls, item: bytes) -> dict[str, Any]:
+        """Return the attributes with their types. Raises `RecordError`."""
+        return to_python(item)
 
 
 def _times(ns: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from tailrace.formats.attribute_value import canonical_image, sorted_image
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
+from tailrace.formats.python_values import to_python
 
 _EVENT_NAMES: Final[dict[Op, str]] = {"c": "INSERT", "u": "MODIFY", "d": "REMOVE", "r": "INSERT"}
 """A row read by a snapshot is an INSERT: the only name under which such code takes an item that is there."""
@@ -58,6 +59,7 @@ class DynamoDBJsonFormat(Format):
     """
 
     document: ClassVar[Shape | None] = documents.DYNAMODB_JSON
+    has_plain_items: ClassVar[bool] = False
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # AWS's record has no place for it
@@ -117,6 +119,11 @@ class DynamoDBJsonFormat(Format):
         position = position_of(record.arn, None, images.sequence_number, images.created_ms)
         op: Op = "r" if record.name == "INSERT" and images.sequence_number is None else _OPS[record.name]
         return ReadRecord(op, None, record.arn, image or bytes(images.keys), position, not image)
+
+    @classmethod
+    def attributes(cls, item: bytes) -> dict[str, Any]:
+        """Return the attributes with their types. Raises `RecordError`."""
+        return to_python(item)
 
     @classmethod
     def canonical(cls, item: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from decimal import Decimal
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -12,9 +12,12 @@ from tailrace.connect.data import ConnectRecord, Header
 from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Headers, Message, Op, ViewType
 from tailrace.core.redrive import SourcePosition
+from tailrace.errors import RecordError
 from tailrace.formats.number import Numbers
 
 _parsed: Final = msgspec.json.Decoder(float_hook=Decimal).decode
+_attributes: Final = msgspec.json.Decoder(dict[str, Any], float_hook=Decimal).decode
+_HINT: Final = "look at what else writes to the topic"
 
 
 class ReadRecord(msgspec.Struct, frozen=True):
@@ -46,6 +49,8 @@ class Format(ABC):
     """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
     reads_back: ClassVar[bool] = True
     """What the value says is enough to compare it with its table, and to find deletes."""
+    has_plain_items: ClassVar[bool] = True
+    """The items that `read` returns are plain JSON, not DynamoDB's."""
     tells_position: ClassVar[bool] = True
     """The value says which change it is of."""
 
@@ -82,6 +87,17 @@ class Format(ABC):
     @abstractmethod
     def read(cls, value: bytes) -> ReadRecord | None:
         """Return what a value says; None when it is not of this format."""
+
+    @classmethod
+    def attributes(cls, item: bytes) -> dict[str, Any]:
+        """Return the attributes of an item that `read` returned, as Python values: numbers are int or Decimal.
+
+        Sets and bytes are there only where the format tells them from arrays and strings. Raises `RecordError`.
+        """
+        try:
+            return _attributes(item)
+        except (ValueError, RecursionError) as error:
+            raise RecordError(f"the item is not a JSON object: {error}", hint=_HINT) from None
 
     @classmethod
     def canonical(cls, item: bytes) -> bytes:

@@ -6,7 +6,7 @@ Source: https://github.com/trustpilot/kafka-connect-dynamodb/blob/master/docs/da
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -16,6 +16,7 @@ from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import parse
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
 from tailrace.formats.format import ReadRecord, why_no_new_image
+from tailrace.formats.python_values import to_python
 
 _VERSION: Final = "1.0"
 _NOT_IN_AVRO: Final = re.compile(r"^[^a-zA-Z_]|(?<!^)[^a-zA-Z0-9_]")
@@ -69,6 +70,8 @@ class TrustpilotFormat(ConnectFormat):
     `init_sync_start` is 0: a snapshot has no place for when it began.
     """
 
+    has_plain_items: ClassVar[bool] = False
+
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
         key = _cleaned(key_attributes_of(change))
@@ -95,6 +98,11 @@ class TrustpilotFormat(ConnectFormat):
             return None
         item = (envelope.document or "null").encode()
         return ReadRecord(envelope.op, envelope.source.table_name, None, item, None)
+
+    @classmethod
+    def attributes(cls, item: bytes) -> dict[str, Any]:
+        """Return the attributes with their types. Raises `RecordError`."""
+        return to_python(_large(item))
 
     @classmethod
     def why_not(cls, view_type: ViewType) -> str | None:
@@ -133,6 +141,23 @@ def _small_value(typed: Any) -> Any:
     if tag == "L":
         return {"l": [_small_value(each) for each in value]}
     return {tag.lower(): value}
+
+
+def _large(document: bytes) -> bytes:
+    """Return a document as DynamoDB JSON. Raises `RecordError`."""
+    return _encode({name: _large_value(typed) for name, typed in parse(document).items()})
+
+
+def _large_value(typed: Any) -> Any:
+    """Return a typed value with a capital type letter; as it is when it is none, which is told where it is read."""
+    if typed.__class__ is not dict or len(typed) != 1:
+        return typed
+    ((tag, value),) = typed.items()
+    if tag == "m" and value.__class__ is dict:
+        value = {name: _large_value(each) for name, each in value.items()}
+    elif tag == "l" and value.__class__ is list:
+        value = [_large_value(each) for each in value]
+    return {tag.upper(): value}
 
 
 def _class_name(topic: str) -> str:

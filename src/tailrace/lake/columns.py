@@ -1,0 +1,297 @@
+"""The records of a topic as columns: one row a change, with the attributes of its item under their own names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+import pyarrow as pa
+
+from tailrace.config.lake_columns import ColumnOptions
+from tailrace.errors import RecordError, excerpt
+from tailrace.formats import Format
+from tailrace.formats.item import ItemFormat
+from tailrace.lake import reshape, values
+from tailrace.lake.column_types import OURS, ClashError, Column, Fields, read_fields, top_name
+from tailrace.lake.declared import Declared
+
+COLUMNS_MAX: Final = 10_000
+"""So many columns a table has at most."""
+
+_HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
+_TYPES: Final = (pa.string(), pa.timestamp("ms", "UTC"), pa.string(), pa.int32(), pa.int64(), _HEADERS)
+_OURS: Final = [pa.field(*each) for each in zip(OURS, _TYPES, strict=True)]
+_DECLARE: Final = "declare the column in `columns` of the lake, or correct what writes the item"
+
+_NO_ITEM: Final = (b"", b"null")
+
+_key_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+class Message(Protocol):
+    """What is needed of confluent-kafka's `Message`."""
+
+    def key(self) -> bytes | None:
+        """Return the key."""
+        ...
+
+    def value(self) -> bytes | None:
+        """Return the value."""
+        ...
+
+    def topic(self) -> str | None:
+        """Return the topic."""
+        ...
+
+    def partition(self) -> int | None:
+        """Return the partition."""
+        ...
+
+    def offset(self) -> int | None:
+        """Return the offset."""
+        ...
+
+    def timestamp(self) -> tuple[int, int]:
+        """Return the kind of the timestamp, and the timestamp in milliseconds since the epoch."""
+        ...
+
+    def headers(self) -> Any:
+        """Return pairs, or None."""
+        ...
+
+
+class Refused(NamedTuple):
+    """A record that is no row, and why."""
+
+    message: Any
+    error: RecordError
+
+
+class _Row(NamedTuple):
+    """A record whose value was read."""
+
+    message: Message
+    format: type[Format]
+    op: str
+    item: bytes
+
+
+class _Chunk(NamedTuple):
+    """Rows of one call of `append`."""
+
+    ours: list[pa.Array]
+    items: pa.StructArray | None
+    """Their attributes; None when no column has a type yet."""
+
+    @property
+    def size_bytes(self) -> int:
+        held = self.ours if self.items is None else [*self.ours, self.items]
+        return sum(int(each.nbytes) for each in held)
+
+
+class TableColumns:
+    """The rows of one topic partition that were not taken yet. Pure, and not for several threads."""
+
+    def __init__(
+        self,
+        formats: Sequence[type[Format]],
+        options: Mapping[str, ColumnOptions] | None = None,
+        known: pa.Schema | None = None,
+    ) -> None:
+        """Begin with the columns that the table has already, `known`.
+
+        `formats` may have written the topic: the first that reads a value counts. `options` is by attribute.
+        """
+        self.keys: tuple[str, ...] = ()
+        """The columns of the item's key, as the last records have them; empty where a key is no object."""
+        self._formats = formats
+        self._declared = Declared(options or {})
+        self._fields = self._read(known)
+        self._chunks: list[_Chunk] = []
+        self._size_bytes = 0
+        self._widened: list[str] = []
+
+    @property
+    def rows(self) -> int:
+        """How many were not taken yet."""
+        return sum(len(each.ours[0]) for each in self._chunks)
+
+    @property
+    def size_bytes(self) -> int:
+        """What they occupy in memory; a Parquet file of them is smaller."""
+        return self._size_bytes
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the next table: ours, then all that were ever seen."""
+        return pa.schema([*_OURS, *self._fields.arrow()])
+
+    def append(self, messages: Sequence[Message]) -> list[Refused]:
+        """Add records of one partition in the order of their offsets; return those that are no rows.
+
+        Tombstones are left out.
+        """
+        refused: list[Refused] = []
+        rows: list[_Row] = []
+        for message in messages:
+            value = message.value()
+            if value is None:
+                rows += self._deleted(message)
+            elif row := self._read_value(message, value):
+                rows.append(row)
+            else:
+                refused.append(Refused(message, self._unreadable()))
+        if rows:
+            self._learn_keys(rows[-1].message)
+            self._add(rows, refused)
+        refused.sort(key=lambda each: each.message.offset())
+        return refused
+
+    def adopt(self, agreed: pa.Schema) -> None:
+        """Take over what all writers of the table agreed on: it has all of `schema`, and may be wider."""
+        fields = self._read(agreed)
+        fields.join(self._fields)
+        self._fields = fields
+
+    def take(self) -> pa.Table:
+        """Return the rows in the order of their offsets, and begin anew. The columns stay."""
+        chunks, self._chunks, self._size_bytes = self._chunks, [], 0
+        # First all, as reshaping may find values that need a column of their own.
+        for _ in range(2):
+            shaped = [reshape.to_fields(each.items, self._fields, len(each.ours[0])) for each in chunks]
+        schema = self.schema
+        return pa.Table.from_batches(
+            [
+                pa.RecordBatch.from_arrays([*each.ours, *arrays], schema=schema)
+                for each, arrays in zip(chunks, shaped, strict=True)
+            ],
+            schema=schema,
+        )
+
+    def widened(self) -> list[str]:
+        """Return, in a sentence each, which columns hold values of other types since the last call."""
+        told, self._widened = self._widened, []
+        return told
+
+    def _read(self, schema: pa.Schema | None) -> Fields:
+        fields = Fields(self._declared.name_of, COLUMNS_MAX)
+        for name, arrow_type in self._declared.types.items():
+            column = Column("declared")
+            column.declared = arrow_type
+            fields.add(name, column)
+        return read_fields(fields, [each for each in schema or [] if each.name not in OURS])
+
+    def _read_value(self, message: Message, value: bytes) -> _Row | None:
+        for each in self._formats:
+            if (found := each.read(value)) is not None:
+                if found.op == "d" and found.item in _NO_ITEM and (key := message.key()) is not None:
+                    return _Row(message, ItemFormat, "d", key)
+                return _Row(message, each, found.op or "u", found.item)
+        return None
+
+    def _deleted(self, message: Message) -> list[_Row]:
+        """Return the row of a null value, if it is a delete of its own."""
+        key = message.key()
+        is_delete = key is not None and any(each.null_is_delete for each in self._formats)
+        return [_Row(message, ItemFormat, "d", key or b"")] if is_delete else []
+
+    def _unreadable(self) -> RecordError:
+        return RecordError(
+            "the value is of no format that tailrace reads as an item", hint="look at what else writes to the topic"
+        )
+
+    def _learn_keys(self, message: Message) -> None:
+        try:
+            names = _key_of(message.key() or b"")
+        except msgspec.MsgspecError:
+            return
+        self.keys = tuple(self._fields.known(each) or self._declared.name_of(each) for each in names)
+
+    def _add(self, rows: list[_Row], refused: list[Refused]) -> None:
+        kept: list[_Row] = []
+        objects: list[dict[str, Any]] = []
+        for row in rows:
+            try:
+                named = self._named(row)
+            except RecordError as error:
+                refused.append(Refused(row.message, error))
+                continue
+            kept.append(row)
+            objects.append(named)
+        if kept:
+            self._see(objects)
+            arrays = values.struct_arrays(self._fields, objects, values.of_attributes)
+            self._keep(kept, arrays)
+
+    def _named(self, row: _Row) -> dict[str, Any]:
+        """Return a row's values by column. Raises `RecordError`."""
+        attributes = self._declared.kept(row.format.attributes(row.item))
+        if self._fields.is_full and (new := [each for each in attributes if self._fields.known(each) is None]):
+            raise RecordError(
+                f"attribute {excerpt(new[0])}: the table has {COLUMNS_MAX} columns already",
+                hint="drop attributes in `columns` of the lake, or put those whose names are data into one map",
+            )
+        try:
+            named = self._fields.named(attributes)
+        except ClashError as clash:
+            raise RecordError(
+                f"attributes {excerpt(clash.first)} and {excerpt(clash.second)} would be one column, as readers of the "
+                "lake take capital and small letters for the same",
+                hint="rename or drop one of them in `columns` of the lake",
+            ) from None
+        return self._declared.converted(named)
+
+    def _see(self, objects: list[dict[str, Any]]) -> None:
+        columns = self._fields.columns
+        texts = {name for name, each in columns.items() if each.is_decided and each.kind != "text"}
+        for each in objects:
+            for name, value in each.items():
+                if value is not None:
+                    columns[name].see(value)
+        self._widened += [
+            f"column {excerpt(name)} is text from here on, as it has values of several types, or numbers beyond "
+            f"38 digits; to keep its type, {_DECLARE}"
+            for name in texts
+            if columns[name].kind == "text"
+        ]
+
+    def _keep(self, rows: list[_Row], arrays: list[pa.Array]) -> None:
+        fields = self._fields.arrow()
+        items = pa.StructArray.from_arrays(arrays, fields=fields) if fields else None
+        chunk = _Chunk(_ours(rows), items)
+        self._chunks.append(chunk)
+        self._size_bytes += chunk.size_bytes
+
+
+def unite(schemas: Iterable[pa.Schema]) -> pa.Schema | None:
+    """Return the columns of tables together, None without any; where two do not go together, the first counts."""
+    fields: Fields | None = None
+    for schema in schemas:
+        own = read_fields(Fields(top_name, COLUMNS_MAX), [each for each in schema if each.name not in OURS])
+        if fields is None:
+            fields = own
+        else:
+            fields.join(own)
+    return None if fields is None else pa.schema([*_OURS, *fields.arrow()])
+
+
+def _ours(rows: Sequence[_Row]) -> list[pa.Array]:
+    messages = [each.message for each in rows]
+    lists = (
+        [each.op for each in rows],
+        [each.timestamp()[1] for each in messages],
+        [each.topic() for each in messages],
+        [each.partition() for each in messages],
+        [each.offset() for each in messages],
+        [_headers(each) for each in messages],
+    )
+    return [pa.array(each, arrow_type) for each, arrow_type in zip(lists, _TYPES, strict=True)]
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
+    headers = message.headers()
+    if not headers:
+        return None
+    pairs = headers.items() if isinstance(headers, dict) else headers
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]

@@ -1,0 +1,93 @@
+"""The columns of the lake: what DuckDB and pyarrow read again is what the items were."""
+
+from __future__ import annotations
+
+import tempfile
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from support.lake_items import Record, by_duckdb, by_pyarrow, debezium, shows, write
+from tailrace.formats.debezium import DebeziumFormat
+from tailrace.lake.columns import TableColumns, unite
+
+D = Decimal
+NINES = 10**38 - 1
+
+numbers = st.one_of(
+    st.integers(-(10**20), 10**20),
+    st.integers(-NINES, NINES),
+    st.builds(lambda digits, exponent: D(digits).scaleb(exponent), st.integers(-(10**9), 10**9), st.integers(-12, 3)),
+    st.builds(lambda digits, exponent: D(f"{digits}E{exponent}"), st.integers(-NINES, NINES), st.integers(-130, 87)),
+)
+names = st.one_of(
+    st.sampled_from(["a", "A", "b", "ä", "x.y", "__op", "__OP", "_a", "a__json", "with space", "'\"`", "\u017f", "S"]),
+    st.text(st.characters(codec="utf-8"), max_size=4),
+)
+scalars = st.one_of(st.none(), st.booleans(), numbers, st.text(st.characters(codec="utf-8"), max_size=4))
+nested = st.recursive(
+    scalars, lambda of: st.one_of(st.lists(of, max_size=3), st.dictionaries(names, of, max_size=3)), max_leaves=6
+)
+items = st.dictionaries(names, nested, max_size=4)
+
+
+def made(*records: Record, known: pa.Schema | None = None, **options: Any) -> TableColumns:
+    columns = TableColumns([DebeziumFormat], known=known, **options)
+    assert columns.append(records) == []
+    return columns
+
+
+@given(st.lists(st.lists(items, max_size=4), min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_items_are_read_back(batches: list[list[dict[str, Any]]]) -> None:
+    """Of one writer, whose files have what was known when each was made."""
+    columns = TableColumns([DebeziumFormat])
+    kept: list[dict[str, Any]] = []
+    tables = []
+    offset = 0
+    for batch in batches:
+        for half in (batch[:2], batch[2:]):
+            records = [debezium(item, offset + index) for index, item in enumerate(half)]
+            refused = {each.message for each in columns.append(records)}
+            kept += [item for item, record in zip(half, records, strict=True) if record not in refused]
+            offset += len(half)
+        tables.append(columns.take())
+    with tempfile.TemporaryDirectory() as folder:
+        paths = write(Path(folder), *tables)
+        for rows in (by_duckdb(paths), by_pyarrow(paths, tables[-1].schema)):
+            assert len(rows) == len(kept)
+            for row, item in zip(rows, kept, strict=True):
+                assert shows(row, item), (row, item)
+
+
+@given(st.lists(st.lists(items, min_size=1, max_size=3), min_size=2, max_size=5))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_writers_that_agree_are_read_together(batches: list[list[dict[str, Any]]]) -> None:
+    """Each partition has its own writer; all have read before the first has written."""
+    agreed: pa.Schema | None = None
+    kept: list[dict[str, Any]] = []
+    writers = []
+    for number, batch in enumerate(batches):
+        columns = TableColumns([DebeziumFormat])
+        records = [debezium(item, number * 10 + index) for index, item in enumerate(batch)]
+        refused = {each.message for each in columns.append(records)}
+        kept += [item for item, record in zip(batch, records, strict=True) if record not in refused]
+        writers.append(columns)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = []
+        for columns in writers:
+            agreed = unite([each for each in (agreed, columns.schema) if each is not None])
+            assert agreed is not None
+            columns.adopt(agreed)
+            assert unite([agreed, columns.schema]) == agreed
+            table = columns.take()
+            assert table.schema == agreed
+            paths += write(Path(folder), table)
+        rows = sorted(by_duckdb(paths), key=lambda row: row["__offset"])
+        assert len(rows) == len(kept)
+        for row, item in zip(rows, kept, strict=True):
+            assert shows(row, item), (row, item)
