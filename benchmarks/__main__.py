@@ -19,6 +19,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "steps": page_to_commit.step_by_step,
     "sizes": page_to_commit.by_size,
     "formats": page_to_commit.by_format,
+    "schema": page_to_commit.by_schema,
     "rows": rows.by_size,
     "snapshot-latency": snapshot.latency,
     "snapshot-workers": snapshot.workers,

@@ -12,13 +12,16 @@ import msgspec
 from benchmarks.page_server import LOG_ARN, STREAM_ARN, TABLE, Stream
 from tailrace.config import Pipeline, from_flags
 from tailrace.config.format import FormatChoice
+from tailrace.connect.registered_documents import DocumentKind, Documents
+from tailrace.connect.written import Written
 from tailrace.convert.converter import Converter
 from tailrace.core.change_window import CHANGE_BYTES
 from tailrace.core.page import Page
 from tailrace.core.ports import LogPage, LogReader, SourcePage, TableFacts
 from tailrace.core.shard import Position, ShardRef
 from tailrace.core.windowed_shard import WindowOptions
-from tailrace.formats import FormatName, make_format
+from tailrace.formats import FORMATS, FormatName, make_format
+from tailrace.formats.documents import KEY
 from tailrace.kafka.topic_limits import TopicLimits
 from tailrace.snapshot.chunk import marked
 from tailrace.sources.dynamodb.rows import RowsOf
@@ -44,8 +47,20 @@ FACTS = TableFacts(
 )
 
 
-def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
-    """Make the converter of a pipeline whose table has this topic."""
+class _NoRegistry:
+    """Knows every id without asking."""
+
+    def id_of(self, subject: str, written: Written) -> int:
+        """Return 1."""
+        del subject, written
+        return 1
+
+
+def converter(topic: str, format_name: FormatName = "debezium", schema: DocumentKind | None = None) -> Converter:
+    """Make the converter of a pipeline whose table has this topic, and whose records are documents of `schema`."""
+    documents, shape = None, FORMATS[format_name].document
+    if schema is not None and shape is not None:
+        documents = Documents(schema, KEY, shape, strategy="TopicNameStrategy", ids=_NoRegistry())
     return Converter(
         make_format(format_name, pipeline="bench", numbers="exact").encode,
         pipeline="bench",
@@ -54,6 +69,7 @@ def converter(topic: str, format_name: FormatName = "debezium") -> Converter:
         tombstones=True,
         errors_fail=False,
         limits=TopicLimits({}),
+        documents=documents,
     )
 
 
@@ -68,9 +84,11 @@ def environment(how: How) -> dict[str, str]:
     return {"TAILRACE_NATIVE": "on" if how == "native" else "off"}
 
 
-def transcoders(topic: str, format_name: FormatName = "debezium") -> dict[How, Transcode]:
+def transcoders(
+    topic: str, format_name: FormatName = "debezium", schema: DocumentKind | None = None
+) -> dict[How, Transcode]:
     """Return each way that this environment has, by name."""
-    return {how: _transcode(how, topic, format_name) for how in installed()}
+    return {how: _transcode(how, topic, format_name, schema) for how in installed()}
 
 
 def log_transcoders(topic: str) -> dict[How, Transcode]:
@@ -143,8 +161,8 @@ def _row_transcode(how: How, topic: str) -> Transcode:
     return transcode
 
 
-def _transcode(how: How, topic: str, format_name: FormatName) -> Transcode:
-    convert = converter(topic, format_name).convert
+def _transcode(how: How, topic: str, format_name: FormatName, schema: DocumentKind | None) -> Transcode:
+    convert = converter(topic, format_name, schema).convert
     decode = _decoder(how, format_name)
 
     def transcode(body: bytes) -> Page:

@@ -15,11 +15,14 @@ from benchmarks.naive import NaiveKinesis, NaivePipeline, NaiveStreams
 from benchmarks.page_server import TABLE, Stream
 from benchmarks.publisher import BATCH_CHANGES, Carrier, Publisher
 from benchmarks.transcoders import LOG_WINDOW_PAGES, SHARD, How, Transcode, converter, log_transcoders, transcoders
+from tailrace.connect.registered_documents import DocumentKind
 from tailrace.formats import FORMATS, make_format
 from tailrace.formats.keys import message_key
 from tailrace.sources.dynamodb.stream_record import decode_page
 
 NAIVE = "naive"
+_NO_SCHEMA: Final = "none"
+_KINDS: Final[tuple[DocumentKind | None, ...]] = (None, "json", "avro", "protobuf")
 _BODIES = 4
 
 
@@ -75,6 +78,28 @@ def by_format(lab: Lab) -> Table:
     ]
     columns = ["format", "how", "changes/CPU s", "changes/s", "µs CPU a change"]
     return Table("Page to commit by format (400 B items)", columns, rows)
+
+
+def by_schema(lab: Lab) -> Table:
+    """Measure records as documents with a schema registry's ids, against the plain format in the same run."""
+    topic, checkpoints = lab.topic(), lab.topic(1)
+    bodies = [pages.page(pages.USUAL_SIZE, number) for number in range(_BODIES)]
+    with ExitStack() as opened, on_core(MEASURED_CORE):
+        steps: dict[str, Step] = {}
+        for kind in _KINDS:
+            for how, transcode in transcoders(topic, "debezium", kind).items():
+                publisher = Publisher(lab.kafka, checkpoints)
+                opened.callback(publisher.close)
+                steps[f"{how}|{kind or _NO_SCHEMA}"] = Carrier(publisher, transcode, bodies).step
+        rates = _interleaved(lab, steps)
+    rows: list[list[Cell]] = []
+    figures: dict[str, float] = {}
+    for key, rate in sorted(rates.items(), reverse=True):
+        transcoder, schema = key.split("|")
+        figures[f"{transcoder}: {schema}"] = times = 1 / rate.times(rates[f"{transcoder}|{_NO_SCHEMA}"])
+        rows.append([transcoder, schema, round(rate.cpu), _us(rate), round(times, 2)])
+    columns = ["how", "schema", "changes/CPU s", "µs CPU a change", "times the plain cost"]
+    return Table("Page to commit by schema (documents, 400 B items, Debezium)", columns, rows, figures=figures)
 
 
 def step_by_step(lab: Lab) -> Table:

@@ -51,7 +51,6 @@ class Converter:
         self._limits = limits
         self._connect = connect
         self._documents = documents
-        self._publishes_messages = connect is None and documents is None
 
     def convert(self, shard: ShardRef, source: SourcePage, now_ns: int) -> Page:
         """Return the page to publish. A record that cannot be converted is a dead letter, or stops the page before it.
@@ -76,12 +75,17 @@ class Converter:
                 tables.add(table)
                 topic, transformation = self._topic_of(table, shard.stream), self._transformation_of(table)
             before = len(records)
-            if record.message is not None and self._publishes_messages:
-                self._append_message(records, origin, record.message, topic, deletes=record.deletes)
-                if not record.is_raw:
-                    native_counts[table] = native_counts.get(table, 0) + 1
             # A record's own error is never raised: its traceback would hold this page, which no collector sees in it.
-            elif error := record.error or self._append(records, record, topic, now_ns, transformation):
+            if record.message is not None and self._connect is None:
+                error = self._append_message(records, origin, record.message, topic, deletes=record.deletes)
+                if error is None:
+                    if not record.is_raw:
+                        native_counts[table] = native_counts.get(table, 0) + 1
+                    changes.append(origin)
+                    continue
+            else:
+                error = record.error or self._append(records, record, topic, now_ns, transformation)
+            if error:
                 if self._errors_fail:
                     stop = f"{error} (sequence number {origin.sequence})"
                     tables = {each.table for each in changes}
@@ -89,8 +93,6 @@ class Converter:
                 records.append(self._dead_letter(shard, origin, topic, error))
             elif len(records) == before:
                 dropped.append(origin)
-            elif record.message is not None and not record.is_raw and self._documents is not None:
-                native_counts[table] = native_counts.get(table, 0) + 1
             changes.append(origin)
         last = changes[-1] if changes else None
         sizes = [len(record.value) for record in records if record.value is not None]
@@ -134,8 +136,6 @@ class Converter:
             if record.message is not None and self._connect is not None:
                 routed = self._connect.of_message(record.message, topic, record.origin.created_ms)
                 records.extend(_outgoing(each, record.origin) for each in routed)
-            elif record.message is not None:
-                self._append_message(records, record.origin, record.message, topic, deletes=record.deletes)
             elif record.change is None:
                 return RecordError("the record cannot be understood")
             elif transformation is None:
@@ -152,7 +152,9 @@ class Converter:
         before = len(records)
         deletes = change.op == "d"
         if self._connect is None:
-            self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=deletes)
+            error = self._append_message(records, origin, self._encode(change, now_ns), topic, deletes=deletes)
+            if error is not None:
+                raise error
         else:
             routed = self._connect.of_change(change, topic, now_ns, tombstone=deletes and self._tombstones)
             records.extend(_outgoing(each, origin) for each in routed)
@@ -161,13 +163,18 @@ class Converter:
 
     def _append_message(
         self, records: list[Outgoing], origin: Origin, message: Message, topic: str, *, deletes: bool
-    ) -> None:
+    ) -> RecordError | None:
+        """Append a message, with a tombstone if it deletes, or return why it cannot be a document."""
         created_ms = origin.created_ms
         if self._documents is not None:
-            message = self._documents.of(message, topic)
+            try:
+                message = self._documents.of(message, topic)
+            except RecordError as error:
+                return error
         records.append(Outgoing(topic, message.key, message.value, message.headers, created_ms, origin))
         if deletes and self._tombstones and message.value is not None:
             records.append(Outgoing(topic, message.key, None, None, created_ms, origin))
+        return None
 
     def _dead_letter(self, shard: ShardRef, origin: Origin, topic: str, error: RecordError) -> Outgoing:
         return dead_letter(
