@@ -189,6 +189,15 @@ def test_a_file_that_the_pipeline_needs_must_be_included(
     assert run("package", "lambda", pipeline, "--output", tmp_path / "out", "--include", tmp_path / "name").code == 0
 
 
+def test_a_pipeline_that_needs_a_schema_registry_is_refused(
+    pipeline: Path, tmp_path: Path, wheelless: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.write_text(f"{PIPELINE}schema: {{type: avro, registry: {{url: 'http://localhost:8081'}}}}\n")
+    outcome = CommandLine(capsys)("package", "lambda", pipeline, "--output", tmp_path / "out")
+    assert outcome.code == 2
+    assert "it writes records with a schema registry, whose client is not in the package for Lambda" in outcome.err
+
+
 def test_a_module_that_the_pipeline_transforms_with_must_be_included(
     pipeline: Path, tmp_path: Path, wheelless: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from support.apicurio import Apicurio
 from support.bench import Bench
 from support.cli import CommandLine
-from support.kafka_clients import read_topics
+from support.kafka_clients import TIMEOUT_S, read_topics, transactional_producer
 from support.protobuf_messages import message_class
 from support.waiting import wait_for
 from tailrace.config import load
@@ -25,8 +25,9 @@ from tailrace.core.change import Change, Origin
 from tailrace.core.ports import SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
 from tailrace.errors import WorldError
+from tailrace.formats import make_format
 from tailrace.formats.documents import DEBEZIUM, KEY
-from tailrace.wiring.pipeline import make_converter
+from tailrace.wiring.pipeline import make_converter, make_documents
 from tailrace.wiring.transformations import Transformations
 
 Documented = Callable[..., Bench]
@@ -62,6 +63,24 @@ def records(pipeline: Bench, count: int) -> list[tuple[Any, Any]]:
 
     wait_for(f"{pipeline.topics[0]} has {count} records", enough)
     return found
+
+
+def plant_what_the_table_lacks(pipeline: Bench) -> None:
+    """Publish an item that the table never had."""
+    loaded = load(pipeline.file).pipeline
+    made = make_format("debezium", pipeline=pipeline.name, numbers="exact").encode(change(pipeline, "ghost"), 1)
+    documents = make_documents(loaded)
+    assert documents is not None
+    record = documents.of(made, pipeline.topics[0])
+    producer = transactional_producer(pipeline.kafka)
+    producer.begin_transaction()
+    producer.produce(pipeline.topics[0], record.value, record.key)
+    producer.commit_transaction(TIMEOUT_S)
+
+
+def change(pipeline: Bench, key: str) -> Change:
+    keys = b'{"id":{"S":"%b"}}' % key.encode()
+    return Change("c", pipeline.tables[0], keys, None, keys, 1, "e", "1", "s", "arn", "us-east-1", "NEW_IMAGE")
 
 
 def test_each_change_once_although_the_registry_is_down_at_times_and_all_that_reads_topics_reads_them(
@@ -106,13 +125,26 @@ def test_each_change_once_although_the_registry_is_down_at_times_and_all_that_re
     tailed = cli("tail", pipeline.file, "--from", "beginning", "--limit", "5", "--json").out.splitlines()
     assert {json.loads(line)["key"]["id"] for line in tailed} == {"a", "b"}
     assert cli("verify", pipeline.file).code == 0
+    plant_what_the_table_lacks(pipeline)
+    assert cli("verify", pipeline.file, "--repair").code == 0
+    value_read = read(records(pipeline, 7)[-2][1], SerializationContext(topic, MessageField.VALUE))
+    assert (value_read["op"], value_read["before"]) == ("d", '{"id":"ghost"}')
     assert cli("export", pipeline.file, "--to", tmp_path / "out", "--until-end").code == 0
     lines = [
         json.loads(line)
         for file in (tmp_path / "out" / topic).rglob("*.jsonl")
         for line in file.read_text().splitlines()
     ]
-    assert sorted(str(each["value"] and each["value"]["op"]) for each in lines) == ["None", "c", "c", "d", "u"]
+    assert sorted(str(each["value"] and each["value"]["op"]) for each in lines) == [
+        "None",
+        "None",
+        "c",
+        "c",
+        "c",
+        "d",
+        "d",
+        "u",
+    ]
 
 
 def test_json_schema_and_protobuf(documented: Documented, registry_client: SchemaRegistryClient) -> None:
@@ -143,12 +175,12 @@ def test_what_the_registry_refuses_is_one_sentence(
     pipeline = documented("avro", auto_register=False)
     loaded = load(pipeline.file).pipeline
     origin = Origin(pipeline.tables[0], "1", 1, b"")
-    keys = b'{"id":{"S":"a"}}'
-    change = Change("c", pipeline.tables[0], keys, None, keys, 1, "e", "1", "s", "arn", "us-east-1", "NEW_IMAGE")
 
     def convert(file: Any) -> None:
         converter = make_converter(file, Transformations(file))
-        converter.convert(ShardRef("arn", "s"), SourcePage([SourceRecord(origin, change)], None, 1, full=False), 1)
+        converter.convert(
+            ShardRef("arn", "s"), SourcePage([SourceRecord(origin, change(pipeline, "a"))], None, 1, full=False), 1
+        )
 
     with pytest.raises(WorldError, match=f"has no such schema for {pipeline.topics[0]}-key, and it is not"):
         convert(loaded)

@@ -17,6 +17,7 @@ from tailrace.config.transform import Route
 from tailrace.connect.chain import Chain
 from tailrace.connect.converters import converter, needs_schemas
 from tailrace.connect.options import OptionError
+from tailrace.connect.registered import SCHEMA_TYPES
 from tailrace.errors import TopicError
 from tailrace.kafka import login, properties
 from tailrace.kafka import topics as topic_names
@@ -205,8 +206,9 @@ def _schemas(pipeline: Pipeline) -> Iterator[Finding]:
     for family in needs_schemas(pipeline.connect):
         name = f"{family}.converter"
         wrong = f"needs schemas, and the records of the format {pipeline.format.type} have none"
-        with_schemas = " or ".join(each for each, form in formats.FORMATS.items() if form.has_schemas)
-        yield ("connect", name), wrong, f"set `format` to {with_schemas}, or use JsonConverter"
+        kind = SCHEMA_TYPES[pipeline.connect[name].strip()]
+        instead = f"leave the converters out, and write `schema: {{type: {kind}, registry: {{url: …}}}}`"
+        yield ("connect", name), wrong, instead
 
 
 def _read_back(pipeline: Pipeline) -> Iterator[Finding]:

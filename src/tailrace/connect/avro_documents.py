@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from functools import lru_cache
+from operator import call
 from typing import Any, Final
 
 from msgspec.structs import astuple
@@ -38,7 +39,7 @@ def _writer(kind: type[Document]) -> Write:
     writers = [_field_writer(each) for each in fields_of(kind)]
 
     def write_all(document: Document) -> bytes:
-        return b"".join([write(value) for write, value in zip(writers, astuple(document), strict=True)])
+        return b"".join(map(call, writers, astuple(document)))
 
     return write_all
 

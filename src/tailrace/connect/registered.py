@@ -21,6 +21,8 @@ from tailrace.connect.written import SchemaIds, SchemaVersions, Written, prefix_
 AVRO: Final = "io.confluent.connect.avro.AvroConverter"
 JSON_SCHEMA: Final = "io.confluent.connect.json.JsonSchemaConverter"
 PROTOBUF: Final = "io.confluent.connect.protobuf.ProtobufConverter"
+SCHEMA_TYPES: Final = {AVRO: "avro", JSON_SCHEMA: "json", PROTOBUF: "protobuf"}
+"""What each is called in the pipeline file's `schema.type`."""
 
 SubjectNameStrategy = Literal["TopicNameStrategy", "RecordNameStrategy", "TopicRecordNameStrategy"]
 

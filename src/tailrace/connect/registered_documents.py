@@ -16,13 +16,12 @@ from tailrace.connect.errors import DataError
 from tailrace.connect.protobuf_reading import read_protobuf
 from tailrace.connect.protobuf_schema import protobuf_schema
 from tailrace.connect.registered import SubjectNameStrategy, subject_of
-from tailrace.connect.written import SchemaIds, Written
+from tailrace.connect.written import MAGIC, SchemaIds, Written, prefix_of
 from tailrace.core.change import Message
 from tailrace.errors import RecordError
 
 DocumentKind = Literal["avro", "json", "protobuf"]
 
-_MAGIC: Final = b"\x00"
 _CONTENT_TYPE: Final = "content-type"
 _HEADER_BYTES: Final = 5
 """The magic byte and the id."""
@@ -100,7 +99,7 @@ class Documents:
 
     def _asked(self, topic: str) -> tuple[bytes, bytes]:
         key, value = (
-            _MAGIC + self._ids.id_of(subject(topic, part.written.name), part.written).to_bytes(4, "big")
+            prefix_of(self._ids.id_of(subject(topic, part.written.name), part.written))
             for subject, part in zip(self._subjects, self._parts, strict=True)
         )
         self._headers[topic] = key, value
@@ -130,7 +129,7 @@ def _part(kind: DocumentKind, shape: Shape) -> _Part:
             return written.encode(shape.apart(message))
 
     def read(content: bytes) -> bytes:
-        if content[:1] != _MAGIC:
+        if content[:1] != MAGIC:
             return content
         try:
             return shape.together(read_value(shape.schema, content[_HEADER_BYTES:]))
@@ -141,7 +140,7 @@ def _part(kind: DocumentKind, shape: Shape) -> _Part:
 
 
 def _without_header(content: bytes) -> bytes:
-    return content[_HEADER_BYTES:] if content[:1] == _MAGIC else content
+    return content[_HEADER_BYTES:] if content[:1] == MAGIC else content
 
 
 def _json_schema(schema: Schema) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 SchemaKind = Literal["AVRO", "JSON", "PROTOBUF"]
 """A type of schema, as the registry names it."""
 
-_MAGIC: Final = b"\x00"
+MAGIC: Final = b"\x00"
 
 
 def prefix_of(schema_id: int) -> bytes:
     """Return what stands before a value in the registry's wire format."""
-    return _MAGIC + schema_id.to_bytes(4, "big")
+    return MAGIC + schema_id.to_bytes(4, "big")
 
 
 class Written(NamedTuple):
