@@ -1,7 +1,8 @@
-"""Schemas inferred from items, in a real registry: workers that race, are killed and restarted, and what is refused."""
+"""Schemas inferred from items, or declared, in a real registry: workers that race and are killed, what is refused."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -38,9 +39,15 @@ def client(registry: Apicurio) -> Iterator[SchemaRegistryClient]:
 def make(bench: Callable[..., Bench], registry: Apicurio) -> Make:
     """Makes a pipeline of one table, whose topic may have a name."""
 
-    def pipeline(topic: str = "{pipeline}.{table}", **schema: Any) -> Bench:
+    def pipeline(topic: str = "{pipeline}.{table}", declare: str | None = None, **schema: Any) -> Bench:
         schema = {"type": "avro", "mode": "inferred", "registry": {"url": registry.url}} | schema
-        return bench(tables=1, settings={"topic": topic, "topics": {"partitions": 1}, "schema": schema})
+        settings = {"topic": topic, "topics": {"partitions": 1}}
+        if declare is None:
+            return bench(tables=1, settings=settings | {"schema": schema})
+        made = bench(tables=1, settings=settings)
+        made.settings["schema"] = schema | {"mode": "declared", "declared": {made.tables[0]: declare}}
+        made.file = made.write_file()
+        return made
 
     return pipeline
 
@@ -76,7 +83,7 @@ def test_workers_that_race_and_are_killed_agree_on_one_schema(make: Make, client
     for place, name in enumerate(names):
         for number, pipeline in enumerate(pipelines):
             put(pipeline, f"{number}{name}", **{f"{name}{number}": {"S": "x"}, "n": {"N": f"{place}.5"}})
-            if place == len(names) // 2:
+            if place == len(names) // 2 and number == 0:
                 workers[number].kill()
                 workers[number] = pipeline.worker(ready=False)
     found = records(pipelines[0], topic, 2 * len(names))
@@ -152,3 +159,23 @@ def test_a_registry_that_is_down_and_a_subject_of_someone_else(
     stopped.wait_logged("read failed")
     assert "has a schema that Tailrace cannot extend: version 1 is in AVRO, not in PROTOBUF" in stopped.tail()
     assert client.get_versions(subject) == [1]
+
+
+def test_a_declared_schema(make: Make, client: SchemaRegistryClient) -> None:
+    fields = [{"name": "id", "type": "string"}, {"name": "size", "type": ["null", "long"], "default": None}]
+    order = json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": fields})
+    pipeline = make(declare=order)
+    topic = pipeline.topic(pipeline.tables[0])
+    pipeline.worker()
+    put(pipeline, "a", size={"N": "9007199254740993"})
+    put(pipeline, "b", size={"N": "1.5"})
+    put(pipeline, "c", colour={"S": "red"})
+    put(pipeline, "d")
+    found = records(pipeline, topic, 2)
+    read = AvroDeserializer(client)
+    items = [read(each, SerializationContext(topic, MessageField.VALUE))["after"] for each in found]
+    assert items == [{"id": "a", "size": 9007199254740993}, {"id": "d", "size": None}]
+    told = letters(pipeline, 2)
+    assert "attribute size: the number 1.5 is no int64" in told[0]
+    assert "attribute colour is not in the declared schema" in told[1]
+    assert client.get_versions(f"{topic}-value") == [1]

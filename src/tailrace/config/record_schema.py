@@ -9,11 +9,15 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tailrace.config.by_type import ByType
-from tailrace.config.fields import Flag, Part, Whole
+from tailrace.config.fields import Flag, Part, Whole, as_written
 from tailrace.config.property_maps import RegistryProperties
 from tailrace.connect.converters import JSON_CONVERTER
+from tailrace.connect.data import Schema
+from tailrace.connect.declared import Undeclared
 from tailrace.connect.inference import NumberType
 from tailrace.connect.registered import SubjectNameStrategy
+from tailrace.connect.schema_reading import read_schema
+from tailrace.connect.written import SchemaKind
 
 
 class RecordSchema(Part):
@@ -63,7 +67,17 @@ class RegisteredSchema(RecordSchema):
     mode: Literal["document", "inferred", "declared"] = Field(
         default="document",
         description="Where schemas come from. `document`: they are fixed, and hold items as JSON text, so that they "
-        "never change. `inferred`: from items, growing compatibly as attributes appear.",
+        "never change. `inferred`: from items, growing compatibly as attributes appear. `declared`: from `declared`.",
+    )
+    declared: dict[str, str] = Field(
+        default=as_written({}),
+        description="For `mode: declared`, by table: the schema of its items, in the language of `type`.",
+        examples=[{"orders": "${file:order.avsc}"}],
+    )
+    undeclared: Undeclared = Field(
+        default="refuse",
+        description="An attribute that a declared schema does not have makes a change a dead letter, or is left out "
+        "of it (`ignore`).",
     )
     subject_name_strategy: SubjectNameStrategy = Field(
         default="TopicNameStrategy",
@@ -74,6 +88,17 @@ class RegisteredSchema(RecordSchema):
     )
 
     examples: ClassVar = {"registry": "registry: {url: http://localhost:8081}"}
+
+    @property
+    def kind(self) -> SchemaKind:
+        """The language of its schemas, as the registry names it."""
+        kinds: Mapping[str, SchemaKind] = {"avro": "AVRO", "json": "JSON", "protobuf": "PROTOBUF"}
+        return kinds[self.type]
+
+    @property
+    def item_schemas(self) -> Mapping[str, Schema]:
+        """The declared schemas by table. Raises `DataError` for what is none, which a checked file does not have."""
+        return {table: read_schema(self.kind, text) for table, text in self.declared.items()}
 
     @property
     def converters(self) -> Mapping[str, str]:

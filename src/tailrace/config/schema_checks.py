@@ -12,6 +12,8 @@ from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, nearest, not_one_of, quoted
 from tailrace.config.property_maps import RegistryProperties
 from tailrace.config.record_schema import RegisteredSchema
+from tailrace.connect.errors import DataError
+from tailrace.connect.schema_reading import read_schema
 
 _REGISTRY_URL: Final = re.compile(r"^(https?://[^/\s]+|mock://)")
 _CLOUD: Final = re.compile(r"\.confluent\.cloud(:[0-9]+)?(/|,|$)")
@@ -40,9 +42,12 @@ def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
             yield from _documents(pipeline, schema)
             return
         if schema.mode == "declared":
-            yield ("schema", "mode"), f"{quoted(schema.mode)} is not there yet for {schema.type}", "use inferred"
-            return
-        if schema.type == "protobuf" and schema.numbers == "decimal":
+            yield from _declared(pipeline, schema)
+        else:
+            for name in ("declared", "undeclared"):
+                if name in schema.model_fields_set:
+                    yield ("schema", name), f"means nothing with `mode: {schema.mode}`", "set `mode: declared`"
+        if schema.mode == "inferred" and schema.type == "protobuf" and schema.numbers == "decimal":
             remedy = "write `numbers: string`, or `numbers: double`, which rounds to 15 to 17 digits"
             yield ("schema", "numbers"), "is decimal, for which Protobuf has no type", remedy
     if pipeline.format.type != "debezium":
@@ -58,6 +63,28 @@ def beside_connect(pipeline: Pipeline) -> Iterator[Finding]:
     if pipeline.connect and schema is not None and schema.mode == "document":
         wrong = "makes records as Kafka Connect does, and `schema` with `mode: document` makes others"
         yield ("connect",), wrong, "keep one of them; the converters of `connect` take a registry, too"
+
+
+def _declared(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]:
+    for name in ("numbers", "scale"):
+        if name in schema.model_fields_set:
+            yield ("schema", name), "means nothing with `mode: declared`, where schemas say it", "leave it out"
+    for table, text in schema.declared.items():
+        path = ("schema", "declared", table)
+        if not pipeline.source.publishes(table):
+            yield path, f"{quoted(table)} is no table of the pipeline", "leave it out"
+        try:
+            item = read_schema(schema.kind, text)
+        except DataError as error:
+            yield path, f"cannot be used: {error}", "write the schema here, or e.g. `${file:order.avsc}`"
+            continue
+        if item.type != "struct":
+            yield path, f"is that of a {item.type}", "declare a record: an item is one"
+    of_file = () if pipeline.source.carries_tables else pipeline.source.named_tables
+    missing = [each for each in of_file if each not in schema.declared]
+    if missing or not schema.declared:
+        of = f"of the table {missing[0]} is" if missing else "is"
+        yield ("schema", "declared"), f"the schema {of} missing", "add e.g. `orders: ${file:order.avsc}` below it"
 
 
 def _documents(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]:

@@ -23,7 +23,6 @@ Write = Callable[[Any, bytearray], None]
 
 _DEFAULT_NAMESPACE: Final = "io.confluent.connect.avro"
 _DEFAULT_NAME: Final = "ConnectDefault"
-_DECIMAL_PRECISION: Final = 64
 _TYPES: Final = {
     "int8": "int",
     "int16": "int",
@@ -88,7 +87,7 @@ class _Schemas:
             if schema.type in _SMALL:
                 written["connect.type"] = schema.type
         if schema.name == DECIMAL:
-            written |= {"scale": schema.scale, "precision": _DECIMAL_PRECISION}
+            written |= {"scale": schema.scale, "precision": schema.precision}
         written |= _meta(schema)
         if schema.name in _LOGICAL:
             written["logicalType"] = _LOGICAL[schema.name]

@@ -21,6 +21,8 @@ SchemaType = Literal[
 
 DECIMAL: Final = "org.apache.kafka.connect.data.Decimal"
 """Of bytes: an unscaled big-endian integer; the parameter `scale` has the digits behind the point."""
+PRECISION: Final = "connect.decimal.precision"
+"""The parameter of a decimal with all its digits; without it they are 64, as Confluent's converters have it."""
 TIMESTAMP: Final = "org.apache.kafka.connect.data.Timestamp"
 """Of int64: milliseconds since the epoch."""
 DATE: Final = "org.apache.kafka.connect.data.Date"
@@ -49,6 +51,11 @@ class Schema(msgspec.Struct, frozen=True):
     def scale(self) -> int:
         """The digits behind the point of a decimal."""
         return int(dict(self.parameters).get("scale", "0"))
+
+    @property
+    def precision(self) -> int:
+        """All digits of a decimal."""
+        return int(dict(self.parameters).get(PRECISION, "64"))
 
     def field(self, name: str) -> Field | None:
         """Return a struct's field; None when it has none of that name."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from tailrace.connect.data import DATE, DECIMAL, TIME, TIMESTAMP, Field, Schema, SchemaType, optional
+from tailrace.connect.data import DATE, DECIMAL, PRECISION, TIME, TIMESTAMP, Field, Schema, SchemaType, optional
 from tailrace.connect.errors import DataError
 from tailrace.connect.protobuf_text import read_protobuf
 from tailrace.connect.written import SchemaKind
@@ -110,7 +110,9 @@ def _avro_scalar(kind: str, written: Mapping[str, Any]) -> Schema:
     logical = _AVRO_LOGICAL.get((kind, written.get("logicalType", "")))
     if logical is None or schema.name is not None:
         return schema
-    parameters = (("scale", str(written.get("scale", 0))),) if logical == DECIMAL else ()
+    parameters: tuple[tuple[str, str], ...] = ()
+    if logical == DECIMAL:
+        parameters = (("scale", str(written.get("scale", 0))), (PRECISION, str(written["precision"])))
     return msgspec.structs.replace(schema, name=logical, version=1, parameters=parameters)
 
 

@@ -1,4 +1,4 @@
-"""Debezium's envelope with Connect's schemas, which are inferred from each change: what sinks that need schemas read.
+"""Debezium's envelope with Connect's schemas, inferred or declared: what sinks that need schemas read.
 
 Source: https://debezium.io/documentation/reference/stable/connectors/postgresql.html#postgresql-events
 """
@@ -6,10 +6,12 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import reduce
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from tailrace.connect.data import ConnectRecord, Schema, optional, struct
+from tailrace.connect.declared import Declared
 from tailrace.connect.errors import DataError
 from tailrace.connect.inference import Inference, complete, merge
 from tailrace.core.change import Change
@@ -39,46 +41,110 @@ _TRANSACTION: Final = struct(
 )
 
 
-class DebeziumRecords:
-    """Makes what `DebeziumFormat` makes as records with schemas. Pure.
+Image = dict[str, Any] | None
+"""An image of an item in DynamoDB JSON, or as a value of its schema."""
 
-    The structs are `<topic>.Key`, `<topic>.Envelope` and `<topic>.Value`. The last has the attributes of both images,
-    so that one that an update removes is null after it.
-    """
 
-    def __init__(self, made: DebeziumFormat, inference: Inference, *, keeps_versions: bool = False) -> None:
-        """`made` is the pipeline's format.
+class ItemSchemas(Protocol):
+    """Where the schemas of keys and items come from."""
 
-        A schema of which versions are kept is named as every schema language allows it, and leaves open what is in
-        lists that are empty; otherwise that is text, a guess.
+    def key(self, table: str, attributes: dict[str, Any], topic: str) -> tuple[Schema, dict[str, Any]]:
+        """Return the schema of an item's key attributes, and their value. Raises `DataError`."""
+        ...
+
+    def images(
+        self, table: str, before: Image, after: Image, key: frozenset[str], topic: str
+    ) -> tuple[Schema, Image, Image]:
+        """Return the schema of a change's images, and both as its values; `key` has the names of the key attributes.
+
+        Raises `DataError`, also where types in the images do not agree.
         """
-        self._format = made
+        ...
+
+
+class InferredItems(ItemSchemas):
+    """Infers a schema from each change: that of both images, so that what an update removes is null after it."""
+
+    def __init__(self, inference: Inference, *, keeps_versions: bool = False) -> None:
+        """Leave open, where versions of schemas are kept, what is in lists that are empty; otherwise that is text."""
         self._inference = inference
         self._keeps_versions = keeps_versions
 
+    def key(self, table: str, attributes: dict[str, Any], topic: str) -> tuple[Schema, dict[str, Any]]:
+        """Return the struct `<topic>.Key`."""
+        del table
+        return self._inference.struct(attributes, f"{topic}.Key", frozenset(attributes))
+
+    def images(
+        self, table: str, before: Image, after: Image, key: frozenset[str], topic: str
+    ) -> tuple[Schema, Image, Image]:
+        """Return the struct `<topic>.Value`."""
+        del table
+        shown = [
+            None if image is None else self._inference.struct(image, f"{topic}.Value", key) for image in (before, after)
+        ]
+        schema = reduce(merge, (image.schema for image in reversed(shown) if image))
+        values = [image.value if image else None for image in shown]
+        return schema if self._keeps_versions else complete(schema), values[0], values[1]
+
+
+class DeclaredItems(ItemSchemas):
+    """Takes the schemas that are declared for tables."""
+
+    def __init__(self, declared: Mapping[str, Declared]) -> None:
+        self._declared = declared
+
+    def key(self, table: str, attributes: dict[str, Any], topic: str) -> tuple[Schema, dict[str, Any]]:
+        """Return the struct `<topic>.Key`, its fields as they are declared."""
+        return self._of(table).key(attributes, f"{topic}.Key")
+
+    def images(
+        self, table: str, before: Image, after: Image, key: frozenset[str], topic: str
+    ) -> tuple[Schema, Image, Image]:
+        """Return the table's schema."""
+        del key, topic
+        declared = self._of(table)
+        values = [None if image is None else declared.item(image) for image in (before, after)]
+        return declared.schema, values[0], values[1]
+
+    def _of(self, table: str) -> Declared:
+        found = self._declared.get(table)
+        if found is None:
+            raise DataError(f"no schema is declared for the table {table}: add it to `schema.declared`")
+        return found
+
+
+class DebeziumRecords:
+    """Makes what `DebeziumFormat` makes as records with schemas. Pure.
+
+    The structs are `<topic>.Key`, `<topic>.Envelope` and that of the items.
+    """
+
+    def __init__(self, made: DebeziumFormat, items: ItemSchemas, *, in_registry: bool = False) -> None:
+        """`made` is the pipeline's format. Schemas in a registry are named as every schema language allows it."""
+        self._format = made
+        self._items = items
+        self._in_registry = in_registry
+
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
-        """Return the record of `change`. Raises `RecordError`, also where types in its images do not agree."""
+        """Return the record of `change`. Raises `RecordError`."""
         attributes = parse(change.keys)
-        names = frozenset(attributes)
-        named = _as_name(topic) if self._keeps_versions else topic
+        named = _as_name(topic) if self._in_registry else topic
         try:
-            key = self._inference.struct(attributes, f"{named}.Key", names)
+            key_schema, key = self._items.key(change.table, attributes, named)
         except DataError as error:
             raise RecordError(str(error), stage="KEY_CONVERTER") from None
-        before, after, notes = shown_images(change)
+        shown = shown_images(change)
+        images = [None if image is None else parse(image) for image in (shown.before, shown.after)]
         try:
-            images = {
-                "before": before and self._inference.struct(parse(before), f"{named}.Value", names),
-                "after": after and self._inference.struct(parse(after), f"{named}.Value", names),
-            }
-            schema = reduce(merge, (image.schema for image in (images["after"], images["before"]) if image))
+            schema, before, after = self._items.images(change.table, images[0], images[1], frozenset(attributes), named)
         except DataError as error:
             raise RecordError(str(error)) from None
-        item = optional(schema if self._keeps_versions else complete(schema))
+        item = optional(schema)
         envelope = struct(f"{named}.Envelope", {"before": item, "after": item, **_REST})
-        value: dict[str, Any] = self._format.without_images(change, notes, now_ns)
-        value |= {name: image.value if image else None for name, image in images.items()}
-        return ConnectRecord(topic, key.value, value, key.schema, envelope, change.created_ms)
+        value: dict[str, Any] = self._format.without_images(change, shown.notes, now_ns)
+        value |= {"before": before, "after": after}
+        return ConnectRecord(topic, key, value, key_schema, envelope, change.created_ms)
 
 
 def _as_name(topic: str) -> str:

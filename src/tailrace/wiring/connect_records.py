@@ -8,11 +8,12 @@ from typing import Final
 
 from tailrace import formats
 from tailrace.config.model import Pipeline
-from tailrace.config.record_schema import RegisteredSchema
+from tailrace.config.record_schema import RecordSchema, RegisteredSchema
 from tailrace.connect.avro_schema import avro_schema
 from tailrace.connect.chain import Chain
 from tailrace.connect.converters import Converter, converter
 from tailrace.connect.data import Schema
+from tailrace.connect.declared import Declared
 from tailrace.connect.evolving import EvolvingConverter
 from tailrace.connect.inference import Inference
 from tailrace.connect.json_schema import json_schema
@@ -21,7 +22,7 @@ from tailrace.connect.registered import MakeIds, RegisteredConverter, Registry, 
 from tailrace.connect.written import Written
 from tailrace.convert.connect_encoder import ConnectEncoder
 from tailrace.formats.debezium import DebeziumFormat
-from tailrace.formats.debezium_record import DebeziumRecords
+from tailrace.formats.debezium_record import DebeziumRecords, DeclaredItems, InferredItems, ItemSchemas
 
 _WRITE: Final[Mapping[str, Callable[[Schema], Written]]] = {
     "avro": avro_schema,
@@ -38,8 +39,7 @@ def make_connect_encoder(pipeline: Pipeline, made: formats.Format, ids: MakeIds)
     make_record = made.connect_record
     if schema is not None and isinstance(made, DebeziumFormat):  # with another format the file is refused
         in_registry = isinstance(schema, RegisteredSchema)
-        inference = Inference(schema.numbers, scale=schema.scale)
-        make_record = DebeziumRecords(made, inference, keeps_versions=in_registry).connect_record
+        make_record = DebeziumRecords(made, _items(schema), in_registry=in_registry).connect_record
     if isinstance(schema, RegisteredSchema):
         key, value = _registered(schema, ids)
     else:
@@ -47,15 +47,18 @@ def make_connect_encoder(pipeline: Pipeline, made: formats.Format, ids: MakeIds)
     return ConnectEncoder(make_record, Chain(properties), key, value)
 
 
+def _items(schema: RecordSchema) -> ItemSchemas:
+    if isinstance(schema, RegisteredSchema) and schema.mode == "declared":
+        return DeclaredItems({table: Declared(each, schema.undeclared) for table, each in schema.item_schemas.items()})
+    inference = Inference(schema.numbers, scale=schema.scale)
+    return InferredItems(inference, keeps_versions=isinstance(schema, RegisteredSchema))
+
+
 def _registered(schema: RegisteredSchema, ids: MakeIds) -> tuple[Converter, Converter]:
     """Return the converters of keys, whose schema never changes, and of values."""
     versions = ids(Registry(schema.registry, schema.auto_register))
-    write = _WRITE[schema.type]
-    key = RegisteredConverter(write, subject_of(schema.subject_name_strategy, "key"), versions)
-    value = EvolvingConverter(
-        write,
-        subject_of(schema.subject_name_strategy, "value"),
-        versions,
-        auto_register=schema.auto_register,
-    )
-    return key, value
+    write, strategy = _WRITE[schema.type], schema.subject_name_strategy
+    key, of_values = RegisteredConverter(write, subject_of(strategy, "key"), versions), subject_of(strategy, "value")
+    if schema.mode == "declared":
+        return key, RegisteredConverter(write, of_values, versions)
+    return key, EvolvingConverter(write, of_values, versions, auto_register=schema.auto_register)
