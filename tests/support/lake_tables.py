@@ -18,9 +18,12 @@ import pyarrow as pa
 from confluent_kafka import Message
 from pyiceberg.catalog.sql import SqlCatalog
 
+from support.lake_rows import NothingSetAside
+from tailrace.config.lake import PartitionBy
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.delta_table import DeltaChanges
 from tailrace.lake.iceberg_table import IcebergChanges
+from tailrace.lake.parquet_sink import Refused
 from tailrace.lake.table_sink import ChangeTable, Mark, TableSink
 
 BASE = pa.schema(
@@ -39,7 +42,7 @@ DAY_MS = 86_400_000
 class Kind(Protocol):
     """A format."""
 
-    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable: ...
+    def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable: ...
 
     def rows(self, folder: Path) -> list[dict[str, Any]]: ...
 
@@ -61,7 +64,7 @@ class Iceberg:
     def catalog(self, folder: Path) -> SqlCatalog:
         return self.catalog_type("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
 
-    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable:
+    def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable:
         return IcebergChanges(lambda: self.catalog(folder), "shop.orders_changes", BASE, partition_by)
 
     def rows(self, folder: Path) -> list[dict[str, Any]]:
@@ -72,12 +75,18 @@ class Iceberg:
 class Delta:
     """Tables in a folder."""
 
-    def table(self, folder: Path, partition_by: Sequence[tuple[str, str | None]] = ()) -> ChangeTable:
+    def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable:
         where = folder / "orders_changes"
-        return DeltaChanges(f"file://{where}", BASE, lambda name, file: shutil.copy(file, where / name))
+        return DeltaChanges(
+            f"file://{where}", BASE, lambda name, file: shutil.copy(file, where / name), dict, partition_by
+        )
 
     def rows(self, folder: Path) -> list[dict[str, Any]]:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_changes')")
+
+
+def _copy(folder: Path, name: str, file: Path) -> None:
+    shutil.copy(file, folder / name)
 
 
 def _read(connection: duckdb.DuckDBPyConnection, source: str) -> list[dict[str, Any]]:
@@ -100,26 +109,27 @@ class JsonRows:
     def size_bytes(self) -> int:
         return 100 * len(self._rows)
 
-    def append(self, records: Sequence[Message]) -> None:
-        for record in records:
+    @property
+    def schema(self) -> pa.Schema:
+        return BASE
+
+    def append(self, messages: Sequence[Message]) -> list[Refused]:
+        for record in messages:
             image = json.loads(record.value() or b"{}", parse_int=Decimal, parse_float=Decimal)
             ts = datetime.fromtimestamp(record.timestamp()[1] / 1_000, UTC)
             ours = {"__op": "c", "__ts": ts, "__topic": record.topic(), "__partition": record.partition()}
             self._rows.append({**ours, "__offset": record.offset(), **image})
+        return []
 
-    def finish(self) -> pa.Table:
+    def widened(self) -> list[str]:
+        return []
+
+    def take(self) -> pa.Table:
         rows, self._rows = self._rows, []
         names = dict.fromkeys(name for row in rows for name in row)
         columns = {name: pa.array([row.get(name) for row in rows], self._types.get(name)) for name in names}
         columns |= {field.name: columns[field.name].cast(field.type) for field in BASE}
         return pa.table(columns)
-
-
-class Nothing:
-    """What is set aside where nothing is."""
-
-    def flush(self) -> None:
-        pass
 
 
 def record(place: Place, offset: int, **image: Any) -> Message:
@@ -147,8 +157,8 @@ def sink_of(
     sink = TableSink(
         lambda _: table,
         identity="lake",
-        make_rows=lambda _: JsonRows(types),
-        set_aside=Nothing(),
+        make_rows=lambda _topic, _known: JsonRows(types),
+        set_aside=NothingSetAside(),
         file_bytes=1 << 20,
         sleep=sleep,
         now_s=lambda: next(clock),

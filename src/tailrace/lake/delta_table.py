@@ -13,15 +13,18 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tailrace.config.lake import PartitionBy
 from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import additions
+from tailrace.lake.partitions import NONE, split
 from tailrace.lake.table_sink import ConflictError, Mark
 
 with brought_by("lake-delta"):
@@ -43,6 +46,7 @@ class DeltaChanges:
         columns: pa.Schema,
         store: Callable[[str, Path], object],
         options: Callable[[], Mapping[str, str]] = dict,
+        partition_by: Sequence[PartitionBy] = (),
     ) -> None:
         """`columns` are those that a new table has from the beginning.
 
@@ -52,6 +56,7 @@ class DeltaChanges:
         self._columns = columns
         self._store = store
         self._options = options
+        self._partition_by = partition_by
         self._table: DeltaTable | None = None
 
     def look(self) -> None:
@@ -82,26 +87,31 @@ class DeltaChanges:
         batch = self._loaded.transaction_version(f"{application}/batch") or 0
         return Mark(next_offset, topic_id.decode(), f"{batch:x}")
 
-    def widen(self, columns: pa.Schema) -> pa.Schema:
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns, without those of its parts."""
+        parts = {each.directory for each in self._partition_by}
+        return pa.schema([field for field in pa.schema(self._loaded.schema().to_arrow()) if field.name not in parts])
+
+    def widen(self, columns: pa.Schema) -> None:
         """Add columns in a commit of their own."""
         while True:
-            schema = pa.schema(self._loaded.schema().to_arrow())
-            if not (new := additions(schema, columns)):
-                return schema
+            if not (new := additions(self.schema, columns)):
+                return
             with contextlib.suppress(ConflictError), self._telling("adding columns to"):
                 self._loaded.alter.add_columns(Schema.from_arrow(new).fields)
             self.look()
 
     def split(self, rows: pa.Table) -> Iterator[tuple[Hashable, pa.Table]]:
-        """Yield the rows: the table has one part."""
-        yield (), rows
+        """Yield the rows of each part, which is called as its directory would be."""
+        yield from split(rows, self._partition_by)
 
-    def upload(self, file: Path, _part: Hashable) -> object:
+    def upload(self, file: Path, part: Hashable) -> object:
         """Store the file under a name of its own in the table's folder."""
         name = f"{uuid.uuid4().hex}.parquet"
         self._store(name, file)
         stats = msgspec.json.encode({"numRecords": pq.read_metadata(file).num_rows}).decode()
-        return AddAction(name, file.stat().st_size, {}, time.time_ns() // 1_000_000, True, stats)
+        return AddAction(name, file.stat().st_size, _values(str(part)), time.time_ns() // 1_000_000, True, stats)
 
     def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
         """Commit the version after the one that was looked at, or after what others have committed since."""
@@ -121,6 +131,7 @@ class DeltaChanges:
                 [file for file in files if isinstance(file, AddAction)],
                 "append",
                 self._loaded.schema(),
+                partition_by=[each.directory for each in self._partition_by],
                 commit_properties=CommitProperties(app_transactions=transactions),
             )
 
@@ -131,7 +142,16 @@ class DeltaChanges:
 
     def _create(self) -> DeltaTable:
         options = dict(self._options())
-        DeltaTable.create(self.name, self._columns, mode="ignore", storage_options=options)
+        parts = [each.directory for each in self._partition_by]
+        schema = pa.schema([*self._columns, *(pa.field(name, pa.string()) for name in parts)])
+        with contextlib.suppress(DeltaError):  # another process was first, or it shows below
+            DeltaTable.create(
+                self.name,
+                schema,
+                partition_by=parts,
+                storage_options=options,
+                commit_properties=CommitProperties(max_commit_retries=0),  # as version 0, or not at all
+            )
         return DeltaTable(self.name, storage_options=options)
 
     @contextlib.contextmanager
@@ -150,6 +170,12 @@ class DeltaChanges:
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
                 hint="check `lake.location`, the network and the rights; what is in the table is whole",
             ) from error
+
+
+def _values(directory: str) -> dict[str, str | None]:
+    """Return the values of the columns that a part is known by."""
+    pairs = (each.split("=", 1) for each in directory.split("/") if each)
+    return {name: None if value == NONE else unquote(value) for name, value in pairs}
 
 
 def _application(place: Place) -> str:

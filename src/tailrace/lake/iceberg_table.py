@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tailrace.config.lake import PartitionBy
 from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
@@ -30,6 +31,8 @@ with brought_by("lake-iceberg"):
     from pyiceberg.catalog import Catalog
     from pyiceberg.exceptions import (
         CommitFailedException,
+        NamespaceAlreadyExistsError,
+        NoSuchNamespaceError,
         NoSuchTableError,
         RESTError,
         TableAlreadyExistsError,
@@ -78,33 +81,36 @@ class IcebergChanges:
         catalog: Callable[[], Catalog],
         name: str,
         columns: pa.Schema,
-        partition_by: Sequence[tuple[str, str | None]] = (),
+        partition_by: Sequence[PartitionBy] = (),
     ) -> None:
         """`columns` are those that a new table has from the beginning; `name` begins with the namespace."""
         self.name = name
-        self._make_catalog = catalog
+        self._catalog = catalog
         self._columns = columns
         self._partition_by = partition_by
-        self._catalog: Catalog | None = None
         self._table: Table | None = None
         self._marks: Mapping[str, Mark] = {}
 
     def look(self) -> None:
         """Load the table's metadata."""
         with self._telling("reading"):
-            if self._catalog is None:
-                self._catalog = self._make_catalog()
+            catalog = self._catalog()
             try:
-                self._table = self._catalog.load_table(self.name)
+                self._table = catalog.load_table(self.name)
             except NoSuchTableError:
-                self._table = self._create(self._catalog)
+                self._table = self._create(catalog)
         self._marks = self._find_marks(self._table.metadata)
 
     def mark(self, place: Place) -> Mark | None:
         """Return it from the metadata."""
         return self._marks.get(_key(place))
 
-    def widen(self, columns: pa.Schema) -> pa.Schema:
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns with their ids, which files must have too."""
+        return schema_to_pyarrow(self._loaded.schema())
+
+    def widen(self, columns: pa.Schema) -> None:
         """Add columns in a commit of their own, and partition fields as soon as their columns are there."""
         while True:
             try:
@@ -114,7 +120,7 @@ class IcebergChanges:
             except ConflictError:
                 self.look()
             else:
-                return schema_to_pyarrow(self._loaded.schema())
+                return
 
     def split(self, rows: pa.Table) -> Iterator[tuple[Hashable, pa.Table]]:
         """Yield the rows of each partition of the table."""
@@ -174,8 +180,9 @@ class IcebergChanges:
         return self._table
 
     def _create(self, catalog: Catalog) -> Table:
+        with contextlib.suppress(NamespaceAlreadyExistsError, SQLAlchemyError):  # by another process, or it shows below
+            catalog.create_namespace(self.name.rpartition(".")[0])
         try:
-            catalog.create_namespace_if_not_exists(self.name.rpartition(".")[0])
             return catalog.create_table(self.name, self._columns, properties=_NEW)
         except TableAlreadyExistsError:  # by another process
             return catalog.load_table(self.name)
@@ -265,7 +272,7 @@ class IcebergChanges:
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
                 hint="declare the column under `columns` with another type or name",
             ) from error
-        except (OSError, RESTError, SQLAlchemyError) as error:
+        except (OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError) as error:
             raise UnreachableError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
                 hint="check `lake.catalog`, the network and the rights; what is in the table is whole",

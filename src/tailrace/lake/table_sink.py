@@ -9,6 +9,7 @@ continues from, although nothing was done against it.
 from __future__ import annotations
 
 import contextlib
+import logging
 import random
 import secrets
 import tempfile
@@ -25,8 +26,11 @@ from confluent_kafka import Message
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import fitted
+from tailrace.lake.parquet_sink import Rows, SetAside
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
+
+logger = logging.getLogger("tailrace.lake")
 
 CHUNK_BYTES: Final = 16 << 20
 """What the rows of a partition may take in memory; then they go to its files under way."""
@@ -41,31 +45,6 @@ _PAUSE_S: Final = (0.05, 5.0)
 """Between two attempts: the first pause, and the longest."""
 _SHARE: Final = 0.2
 """What is expected of a row's size once it is stored."""
-
-
-class Rows(Protocol):
-    """Rows of one table under way in memory."""
-
-    @property
-    def size_bytes(self) -> int:
-        """About what they take."""
-        ...
-
-    def append(self, records: Sequence[Message]) -> None:
-        """Add records. Those that make no row are set aside."""
-        ...
-
-    def finish(self) -> pa.Table:
-        """Return the rows, and begin anew."""
-        ...
-
-
-class SetAside(Protocol):
-    """What becomes of records that make no row."""
-
-    def flush(self) -> None:
-        """Return when all of them are safe. Raises WorldError."""
-        ...
 
 
 class Mark(NamedTuple):
@@ -90,12 +69,17 @@ class ChangeTable(Protocol):
         """Look at the table as it is now; make it if there is none."""
         ...
 
+    @property
+    def schema(self) -> pa.Schema:
+        """What its files must hold."""
+        ...
+
     def mark(self, place: Place) -> Mark | None:
         """Return how far it has a partition."""
         ...
 
-    def widen(self, columns: pa.Schema) -> pa.Schema:
-        """Add the columns, and parts of columns, that it lacks; return what its files must hold."""
+    def widen(self, columns: pa.Schema) -> None:
+        """Add the columns, and parts of columns, that it lacks."""
         ...
 
     def split(self, rows: pa.Table) -> Iterator[tuple[Hashable, pa.Table]]:
@@ -169,13 +153,16 @@ class TableSink:
         tables: Callable[[str], ChangeTable],
         *,
         identity: str,
-        make_rows: Callable[[str], Rows],
+        make_rows: Callable[[str, pa.Schema | None], Rows],
         set_aside: SetAside,
         file_bytes: int,
         sleep: Callable[[float], None] = time.sleep,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`tables` returns the table of a topic, always the same for the same topic; `make_rows` makes rows of its."""
+        """`tables` returns the table of a topic, always the same for the same topic.
+
+        `make_rows` makes the rows of a topic, whose columns the table has.
+        """
         self._tables = tables
         self._identity = identity
         self._make_rows = make_rows
@@ -202,7 +189,7 @@ class TableSink:
         table.look()
         mark = table.mark(place)
         self._claimed[place] = _Claimed(
-            self._make_rows(place.topic), table, mark, mark.topic_id if mark is not None else topic_id
+            self._make_rows(place.topic, table.schema), table, mark, mark.topic_id if mark is not None else topic_id
         )
         return _position(mark)
 
@@ -215,7 +202,7 @@ class TableSink:
     def write(self, place: Place, records: Sequence[Message]) -> None:
         """Add rows, in memory and from there to files of this machine."""
         claimed = self._claimed[place]
-        claimed.rows.append(records)
+        self._set_aside.add(claimed.rows.append(records))
         if claimed.rows.size_bytes >= CHUNK_BYTES:
             self._spill(claimed)
         while sum(each.rows.size_bytes for each in self._claimed.values()) > MEMORY_BYTES:
@@ -276,10 +263,13 @@ class TableSink:
         """Move rows from memory to the files under way."""
         if not claimed.rows.size_bytes:
             return
-        rows = claimed.rows.finish()
+        rows = claimed.rows.take()
+        for sentence in claimed.rows.widened():
+            logger.warning("column widened", extra={"detail": sentence})
         if not rows.num_rows:
             return
-        schema = claimed.table.widen(rows.schema)
+        claimed.table.widen(rows.schema)
+        schema = claimed.table.schema
         rows = fitted(rows, schema, claimed.table.name)
         with self._telling():
             for part, own in claimed.table.split(rows):

@@ -11,6 +11,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import CommitTableResponse, Table
 
 from support.lake_tables import DAY_MS, TOPIC_ID, Iceberg, close_sinks, duck, record, sink_of
+from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.table_sink import TableSink
@@ -119,7 +120,7 @@ def test_answers_of_the_catalog_are_lost(tmp_path: Path) -> None:
 
 
 def test_parts_by_day_and_by_a_column_that_comes_later(tmp_path: Path) -> None:
-    table = ICEBERG.table(tmp_path, [("__ts", "day"), ("region", None)])
+    table = ICEBERG.table(tmp_path, [PartitionBy("__ts", "day"), PartitionBy("region", None)])
     sink = sink_of(table)
     _write(sink, PLACE, 0, name="a")
     sink.claim(OTHER, TOPIC_ID)

@@ -1,0 +1,115 @@
+"""Opens the tables of a lake in Iceberg or Delta: where they are, and with which credentials, which may be renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import pyarrow as pa
+
+from tailrace.aws.session import AwsSession
+from tailrace.config.lake import PartitionBy
+from tailrace.extras import brought_by
+from tailrace.lake.location import Location
+from tailrace.lake.table_sink import ChangeTable
+
+MakeTable = Callable[[str], ChangeTable]
+"""Opens the change log of a table by the table's name."""
+
+_OWN_TABLES: Final = 2
+"""Of a catalog in SQL, which pyiceberg makes one after the other without expecting that others do."""
+_FILE_IO: Final = "pyiceberg.io.pyarrow.PyArrowFileIO"
+
+
+def iceberg_tables(
+    catalog: Mapping[str, str],
+    namespace: str,
+    columns: pa.Schema,
+    partition_by: Sequence[PartitionBy],
+    storage: Callable[[], Mapping[str, str]] = dict,
+) -> MakeTable:
+    """Return what opens tables of an Iceberg catalog.
+
+    `catalog` has pyiceberg's properties: `type`, `uri`, `warehouse` and others; `storage` returns those of the files.
+    Raises WorldError when pyiceberg is not installed.
+    """
+    with brought_by("lake-iceberg"):
+        from pyiceberg.catalog import Catalog, load_catalog  # noqa: PLC0415 - an extra
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - an extra
+
+        from tailrace.lake.iceberg_table import IcebergChanges  # noqa: PLC0415 - an extra
+    opened: dict[str, Catalog] = {}
+    """The one of the last credentials."""
+
+    def current() -> Catalog:
+        properties = {**catalog, **storage(), "py-io-impl": _FILE_IO}
+        key = repr(properties)
+        if key not in opened:
+            for each in opened.values():
+                each.close()
+            opened.clear()
+            for attempt in range(_OWN_TABLES + 1):
+                try:
+                    opened[key] = load_catalog("tailrace", **properties)
+                except SQLAlchemyError:  # another process has just made one of the catalog's own tables, or it is told
+                    if attempt == _OWN_TABLES:
+                        raise
+                else:
+                    break
+        return opened[key]
+
+    return lambda table: IcebergChanges(current, f"{namespace}.{table}_changes", columns, partition_by)
+
+
+def delta_tables(
+    location: Location,
+    columns: pa.Schema,
+    partition_by: Sequence[PartitionBy],
+    storage: Callable[[], Mapping[str, str]] = dict,
+) -> MakeTable:
+    """Return what opens the tables of Delta under a location; `storage` returns the options of deltalake for it.
+
+    Raises WorldError when deltalake is not installed.
+    """
+    with brought_by("lake-delta"):
+        from tailrace.lake.delta_table import DeltaChanges  # noqa: PLC0415 - an extra
+
+    def make(table: str) -> ChangeTable:
+        folder = f"{table}_changes"
+        return DeltaChanges(
+            f"{location.uri}/{folder}",
+            columns,
+            lambda name, file: location.upload(f"{folder}/{name}", file),
+            storage,
+            partition_by,
+        )
+
+    return make
+
+
+def iceberg_storage(session: AwsSession, endpoint_url: str | None) -> dict[str, str]:
+    """Return pyiceberg's properties of S3, with the credentials of this moment."""
+    credentials = session.credentials()
+    found = {
+        "s3.region": session.region,
+        "s3.access-key-id": credentials.access_key,
+        "s3.secret-access-key": credentials.secret_key,
+        "s3.session-token": credentials.token,
+        "s3.endpoint": endpoint_url,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def delta_storage(session: AwsSession, endpoint_url: str | None) -> dict[str, str]:
+    """Return deltalake's options of S3, with the credentials of this moment: commits are puts under free names."""
+    credentials = session.credentials()
+    found = {
+        "aws_region": session.region,
+        "aws_access_key_id": credentials.access_key,
+        "aws_secret_access_key": credentials.secret_key,
+        "aws_session_token": credentials.token,
+        "aws_endpoint": endpoint_url,
+        "aws_allow_http": "true" if (endpoint_url or "").startswith("http://") else None,
+        "aws_conditional_put": "etag",
+    }
+    return {name: value for name, value in found.items() if value}

@@ -1,0 +1,103 @@
+"""Change logs in Iceberg and Delta on a real S3: several writers at once, zombies, and what DuckDB then reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import duckdb
+import pytest
+
+from support.lake_tables import BASE, TOPIC_ID, close_sinks, duck, record, sink_of
+from support.names import unique
+from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
+from tailrace.aws.session import AwsSession, AwsSettings
+from tailrace.config.lake import PartitionBy
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.bucket import Bucket
+from tailrace.lake.table_sink import ChangeTable
+from tailrace.lake.tables import delta_storage, delta_tables, iceberg_storage, iceberg_tables
+from tailrace.sinks.contract import FencedError
+from tailrace.sinks.progress import Position
+
+Read = Callable[[str], list[tuple[Any, ...]]]
+BY_DAY = [PartitionBy("__ts", "day")]
+WRITERS = 3
+BATCHES = 3
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    yield
+    close_sinks()
+
+
+@pytest.fixture(params=["iceberg", "delta"])
+def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> tuple[Callable[[], ChangeTable], Read]:
+    """Return what opens a table as a process does, and what reads it."""
+    settings = AwsSettings(
+        region=REGION,
+        endpoints={"s3": seaweed.endpoint_url},
+        access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+    )
+    session, prefix = AwsSession(settings), f"s3://{BUCKET}/{unique('lake')}"
+    if request.param == "delta":
+        location = Bucket(prefix, settings)
+        storage = partial(delta_storage, session, seaweed.endpoint_url)
+        return (
+            lambda: delta_tables(location, BASE, BY_DAY, storage)("orders"),
+            partial(_read, seaweed, f"delta_scan('{prefix}/orders_changes')"),
+        )
+    catalog = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": prefix}
+    files = partial(iceberg_storage, session, seaweed.endpoint_url)
+
+    def make() -> ChangeTable:
+        return iceberg_tables(catalog, "shop", BASE, BY_DAY, files)("orders")
+
+    def read(columns: str) -> list[tuple[Any, ...]]:
+        table = make()
+        table.look()
+        return _read(seaweed, f"iceberg_scan('{table._loaded.metadata_location}')", columns)  # type: ignore[attr-defined]
+
+    return make, read
+
+
+def _read(seaweed: Seaweed, source: str, columns: str) -> list[tuple[Any, ...]]:
+    connection: duckdb.DuckDBPyConnection = duck("httpfs", "avro", "iceberg", "delta")
+    connection.execute(
+        f"CREATE OR REPLACE SECRET (TYPE s3, KEY_ID '{CREDENTIALS['AWS_ACCESS_KEY_ID']}', "
+        f"SECRET '{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}', REGION '{REGION}', URL_STYLE 'path', USE_SSL false, "
+        f"ENDPOINT '{seaweed.endpoint_url.removeprefix('http://')}')"
+    )
+    return connection.execute(f"SELECT {columns} FROM {source} ORDER BY ALL").fetchall()
+
+
+def test_each_change_once(tables: tuple[Callable[[], ChangeTable], Read]) -> None:
+    """Each partition has two writers who take turns, each of which believes that it still has the partition."""
+    make, read = tables
+    fenced = []
+
+    def work(partition: int) -> None:
+        place, sinks = Place("shop.orders", partition), [sink_of(make()) for _ in range(2)]
+        for offset in range(BATCHES):
+            for sink in sinks:
+                assert sink.claim(place, TOPIC_ID) == (Position(offset, TOPIC_ID) if offset else None)
+                sink.write(place, [record(place, offset, name="x", size={f"p{partition}": "1"})])
+            sinks[0].commit(place, offset + 1)
+            with pytest.raises(FencedError):
+                sinks[1].commit(place, offset + 1)
+            fenced.append(offset)
+
+    threads = [Thread(target=work, args=(each,)) for each in range(WRITERS)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert len(fenced) == WRITERS * BATCHES
+    expected = [(partition, offset, "x") for partition in range(WRITERS) for offset in range(BATCHES)]
+    assert read("__partition, __offset, name") == expected
+    assert read("count(*), count(size.p0), count(size.p1)") == [(WRITERS * BATCHES, BATCHES, BATCHES)]
