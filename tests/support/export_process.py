@@ -1,4 +1,4 @@
-"""`tailrace export` in a process of its own, as it is or with a planted fault; as a main module it is that process."""
+"""A command with a sink in a process of its own, maybe with a planted fault; as a main module it is that process."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest.mock import patch
 
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -26,14 +26,13 @@ SESSION_TIMEOUT_MS = 6_000
 """As short as brokers allow."""
 
 
-class ExportProcess:
-    """A context manager that starts it, and kills it whatever its state."""
+class SinkProcess:
+    """A context manager that starts a command, and kills it whatever its state."""
 
-    def __init__(self, bootstrap: str, topic: str, folder: Path, *options: str, fault: str = "none") -> None:
-        command = [sys.executable, "-m", __name__, fault, "export", topic, "--bootstrap", bootstrap]
+    def __init__(self, *arguments: str, fault: str = "none", environment: Mapping[str, str] | None = None) -> None:
         self._process = subprocess.Popen(
-            [*command, "--to", str(folder), *options],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            [sys.executable, "-m", __name__, fault, *arguments],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])} | dict(environment or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -76,7 +75,7 @@ class ExportProcess:
         """Return whether it found out that another process has claimed a partition of its own."""
         return any("partition claimed by another" in line for line in list(self.logged))
 
-    def __enter__(self) -> ExportProcess:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_failure: object) -> None:
@@ -90,6 +89,13 @@ class ExportProcess:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.logged.append(line.rstrip())
+
+
+class ExportProcess(SinkProcess):
+    """`tailrace export` of a topic."""
+
+    def __init__(self, bootstrap: str, topic: str, folder: Path, *options: str, fault: str = "none") -> None:
+        super().__init__("export", topic, "--bootstrap", bootstrap, "--to", str(folder), *options, fault=fault)
 
 
 def _replace_files_that_exist() -> None:

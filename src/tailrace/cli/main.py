@@ -17,6 +17,7 @@ from tailrace.cli import (
     export,
     iam,
     import_connector,
+    lake,
     local,
     package,
     plan,
@@ -80,6 +81,7 @@ app.command()(transform.transform)
 app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(export.export)
+app.command()(lake.lake)
 app.command()(verify.verify)
 app.command()(redrive.redrive)
 app.command()(replay.replay)

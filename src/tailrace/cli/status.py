@@ -21,6 +21,7 @@ from tailrace.moments import utc
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
+    from tailrace.operations.lake_status import LakeStatus
     from tailrace.operations.severity import Severity
     from tailrace.operations.status import ShardStatus, Status, TableStatus
 
@@ -124,11 +125,28 @@ def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
         count = status.dead_letters_at_most
         line = f"! there are dead letters, {count} at most; `tailrace redrive FILE --dry-run` counts them by reason"
         yield line, "warning"
+    if status.lake is not None:
+        yield from lake_lines(status.lake, status.at_ms)
     if not status.tables:
         yield ("no table was listed yet" if status.method == "worker" else "nothing was published yet"), "ok"
     for table in status.tables:
         yield "", "ok"
         yield from _table_lines(table, argument)
+
+
+def lake_lines(lake: LakeStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
+    """Write how far a lake is, a line for each topic."""
+    begun = "" if lake.begun or lake.fault else ", nothing written yet"
+    yield f"lake {lake.location}: {lake.format}{begun}", lake.severity
+    if lake.fault:
+        yield f"  ! {lake.fault}", lake.severity
+    for topic in lake.topics if lake.begun else ():
+        age_s = None if topic.last_commit_ms is None else max(0, now_ms - topic.last_commit_ms) / 1000
+        yield (
+            f"  {topic.topic}  behind: {topic.behind_changes_at_most} changes at most, {_seconds(topic.behind_s)}  "
+            f"files: {topic.files}  rows: {topic.rows}  bytes: {topic.size_bytes}  last commit: {_ago(age_s)}",
+            "ok",
+        )
 
 
 def _table_lines(table: TableStatus, argument: str) -> Iterator[tuple[str, Severity]]:

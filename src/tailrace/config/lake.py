@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from tailrace.config.fields import Endpoint, Part, Region, Role, Text, as_tuple, as_written
+from tailrace.config.fields import Endpoint, Part, Region, Role, TablePattern, Text, as_tuple, as_written
+from tailrace.config.lake_columns import ColumnChoice, ColumnOptions
 from tailrace.config.problem import InvalidError, quoted
 from tailrace.config.rights import AwsRight
 from tailrace.config.units import duration, size
@@ -94,6 +97,11 @@ class Lake(Part):
         "or columns. It cannot change once there are files.",
         examples=[["day(__ts)"]],
     )
+    columns: dict[TablePattern, dict[Text, ColumnChoice]] = Field(
+        default={},
+        description="What is declared of columns, by table and attribute: a type, a name, or that it is left out.",
+        examples=[{"orders": {"price": "decimal(12, 2)", "note": {"drop": True}}}],
+    )
     file: FileBounds = Field(default=as_written({}), description="When a file is finished.")
     endpoint_url: Endpoint | None = Field(
         default=None, description="Another endpoint than AWS's own for S3.", examples=["http://localhost:9000"]
@@ -106,7 +114,7 @@ class Lake(Part):
         default=None, min_length=1, description="Named profile of the AWS configuration files to take credentials from."
     )
 
-    examples = {"location": "location: s3://bucket/prefix"}  # noqa: RUF012 - as the other parts have it
+    examples: ClassVar = {"location": "location: s3://bucket/prefix"}
 
     @property
     def partitions(self) -> tuple[PartitionBy, ...]:
@@ -116,6 +124,14 @@ class Lake(Part):
             PartitionBy(match[2], match[1]) if match else PartitionBy(text, None)  # type: ignore[arg-type]
             for match, text in zip(found, self.partition_by, strict=True)
         )
+
+    def columns_of(self, table: str) -> Mapping[str, ColumnOptions]:
+        """Return what is declared of a table's columns; of patterns the last counts."""
+        found: dict[str, ColumnOptions] = {}
+        for pattern, options in self.columns.items():
+            if fnmatchcase(table, pattern):
+                found |= options
+        return found
 
     @property
     def aws_rights(self) -> tuple[AwsRight, ...]:

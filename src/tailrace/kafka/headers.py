@@ -13,6 +13,8 @@ from tailrace.core.shard import ShardRef
 INTENDED_TOPIC: Final = "__connect.errors.topic"
 PIPELINE: Final = "__connect.errors.connector.name"
 TASK: Final = "__connect.errors.task.id"
+ORIGIN_PARTITION: Final = "__connect.errors.partition"
+ORIGIN_OFFSET: Final = "__connect.errors.offset"
 STAGE: Final = "__connect.errors.stage"
 CONNECTOR_CLASS: Final = "__connect.errors.class.name"
 EXCEPTION: Final = "__connect.errors.exception.class.name"

@@ -141,6 +141,8 @@ class Runner:
         """
         self.totals: dict[str, Totals] = {}
         """By topic."""
+        self.last_commit_s: dict[str, float] = {}
+        """When records of a topic were last committed; seconds since the epoch."""
         self.fenced = 0
         """How often another process had claimed a partition that this one wrote to."""
         self._user = user
@@ -161,6 +163,11 @@ class Runner:
         self._missing: dict[Place, Extent] = {}
         """What the partitions held at the first look that the target has not got whole."""
         self._member = make_member(self._assigned, self._revoked, self._lost)
+
+    @property
+    def committed(self) -> dict[Place, int]:
+        """The position that the target has of each partition which this process has claimed."""
+        return {place: held.batch.committed for place, held in self._open.copy().items()}
 
     @property
     def is_at_end(self) -> bool:
@@ -358,6 +365,7 @@ class Runner:
             totals.records += batch.count
             totals.size_bytes += batch.size_bytes
             totals.batches += 1
+            self.last_commit_s[topic] = time.time()
 
     def _lose(self, place: Place) -> None:
         """Give up a partition that another process has claimed; it may still be this one's, or be so again."""

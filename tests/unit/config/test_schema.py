@@ -31,6 +31,8 @@ def kinds_of(field: FieldInfo) -> list[type[BaseModel]]:
     inner = [each for part in get_args(field.annotation) for each in get_args(part)]  # of a key that may be left out
     if union := next((each for each in (*field.metadata, *inner) if isinstance(each, ByType)), None):
         return [union.kind(name) for name in union.types]
+    if type(None) in get_args(field.annotation):
+        return [part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
         return [field.annotation]
     return []

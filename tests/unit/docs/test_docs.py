@@ -6,6 +6,7 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import get_args
+from unittest.mock import Mock
 
 import pytest
 from prometheus_client.core import Metric
@@ -16,7 +17,10 @@ from tailrace.core.lane_messages import NoticeKind
 from tailrace.core.lane_report import LaneReport
 from tailrace.core.ports import ReadFailure
 from tailrace.core.shard_state import Phase
+from tailrace.lake.ledger import Sums
+from tailrace.lake.metrics import LakeMetrics
 from tailrace.serve.metrics import Metrics as ServeMetrics
+from tailrace.sinks.runner import Totals
 from tailrace.snapshot.observer import SnapshotNoticeKind
 from tailrace.worker.metrics import Metrics
 from tailrace.worker.vitals import Vitals
@@ -29,7 +33,12 @@ def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals(), lambda: 0)
     registered.snapshots.watch(list)
-    return [*registered.registry.collect(), *ServeMetrics(dict).collect()]
+    return [*registered.registry.collect(), *ServeMetrics(dict).collect(), *lake_metrics().collect()]
+
+
+def lake_metrics() -> LakeMetrics:
+    runner = Mock(totals={"shop.orders": Totals()}, last_commit_s={}, fenced=0, committed={})
+    return LakeMetrics(runner, Sums, lambda: 0, lambda: 0)
 
 
 @pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)

@@ -1,0 +1,89 @@
+"""`tailrace lake`: write the topics of a pipeline to its data lake."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load, stop_on_signals
+from tailrace.cli.progress import progress_shown
+
+if TYPE_CHECKING:
+    from tailrace.operations.lake import LakeReport, LakeWriter
+
+_PORT_HINT = "choose another port with --metrics-port"
+
+
+def lake(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    *,
+    kafka: KafkaOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Stop when the lake has all that the topics hold now.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
+) -> None:
+    """Write changes to a data lake, each exactly once.
+
+    It runs until Ctrl-C. Start it again, or several copies on any hosts: they share the topics' partitions, and resume
+    where the lake ends. With --once it catches up and ends, for cron. The section `lake` of the file says where to.
+
+    \b
+    Example:
+      tailrace lake pipeline.yaml
+      tailrace lake pipeline.yaml --once --json
+    """
+    import msgspec
+
+    from tailrace import logs
+    from tailrace.operations.lake import LakeWriter
+
+    with ended_by_signals(0):
+        stopping = stop_on_signals()
+        loaded = load(file, kafka=kafka)
+        logs.configure("warning", edge.redact)
+        writer = LakeWriter(loaded, once=once)
+    if metrics_port is not None:
+        _serve(loaded.pipeline.name, writer, metrics_port)
+    with progress_shown() as progress:
+        report = writer.run(lambda: bool(stopping), progress)
+    typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
+    if once and not report.at_end:
+        raise typer.Exit(EXIT_INTERRUPTED)
+
+
+def _serve(name: str, writer: LakeWriter, port: int) -> None:
+    from tailrace.lake.metrics import LakeMetrics
+    from tailrace.logs import log
+    from tailrace.worker.exposition import Exposition
+    from tailrace.worker.health import HealthServer
+
+    metrics = LakeMetrics(
+        writer.runner, lambda: writer.sink.written, lambda: writer.dead_letters.count, lambda: writer.behind
+    )
+    server = HealthServer(
+        port,
+        registry=Exposition("pipeline", {name: metrics}),
+        healthy=lambda: None,
+        ready=lambda: None,
+        hint=_PORT_HINT,
+    )
+    log.warning("serving metrics", extra={"port": server.port})
+
+
+def _lines(report: LakeReport) -> Iterator[str]:
+    for topic, totals in sorted(report.topics.items()):
+        yield f"topic {topic}: {totals.records} records"
+    if report.files:
+        yield f"{report.location}: {report.files} files, {report.size_bytes:,} bytes"
+    if report.dead_letters:
+        yield f"! {report.dead_letters} records make no row, and are dead letters"
+    if not report.topics:
+        yield "nothing new"
+    if report.at_end:
+        yield f"{report.location} has all that the topics held at the start"

@@ -1,0 +1,268 @@
+"""`tailrace lake` on a real broker and S3: killed, joined, behind a bad network; read back with DuckDB."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+from confluent_kafka import KafkaError, Message
+from duckdb_extensions import import_extension
+
+from support.export_process import SinkProcess
+from support.kafka_clients import TIMEOUT_S, create_topic, transactional_producer
+from support.names import unique
+from support.pipeline_file import write_file
+from support.publishing import create_checkpoint_topic, read_all
+from support.s3_proxy import MISHAPS, S3Proxy
+from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
+from support.waiting import wait_for
+from tailrace.config import load
+from tailrace.core.change import Change
+from tailrace.errors import WorldError
+from tailrace.formats import make_format
+from tailrace.local.kafka import KafkaBroker
+from tailrace.operations.lake import LakeWriter
+from tailrace.operations.status import read_status
+
+PARTITIONS = 4
+DAY_MS = 86_400_000
+BEGIN_MS = 1_700_000_000_000
+Row = tuple[int, int, str]
+"""Partition, offset, the item's id."""
+
+
+class Changes:
+    """Writes transactions of changes, some of them aborted, and remembers what was committed."""
+
+    def __init__(self, kafka: KafkaBroker, topic: str, seed: int) -> None:
+        self.committed: set[Row] = set()
+        self._topic = topic
+        self._random = Random(seed)
+        self._producer = transactional_producer(kafka.client_properties())
+        self._format = make_format("debezium", pipeline="shop", numbers="exact")
+        self._written = 0
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def transaction(self, records: int, *, commit: bool) -> None:
+        rows: list[Row] = []
+        self._producer.begin_transaction()
+        for _ in range(records):
+            self._written += 1
+            item = f"item-{self._written}"
+
+            def delivered(error: KafkaError | None, message: Message, item: str = item) -> None:
+                assert error is None, error
+                rows.append((message.partition() or 0, message.offset() or 0, item))
+
+            created_ms = BEGIN_MS + self._random.randrange(3) * DAY_MS
+            made = self._format.encode(_change(item, self._written, created_ms), created_ms * 1_000_000)
+            self._producer.produce(
+                self._topic,
+                made.value,
+                made.key,
+                partition=self._random.randrange(PARTITIONS),
+                timestamp=created_ms,
+                on_delivery=delivered,
+            )
+        self._producer.flush(TIMEOUT_S)  # an abort would purge what is still on its way
+        if commit:
+            self._producer.commit_transaction(TIMEOUT_S)
+            self.committed |= set(rows)
+        else:
+            self._producer.abort_transaction(TIMEOUT_S)
+
+    def __enter__(self) -> Changes:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.transaction(self._random.randrange(1, 200), commit=self._random.random() < 0.8)
+            time.sleep(0.02)
+
+
+def _change(item: str, number: int, created_ms: int) -> Change:
+    image = b'{"id":{"S":"%s"},"n":{"N":"%d.50"}}' % (item.encode(), number)
+    return Change(
+        op="c",
+        table="orders",
+        keys=b'{"id":{"S":"%s"}}' % item.encode(),
+        before=None,
+        after=image,
+        created_ms=created_ms,
+        event_id="e",
+        sequence="1" * 21,
+        shard_id="shardId-1",
+        stream_arn="arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/1",
+        region="us-east-1",
+        view_type="NEW_AND_OLD_IMAGES",
+    )
+
+
+class Reader:
+    """DuckDB on the S3 itself."""
+
+    def __init__(self, seaweed: Seaweed, location: str) -> None:
+        import_extension("httpfs")
+        self._files = f"{location}/**/*.parquet"
+        self._connection = duckdb.connect()
+        self._connection.execute("LOAD httpfs")
+        self._connection.execute(
+            "CREATE SECRET (TYPE s3, KEY_ID ?, SECRET ?, REGION ?, ENDPOINT ?, URL_STYLE 'path', USE_SSL false)",
+            [*CREDENTIALS.values(), REGION, seaweed.endpoint_url.removeprefix("http://")],
+        )
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Ask of all that the location has."""
+        source = f"read_parquet('{self._files}', union_by_name=true)"
+        return self._connection.execute(sql.replace("LAKE", source)).fetchall()
+
+    def rows(self) -> list[Row]:
+        try:
+            return self.query("SELECT __partition, __offset, id FROM LAKE")
+        except duckdb.IOException:  # no file yet
+            return []
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def pipeline(kafka: KafkaBroker, seaweed: Seaweed, tmp_path: Path, credentials: None) -> Pipeline:
+    return Pipeline(kafka, tmp_path, seaweed.endpoint_url)
+
+
+class Pipeline:
+    """A pipeline with one topic and a lake."""
+
+    def __init__(self, kafka: KafkaBroker, folder: Path, endpoint_url: str) -> None:
+        self.name = unique("lake")
+        self.location = f"s3://{BUCKET}/{self.name}"
+        self._kafka = kafka
+        self._folder = folder
+        self.file = self.written(endpoint_url)
+        create_checkpoint_topic(load(self.file).pipeline)
+        self.topic = create_topic(kafka.client_properties(), f"{self.name}.orders", partitions=PARTITIONS)
+
+    def written(self, endpoint_url: str, name: str | None = None, **lake: Any) -> Path:
+        """Write its file."""
+        section = {
+            "location": self.location,
+            "endpoint_url": endpoint_url,
+            "region": REGION,
+            "partition_by": ["day(__ts)"],
+            "file": {"bytes": "64KiB", "age": "1s"},
+        }
+        return write_file(self._folder, self._kafka.client_properties(), name or self.name, lake=section | lake)
+
+
+def finish(file: Path) -> dict[str, Any]:
+    """Catch up with one process, and return its report."""
+    with SinkProcess("lake", str(file), "--once", "--json") as last:
+        code, printed = last.ended()
+        assert code == 0, last.logged
+    report: dict[str, Any] = json.loads(printed)
+    assert report["at_end"]
+    return report
+
+
+def test_each_change_is_there_once_whatever_happens_to_its_writers_and_the_network(
+    pipeline: Pipeline, kafka: KafkaBroker, seaweed: Seaweed
+) -> None:
+    reader = Reader(seaweed, pipeline.location)
+    with S3Proxy(seaweed.endpoint_url, seed=1) as proxy, Changes(kafka, pipeline.topic, seed=1) as changes:
+        file = pipeline.written(proxy.url)
+        with SinkProcess("lake", str(file)) as killed, SinkProcess("lake", str(file)) as heir:
+            wait_for("first rows", lambda: len(reader.rows()) > 0)
+            proxy.rate = 0.03
+            wait_for("rows through a bad network", lambda: len(each_once(reader.rows())) > 1_000)
+            killed.kill()
+            before = len(reader.rows())
+            wait_for("the other goes on", lambda: len(each_once(reader.rows())) > before + 1_000)
+            wait_for("each mishap", lambda: len(proxy.met) == len(MISHAPS))
+            assert heir.exit_code is None, heir.logged
+        changes.stop()
+        proxy.rate = 0
+        finish(file)
+        assert finish(file)["topics"] == {}
+    rows = each_once(reader.rows())
+    assert set(rows) == changes.committed
+    days = reader.query("SELECT DISTINCT __ts_day FROM LAKE")
+    assert len(days) == 3
+
+
+def each_once(rows: list[Row]) -> list[Row]:
+    assert len(rows) == len(set(rows))
+    return rows
+
+
+def test_files_are_near_their_wanted_size_and_the_status_tells(
+    pipeline: Pipeline, kafka: KafkaBroker, seaweed: Seaweed
+) -> None:
+    file = pipeline.written(seaweed.endpoint_url, partition_by=[], file={"bytes": "64KiB", "age": "1h"})
+    changes = Changes(kafka, pipeline.topic, seed=2)
+    for _ in range(60):
+        changes.transaction(1_000, commit=True)
+    loaded = load(file)
+    report = LakeWriter(loaded, once=True).run(lambda: False)
+    assert report.at_end
+    reader = Reader(seaweed, pipeline.location)
+    assert set(each_once(reader.rows())) == changes.committed
+    status = read_status(loaded).lake
+    assert status is not None
+    (topic,) = status.topics
+    assert (topic.table, topic.behind_changes_at_most, topic.rows) == ("orders", 0, 60_000)
+    assert (topic.files, topic.size_bytes) == (report.files, report.size_bytes)
+    sizes = sorted(
+        each["Size"]
+        for each in seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{pipeline.name}/orders/")["Contents"]
+    )
+    full = sizes[PARTITIONS:]  # of each partition the last file may be small
+    assert full
+    assert 50_000 < full[0] < full[-1] < 150_000
+
+
+def test_a_value_that_does_not_fit_its_column_is_a_dead_letter(
+    pipeline: Pipeline, kafka: KafkaBroker, seaweed: Seaweed
+) -> None:
+    loaded = load(pipeline.written(seaweed.endpoint_url, columns={"orders": {"n": "bigint"}}))
+    dead_letters = create_topic(kafka.client_properties(), loaded.pipeline.dead_letters_topic)
+    changes = Changes(kafka, pipeline.topic, seed=3)
+    changes.transaction(5, commit=True)
+    report = LakeWriter(loaded, once=True).run(lambda: False)
+    assert (report.at_end, report.files, report.dead_letters) == (True, 0, 5)
+    places = set()
+    for letter in read_all(loaded.pipeline, dead_letters):
+        said: dict[str, Any] = dict(letter.headers() or [])
+        assert said["__connect.errors.topic"] == pipeline.topic.encode()
+        assert b"column n" in said["__connect.errors.exception.message"]
+        places.add((int(said["__connect.errors.partition"]), int(said["__connect.errors.offset"])))
+    assert places == {(partition, offset) for partition, offset, _ in changes.committed}
+    assert LakeWriter(loaded, once=True).run(lambda: False).dead_letters == 0
+
+
+def test_a_second_lake_at_one_location_is_refused(pipeline: Pipeline, seaweed: Seaweed) -> None:
+    LakeWriter(load(pipeline.file), once=True).sink.close()
+    other = pipeline.written(seaweed.endpoint_url, partition_by=["hour(__ts)"])
+    said = (
+        r"another lake: its partition_by is day\(__ts\), here it is hour\(__ts\); give each lake a location of its own"
+    )
+    with pytest.raises(WorldError, match=said):
+        LakeWriter(load(other), once=True)
