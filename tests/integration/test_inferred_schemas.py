@@ -45,7 +45,7 @@ def make(bench: Callable[..., Bench], registry: Apicurio) -> Make:
         if declare is None:
             return bench(tables=1, settings=settings | {"schema": schema})
         made = bench(tables=1, settings=settings)
-        made.settings["schema"] = schema | {"mode": "declared", "declared": {made.tables[0]: declare}}
+        made.settings["schema"] = schema | {"mode": "declared", "declared_versions": {made.tables[0]: declare}}
         made.file = made.write_file()
         return made
 
@@ -164,7 +164,9 @@ def test_a_registry_that_is_down_and_a_subject_of_someone_else(
 def test_a_declared_schema(make: Make, client: SchemaRegistryClient) -> None:
     fields = [{"name": "id", "type": "string"}, {"name": "size", "type": ["null", "long"], "default": None}]
     order = json.dumps({"type": "record", "name": "Order", "namespace": "shop", "fields": fields})
-    pipeline = make(declare=order)
+    item = unique("item")
+    client.register_schema(item, Schema(order, "AVRO"))
+    pipeline = make(declare=f"{item}/1")
     topic = pipeline.topic(pipeline.tables[0])
     pipeline.worker()
     put(pipeline, "a", size={"N": "9007199254740993"})

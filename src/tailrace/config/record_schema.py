@@ -74,6 +74,11 @@ class RegisteredSchema(RecordSchema):
         description="For `mode: declared`, by table: the schema of its items, in the language of `type`.",
         examples=[{"orders": "${file:order.avsc}"}],
     )
+    declared_versions: dict[str, str] = Field(
+        default=as_written({}),
+        description="The same by table for a schema that the registry has: a subject and the number of its version.",
+        examples=[{"orders": "orders-item/3"}],
+    )
     undeclared: Undeclared = Field(
         default="refuse",
         description="An attribute that a declared schema does not have makes a change a dead letter, or is left out "
@@ -99,6 +104,12 @@ class RegisteredSchema(RecordSchema):
     def item_schemas(self) -> Mapping[str, Schema]:
         """The declared schemas by table. Raises `DataError` for what is none, which a checked file does not have."""
         return {table: read_schema(self.kind, text) for table, text in self.declared.items()}
+
+    @property
+    def item_versions(self) -> Mapping[str, tuple[str, int]]:
+        """The declared subjects and versions by table. Raises ValueError for what is none, which is found before."""
+        parts = {table: text.rpartition("/") for table, text in self.declared_versions.items()}
+        return {table: (subject, int(number)) for table, (subject, _, number) in parts.items()}
 
     @property
     def converters(self) -> Mapping[str, str]:

@@ -17,6 +17,7 @@ from tailrace.connect.schema_reading import read_schema
 
 _REGISTRY_URL: Final = re.compile(r"^(https?://[^/\s]+|mock://)")
 _CLOUD: Final = re.compile(r"\.confluent\.cloud(:[0-9]+)?(/|,|$)")
+_VERSION: Final = re.compile(r".+/[1-9][0-9]{0,8}")
 _OF_CLOUD: Final = "bearer.auth.logical.cluster"
 _BEARER: Final[Mapping[str, tuple[str, ...]]] = {
     "OAUTHBEARER": (
@@ -44,7 +45,7 @@ def schema_findings(pipeline: Pipeline) -> Iterator[Finding]:
         if schema.mode == "declared":
             yield from _declared(pipeline, schema)
         else:
-            for name in ("declared", "undeclared"):
+            for name in ("declared", "declared_versions", "undeclared"):
                 if name in schema.model_fields_set:
                     yield ("schema", name), f"means nothing with `mode: {schema.mode}`", "set `mode: declared`"
         if schema.mode == "inferred" and schema.type == "protobuf" and schema.numbers == "decimal":
@@ -69,10 +70,18 @@ def _declared(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]
     for name in ("numbers", "scale"):
         if name in schema.model_fields_set:
             yield ("schema", name), "means nothing with `mode: declared`, where schemas say it", "leave it out"
+    for key, tables in (("declared", schema.declared), ("declared_versions", schema.declared_versions)):
+        for table in tables:
+            if not pipeline.source.publishes(table):
+                yield ("schema", key, table), f"{quoted(table)} is no table of the pipeline", "leave it out"
+    for table, text in schema.declared_versions.items():
+        path = ("schema", "declared_versions", table)
+        if not _VERSION.fullmatch(text):
+            yield path, f"{quoted(text)} is no version of a subject", "write e.g. `orders-item/3`"
+        elif table in schema.declared:
+            yield path, "is given beside `declared`", "keep one schema of the table"
     for table, text in schema.declared.items():
         path = ("schema", "declared", table)
-        if not pipeline.source.publishes(table):
-            yield path, f"{quoted(table)} is no table of the pipeline", "leave it out"
         try:
             item = read_schema(schema.kind, text)
         except DataError as error:
@@ -81,8 +90,9 @@ def _declared(pipeline: Pipeline, schema: RegisteredSchema) -> Iterator[Finding]
         if item.type != "struct":
             yield path, f"is that of a {item.type}", "declare a record: an item is one"
     of_file = () if pipeline.source.carries_tables else pipeline.source.named_tables
-    missing = [each for each in of_file if each not in schema.declared]
-    if missing or not schema.declared:
+    declared = schema.declared.keys() | schema.declared_versions.keys()
+    missing = [each for each in of_file if each not in declared]
+    if missing or not declared:
         of = f"of the table {missing[0]} is" if missing else "is"
         yield ("schema", "declared"), f"the schema {of} missing", "add e.g. `orders: ${file:order.avsc}` below it"
 

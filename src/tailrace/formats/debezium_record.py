@@ -6,7 +6,7 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any, Final, Protocol
 
@@ -91,7 +91,8 @@ class InferredItems(ItemSchemas):
 class DeclaredItems(ItemSchemas):
     """Takes the schemas that are declared for tables."""
 
-    def __init__(self, declared: Mapping[str, Declared]) -> None:
+    def __init__(self, declared: Mapping[str, Callable[[], Declared]]) -> None:
+        """Take what returns a table's schema, and may raise `WorldError` while it cannot be had."""
         self._declared = declared
 
     def key(self, table: str, attributes: dict[str, Any], topic: str) -> tuple[Schema, dict[str, Any]]:
@@ -111,7 +112,7 @@ class DeclaredItems(ItemSchemas):
         found = self._declared.get(table)
         if found is None:
             raise DataError(f"no schema is declared for the table {table}: add it to `schema.declared`")
-        return found
+        return found()
 
 
 class DebeziumRecords:

@@ -117,6 +117,11 @@ class SchemaRegistry:
                 hint="register it, or set auto_register, in `connect` auto.register.schemas, to true; "
                 f"the schema is {written.text}",
             )
+        if status == 404:
+            return WorldError(
+                f"the schema registry {url} does not have this version of {subject}: {said}",
+                hint="register it, or name one that is there",
+            )
         return WorldError(f"the schema registry {url} refuses the schema of {subject}: {said}")
 
 

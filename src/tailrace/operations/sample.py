@@ -12,7 +12,7 @@ from tailrace.connect.written import Registered, Written
 from tailrace.core.page import Outgoing
 from tailrace.core.ports import ReadError, SourcePage, SourceRecord
 from tailrace.core.shard import ShardRef
-from tailrace.errors import FileError
+from tailrace.errors import FileError, WorldError
 from tailrace.kafka.headers import REASON, STAGE
 from tailrace.remedy import SayTable
 from tailrace.sources.dynamodb.stream_arn import parse
@@ -62,7 +62,12 @@ class _NoRegistry:
         return list(range(1, len(self._versions.get(subject, [])) + 1))
 
     def version(self, subject: str, number: int) -> Registered:
-        return self._versions[subject][number - 1]
+        if number > len(held := self._versions.get(subject, [])):
+            raise WorldError(
+                f"version {number} of the subject {subject} is in the registry, which is not asked for a sample",
+                hint="declare the schema with `declared` to try it",
+            )
+        return held[number - 1]
 
     def register(self, subject: str, written: Written) -> None:
         self._versions.setdefault(subject, []).append(Registered(0, written.kind, written.text))

@@ -263,6 +263,7 @@ CASES: list[tuple[str, str, str]] = [
     ("no declared schema", registry("url: http://r", "mode: declared"), "7: schema.declared: the schema of the table orders is missing; add e.g. `orders: ${file:order.avsc}` below it"),
     ("a declared schema that is none", registry("url: http://r", "mode: declared, declared: {orders: '{}'}"), "7: schema.declared.orders: cannot be used: it is no schema in AVRO that can be read here; write the schema here, or e.g. `${file:order.avsc}`"),
     ("a declared text", registry("url: http://r", "mode: declared, declared: {orders: '\"string\"'}"), "7: schema.declared.orders: is that of a string; declare a record: an item is one"),
+    ("a declared version", registry("url: http://r", "mode: declared, declared_versions: {orders: item}"), "7: schema.declared_versions.orders: `item` is no version of a subject; write e.g. `orders-item/3`"),
     ("declared beside inferred", registry("url: http://r", "mode: inferred, undeclared: ignore"), "7: schema.undeclared: means nothing with `mode: inferred`; set `mode: declared`"),
     ("schema and connect", registry("url: http://r") + "connect: {value.converter: x}\n", "8: connect: makes records as Kafka Connect does, and `schema` with `mode: document` makes others; keep one of them; the converters of `connect` take a registry, too"),
     ("schemas twice", registry("url: http://r") + "format: trustpilot\n", "7: schema: has a document of its own for each format, and trustpilot has schemas already; leave `schema` out, and give `connect` the properties of the connector's converters"),
