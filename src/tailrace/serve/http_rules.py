@@ -1,4 +1,7 @@
-"""What Connect's HTTP server does with every request: HEAD for each GET, a slash at the end, bodies only as JSON."""
+"""What Connect's HTTP server does with every request: HEAD for each GET, a slash at the end, bodies only as JSON.
+
+It also counts what is answered.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ _JSON: Final = "application/json"
 class HttpRules:
     """Middleware outside all others."""
 
-    def __init__(self, app: ASGIApp, count: Callable[[str, int], None]) -> None:
-        """`count` hears the method and the status of each request that is answered."""
+    def __init__(self, app: ASGIApp, count: Callable[[int], None]) -> None:
+        """`count` hears the status of each request that is answered."""
         self._app = app
         self._count = count
 
@@ -28,7 +31,7 @@ class HttpRules:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                self._count(scope["method"], message["status"])
+                self._count(message["status"])
             await send(message)
 
         # A page of any site can make a browser send a body, but not with this type unless we allow it.

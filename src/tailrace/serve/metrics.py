@@ -29,13 +29,11 @@ class Metrics(Collector):
         """`conditions` returns how the connectors get on in this process."""
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library lacks the annotation
         self._conditions = conditions
-        self._requests = Counter(
-            "tailrace_serve_requests", "Requests that were answered.", ["method", "status"], registry=None
-        )
+        self._requests = Counter("tailrace_serve_requests", "Requests that were answered.", ["status"], registry=None)
 
-    def count_request(self, method: str, status: int) -> None:
-        """Count a request that was answered."""
-        self._requests.labels(method, str(status)).inc()
+    def count_request(self, status: int) -> None:
+        """Count a request that was answered with this status of HTTP."""
+        self._requests.labels(str(status)).inc()
 
     def exposition(self) -> bytes:
         """Return all metrics as Prometheus reads them; takes little more than `SCRAPE_S` at most."""
