@@ -144,12 +144,14 @@ class PendingChanges:
             return self._read_from(self._position(shard), shard, take)
         # No checkpoint moves on behind repeats, so they must be told from changes here. That means reading the window
         # again, which takes long: only where there is something to tell.
-        end, children = self._read_from(self._position(shard), shard, lambda _shard, _changes: None)
+        end, children = self._read_from(self._position(shard), shard, lambda _shard, _changes: None, only_first=True)
         if end is None:
             return None, children
         return self._read_from(self._position(shard, with_tails=True), shard, take)
 
-    def _read_from(self, position: Position, shard: ShardRef, take: Take) -> tuple[str | None, set[ShardRef]]:
+    def _read_from(
+        self, position: Position, shard: ShardRef, take: Take, *, only_first: bool = False
+    ) -> tuple[str | None, set[ShardRef]]:
         last, bound, empty_pages = None, None, 0
         try:
             for page in read_pages(self._source, shard, position):
@@ -158,6 +160,8 @@ class PendingChanges:
                     take(shard, [each for each in changes if each.origin.table == self._table])
                     if changes:
                         last = changes[-1].origin.sequence
+                        if only_first:
+                            return last, set()
                     empty_pages = 0
                     bound = bound or self._newest(shard)
                     if bound is not None and not is_after(bound, page.records[-1].origin.sequence):
