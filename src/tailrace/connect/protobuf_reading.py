@@ -7,13 +7,13 @@ from typing import Any, Final
 
 from tailrace.connect.data import Field, Schema
 from tailrace.connect.errors import DataError
+from tailrace.connect.protobuf_schema import FIRST_MESSAGE
 
 _VARINT: Final = 0
 _FIXED: Final = 1
 _LENGTH: Final = 2
 _WIRE_TYPES: Final = {"int64": _VARINT, "boolean": _VARINT, "float64": _FIXED}
 _DEFAULTS: Final = {"string": "", "int64": 0, "boolean": False, "float64": 0.0}
-_FIRST_MESSAGE: Final = b"\x00"
 
 
 def read_protobuf(schema: Schema, content: bytes) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def read_protobuf(schema: Schema, content: bytes) -> dict[str, Any]:
 
     Raises `DataError` for bytes that it did not.
     """
-    if content[:1] != _FIRST_MESSAGE:
+    if content[:1] != FIRST_MESSAGE:
         raise DataError("the bytes are not of their schema: they are of another message of it")
     try:
         return _message(schema, content[1:])

@@ -30,7 +30,7 @@ _TYPES: Final = {
     "string": "string",
     "bytes": "bytes",
 }
-_FIRST_MESSAGE: Final = b"\x00"
+FIRST_MESSAGE: Final = b"\x00"
 """The path of the schema's first message, which stands before a value."""
 _LENGTH: Final = 2
 """The wire type of what has a length."""
@@ -52,7 +52,7 @@ def protobuf_schema(schema: Schema, *, optional_for_nullables: bool = False) -> 
     write = _content_writer(schema, optional_for_nullables)
 
     def encode(value: Any) -> bytes:
-        out = bytearray(_FIRST_MESSAGE)
+        out = bytearray(FIRST_MESSAGE)
         try:
             write(value, out)
         except (TypeError, AttributeError, OverflowError, struct.error) as error:
@@ -169,7 +169,7 @@ def _field_writer(number: int, schema: Schema, optional: bool) -> Write:
 
         return write_array
     if schema.type == "map":
-        tag = _tag(number, _LENGTH)
+        before = tag(number, _LENGTH)
         write_key = _one(1, Schema("string"), optional, keeps_default=True)
         write_value = _one(2, _part(schema.values), optional, keeps_default=True)
 
@@ -178,7 +178,7 @@ def _field_writer(number: int, schema: Schema, optional: bool) -> Write:
                 entry = bytearray()
                 write_key(key, entry)
                 write_value(each, entry)
-                out += tag
+                out += before
                 _varint(len(entry), out)
                 out += entry
 
@@ -190,36 +190,36 @@ def _one(number: int, schema: Schema, optional: bool, *, keeps_default: bool) ->
     """Return what writes one value with its tag. Without `keeps_default`, what is the type's default is left out."""
     if schema.type == "struct":
         write_content = _content_writer(schema, optional)
-        tag = _tag(number, _LENGTH)
+        before = tag(number, _LENGTH)
 
         def write_struct(value: Any, out: bytearray) -> None:
             content = bytearray()
             write_content(value, content)
-            out += tag
+            out += before
             _varint(len(content), out)
             out += content
 
         return write_struct
     kind = _TYPES[schema.type]
-    tag = _tag(number, _WIRE_TYPES.get(kind, 0))
+    before = tag(number, _WIRE_TYPES.get(kind, 0))
 
     def write_text(value: Any, out: bytearray) -> None:
         content = value.encode() if kind == "string" else value
         if content or keeps_default:
-            out += tag
+            out += before
             _varint(len(content), out)
             out += content
 
     def write_float(value: Any, out: bytearray) -> None:
         if value or keeps_default:
-            out += tag
+            out += before
             out += struct.pack("<f" if kind == "float" else "<d", value)
 
     def write_number(value: Any, out: bytearray) -> None:
         if value or keeps_default:
             if not -(1 << 63) <= value < 1 << 63:
                 raise DataError(f"the number {value} does not fit into 64 bits")
-            out += tag
+            out += before
             _varint(int(value) & 0xFFFF_FFFF_FFFF_FFFF, out)
 
     if kind in {"string", "bytes"}:
@@ -227,9 +227,15 @@ def _one(number: int, schema: Schema, optional: bool, *, keeps_default: bool) ->
     return write_float if kind in {"float", "double"} else write_number
 
 
-def _tag(number: int, wire_type: int) -> bytes:
+def tag(number: int, wire_type: int) -> bytes:
+    """Return what stands before a field's value."""
+    return varint(number << 3 | wire_type)
+
+
+def varint(value: int) -> bytes:
+    """Return the encoding of a whole number that is not negative."""
     out = bytearray()
-    _varint(number << 3 | wire_type, out)
+    _varint(value, out)
     return bytes(out)
 
 

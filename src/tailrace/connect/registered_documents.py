@@ -13,6 +13,7 @@ from tailrace.connect.avro_schema import avro_schema
 from tailrace.connect.data import Schema
 from tailrace.connect.document import JSON_TEXT, Shape
 from tailrace.connect.errors import DataError
+from tailrace.connect.protobuf_documents import protobuf_writer
 from tailrace.connect.protobuf_reading import read_protobuf
 from tailrace.connect.protobuf_schema import protobuf_schema
 from tailrace.connect.registered import SubjectNameStrategy, subject_of
@@ -123,10 +124,8 @@ def _part(kind: DocumentKind, shape: Shape) -> _Part:
     if kind == "avro":
         written, write, read_value = avro_schema(shape.schema), avro_writer(shape), read_avro
     else:
-        written, read_value = protobuf_schema(shape.schema, optional_for_nullables=True), read_protobuf
-
-        def write(message: bytes) -> bytes:
-            return written.encode(shape.apart(message))
+        written = protobuf_schema(shape.schema, optional_for_nullables=True)
+        write, read_value = protobuf_writer(shape), read_protobuf
 
     def read(content: bytes) -> bytes:
         if content[:1] != MAGIC:

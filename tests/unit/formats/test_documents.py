@@ -18,6 +18,8 @@ from support.golden import CASES, NOW_NS, ROWS, change_of, row_of
 from support.protobuf_messages import parsed
 from tailrace.connect.avro_documents import avro_writer
 from tailrace.connect.avro_schema import avro_schema
+from tailrace.connect.protobuf_documents import protobuf_writer
+from tailrace.connect.protobuf_schema import protobuf_schema
 from tailrace.connect.registered_documents import DocumentKind, DocumentReader, Documents
 from tailrace.connect.written import Written
 from tailrace.core.change import Message
@@ -82,13 +84,14 @@ def test_what_is_read_back_is_what_was_written(kind: DocumentKind, name: FormatN
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_quick_way_to_avro_is_that_of_every_schema(name: FormatName) -> None:
+def test_the_quick_writers_write_what_those_of_every_schema_write(name: FormatName) -> None:
     shape = FORMATS[name].document
     assert shape is not None
-    write, every = avro_writer(shape), avro_schema(shape.schema)
-    for message in messages(name):
-        if message.value is not None:
-            assert write(message.value) == every.encode(shape.apart(message.value))
+    avro, protobuf = avro_schema(shape.schema), protobuf_schema(shape.schema, optional_for_nullables=True)
+    for write, every in ((avro_writer(shape), avro), (protobuf_writer(shape), protobuf)):
+        for message in messages(name):
+            if message.value is not None:
+                assert write(message.value) == every.encode(shape.apart(message.value))
 
 
 @pytest.mark.parametrize("name", NAMES)
