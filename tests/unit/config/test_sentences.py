@@ -265,6 +265,7 @@ CASES: list[tuple[str, str, str]] = [
     ("a declared text", registry("url: http://r", "mode: declared, declared: {orders: '\"string\"'}"), "7: schema.declared.orders: is that of a string; declare a record: an item is one"),
     ("a declared version", registry("url: http://r", "mode: declared, declared_versions: {orders: item}"), "7: schema.declared_versions.orders: `item` is no version of a subject; write e.g. `orders-item/3`"),
     ("declared beside inferred", registry("url: http://r", "mode: inferred, undeclared: ignore"), "7: schema.undeclared: means nothing with `mode: inferred`; set `mode: declared`"),
+    ("converter without schemas", top("connect: {key.converter: org.apache.kafka.connect.storage.StringConverter, value.converter: io.confluent.connect.avro.AvroConverter, value.converter.schema.registry.url: 'http://r'}"), "7: connect.value.converter: needs schemas, and the records of the format debezium have none; leave the converters out, and write `schema: {type: avro, registry: {url: …}}`"),
     ("schema and connect", registry("url: http://r") + "connect: {value.converter: x}\n", "8: connect: makes records as Kafka Connect does, and `schema` with `mode: document` makes others; keep one of them; the converters of `connect` take a registry, too"),
     ("schemas twice", registry("url: http://r") + "format: trustpilot\n", "7: schema: has a document of its own for each format, and trustpilot has schemas already; leave `schema` out, and give `connect` the properties of the connector's converters"),
     # references
