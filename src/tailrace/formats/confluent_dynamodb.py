@@ -14,7 +14,7 @@ from tailrace._version import __version__
 from tailrace.connect.data import ConnectRecord, Schema, optional, struct
 from tailrace.core.change import Change, Op
 from tailrace.formats.attribute_value import sorted_image
-from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
+from tailrace.formats.connect_format import ConnectFormat, key_attributes_of, schema_name
 from tailrace.formats.format import ReadRecord
 from tailrace.formats.python_values import to_python
 
@@ -41,7 +41,7 @@ _SOURCE: Final = struct(
 @functools.cache
 def _value_schema(table: str) -> Schema:
     """Return the schema of a table's values, as the connector registers it: a registry compares the names, too."""
-    namespace = f"io.confluent.connect.dynamodb.{table}"
+    namespace = f"io.confluent.connect.dynamodb.{schema_name(table)}"
     document = struct(f"{namespace}.Value", {"document": optional(_TEXT)}, optional=True)
     fields = {"op": _TEXT, **_TIMES, "source": _SOURCE, "before": document, "after": document}
     return struct(f"{namespace}.Envelope", fields, optional=True)

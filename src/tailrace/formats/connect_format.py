@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from typing import ClassVar, Final
 
@@ -15,6 +16,7 @@ from tailrace.formats.format import Format
 from tailrace.formats.number import Numbers
 
 _PLAIN: Final = JsonConverter(schemas=False)
+_NOT_IN_A_NAME: Final = re.compile(r"(?:^|(?<=\.))[0-9]|[^A-Za-z0-9_.]")
 
 
 def key_attributes_of(change: Change) -> dict[str, str]:
@@ -28,6 +30,11 @@ def key_attributes_of(change: Change) -> dict[str, str]:
         hint = "a key attribute is a string, a number or a binary: look at the record in the dead letters"
         raise RecordError("the change has no key attributes, or one of a wrong type", stage="KEY_CONVERTER", hint=hint)
     return key
+
+
+def schema_name(text: str) -> str:
+    """Return a topic or table as the name of a schema: what Avro does not allow in one becomes an underscore."""
+    return _NOT_IN_A_NAME.sub("_", text)
 
 
 class ConnectFormat(Format):

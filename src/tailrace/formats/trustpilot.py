@@ -14,7 +14,7 @@ from tailrace.connect.data import ConnectRecord, Schema, struct
 from tailrace.core.change import Change, Op, ViewType
 from tailrace.errors import RecordError
 from tailrace.formats.attribute_value import parse
-from tailrace.formats.connect_format import ConnectFormat, key_attributes_of
+from tailrace.formats.connect_format import ConnectFormat, key_attributes_of, schema_name
 from tailrace.formats.format import ReadRecord, why_no_new_image
 from tailrace.formats.python_values import to_python
 
@@ -86,7 +86,7 @@ class TrustpilotFormat(ConnectFormat):
             "op": change.op,
             "ts_ms": now_ns // 1_000_000 if change.op == "r" else change.created_ms,
         }
-        key_schema = struct(f"{_class_name(topic)}.Key", dict.fromkeys(key, Schema("string")))
+        key_schema = struct(f"{schema_name(topic)}.Key", dict.fromkeys(key, Schema("string")))
         return ConnectRecord(topic, key, value, key_schema, _VALUE, change.created_ms)
 
     @classmethod
@@ -158,8 +158,3 @@ def _large_value(typed: Any) -> Any:
     elif tag == "l" and value.__class__ is list:
         value = [_large_value(each) for each in value]
     return {tag.upper(): value}
-
-
-def _class_name(topic: str) -> str:
-    """Return a topic as the name of a schema: what Avro does not allow becomes an underscore."""
-    return re.sub(r"^[0-9]|[^A-Za-z0-9_.]", "_", topic)
