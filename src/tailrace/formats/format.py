@@ -89,6 +89,12 @@ class Format(ABC):
         """Return what a value says; None when it is not of this format."""
 
     @classmethod
+    def read_item(cls, value: bytes) -> tuple[Op | None, bytes] | None:
+        """Return the op and the item that `read` returns, where nothing else is needed."""
+        found = cls.read(value)
+        return None if found is None else (found.op, found.item)
+
+    @classmethod
     def attributes(cls, item: bytes) -> dict[str, Any]:
         """Return the attributes of an item that `read` returned, as Python values: numbers are int or Decimal.
 

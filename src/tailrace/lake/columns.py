@@ -15,9 +15,12 @@ from tailrace.formats.item import ItemFormat
 from tailrace.lake import reshape, values
 from tailrace.lake.column_types import OURS, ClashError, Column, Fields, read_fields, top_name
 from tailrace.lake.declared import Declared
+from tailrace.lake.plain_json import PlainJson
 
 COLUMNS_MAX: Final = 10_000
 """So many columns a table has at most."""
+BLOCK_ROWS: Final = 500
+_FAILURES_MAX: Final = 6
 
 _HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 _TYPES: Final = (pa.string(), pa.timestamp("ms", "UTC"), pa.string(), pa.int32(), pa.int64(), _HEADERS)
@@ -68,7 +71,7 @@ class Refused(NamedTuple):
     error: RecordError
 
 
-class _Row(NamedTuple):
+class _Row(msgspec.Struct, gc=False):
     """A record whose value was read."""
 
     message: Message
@@ -108,6 +111,11 @@ class TableColumns:
         self._formats = formats
         self._declared = Declared(options or {})
         self._fields = self._read(known)
+        self._dropped = Fields()
+        self._plain: PlainJson | None = None
+        """Made with the first rows after a change of columns."""
+        self._failures = 0
+        self._passes = 0
         self._chunks: list[_Chunk] = []
         self._size_bytes = 0
         self._widened: list[str] = []
@@ -153,6 +161,7 @@ class TableColumns:
         fields = self._read(agreed)
         fields.join(self._fields)
         self._fields = fields
+        self._plain = None
 
     def take(self) -> pa.Table:
         """Return the rows in the order of their offsets, and begin anew. The columns stay."""
@@ -184,10 +193,11 @@ class TableColumns:
 
     def _read_value(self, message: Message, value: bytes) -> _Row | None:
         for each in self._formats:
-            if (found := each.read(value)) is not None:
-                if found.op == "d" and found.item in _NO_ITEM and (key := message.key()) is not None:
+            if (found := each.read_item(value)) is not None:
+                op, item = found
+                if op == "d" and item in _NO_ITEM and (key := message.key()) is not None:
                     return _Row(message, ItemFormat, "d", key)
-                return _Row(message, each, found.op or "u", found.item)
+                return _Row(message, each, op or "u", item)
         return None
 
     def _deleted(self, message: Message) -> list[_Row]:
@@ -209,6 +219,32 @@ class TableColumns:
         self.keys = tuple(self._fields.known(each) or self._declared.name_of(each) for each in names)
 
     def _add(self, rows: list[_Row], refused: list[Refused]) -> None:
+        """Add rows, a block at a time: blocks that fit into the processor's cache are read fastest."""
+        for begin in range(0, len(rows), BLOCK_ROWS):
+            block = rows[begin : begin + BLOCK_ROWS]
+            arrays = self._quickly(block)
+            if arrays is None:
+                block, arrays = self._one_by_one(block, refused)
+            if block:
+                self._keep(block, arrays)
+
+    def _quickly(self, rows: list[_Row]) -> list[pa.Array] | None:
+        """Return the arrays of rows that need no look at each; None when they do. What fails often is tried seldom."""
+        if self._passes > 0:
+            self._passes -= 1
+            return None
+        if not all(each.format.has_plain_items for each in rows):
+            return None
+        if self._plain is None:
+            self._plain = PlainJson(self._fields, self._dropped)
+        arrays = self._plain.arrays([each.item for each in rows])
+        self._failures = 0 if arrays is not None else min(self._failures + 1, _FAILURES_MAX)
+        self._passes = (1 << self._failures) // 2
+        return arrays
+
+    def _one_by_one(self, rows: list[_Row], refused: list[Refused]) -> tuple[list[_Row], list[pa.Array]]:
+        """Return the rows that are not refused, and their arrays, for which columns widen."""
+        self._plain = None
         kept: list[_Row] = []
         objects: list[dict[str, Any]] = []
         for row in rows:
@@ -219,14 +255,13 @@ class TableColumns:
                 continue
             kept.append(row)
             objects.append(named)
-        if kept:
-            self._see(objects)
-            arrays = values.struct_arrays(self._fields, objects, values.of_attributes)
-            self._keep(kept, arrays)
+        self._see(objects)
+        return kept, values.struct_arrays(self._fields, objects, values.of_attributes)
 
     def _named(self, row: _Row) -> dict[str, Any]:
         """Return a row's values by column. Raises `RecordError`."""
-        attributes = self._declared.kept(row.format.attributes(row.item))
+        attributes, dropped = self._declared.divided(row.format.attributes(row.item))
+        self._dropped.see(dropped)
         if self._fields.is_full and (new := [each for each in attributes if self._fields.known(each) is None]):
             raise RecordError(
                 f"attribute {excerpt(new[0])}: the table has {COLUMNS_MAX} columns already",

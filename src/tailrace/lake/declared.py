@@ -48,11 +48,12 @@ class Declared:
         """Return the name of an attribute's column."""
         return self._names.get(attribute) or top_name(attribute)
 
-    def kept(self, attributes: dict[str, Any]) -> dict[str, Any]:
-        """Return the attributes that are not dropped."""
+    def divided(self, attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the attributes that are kept, and those that are dropped."""
         if self._dropped.isdisjoint(attributes):
-            return attributes
-        return {name: value for name, value in attributes.items() if name not in self._dropped}
+            return attributes, {}
+        dropped = {name: attributes.pop(name) for name in self._dropped & attributes.keys()}
+        return attributes, dropped
 
     def converted(self, named: dict[str, Any]) -> dict[str, Any]:
         """Return the values by column as what is declared. Raises `RecordError` for one that is not of its type."""

@@ -132,15 +132,18 @@ def _restored(value: Any) -> Any:
         return [_restored(each) for each in value]
     if not isinstance(value, dict):
         return value
-    restored = {}
+    restored: dict[str, Any] = {}
     for name, each in value.items():
-        if each is not None:
-            if name.endswith(JSON_SUFFIX):
-                restored[name.removesuffix(JSON_SUFFIX)] = msgspec.Raw(each.encode())
-            else:
-                is_longer = name.lower().rstrip("_").endswith(JSON_SUFFIX)
-                restored[name[:-1] if is_longer else name] = _restored(each)
+        if each is not None and name.endswith(JSON_SUFFIX):
+            restored[_attribute(name.removesuffix(JSON_SUFFIX))] = msgspec.Raw(each.encode())
+        elif each is not None:
+            restored[_attribute(name)] = _restored(each)
     return restored
+
+
+def _attribute(name: str) -> str:
+    """Return the attribute of a field."""
+    return name[:-1] if name.lower().rstrip("_").endswith(JSON_SUFFIX) else name
 
 
 def _plain(value: Any) -> Any:  # noqa: PLR0911 - one for each type
