@@ -12,7 +12,18 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.lab import KEYS, Lab, Table
-from benchmarks.parts import function, keys, kinesis, page_to_commit, resources, rows, snapshot, transactions, worker
+from benchmarks.parts import (
+    function,
+    keys,
+    kinesis,
+    lake,
+    page_to_commit,
+    resources,
+    rows,
+    snapshot,
+    transactions,
+    worker,
+)
 
 PARTS: dict[str, Callable[[Lab], Table]] = {
     "page": page_to_commit.against_naive,
@@ -35,6 +46,7 @@ PARTS: dict[str, Callable[[Lab], Table]] = {
     "idle": resources.idle,
     "keys": keys.memory,
     "lambda": function.batches,
+    "lake": lake.to_parquet,
 }
 
 

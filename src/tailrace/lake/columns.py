@@ -19,7 +19,9 @@ from tailrace.lake.plain_json import PlainJson
 
 COLUMNS_MAX: Final = 10_000
 """So many columns a table has at most."""
-BLOCK_ROWS: Final = 500
+BLOCK_ROWS: Final = 1_000
+_LOOK_ROWS: Final = 100
+"""So many rows are looked at one by one for a first surprise: mostly the rest is like them."""
 _FAILURES_MAX: Final = 6
 
 _HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
@@ -220,9 +222,13 @@ class TableColumns:
 
     def _add(self, rows: list[_Row], refused: list[Refused]) -> None:
         """Add rows, a block at a time: blocks that fit into the processor's cache are read fastest."""
-        for begin in range(0, len(rows), BLOCK_ROWS):
+        begin = 0
+        while begin < len(rows):
             block = rows[begin : begin + BLOCK_ROWS]
             arrays = self._quickly(block)
+            if arrays is None:
+                block = block[: _LOOK_ROWS if self._failures == 1 else BLOCK_ROWS]
+            begin += len(block)
             if arrays is None:
                 block, arrays = self._one_by_one(block, refused)
             if block:

@@ -23,18 +23,18 @@ class PlainJson:
     """Reads what the columns can take at one time: make it again when they have changed."""
 
     def __init__(self, fields: Fields, dropped: Fields) -> None:
-        """`dropped` are attributes that are left out."""
+        """Begin for a table's columns; `dropped` are attributes that are left out."""
         self._fields = fields
         parsed = [*(_parsed_fields(fields) or []), *(_parsed_fields(dropped) or [])]
         self._is_possible = _attributes(fields) is not None and bool(parsed)
         self._options = pyarrow.json.ParseOptions(explicit_schema=pa.schema(parsed), unexpected_field_behavior="error")
         self._check: Callable[[bytes], Any] | None = None
         try:
-            guard = _guard(fields)
+            guard: Any = _guard(fields)
         except ValueError:  # msgspec takes no such names
             self._is_possible = False
         else:
-            self._check = None if guard is None else msgspec.json.Decoder(list[guard]).decode
+            self._check = None if guard is None else msgspec.json.Decoder(guard).decode_lines
 
     def arrays(self, items: Sequence[bytes]) -> list[pa.Array] | None:
         """Return the items as the arrays of `fields.arrow()`; None when there is anything for the slower way."""
@@ -45,7 +45,7 @@ class PlainJson:
             return None
         try:
             if self._check is not None:
-                self._check(b"[%b]" % lines.replace(b"\n", b","))
+                self._check(lines)
             table = pyarrow.json.read_json(
                 pa.BufferReader(lines),
                 read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1),
@@ -147,8 +147,9 @@ def _guarded(column: Column) -> Any:
     if column.kind == "number" and not _is_short(column):
         limit = float(10**column.digits)
         return Annotated[float, msgspec.Meta(gt=-limit, lt=limit)]
-    if column.kind == "list" and (of := _guarded(column.element)) is not None:
-        return list[of | None]
+    if column.kind == "list":
+        of: Any = _guarded(column.element)
+        return None if of is None else list[of | None]
     if column.kind == "struct":
         return _guard(column.fields)
     return None

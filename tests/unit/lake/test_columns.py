@@ -42,7 +42,7 @@ def made(*records: Record, known: pa.Schema | None = None, **options: Any) -> Ta
 
 
 @given(st.lists(st.lists(items, max_size=4), min_size=1, max_size=4))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_items_are_read_back(batches: list[list[dict[str, Any]]]) -> None:
     """Of one writer, whose files have what was known when each was made."""
     columns = TableColumns([DebeziumFormat])
@@ -65,7 +65,7 @@ def test_any_items_are_read_back(batches: list[list[dict[str, Any]]]) -> None:
 
 
 @given(st.lists(st.lists(items, min_size=1, max_size=3), min_size=2, max_size=5))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_writers_that_agree_are_read_together(batches: list[list[dict[str, Any]]]) -> None:
     """Each partition has its own writer; all have read before the first has written."""
     agreed: pa.Schema | None = None
