@@ -21,7 +21,9 @@ from pyiceberg.catalog.sql import SqlCatalog
 from support.lake_rows import NothingSetAside
 from tailrace.config.lake import PartitionBy
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.delta_current import DeltaCurrent
 from tailrace.lake.delta_table import DeltaChanges
+from tailrace.lake.iceberg_current import IcebergCurrent
 from tailrace.lake.iceberg_table import IcebergChanges
 from tailrace.lake.parquet_sink import Refused
 from tailrace.lake.table_sink import ChangeTable, Mark, TableSink
@@ -46,6 +48,10 @@ class Kind(Protocol):
 
     def rows(self, folder: Path) -> list[dict[str, Any]]: ...
 
+    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable: ...
+
+    def current_rows(self, folder: Path) -> list[dict[str, Any]]: ...
+
 
 @functools.cache
 def duck(*extensions: str) -> duckdb.DuckDBPyConnection:
@@ -67,8 +73,17 @@ class Iceberg:
     def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable:
         return IcebergChanges(lambda: self.catalog(folder), "shop.orders_changes", BASE, partition_by)
 
+    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable:
+        return IcebergCurrent(lambda: self.catalog(folder), "shop.orders_current", BASE, keys)
+
     def rows(self, folder: Path) -> list[dict[str, Any]]:
-        where = self.catalog(folder).load_table("shop.orders_changes").metadata_location
+        return self._scan(folder, "shop.orders_changes")
+
+    def current_rows(self, folder: Path) -> list[dict[str, Any]]:
+        return self._scan(folder, "shop.orders_current")
+
+    def _scan(self, folder: Path, table: str) -> list[dict[str, Any]]:
+        where = self.catalog(folder).load_table(table).metadata_location
         return _read(duck("avro", "iceberg"), f"iceberg_scan('{where}')")
 
 
@@ -80,6 +95,13 @@ class Delta:
         return DeltaChanges(
             f"file://{where}", BASE, lambda name, file: shutil.copy(file, where / name), dict, partition_by
         )
+
+    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable:
+        where = folder / "orders_current"
+        return DeltaCurrent(f"file://{where}", BASE, keys, functools.partial(_copy, where))
+
+    def current_rows(self, folder: Path) -> list[dict[str, Any]]:
+        return _read(duck("delta"), f"delta_scan('file://{folder}/orders_current')")
 
     def rows(self, folder: Path) -> list[dict[str, Any]]:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_changes')")

@@ -115,6 +115,22 @@ class DeltaChanges:
 
     def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
         """Commit the version after the one that was looked at, or after what others have committed since."""
+        with self._telling("committing to"):
+            self._loaded.create_write_transaction(
+                [file for file in files if isinstance(file, AddAction)],
+                "append",
+                self._loaded.schema(),
+                partition_by=[each.directory for each in self._partition_by],
+                commit_properties=CommitProperties(app_transactions=self._transactions(place, mark)),
+            )
+
+    @property
+    def _loaded(self) -> DeltaTable:
+        assert self._table is not None
+        return self._table
+
+    @staticmethod
+    def _transactions(place: Place, mark: Mark) -> list[Transaction]:
         application = _application(place)
         raw = mark.topic_id.encode()
         numbers = {
@@ -125,20 +141,7 @@ class DeltaChanges:
                 for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))
             },
         }
-        transactions = [Transaction(application + name, number) for name, number in numbers.items()]
-        with self._telling("committing to"):
-            self._loaded.create_write_transaction(
-                [file for file in files if isinstance(file, AddAction)],
-                "append",
-                self._loaded.schema(),
-                partition_by=[each.directory for each in self._partition_by],
-                commit_properties=CommitProperties(app_transactions=transactions),
-            )
-
-    @property
-    def _loaded(self) -> DeltaTable:
-        assert self._table is not None
-        return self._table
+        return [Transaction(application + name, number) for name, number in numbers.items()]
 
     def _create(self) -> DeltaTable:
         options = dict(self._options())

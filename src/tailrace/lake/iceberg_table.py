@@ -148,21 +148,11 @@ class IcebergChanges:
 
     def upload(self, file: Path, part: Hashable) -> object:
         """Store the file under a name of its own in the table's folder."""
-        table, values = self._loaded, dict(part)  # type: ignore[call-overload]  # as `split` yields them
-        schema = table.schema()
-        uri = table.location_provider().new_data_location(f"{uuid.uuid4().hex}.parquet")
-        statistics = data_file_statistics_from_parquet_metadata(
-            pq.read_metadata(file),
-            compute_statistics_plan(schema, table.properties),
-            parquet_path_to_id_mapping(schema),
-        )
-        with self._telling("storing a file of"), file.open("rb") as source, table.io.new_output(uri).create() as target:
-            shutil.copyfileobj(source, target, _COPY_BYTES)
-        return _Uploaded(uri, file.stat().st_size, values, statistics.to_serialized_dict())
+        return self._stored(file, dict(part))  # type: ignore[call-overload]  # as `split` yields them
 
     def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
         """Commit a snapshot on top of the one that was looked at."""
-        marks = msgspec.json.encode({**self._marks, _key(place): mark}).decode()
+        marks = self._encoded(place, mark)
         spec = self._loaded.spec()
         with self._telling("committing to"):
             transaction = self._loaded.transaction()
@@ -178,6 +168,22 @@ class IcebergChanges:
     def _loaded(self) -> Table:
         assert self._table is not None
         return self._table
+
+    def _stored(self, file: Path, values: dict[str, Any]) -> _Uploaded:
+        table, schema = self._loaded, self._loaded.schema()
+        uri = table.location_provider().new_data_location(f"{uuid.uuid4().hex}.parquet")
+        statistics = data_file_statistics_from_parquet_metadata(
+            pq.read_metadata(file),
+            compute_statistics_plan(schema, table.properties),
+            parquet_path_to_id_mapping(schema),
+        )
+        with self._telling("storing a file of"), file.open("rb") as source, table.io.new_output(uri).create() as target:
+            shutil.copyfileobj(source, target, _COPY_BYTES)
+        return _Uploaded(uri, file.stat().st_size, values, statistics.to_serialized_dict())
+
+    def _encoded(self, place: Place, mark: Mark) -> str:
+        """Return all marks, with a new one."""
+        return msgspec.json.encode({**self._marks, _key(place): mark}).decode()
 
     def _create(self, catalog: Catalog) -> Table:
         with contextlib.suppress(NamespaceAlreadyExistsError, SQLAlchemyError):  # by another process, or it shows below
