@@ -191,14 +191,18 @@ def test_our_own_connector_has_the_keys_of_a_pipeline_file(tmp_path: Path) -> No
         "transform": '[{"exclude": ["secret"]}]',
         "kafka.linger.ms": "5",
         "tombstones": "false",
+        "schema.type": "avro",
+        "schema.registry.url": "http://registry:8081",
+        "schema.registry.basic.auth.user.info": "007:secret",
     }
     shown = loaded(tmp_path, own).pipeline.shown()
     assert shown["source"]["tables"] == ["orders", "users-*"]
     assert shown["topics"]["properties"] == {"cleanup.policy": "compact"}
     assert (shown["topic"], shown["tombstones"], shown["source"]["readers"]) == ("{table}", False, 4)
     assert shown["kafka"] == {"bootstrap.servers": "broker:9092", "linger.ms": "5"}
+    assert shown["schema"]["registry"] == {"url": "http://registry:8081", "basic.auth.user.info": "***"}
     assert sentences(tmp_path, own | {"source.tabels": "x"})[0].startswith(
-        "connector.json:15: source.tabels: is not a key"
+        "connector.json:18: source.tabels: is not a key"
     )
 
 

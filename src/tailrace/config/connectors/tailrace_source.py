@@ -7,8 +7,17 @@ from typing import Any, Final
 from tailrace.config.connectors.connector import Connector, Draft
 from tailrace.config.document import plain
 
-_PROPERTIES: Final = ("kafka", "connect", "topics.properties", "source.tags", "lambda.environment")
-"""Mappings whose own keys may have dots."""
+_VERBATIM: Final = (
+    "kafka",
+    "connect",
+    "topics.properties",
+    "schema.registry",
+    "schema.declared",
+    "schema.declared_versions",
+)
+"""Mappings whose own keys may have dots, and whose values stay text."""
+_PROPERTIES: Final = (*_VERBATIM, "source.tags", "lambda.environment")
+"""All whose own keys may have dots."""
 _LISTS: Final = ("source.tables", "source.exclude", "source.streams")
 """Lists that are written as Connect's are: with commas between."""
 
@@ -30,7 +39,7 @@ def _path(key: str) -> tuple[str, ...]:
 
 
 def _value(key: str, value: str) -> Any:
-    if key in {"name", "topic"} or key.startswith(("kafka.", "connect.", "topics.properties.")):
+    if key in {"name", "topic"} or key.startswith(tuple(f"{each}." for each in _VERBATIM)):
         return value
     if key in _LISTS and not value.lstrip().startswith("["):
         return [each.strip() for each in value.split(",") if each.strip()]
