@@ -1,0 +1,144 @@
+"""What the Parquet sink keeps in memory and in files, and where its steps end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from confluent_kafka import Message
+
+from support.lake_rows import NothingSetAside, PlainRows
+from tailrace.config.lake import PartitionBy
+from tailrace.errors import WorldError
+from tailrace.kafka.watched_consumer import Place
+from tailrace.lake import parquet_sink
+from tailrace.lake.ledger import Ledger
+from tailrace.lake.location import Folder
+from tailrace.lake.parquet_sink import ParquetSink
+from tailrace.sinks.contract import FencedError
+from tailrace.sinks.progress import Position
+
+PLACE = Place("t", 0)
+DAY_MS = 86_400_000
+MakeSink = Callable[..., ParquetSink]
+
+
+@pytest.fixture
+def make_sink(tmp_path: Path) -> Iterator[MakeSink]:
+    made: list[ParquetSink] = []
+
+    def make(*partition_by: PartitionBy, regions: int = 1, widens_every: int = 1 << 62) -> ParquetSink:
+        location = Folder(tmp_path / "lake")
+        sink = ParquetSink(
+            location,
+            Ledger(location),
+            identity="lake",
+            table_of=lambda topic: topic,
+            make_rows=lambda _topic, known: PlainRows(known, regions=regions, widens_every=widens_every),
+            set_aside=NothingSetAside(),
+            partition_by=partition_by,
+            file_bytes=1 << 20,
+        )
+        made.append(sink)
+        return sink
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def records(begin: int, end: int, place: Place = PLACE) -> list[Message]:
+    return [
+        Message(topic=place.topic, partition=place.partition, offset=each, value=b"x", timestamp=(1, each * DAY_MS))
+        for each in range(begin, end)
+    ]
+
+
+def data_files(folder: Path) -> dict[str, list[int]]:
+    """The offsets of each file, by its name below the table."""
+    found = sorted((folder / "lake/t/changes").rglob("*.parquet"))
+    return {
+        str(each.relative_to(folder / "lake/t/changes")): pq.ParquetFile(each).read()["__offset"].to_pylist()
+        for each in found
+    }
+
+
+def test_rows_in_memory_are_bounded_over_all_partitions(make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet_sink, "MEMORY_BYTES", 20_000)
+    sink = make_sink()
+    places = [Place("t", partition) for partition in range(64)]
+    for place in places:
+        sink.claim(place, "id")
+    for begin in range(0, 100, 10):
+        for place in places:
+            sink.write(place, records(begin, begin + 10, place))
+            assert sum(each.rows.size_bytes for each in sink._claimed.values()) <= 20_000
+    for place in places:
+        sink.commit(place, 100)
+    assert (sink.written.files, sink.written.rows) == (64, 6_400)
+
+
+def test_rows_go_into_the_directories_of_their_values(make_sink: MakeSink, tmp_path: Path) -> None:
+    sink = make_sink(PartitionBy("__ts", "day"), PartitionBy("region", None), regions=2)
+    sink.claim(PLACE, "id")
+    sink.write(PLACE, records(0, 3))
+    sink.commit(PLACE, 5)
+    name = "t-0-00000000000000000000-00000000000000000005.parquet"
+    assert data_files(tmp_path) == {
+        f"__ts_day=1970-01-01/__by_region=r0/{name}": [0],
+        f"__ts_day=1970-01-02/__by_region=r1/{name}": [1],
+        f"__ts_day=1970-01-03/__by_region=r0/{name}": [2],
+    }
+
+
+def test_a_new_column_ends_the_step_before_it(
+    make_sink: MakeSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_sink, "CHUNK_BYTES", 1)
+    sink = make_sink(widens_every=10)
+    sink.claim(PLACE, "id")
+    for begin in (0, 5, 12):
+        sink.write(PLACE, records(begin, begin + 5))
+    sink.commit(PLACE, 20)
+    assert list(data_files(tmp_path).values()) == [[*range(10)], [*range(12, 17)]]
+    assert sink.position(PLACE) == Position(20, "id")
+
+
+def test_an_interrupted_step_is_completed_by_the_next_writer_at_its_bound(
+    make_sink: MakeSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_region = PartitionBy("region", None)
+    dying = make_sink(by_region, regions=2)
+    dying.claim(PLACE, "id")
+    dying.write(PLACE, records(3, 9))
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "complete", lambda *_: None)
+        dying.commit(PLACE, 10)
+    heir = make_sink(by_region, regions=2)
+    assert heir.claim(PLACE, "id") == Position(3, "id", bound=10)
+    heir.write(PLACE, records(3, 9))
+    heir.commit(PLACE, 10)
+    assert sorted(data_files(tmp_path).values()) == [[3, 5, 7], [4, 6, 8]]
+    heir.commit(PLACE, 12)
+    dying.write(PLACE, records(10, 11))
+    with pytest.raises(FencedError):
+        dying.commit(PLACE, 11)
+
+
+def test_an_interrupted_step_is_not_completed_with_another_file(
+    make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = make_sink(PartitionBy("region", None), regions=2)
+    dying.claim(PLACE, "id")
+    dying.write(PLACE, records(0, 5))
+    monkeypatch.setattr(Ledger, "complete", lambda *_: None)
+    dying.commit(PLACE, 5)
+    heir = make_sink(PartitionBy("region", None), regions=3)
+    heir.claim(PLACE, "id")
+    heir.write(PLACE, records(0, 5))
+    with pytest.raises(
+        WorldError, match=r"t \[0\] was written in part up to offset 5, and its records now go into other"
+    ):
+        heir.commit(PLACE, 5)
