@@ -203,10 +203,10 @@ class Fields:
         """Whether there is a field that a file can hold."""
         return any(each.is_decided or each.has_json for each in self.columns.values())
 
-    @property
-    def is_full(self) -> bool:
-        """Whether no field can be added."""
-        return len(self.columns) >= self._size_max
+    def has_room(self, attributes: Mapping[str, Any]) -> bool:
+        """Return whether all of these attributes have columns, or can have."""
+        room = self._size_max - len(self.columns)
+        return len(attributes) <= room or sum(self.known(each) is None for each in attributes) <= room
 
     def arrow(self) -> list[pa.Field]:
         """Return the fields that a file can hold."""
@@ -236,7 +236,7 @@ class Fields:
 
     def see(self, attributes: Mapping[str, Any]) -> None:
         """Widen for the fields of an object, if it has a place here."""
-        if self.is_full and any(self.known(each) is None for each in attributes):
+        if not self.has_room(attributes):
             return
         try:
             named = self.named(attributes)

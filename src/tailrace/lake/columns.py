@@ -268,9 +268,9 @@ class TableColumns:
         """Return a row's values by column. Raises `RecordError`."""
         attributes, dropped = self._declared.divided(row.format.attributes(row.item))
         self._dropped.see(dropped)
-        if self._fields.is_full and (new := [each for each in attributes if self._fields.known(each) is None]):
+        if not self._fields.has_room(attributes):
             raise RecordError(
-                f"attribute {excerpt(new[0])}: the table has {COLUMNS_MAX} columns already",
+                f"the item has attributes that are new, and the table has room for {COLUMNS_MAX:,} columns only",
                 hint="drop attributes in `columns` of the lake, or put those whose names are data into one map",
             )
         try:

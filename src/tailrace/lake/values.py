@@ -22,7 +22,7 @@ Names = Callable[[Fields, dict[str, Any]], dict[str, Any]]
 
 def of_attributes(fields: Fields, value: dict[str, Any]) -> dict[str, Any]:
     """Return the values of an object of an item. Raises `ClashError`."""
-    if fields.is_full and any(fields.known(each) is None for each in value):
+    if not fields.has_room(value):
         raise ClashError("", "")
     return fields.named(value)
 
