@@ -14,6 +14,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from support.apicurio import Apicurio
 from support.bench import Bench
+from support.cli import CommandLine
 from support.kafka_clients import read_committed
 from support.names import unique
 from support.waiting import wait_for
@@ -109,7 +110,9 @@ def test_workers_that_race_and_are_killed_agree_on_one_schema(make: Make, client
     assert [int.from_bytes(each[1:5], "big") for each in last] == [latest, latest]
 
 
-def test_what_does_not_fit_is_told_and_set_aside(make: Make, client: SchemaRegistryClient) -> None:
+def test_what_does_not_fit_is_told_and_set_aside(
+    make: Make, client: SchemaRegistryClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     pipeline = make()
     topic = pipeline.topic(pipeline.tables[0])
     worker = pipeline.worker()
@@ -132,6 +135,11 @@ def test_what_does_not_fit_is_told_and_set_aside(make: Make, client: SchemaRegis
     records(pipeline, topic, 3)
     worker.terminate()
     assert worker.wait() == 0
+    file = pipeline.write_file(transform=[{"rename": {"order-id": "order_id"}}])
+    redriven = CommandLine(capsys)("redrive", file, "--json")
+    last = records(pipeline, topic, 4)[-1]
+    item = AvroDeserializer(client)(last, SerializationContext(topic, MessageField.VALUE))["after"]
+    assert (item["id"], item["order_id"]) == ("d", "x"), redriven
 
 
 def test_a_registry_that_is_down_and_a_subject_of_someone_else(
