@@ -23,7 +23,7 @@ from tailrace.config.lake import PartitionBy
 from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
-from tailrace.lake.fitting import additions
+from tailrace.lake.fitting import additions, with_all_digits
 from tailrace.lake.partitions import NONE, split
 from tailrace.lake.table_sink import ConflictError, Mark
 
@@ -94,9 +94,9 @@ class DeltaChanges:
         return pa.schema([field for field in pa.schema(self._loaded.schema().to_arrow()) if field.name not in parts])
 
     def widen(self, columns: pa.Schema) -> None:
-        """Add columns in a commit of their own."""
+        """Add columns in a commit of their own: decimals with all digits, since Delta cannot widen them later."""
         while True:
-            if not (new := additions(self.schema, columns)):
+            if not (new := additions(self.schema, with_all_digits(columns))):
                 return
             with contextlib.suppress(ConflictError), self._telling("adding columns to"):
                 self._loaded.alter.add_columns(Schema.from_arrow(new).fields)

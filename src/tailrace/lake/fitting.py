@@ -12,6 +12,7 @@ from tailrace.errors import WorldError
 
 _Test = Callable[[pa.DataType], bool]
 
+_DIGITS: Final = 38
 _KINDS: Final[tuple[_Test, ...]] = (
     types.is_decimal,
     types.is_integer,
@@ -26,14 +27,19 @@ _KINDS: Final[tuple[_Test, ...]] = (
 
 
 def additions(table: pa.Schema, rows: pa.Schema) -> pa.Schema:
-    """Return the columns that rows have beyond those of a table, and those whose structs have more members.
+    """Return the columns that rows have beyond those of a table, and those with more members of structs or more digits.
 
-    What both have keeps the table's type. Where rows have null only, they say nothing of a type: that is left out.
+    What both have keeps its type otherwise. Where rows have null only, they say nothing of a type: that is left out.
     """
     merged = _members(list(table), list(rows))
     return pa.schema(
         [field for field in merged if table.get_field_index(field.name) < 0 or table.field(field.name) != field]
     )
+
+
+def with_all_digits(schema: pa.Schema) -> pa.Schema:
+    """Return a schema whose decimals have as many digits as there can be."""
+    return pa.schema([field.with_type(_with_all_digits(field.type)) for field in schema])
 
 
 def fitted(rows: pa.Table, schema: pa.Schema, table: str) -> pa.Table:
@@ -74,7 +80,19 @@ def _grown(wide: pa.DataType, narrow: pa.DataType) -> pa.DataType:
     if _is_list(wide) and _is_list(narrow):
         make = pa.large_list if types.is_large_list(wide) else pa.list_
         return make(wide.value_field.with_type(_grown(wide.value_type, narrow.value_type)))
+    if types.is_decimal(wide) and types.is_decimal(narrow) and wide.scale == narrow.scale:
+        return narrow if narrow.precision > wide.precision else wide
     return wide
+
+
+def _with_all_digits(kind: pa.DataType) -> pa.DataType:
+    if types.is_decimal(kind):
+        return pa.decimal128(_DIGITS, kind.scale)
+    if types.is_struct(kind):
+        return pa.struct([field.with_type(_with_all_digits(field.type)) for field in kind])
+    if types.is_map(kind):
+        return pa.map_(kind.key_type, _with_all_digits(kind.item_type))
+    return pa.list_(_with_all_digits(kind.value_type)) if _is_list(kind) else kind
 
 
 def _column(values: pa.ChunkedArray, field: pa.Field, table: str) -> pa.ChunkedArray:

@@ -12,9 +12,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from support.lake_items import debezium
+from support.lake_rows import NothingSetAside
 from support.lake_tables import DAY_MS, KINDS, TOPIC_ID, Hooked, Kind, close_sinks, record, sink_of
 from tailrace.errors import UnreachableError, WorldError
+from tailrace.formats.debezium import DebeziumFormat
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.columns import TableColumns
 from tailrace.lake.table_sink import ConflictError, TableSink
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
@@ -276,6 +280,48 @@ def test_numbers_of_fewer_digits_behind_the_point_fit(kind: Kind, tmp_path: Path
         _append(sink, PLACE, offset, price=10**35 + 7)
         sink.commit(PLACE, offset + 1)
     assert [row["price"] for row in kind.rows(tmp_path)] == [Decimal(10**35 + 7)] * 2
+
+
+def test_numbers_of_more_digits_widen_the_column(kind: Kind, tmp_path: Path) -> None:
+    wide, narrow = 10**37 + 7, 10**11 + 7
+    for offset, (digits, number) in enumerate([(12, narrow), (38, wide), (12, narrow)]):
+        of = pa.decimal128(digits, 0)
+        types = {"price": of, "size": pa.struct([("weights", pa.list_(of))])}
+        sink = sink_of(kind.table(tmp_path), types)
+        sink.claim(PLACE, TOPIC_ID)
+        _append(sink, PLACE, offset, price=number, size={"weights": [number]})
+        sink.commit(PLACE, offset + 1)
+    found = [(row["price"], row["size"]) for row in kind.rows(tmp_path)]
+    assert found == [(Decimal(each), {"weights": [Decimal(each)]}) for each in (narrow, wide, narrow)]
+
+
+def test_records_of_a_format_become_rows(kind: Kind, tmp_path: Path) -> None:
+    """The columns that the records' own reader makes go on from those of the table, and fit it."""
+    items: list[dict[str, Any]] = [
+        {"id": "1", "n": Decimal(5), "m": {"a": [Decimal(1), "x"]}, "s": None},
+        {"id": "2", "n": Decimal(10**37), "m": {"b": [{"q": True}], "a": None}, "t": ["a"]},
+        {"id": "3"},
+    ]
+    table = kind.table(tmp_path)
+    for offset, item in enumerate(items):
+        sink = TableSink(
+            lambda _: table,
+            identity="lake",
+            make_rows=lambda _topic, known: TableColumns([DebeziumFormat], known=known),
+            set_aside=NothingSetAside(),
+            file_bytes=1 << 20,
+        )
+        sink.claim(Place("shop.orders", 3), TOPIC_ID)
+        sink.write(Place("shop.orders", 3), [debezium(item, offset)])  # type: ignore[list-item]  # as good as Kafka's
+        sink.commit(Place("shop.orders", 3), offset + 1)
+        sink.close()
+    rows = kind.rows(tmp_path)
+    assert [(row["id"], row["n"], row["t"]) for row in rows] == [
+        ("1", 5, None),
+        ("2", 10**37, ["a"]),
+        ("3", None, None),
+    ]
+    assert [row["m"] for row in rows] == [{"a": ["1", "x"], "b": None}, {"a": None, "b": [{"q": True}]}, None]
 
 
 def test_a_thousand_columns(kind: Kind, tmp_path: Path) -> None:
