@@ -32,6 +32,8 @@ with brought_by("lake-delta"):
     from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
     from deltalake.transaction import AddAction
 
+_CHECK: Final = "check `lake.location`, the network and the rights; what is in the table is whole"
+_DECLARE: Final = "declare the column under `columns` with another type or name"
 _NUMBER_BYTES: Final = 7
 """Of a text that is kept as numbers, which are signed and have 64 bits."""
 _EXPIRY: Final = "delta.setTransactionRetentionDuration"
@@ -98,7 +100,7 @@ class DeltaChanges:
         while True:
             if not (new := additions(self.schema, with_all_digits(columns))):
                 return
-            with contextlib.suppress(ConflictError), self._telling("adding columns to"):
+            with contextlib.suppress(ConflictError), self._telling("adding columns to", _DECLARE):
                 self._loaded.alter.add_columns(Schema.from_arrow(new).fields)
             self.look()
 
@@ -158,7 +160,7 @@ class DeltaChanges:
         return DeltaTable(self.name, storage_options=options)
 
     @contextlib.contextmanager
-    def _telling(self, doing: str) -> Iterator[None]:
+    def _telling(self, doing: str, hint: str = _CHECK) -> Iterator[None]:
         try:
             yield
         except CommitFailedError as error:
@@ -166,12 +168,12 @@ class DeltaChanges:
         except (SchemaMismatchError, ValueError, TypeError) as error:
             raise WorldError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint="declare the column under `columns` with another type or name",
+                hint=hint,
             ) from error
         except (DeltaError, OSError) as error:
             raise UnreachableError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint="check `lake.location`, the network and the rights; what is in the table is whole",
+                hint=_CHECK,
             ) from error
 
 

@@ -57,6 +57,8 @@ with brought_by("lake-iceberg"):
 
 MARKS: Final = "tailrace.marks"
 """The key of the marks, in snapshots' summaries and the table's properties."""
+_CHECK: Final = "check `lake.catalog`, the network and the rights; what is in the table is whole"
+_DECLARE: Final = "declare the column under `columns` with another type or name"
 _COPY_BYTES: Final = 1 << 20
 _NEW: Final = {"format-version": "2", "write.parquet.compression-codec": "zstd"}
 
@@ -114,7 +116,7 @@ class IcebergChanges:
         """Add columns in a commit of their own, and partition fields as soon as their columns are there."""
         while True:
             try:
-                with self._telling("adding columns to"):
+                with self._telling("adding columns to", _DECLARE):
                     self._add_columns(columns)
                     self._add_partition_fields()
             except ConflictError:
@@ -268,7 +270,7 @@ class IcebergChanges:
         self._marks = self._find_marks(table.metadata)
 
     @contextlib.contextmanager
-    def _telling(self, doing: str) -> Iterator[None]:
+    def _telling(self, doing: str, hint: str = _CHECK) -> Iterator[None]:
         try:
             yield
         except CommitFailedException as error:
@@ -276,12 +278,12 @@ class IcebergChanges:
         except (ValidationError, ValueError, TypeError) as error:
             raise WorldError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint="declare the column under `columns` with another type or name",
+                hint=hint,
             ) from error
         except (OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError) as error:
             raise UnreachableError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint="check `lake.catalog`, the network and the rights; what is in the table is whole",
+                hint=_CHECK,
             ) from error
 
 
