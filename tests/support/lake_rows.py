@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 from confluent_kafka import Message
 
-from tailrace.lake.parquet_sink import Refused
+from tailrace.lake.columns import Refused
 
 SCHEMA = pa.schema(
     [

@@ -21,11 +21,11 @@ from pyiceberg.catalog.sql import SqlCatalog
 from support.lake_rows import NothingSetAside
 from tailrace.config.lake import PartitionBy
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.columns import Refused
 from tailrace.lake.delta_current import DeltaCurrent
 from tailrace.lake.delta_table import DeltaChanges
 from tailrace.lake.iceberg_current import IcebergCurrent
 from tailrace.lake.iceberg_table import IcebergChanges
-from tailrace.lake.parquet_sink import Refused
 from tailrace.lake.table_sink import ChangeTable, Mark, TableSink
 
 BASE = pa.schema(

@@ -15,7 +15,7 @@ from tailrace.errors import RecordError, UnreachableError
 from tailrace.kafka import clients, headers
 
 if TYPE_CHECKING:
-    from tailrace.lake.parquet_sink import Refused
+    from tailrace.lake.columns import Refused
 
 _FLUSH_S: Final = 60.0
 

@@ -23,8 +23,9 @@ import pyarrow as pa
 from confluent_kafka import Message
 
 from tailrace.config.lake import PartitionBy
-from tailrace.errors import RecordError, WorldError
+from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.columns import Refused
 from tailrace.lake.ledger import DataFile, Ledger, Step, Sums
 from tailrace.lake.location import Location
 from tailrace.lake.parquet_file import ParquetFile
@@ -42,20 +43,6 @@ FILES_MAX: Final = 100
 """So many files under way a partition may have, one a directory; then its batch is committed."""
 _SHARE: Final = 0.2
 """What is expected of rows' size in memory once they are stored, before any are."""
-
-
-class Refused(Protocol):
-    """A record that makes no row, and why."""
-
-    @property
-    def message(self) -> Message:
-        """The record."""
-        ...
-
-    @property
-    def error(self) -> RecordError:
-        """Why."""
-        ...
 
 
 class Rows(Protocol):
