@@ -11,8 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,6 +28,7 @@ from tailrace.lake.ledger import DataFile, Ledger, Step, Sums
 from tailrace.lake.location import Location
 from tailrace.lake.parquet_file import ParquetFile
 from tailrace.lake.partitions import split
+from tailrace.lake.temporary_folder import TemporaryFolder
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
 
@@ -162,12 +161,13 @@ class ParquetSink:
         self._file_bytes = file_bytes
         self._now_ms = now_ms
         self._claimed: dict[Place, _Claimed] = {}
-        self._folder = Path(tempfile.mkdtemp(prefix="tailrace-lake-"))
+        self._temporary = TemporaryFolder()
+        self._folder = self._temporary.path
 
     def close(self) -> None:
         """Remove the temporary files."""
         self.release(list(self._claimed))
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._temporary.close()
 
     def claim(self, place: Place, topic_id: str) -> Position | None:
         """Return where the ledger ends. Nobody needs to be fenced before: the next step has room for one."""
