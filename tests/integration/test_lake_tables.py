@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from pyiceberg.catalog import load_catalog
 
 from support.lake_tables import BASE, TOPIC_ID, close_sinks, duck, record, sink_of
 from support.names import unique
@@ -23,7 +24,8 @@ from tailrace.lake.tables import delta_storage, delta_tables, iceberg_storage, i
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
 
-Read = Callable[[str], list[tuple[Any, ...]]]
+Make = Callable[..., ChangeTable]
+Read = Callable[..., list[tuple[Any, ...]]]
 BY_DAY = [PartitionBy("__ts", "day")]
 WRITERS = 3
 BATCHES = 3
@@ -36,7 +38,7 @@ def _closed() -> Iterator[None]:
 
 
 @pytest.fixture(params=["iceberg", "delta"])
-def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> tuple[Callable[[], ChangeTable], Read]:
+def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> tuple[Make, Read]:
     """Return what opens a table as a process does, and what reads it."""
     settings = AwsSettings(
         region=REGION,
@@ -49,19 +51,18 @@ def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> 
         location = Bucket(prefix, settings)
         storage = partial(delta_storage, session, seaweed.endpoint_url)
         return (
-            lambda: delta_tables(location, BASE, BY_DAY, storage)("orders"),
-            partial(_read, seaweed, f"delta_scan('{prefix}/orders_changes')"),
+            lambda keys=(): delta_tables(location, BASE, BY_DAY, storage)("orders", keys),
+            lambda columns, table="changes": _read(seaweed, f"delta_scan('{prefix}/orders_{table}')", columns),
         )
     catalog = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": prefix}
     files = partial(iceberg_storage, session, seaweed.endpoint_url)
 
-    def make() -> ChangeTable:
-        return iceberg_tables(catalog, "shop", BASE, BY_DAY, files)("orders")
+    def make(keys: Sequence[str] = ()) -> ChangeTable:
+        return iceberg_tables(catalog, "shop", BASE, BY_DAY, files)("orders", keys)
 
-    def read(columns: str) -> list[tuple[Any, ...]]:
-        table = make()
-        table.look()
-        return _read(seaweed, f"iceberg_scan('{table._loaded.metadata_location}')", columns)  # type: ignore[attr-defined]
+    def read(columns: str, table: str = "changes") -> list[tuple[Any, ...]]:
+        found = load_catalog("tailrace", **catalog, **files()).load_table(f"shop.orders_{table}")
+        return _read(seaweed, f"iceberg_scan('{found.metadata_location}')", columns)
 
     return make, read
 
@@ -76,7 +77,7 @@ def _read(seaweed: Seaweed, source: str, columns: str) -> list[tuple[Any, ...]]:
     return connection.execute(f"SELECT {columns} FROM {source} ORDER BY ALL").fetchall()
 
 
-def test_each_change_once(tables: tuple[Callable[[], ChangeTable], Read]) -> None:
+def test_each_change_once(tables: tuple[Make, Read]) -> None:
     """Each partition has two writers who take turns, each of which believes that it still has the partition."""
     make, read = tables
     fenced = []
@@ -101,3 +102,17 @@ def test_each_change_once(tables: tuple[Callable[[], ChangeTable], Read]) -> Non
     expected = [(partition, offset, "x") for partition in range(WRITERS) for offset in range(BATCHES)]
     assert read("__partition, __offset, name") == expected
     assert read("count(*), count(size.p0), count(size.p1)") == [(WRITERS * BATCHES, BATCHES, BATCHES)]
+
+
+def test_the_present_state(tables: tuple[Make, Read]) -> None:
+    make, read = tables
+    place, sink = Place("shop.orders", 0), sink_of(make(["id"]))
+    sink.claim(place, TOPIC_ID)
+    changes = [("c", "1"), ("c", "2"), ("u", "1"), ("d", "2"), ("r", "3")]
+    for offset, (op, key) in enumerate(changes):
+        sink.write(place, [record(place, offset, __op=op, id=key, name=f"{op}{offset}")])
+        if offset % 2:
+            sink.commit(place, offset + 1)
+    sink.commit(place, len(changes))
+    assert read("id, name, __offset", "current") == [("1", "u2", 2), ("3", "r4", 4)]
+    assert sink_of(make(["id"])).claim(place, TOPIC_ID) == Position(len(changes), TOPIC_ID)

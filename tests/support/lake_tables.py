@@ -97,8 +97,7 @@ class Delta:
         )
 
     def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable:
-        where = folder / "orders_current"
-        return DeltaCurrent(f"file://{where}", BASE, keys, functools.partial(_copy, where))
+        return DeltaCurrent(f"file://{folder}/orders_current", BASE, keys)
 
     def current_rows(self, folder: Path) -> list[dict[str, Any]]:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_current')")

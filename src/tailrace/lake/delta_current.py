@@ -27,11 +27,10 @@ class DeltaCurrent(DeltaChanges):
         uri: str,
         columns: pa.Schema,
         keys: Sequence[str],
-        store: Callable[[str, Path], object],
         options: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         """`keys` are the columns of the item's key."""
-        super().__init__(uri, columns, store, options)
+        super().__init__(uri, columns, _nothing_to_store, options)
         self._keys = keys
 
     def upload(self, file: Path, _part: Hashable) -> object:
@@ -61,3 +60,7 @@ class DeltaCurrent(DeltaChanges):
                 .execute()
             )
         return bool(done["num_target_files_added"] or done["num_target_files_removed"])
+
+
+def _nothing_to_store(_name: str, file: Path) -> None:
+    raise AssertionError(file)

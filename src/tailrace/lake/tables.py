@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 import pyarrow as pa
 
@@ -13,8 +14,14 @@ from tailrace.extras import brought_by
 from tailrace.lake.location import Location
 from tailrace.lake.table_sink import ChangeTable
 
-MakeTable = Callable[[str], ChangeTable]
-"""Opens the change log of a table by the table's name."""
+
+class OpenTable(Protocol):
+    """Opens what a lake has of a table."""
+
+    def __call__(self, table: str, keys: Sequence[str] = ()) -> ChangeTable:
+        """Open the change log, or with the columns of the item's key the present state."""
+        ...
+
 
 _OWN_TABLES: Final = 2
 """Of a catalog in SQL, which pyiceberg makes one after the other without expecting that others do."""
@@ -27,7 +34,7 @@ def iceberg_tables(
     columns: pa.Schema,
     partition_by: Sequence[PartitionBy],
     storage: Callable[[], Mapping[str, str]] = dict,
-) -> MakeTable:
+) -> OpenTable:
     """Return what opens tables of an Iceberg catalog.
 
     `catalog` has pyiceberg's properties: `type`, `uri`, `warehouse` and others; `storage` returns those of the files.
@@ -37,11 +44,12 @@ def iceberg_tables(
         from pyiceberg.catalog import Catalog, load_catalog  # noqa: PLC0415 - an extra
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - an extra
 
+        from tailrace.lake.iceberg_current import IcebergCurrent  # noqa: PLC0415 - an extra
         from tailrace.lake.iceberg_table import IcebergChanges  # noqa: PLC0415 - an extra
     opened: dict[str, Catalog] = {}
     """The one of the last credentials."""
 
-    def current() -> Catalog:
+    def opened_catalog() -> Catalog:
         properties = {**catalog, **storage(), "py-io-impl": _FILE_IO}
         key = repr(properties)
         if key not in opened:
@@ -58,7 +66,12 @@ def iceberg_tables(
                     break
         return opened[key]
 
-    return lambda table: IcebergChanges(current, f"{namespace}.{table}_changes", columns, partition_by)
+    def make(table: str, keys: Sequence[str] = ()) -> ChangeTable:
+        if keys:
+            return IcebergCurrent(opened_catalog, f"{namespace}.{table}_current", columns, keys)
+        return IcebergChanges(opened_catalog, f"{namespace}.{table}_changes", columns, partition_by)
+
+    return make
 
 
 def delta_tables(
@@ -66,23 +79,25 @@ def delta_tables(
     columns: pa.Schema,
     partition_by: Sequence[PartitionBy],
     storage: Callable[[], Mapping[str, str]] = dict,
-) -> MakeTable:
+) -> OpenTable:
     """Return what opens the tables of Delta under a location; `storage` returns the options of deltalake for it.
 
     Raises WorldError when deltalake is not installed.
     """
     with brought_by("lake-delta"):
+        from tailrace.lake.delta_current import DeltaCurrent  # noqa: PLC0415 - an extra
         from tailrace.lake.delta_table import DeltaChanges  # noqa: PLC0415 - an extra
 
-    def make(table: str) -> ChangeTable:
-        folder = f"{table}_changes"
-        return DeltaChanges(
-            f"{location.uri}/{folder}",
-            columns,
-            lambda name, file: location.upload(f"{folder}/{name}", file),
-            storage,
-            partition_by,
-        )
+    def make(table: str, keys: Sequence[str] = ()) -> ChangeTable:
+        folder = f"{table}_current" if keys else f"{table}_changes"
+        uri = f"{location.uri}/{folder}"
+
+        def store(name: str, file: Path) -> None:
+            location.upload(f"{folder}/{name}", file)
+
+        if keys:
+            return DeltaCurrent(uri, columns, keys, storage)
+        return DeltaChanges(uri, columns, store, storage, partition_by)
 
     return make
 
