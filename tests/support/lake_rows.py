@@ -47,6 +47,9 @@ class PlainRows:
             self._columns = max(self._columns, offset // self._widens_every)
         return []
 
+    def adopt(self, agreed: pa.Schema) -> None:
+        assert set(self.schema.names) <= set(agreed.names)
+
     def take(self) -> pa.Table:
         columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(SCHEMA)
         self._rows = []

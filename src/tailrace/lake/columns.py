@@ -160,6 +160,8 @@ class TableColumns:
 
     def adopt(self, agreed: pa.Schema) -> None:
         """Take over what all writers of the table agreed on: it has all of `schema`, and may be wider."""
+        if agreed == self.schema:
+            return
         fields = self._read(agreed)
         fields.join(self._fields)
         self._fields = fields

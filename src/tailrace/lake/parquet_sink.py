@@ -23,6 +23,7 @@ from confluent_kafka import Message
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.agreed_types import AgreedTypes
 from tailrace.lake.columns import Refused
 from tailrace.lake.ledger import DataFile, Ledger, Step, Sums
 from tailrace.lake.location import Location
@@ -70,6 +71,14 @@ class Rows(Protocol):
         ...
 
 
+class AgreeingRows(Rows, Protocol):
+    """Rows of a table whose files have types of their own."""
+
+    def adopt(self, agreed: pa.Schema) -> None:
+        """Take over the columns that all writers of the table agreed on."""
+        ...
+
+
 class SetAside(Protocol):
     """What becomes of records that make no row."""
 
@@ -85,7 +94,7 @@ class SetAside(Protocol):
 class _Claimed:
     """A partition that this process writes to."""
 
-    def __init__(self, rows: Rows, topic_id: str, last: Step | None, missing: Sequence[str]) -> None:
+    def __init__(self, rows: AgreeingRows, topic_id: str, last: Step | None, missing: Sequence[str]) -> None:
         self.rows = rows
         self.topic_id = topic_id
         self.last = last
@@ -139,7 +148,7 @@ class ParquetSink:
         *,
         identity: str,
         table_of: Callable[[str], str],
-        make_rows: Callable[[str, pa.Schema | None], Rows],
+        make_rows: Callable[[str, pa.Schema | None], AgreeingRows],
         set_aside: SetAside,
         partition_by: Sequence[PartitionBy],
         file_bytes: int,
@@ -154,6 +163,7 @@ class ParquetSink:
         """By this process."""
         self._location = location
         self._ledger = ledger
+        self._types = AgreedTypes(location)
         self._table_of = table_of
         self._make_rows = make_rows
         self._set_aside = set_aside
@@ -174,7 +184,7 @@ class ParquetSink:
         self.release([place])
         last = self._ledger.last(place)
         missing = self._ledger.missing(place, last) if last else []
-        rows = self._make_rows(place.topic, _schema_of(last))
+        rows = self._make_rows(place.topic, self._types.newest(self._table_of(place.topic)) or _schema_of(last))
         self._claimed[place] = _Claimed(rows, last.topic_id if last else topic_id, last, missing)
         return _position(last, missing)
 
@@ -227,6 +237,7 @@ class ParquetSink:
         claimed.first_in_memory = None
         if not in_memory or first is None:
             return
+        claimed.rows.adopt(self._types.agree(self._table_of(place.topic), claimed.rows.schema))
         table = claimed.rows.take()
         for sentence in claimed.rows.widened():
             logger.warning("column widened", extra={**place._asdict(), "detail": sentence})
