@@ -85,6 +85,7 @@ def package_lambda(
     import msgspec
 
     from tailrace.config import load
+    from tailrace.deploy.deployment import require_no_schema_registry
     from tailrace.deploy.package import build
     from tailrace.deploy.target import Target
     from tailrace.kafka import login
@@ -94,6 +95,7 @@ def package_lambda(
         require_pipeline_file(file)
     loaded = load(file, with_secrets=False) if file else None
     if loaded:
+        require_no_schema_registry(loaded)
         _check_included(loaded, {path.name for path in include or []})
         msk_iam = msk_iam or login.mechanism(loaded.pipeline.kafka) == MECHANISM
     if architecture is None:
@@ -114,12 +116,6 @@ def package_lambda(
 
 def _check_included(loaded: LoadedPipeline, included: set[str]) -> None:
     """Refuse a pipeline that needs a file or a module which the function would not find."""
-    if loaded.pipeline.asks_schema_registry:
-        raise FileError(
-            "it writes records with a schema registry, whose client is not in the package for Lambda",
-            file=loaded.file,
-            hint="run it with workers, or take the registry out",
-        )
     for reference in sorted(loaded.references):
         if reference.kind == "file" and Path(reference.name).parts[0] not in included:
             raise FileError(

@@ -115,6 +115,16 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return -1 if age_ms is None else age_ms // 1000
 
 
+def require_no_schema_registry(loaded: LoadedPipeline) -> None:
+    """Raise `FileError` for a pipeline whose records need a schema registry."""
+    if loaded.pipeline.asks_schema_registry:
+        raise FileError(
+            "it writes records with a schema registry, whose client is not in the package for Lambda",
+            file=loaded.file,
+            hint="run it with workers, or take the registry out",
+        )
+
+
 def describe(
     loaded: LoadedPipeline, python: Python, location: str | None, streams: Mapping[str, str] | None
 ) -> Deployment:
@@ -123,6 +133,7 @@ def describe(
     `streams` are the ARNs by table, as `look_up` gives them; without them whoever deploys it gives them. Raises
     `FileError` for what cannot be deployed.
     """
+    require_no_schema_registry(loaded)
     pipeline = loaded.pipeline
     function = pipeline.function
     if location is not None and not _LOCATION.fullmatch(location):

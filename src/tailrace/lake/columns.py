@@ -168,7 +168,7 @@ class TableColumns:
         self._plain = None
 
     def take(self) -> pa.Table:
-        """Return the rows in the order of their offsets, and begin anew. The columns stay."""
+        """Return the rows in the order of their offsets, and begin again. The columns stay."""
         chunks, self._chunks, self._size_bytes = self._chunks, [], 0
         # First all, as reshaping may find values that need a column of their own.
         for _ in range(2):

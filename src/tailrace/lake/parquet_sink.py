@@ -63,7 +63,7 @@ class Rows(Protocol):
         ...
 
     def take(self) -> pa.Table:
-        """Return the rows, and begin anew."""
+        """Return the rows, and begin again."""
         ...
 
     def widened(self) -> Sequence[str]:

@@ -16,7 +16,7 @@ def to_fields(items: pa.StructArray | None, fields: Fields, rows: int) -> list[p
         return [to_type(held.get(field.name.lower()), field.type, rows) for field in wanted]
     except _CastError:
         pass
-    # Some values have no place in their column any more: from their Python values, all is put anew.
+    # Some values no longer fit their column: build all of them again from Python values.
     objects = [values.of_columns(fields, each) for each in items.to_pylist()] if items is not None else [{}] * rows
     return values.struct_arrays(fields, objects, values.of_columns)
 

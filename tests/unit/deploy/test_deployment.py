@@ -193,6 +193,11 @@ def test_tables_whose_names_differ_in_signs_alone_are_told_apart(file: Path) -> 
         ),
         (PIPELINE.replace("tables:", "endpoint_url: 'http://a:1', tables:"), None, "has no effect under Lambda"),
         (PIPELINE + "lambda: {vpc: {subnets: [subnet-01234567]}}\n", None, "security_groups: is missing; add one"),
+        (
+            PIPELINE + "schema: {type: avro, registry: {url: 'http://localhost:8081'}}\n",
+            None,
+            "it writes records with a schema registry, whose client is not in the package for Lambda",
+        ),
         (PIPELINE, "https://a/b", "'https://a/b' is no place of a pipeline file; write ssm:NAME or s3:BUCKET/KEY"),
     ],
 )
