@@ -321,15 +321,15 @@ def unite(schemas: Iterable[pa.Schema]) -> pa.Schema | None:
 
 def _ours(rows: Sequence[_Row]) -> list[pa.Array]:
     messages = [each.message for each in rows]
-    lists = (
-        [each.op for each in rows],
-        [each.timestamp()[1] for each in messages],
-        [each.topic() for each in messages],
-        [each.partition() for each in messages],
-        [each.offset() for each in messages],
-        [_headers(each) for each in messages],
-    )
-    return [pa.array(each, arrow_type) for each, arrow_type in zip(lists, _TYPES, strict=True)]
+    count, first = len(rows), messages[0]
+    return [
+        pa.array([each.op for each in rows], pa.string()),
+        pa.array([each.timestamp()[1] for each in messages], _TYPES[1]),
+        pa.repeat(pa.scalar(first.topic(), pa.string()), count),
+        pa.repeat(pa.scalar(first.partition(), pa.int32()), count),
+        pa.array([each.offset() for each in messages], pa.int64()),
+        pa.array([_headers(each) for each in messages], _HEADERS),
+    ]
 
 
 def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
