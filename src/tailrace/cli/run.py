@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from enum import StrEnum
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _END_S = 8.0
 """A process that was stopped ends after so long, whatever its threads wait for: well within the promised 10 s."""
+_SWITCH_INTERVAL_S = 0.0005
+"""How long a thread that wakes up waits for one that computes. A change passes several threads: with Python's 5 ms, the
+p99 of changes beside a snapshot was 1.6 times that without one in pure Python; with this, 1.2 times."""
 _PORT_HINT = "choose another port with --metrics-port"
 
 
@@ -85,6 +89,7 @@ def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop_at_once)
     tune_malloc()
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if metrics_port:
         require_free(metrics_port, hint=_PORT_HINT)
     from tailrace import logs
