@@ -34,7 +34,7 @@ class Apicurio(JavaService):
     name = "apicurio"
 
     def __init__(self) -> None:
-        (self.port,) = free_ports(1)
+        self.port, self._management_port = free_ports(2)
         super().__init__(None)
 
     @property
@@ -48,6 +48,8 @@ class Apicurio(JavaService):
             f"-Djava.io.tmpdir={self.folder}",
             "-Dquarkus.http.host=127.0.0.1",
             f"-Dquarkus.http.port={self.port}",
+            "-Dquarkus.management.host=127.0.0.1",
+            f"-Dquarkus.management.port={self._management_port}",
             f"-Dapicurio.datasource.url=jdbc:h2:file:{self.folder}/schemas",
             "-jar",
             str(_unpacked() / "quarkus-run.jar"),
