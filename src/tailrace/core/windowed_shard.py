@@ -159,7 +159,8 @@ class WindowedShard:
             if len(published) == len(records) and page.next_iterator is not None and page.full:
                 return self._page([], page, token, goes_on=True)
             tail = self._tails.popleft()
-            if tail.first is None and not published:  # the position may be trimmed, which only a read from it shows
+            is_trimmed = tail == Tail(self._shard, None)
+            if is_trimmed and not published:  # so may the position be, which only a read from it shows
                 self._iterator = None
                 return self._page([], page, token, goes_on=True)
             records = records[len(published) :]
