@@ -15,6 +15,7 @@ from simulation.clients import PARTITIONS
 from simulation.simulated_time import sleep
 from simulation.source import DELETED_WORD
 from simulation.workers import encode
+from tailrace.connect.registered_documents import RecordReader
 from tailrace.core.change import Change, Message, Op
 from tailrace.formats.format import Format, ReadRecord
 from tailrace.formats.number import Numbers
@@ -52,6 +53,7 @@ class ModelLastRecords:
         topic: str,
         partition: int | None,
         is_alive: Callable[[bytes, bytes | None], bool | None],
+        _reader: RecordReader,
     ) -> None:
         self._broker = broker
         self._rng = rng

@@ -347,7 +347,7 @@ def _changed(place: Place, step: Step, how: str) -> WorldError:
     """Return the error for an interrupted step that would be completed otherwise than it was begun."""
     return WorldError(
         f"{place} was written in part up to offset {step.end}, and {how}",
-        hint="the pipeline file's `lake` was changed meanwhile: run `tailrace lake --once` with it as it was",
+        hint="the pipeline file's `lake` was changed meanwhile: write the lake once with it as it was",
     )
 
 
