@@ -150,7 +150,7 @@ class Pipeline(Part):
         "most two batches of it. A lane that holds nothing may always read one page (1 MB).",
     )
     lake: Lake | None = Field(
-        default=None, description="The data lake that the topics are written to, by a process of its own. Workers ignore it."
+        default=None, description="The data lake that a process of its own writes the topics to. Workers ignore it."
     )
     function: LambdaFunction = Field(
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."
