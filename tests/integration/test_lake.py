@@ -259,7 +259,7 @@ def test_a_value_that_does_not_fit_its_column_is_a_dead_letter(
 
 
 def test_a_second_lake_at_one_location_is_refused(pipeline: Pipeline, seaweed: Seaweed) -> None:
-    LakeWriter(load(pipeline.file), once=True).sink.close()
+    LakeWriter(load(pipeline.file), once=True).close()
     other = pipeline.written(seaweed.endpoint_url, partition_by=["hour(__ts)"])
     said = (
         r"another lake: its partition_by is day\(__ts\), here it is hour\(__ts\); give each lake a location of its own"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import duckdb
 import pytest
 from pyiceberg.catalog import load_catalog
 
-from support.lake_tables import BASE, TOPIC_ID, close_sinks, duck, record, sink_of
+from support.lake_tables import BASE, TOPIC_ID, close_sinks, query, record, sink_of
 from support.names import unique
 from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
 from tailrace.aws.session import AwsSession, AwsSettings
-from tailrace.config.lake import PartitionBy
+from tailrace.config.lake import PartitionBy, TableKind
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.bucket import Bucket
 from tailrace.lake.table_sink import ChangeTable
@@ -51,14 +50,14 @@ def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> 
         location = Bucket(prefix, settings)
         storage = partial(delta_storage, session, seaweed.endpoint_url)
         return (
-            lambda keys=(): delta_tables(location, BASE, BY_DAY, storage)("orders", keys),
+            lambda kind="changes": delta_tables(location, BASE, BY_DAY, storage)("orders", kind),
             lambda columns, table="changes": _read(seaweed, f"delta_scan('{prefix}/orders_{table}')", columns),
         )
     catalog = {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db", "warehouse": prefix}
     files = partial(iceberg_storage, session, seaweed.endpoint_url)
 
-    def make(keys: Sequence[str] = ()) -> ChangeTable:
-        return iceberg_tables(catalog, "shop", BASE, BY_DAY, files)("orders", keys)
+    def make(kind: TableKind = "changes") -> ChangeTable:
+        return iceberg_tables(catalog, "shop", BASE, BY_DAY, files)("orders", kind)
 
     def read(columns: str, table: str = "changes") -> list[tuple[Any, ...]]:
         found = load_catalog("tailrace", **catalog, **files()).load_table(f"shop.orders_{table}")
@@ -68,13 +67,7 @@ def tables(request: pytest.FixtureRequest, seaweed: Seaweed, tmp_path: Path) -> 
 
 
 def _read(seaweed: Seaweed, source: str, columns: str) -> list[tuple[Any, ...]]:
-    connection: duckdb.DuckDBPyConnection = duck("httpfs", "avro", "iceberg", "delta")
-    connection.execute(
-        f"CREATE OR REPLACE SECRET (TYPE s3, KEY_ID '{CREDENTIALS['AWS_ACCESS_KEY_ID']}', "
-        f"SECRET '{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}', REGION '{REGION}', URL_STYLE 'path', USE_SSL false, "
-        f"ENDPOINT '{seaweed.endpoint_url.removeprefix('http://')}')"
-    )
-    return connection.execute(f"SELECT {columns} FROM {source} ORDER BY ALL").fetchall()
+    return query(seaweed, f"SELECT {columns} FROM {source} ORDER BY ALL")
 
 
 def test_each_change_once(tables: tuple[Make, Read]) -> None:
@@ -106,7 +99,7 @@ def test_each_change_once(tables: tuple[Make, Read]) -> None:
 
 def test_the_present_state(tables: tuple[Make, Read]) -> None:
     make, read = tables
-    place, sink = Place("shop.orders", 0), sink_of(make(["id"]))
+    place, sink = Place("shop.orders", 0), sink_of(make("current"), keys=["id"])
     sink.claim(place, TOPIC_ID)
     changes = [("c", "1"), ("c", "2"), ("u", "1"), ("d", "2"), ("r", "3")]
     for offset, (op, key) in enumerate(changes):
@@ -115,4 +108,4 @@ def test_the_present_state(tables: tuple[Make, Read]) -> None:
             sink.commit(place, offset + 1)
     sink.commit(place, len(changes))
     assert read("id, name, __offset", "current") == [("1", "u2", 2), ("3", "r4", 4)]
-    assert sink_of(make(["id"])).claim(place, TOPIC_ID) == Position(len(changes), TOPIC_ID)
+    assert sink_of(make("current"), keys=["id"]).claim(place, TOPIC_ID) == Position(len(changes), TOPIC_ID)

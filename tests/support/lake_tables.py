@@ -19,6 +19,7 @@ from confluent_kafka import Message
 from pyiceberg.catalog.sql import SqlCatalog
 
 from support.lake_rows import NothingSetAside
+from support.seaweed import CREDENTIALS, REGION, Seaweed
 from tailrace.config.lake import PartitionBy
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.columns import Refused
@@ -48,7 +49,7 @@ class Kind(Protocol):
 
     def rows(self, folder: Path) -> list[dict[str, Any]]: ...
 
-    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable: ...
+    def current(self, folder: Path) -> ChangeTable: ...
 
     def current_rows(self, folder: Path) -> list[dict[str, Any]]: ...
 
@@ -71,10 +72,10 @@ class Iceberg:
         return self.catalog_type("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
 
     def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable:
-        return IcebergChanges(lambda: self.catalog(folder), "shop.orders_changes", BASE, partition_by)
+        return IcebergChanges(lambda: self.catalog(folder), ("shop", "orders_changes"), BASE, partition_by)
 
-    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable:
-        return IcebergCurrent(lambda: self.catalog(folder), "shop.orders_current", BASE, keys)
+    def current(self, folder: Path) -> ChangeTable:
+        return IcebergCurrent(lambda: self.catalog(folder), ("shop", "orders_current"), BASE)
 
     def rows(self, folder: Path) -> list[dict[str, Any]]:
         return self._scan(folder, "shop.orders_changes")
@@ -96,8 +97,8 @@ class Delta:
             f"file://{where}", BASE, lambda name, file: shutil.copy(file, where / name), dict, partition_by
         )
 
-    def current(self, folder: Path, keys: Sequence[str]) -> ChangeTable:
-        return DeltaCurrent(f"file://{folder}/orders_current", BASE, keys)
+    def current(self, folder: Path) -> ChangeTable:
+        return DeltaCurrent(f"file://{folder}/orders_current", BASE)
 
     def current_rows(self, folder: Path) -> list[dict[str, Any]]:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_current')")
@@ -106,8 +107,15 @@ class Delta:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_changes')")
 
 
-def _copy(folder: Path, name: str, file: Path) -> None:
-    shutil.copy(file, folder / name)
+def query(seaweed: Seaweed, sql: str) -> list[tuple[Any, ...]]:
+    """Ask DuckDB about tables in an S3."""
+    connection = duck("httpfs", "avro", "iceberg", "delta")
+    connection.execute(
+        f"CREATE OR REPLACE SECRET (TYPE s3, KEY_ID '{CREDENTIALS['AWS_ACCESS_KEY_ID']}', "
+        f"SECRET '{CREDENTIALS['AWS_SECRET_ACCESS_KEY']}', REGION '{REGION}', URL_STYLE 'path', USE_SSL false, "
+        f"ENDPOINT '{seaweed.endpoint_url.removeprefix('http://')}')"
+    )
+    return connection.execute(sql).fetchall()
 
 
 def _read(connection: duckdb.DuckDBPyConnection, source: str) -> list[dict[str, Any]]:
@@ -122,7 +130,8 @@ KINDS: list[Kind] = [Iceberg(), Delta()]
 class JsonRows:
     """Rows with the columns of the values' JSON; numbers are decimals."""
 
-    def __init__(self, types: dict[str, pa.DataType] | None = None) -> None:
+    def __init__(self, types: dict[str, pa.DataType] | None = None, keys: Sequence[str] = ()) -> None:
+        self.keys = tuple(keys)
         self._rows: list[dict[str, Any]] = []
         self._types = types or {}
 
@@ -133,6 +142,12 @@ class JsonRows:
     @property
     def schema(self) -> pa.Schema:
         return BASE
+
+    def settle(self) -> None:
+        pass
+
+    def adopt(self, agreed: pa.Schema) -> None:
+        pass
 
     def append(self, messages: Sequence[Message]) -> list[Refused]:
         for record in messages:
@@ -171,14 +186,17 @@ def close_sinks() -> None:
 
 
 def sink_of(
-    table: ChangeTable, types: dict[str, pa.DataType] | None = None, sleep: Callable[[float], None] = lambda _: None
+    table: ChangeTable,
+    types: dict[str, pa.DataType] | None = None,
+    sleep: Callable[[float], None] = lambda _: None,
+    keys: Sequence[str] = (),
 ) -> TableSink:
     """Return a sink that writes all topics to one table."""
     clock = _clock()
     sink = TableSink(
         lambda _: table,
         identity="lake",
-        make_rows=lambda _topic, _known: JsonRows(types),
+        make_rows=lambda _topic, _known: JsonRows(types, keys),
         set_aside=NothingSetAside(),
         file_bytes=1 << 20,
         sleep=sleep,
@@ -205,6 +223,6 @@ class Hooked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
         looked_at = copy.copy(self._table)  # it goes on from what was seen, however late it is carried out
-        self._hook(lambda: looked_at.commit(place, mark, files))
+        self._hook(lambda: looked_at.commit(place, mark, files, keys))

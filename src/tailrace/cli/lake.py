@@ -63,12 +63,9 @@ def _serve(name: str, writer: LakeWriter, port: int) -> None:
     from tailrace.worker.exposition import Exposition
     from tailrace.worker.health import HealthServer
 
-    metrics = LakeMetrics(
-        writer.runner, lambda: writer.sink.written, lambda: writer.dead_letters.count, lambda: writer.behind
-    )
     server = HealthServer(
         port,
-        registry=Exposition("pipeline", {name: metrics}),
+        registry=Exposition("pipeline", {name: LakeMetrics(writer.parts)}),
         healthy=lambda: None,
         ready=lambda: None,
         hint=_PORT_HINT,
@@ -79,11 +76,13 @@ def _serve(name: str, writer: LakeWriter, port: int) -> None:
 def _lines(report: LakeReport) -> Iterator[str]:
     for topic, totals in sorted(report.topics.items()):
         yield f"topic {topic}: {totals.records} records"
+    for topic, totals in sorted(report.current.items()):
+        yield f"topic {topic}: {totals.records} records merged into the present state"
     if report.files:
         yield f"{report.location}: {report.files} files, {report.size_bytes:,} bytes"
     if report.dead_letters:
         yield f"! {report.dead_letters} records make no row, and are dead letters"
-    if not report.topics:
+    if not (report.topics or report.current):
         yield "nothing new"
     if report.at_end:
         yield f"{report.location} has all that the topics held at the start"

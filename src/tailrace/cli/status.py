@@ -142,8 +142,9 @@ def lake_lines(lake: LakeStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
         yield f"  ! {lake.fault}", lake.severity
     for topic in lake.topics if lake.begun else ():
         age_s = None if topic.last_commit_ms is None else max(0, now_ms - topic.last_commit_ms) / 1000
+        name = topic.topic if topic.kind == "changes" else f"{topic.topic} {topic.kind}"
         yield (
-            f"  {topic.topic}  behind: {topic.behind_changes_at_most} changes at most, {_seconds(topic.behind_s)}  "
+            f"  {name}  behind: {topic.behind_changes_at_most} changes at most, {_seconds(topic.behind_s)}  "
             f"files: {topic.files}  rows: {topic.rows}  bytes: {topic.size_bytes}  last commit: {_ago(age_s)}",
             "ok",
         )

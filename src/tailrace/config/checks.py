@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tailrace import formats
 from tailrace.config.interpolate import UNREAD_SECRET
+from tailrace.config.lake_checks import lake_findings
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, Path, kind_of, nearest, quoted
 from tailrace.config.record_schema import RegisteredSchema
@@ -105,6 +106,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     yield from _steps(pipeline)
     yield from _on_gap(pipeline)
     yield from schema_findings(pipeline)
+    yield from lake_findings(pipeline)
     yield from _read_back(pipeline)
 
 

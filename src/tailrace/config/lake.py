@@ -12,8 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from tailrace.config.fields import Endpoint, Part, Region, Role, TablePattern, Text, as_tuple, as_written
 from tailrace.config.lake_columns import ColumnChoice, ColumnOptions
 from tailrace.config.problem import InvalidError, quoted
+from tailrace.config.property_maps import CatalogProperties
 from tailrace.config.rights import AwsRight
 from tailrace.config.units import duration, size
+
+TableKind = Literal["changes", "current"]
+"""What is kept of a table: the log of its changes, or its present state."""
 
 S3 = "s3://"
 FOLDER = "file:///"
@@ -23,6 +27,9 @@ _NO_CONDITIONAL_CREATE = {
     "abfss": "Azure Data Lake Storage",
     "az": "Azure Blob Storage",
 }
+_GLUE = tuple(
+    f"glue:{action}" for action in ("GetDatabase", "CreateDatabase", "GetTable", "CreateTable", "UpdateTable")
+)
 _LOCATION_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$"
 _PART_PATTERN = r"^((year|month|day|hour)\(__ts\)|[^()\s]+)$"
 
@@ -79,6 +86,16 @@ class FileBounds(Part):
     )
 
 
+class CurrentBounds(Part):
+    """How far the present state of tables may be behind."""
+
+    lag_ms: Annotated[int, duration("1s", "24h")] = Field(
+        default=as_written("1m"),
+        alias="lag",
+        description="Longest wait of a change to be merged. Each merge rewrites the files that hold a changed item.",
+    )
+
+
 class Lake(Part):
     """A data lake that `tailrace lake` writes the topics to."""
 
@@ -87,10 +104,21 @@ class Lake(Part):
         "or a folder of this machine.",
         examples=["s3://analytics/shop", "file:///srv/lake"],
     )
-    format: Literal["parquet"] = Field(default="parquet", description="What its files are.")
-    tables: Annotated[tuple[Literal["changes"], ...], Field(min_length=1), BeforeValidator(as_tuple)] = Field(
-        default=("changes",), description="What is kept of a table: `changes`, the log of all of its changes."
+    format: Literal["parquet", "iceberg", "delta"] = Field(
+        default="parquet", description="What its files are: Parquet alone, or tables of Apache Iceberg or Delta Lake."
     )
+    tables: Annotated[tuple[TableKind, ...], Field(min_length=1), BeforeValidator(as_tuple)] = Field(
+        default=("changes",),
+        description="What is kept of a table: `changes`, the log of all of its changes, and `current`, its present "
+        "state, in Iceberg and Delta.",
+        examples=[["changes", "current"]],
+    )
+    catalog: CatalogProperties | None = Field(
+        default=None,
+        description="The catalog of Iceberg tables: its `type`, `sql`, `glue` or `rest`, and properties of pyiceberg.",
+        examples=[{"type": "glue"}, {"type": "rest", "uri": "https://catalog.example.com", "warehouse": "analytics"}],
+    )
+    current: CurrentBounds = Field(default=as_written({}), description="How far `current` tables may be behind.")
     partition_by: Annotated[tuple[PartitionText, ...], Field(max_length=4), BeforeValidator(as_tuple)] = Field(
         default=(),
         description="By what the files of a table are kept apart in directories: year, month, day or hour of `__ts`, "
@@ -141,8 +169,10 @@ class Lake(Part):
         bucket, _, prefix = self.location.removeprefix(S3).partition("/")
         arn = f"arn:aws:s3:::{bucket}"
         objects = f"{arn}/{prefix}/*" if prefix else f"{arn}/*"
+        removes = ("s3:DeleteObject",) if self.format == "delta" else ()
         return (
             *([AwsRight("lake.role_arn", ("sts:AssumeRole",), (self.role_arn,))] if self.role_arn else []),
-            AwsRight("lake", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"), (objects,)),
+            AwsRight("lake", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", *removes), (objects,)),
             AwsRight("lake", ("s3:ListBucket",), (arn,)),
+            *([AwsRight("lake.catalog", _GLUE, ("*",))] if self.catalog and self.catalog.get("type") == "glue" else []),
         )

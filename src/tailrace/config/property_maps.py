@@ -1,4 +1,4 @@
-"""Keys that are maps of properties: Kafka's, Connect's and those of a schema registry's client, as they are."""
+"""Keys that are maps of properties: of Kafka, Connect, a schema registry's client, an Iceberg catalog, as they are."""
 
 from __future__ import annotations
 
@@ -126,4 +126,29 @@ class RegistryProperties(KafkaProperties):
             "required": ["url"],
             "properties": {name: {**PROPERTY_SCHEMA, "description": text} for name, text in cls.known.items()},
             "additionalProperties": False,
+        }
+
+
+class CatalogProperties(KafkaProperties):
+    """The properties of pyiceberg for a catalog, as they are; shown without their secrets."""
+
+    _what = "properties of an Iceberg catalog"
+    _example = "type: glue"
+
+    types: ClassVar[tuple[str, ...]] = ("sql", "glue", "rest")
+    known: ClassVar[Mapping[str, str]] = {
+        "namespace": "Namespace of the tables, in Glue the database. Without it the pipeline's name.",
+        "uri": "Where a catalog of type sql or rest is: a database's URL, or that of the REST service.",
+        "warehouse": "Where the tables' files go, or for rest what the service calls it. Without it `location`.",
+    }
+    """What some of them mean; pyiceberg has more."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {
+            "type": "object",
+            "required": ["type"],
+            "properties": {"type": {"type": "string", "description": "Kind of the catalog."}}
+            | {name: {**PROPERTY_SCHEMA, "description": text} for name, text in cls.known.items()},
+            "additionalProperties": PROPERTY_SCHEMA,
         }

@@ -8,6 +8,9 @@ all of them, so a type only ever widens in ways that DuckDB's `union_by_name` an
 - a struct gets more fields;
 - lists, structs and binaries stay what they are. A value of another type stands as JSON in the column `NAME__json`
   beside it, and so does what has no type yet: `[]`, `{}`.
+
+Tables of Iceberg and Delta keep the type of a column for good: it is *fixed*. A number then has all the room there is
+from the beginning, and whatever a type does not hold stands as JSON beside it. Structs get more fields there, too.
 """
 
 from __future__ import annotations
@@ -71,7 +74,7 @@ def exact(number: Decimal) -> Decimal:
 class Column:
     """A column of a table, a field of a struct or the elements of a list. It is changed in place."""
 
-    __slots__ = ("_element", "_fields", "declared", "digits", "has_json", "kind", "scale")
+    __slots__ = ("_element", "_fields", "declared", "digits", "has_json", "is_fixed", "kind", "scale")
 
     def __init__(self, kind: Kind | None = None) -> None:
         self.kind = kind
@@ -83,6 +86,8 @@ class Column:
         self.has_json = False
         """There is a column for values of other types beside it."""
         self.declared: pa.DataType | None = None
+        self.is_fixed = False
+        """It keeps its type, but for more fields of structs."""
 
     @property
     def element(self) -> Column:
@@ -138,11 +143,27 @@ class Column:
         elif self.kind == "struct":
             self.fields.see(value)
 
+    def holds(self, number: int | Decimal) -> bool:
+        """Return whether there is room for a number."""
+        digits, scale = _extent(number)
+        return digits <= self.digits and scale <= self.scale
+
+    def settle(self) -> None:
+        """Give numbers whose type is not fixed all the room behind the point that there is."""
+        if self.kind == "number" and not self.is_fixed:
+            self.scale = _DIGITS_MAX - self.digits
+        if self._element is not None:
+            self._element.settle()
+        if self._fields is not None:
+            self._fields.settle()
+
     def _become(self, kind: Kind) -> bool:
         """Turn to another kind, or to text; return whether a value of that kind has a place."""
         if not self.is_decided:
             self.kind, self._element, self._fields = kind, None, None
             return True
+        if self.is_fixed and self.kind != "text":
+            return False
         if self.kind in _SCALARS and kind in _SCALARS:
             self.kind = "text"
             return True
@@ -151,11 +172,11 @@ class Column:
     def _see_number(self, value: int | Decimal) -> None:
         if value.__class__ is int and -(10**20) < value < 10**20:
             return
-        number = exact(Decimal(value))
-        behind = max(0, -int(number.as_tuple().exponent))
-        self._widen(max(0, number.adjusted() + 1) if number else 0, behind)
+        self._widen(*_extent(value))
 
     def _widen(self, digits: int, scale: int) -> None:
+        if self.is_fixed:
+            return
         digits, scale = max(digits, self.digits), max(scale, self.scale)
         self.digits = next((each for each in _DIGITS if each >= digits), _DIGITS_MAX + 1)
         self.scale = next((each for each in _SCALES if each >= scale), _DIGITS_MAX + 1)
@@ -218,6 +239,11 @@ class Fields:
                 fields.append(pa.field(name + JSON_SUFFIX, pa.string()))
         return fields
 
+    def settle(self) -> None:
+        """Settle all of them."""
+        for each in self.columns.values():
+            each.settle()
+
     def add(self, name: str, column: Column) -> None:
         """Add a field under a name that no other has."""
         self.columns[name] = column
@@ -278,41 +304,56 @@ class Fields:
         return name
 
 
-def read_fields(fields: Fields, arrow: Iterable[pa.Field]) -> Fields:
-    """Add the fields of a file to `fields`, and return it."""
+def read_fields(fields: Fields, arrow: Iterable[pa.Field], *, fixed: bool = False) -> Fields:
+    """Add the fields of a file, or those of a table whose types are `fixed`, to `fields`, and return it."""
     for field in arrow:
         if field.name.endswith(JSON_SUFFIX):
             name = field.name.removesuffix(JSON_SUFFIX)
             if name not in fields.columns:
                 fields.add(name, Column())
             fields.columns[name].has_json = True
-        elif field.name in fields.columns:
-            fields.columns[field.name].join(read_type(field.type))
+            continue
+        own, read = fields.columns.get(field.name), read_type(field.type, fixed=fixed)
+        if own is None or own.kind is None:
+            read.has_json = own is not None and own.has_json
+            fields.add(field.name, read)
         else:
-            fields.add(field.name, read_type(field.type))
+            own.join(read)
     return fields
 
 
-def read_type(arrow: pa.DataType) -> Column:  # noqa: PLR0911 - one for each kind
-    """Return the column of a type that a file has."""
-    if pa.types.is_decimal(arrow):
-        column = Column("number")
-        column._widen(arrow.precision - arrow.scale, arrow.scale)
-        return column
-    if pa.types.is_boolean(arrow):
-        return Column("boolean")
-    if pa.types.is_string(arrow):
-        return Column("text")
-    if pa.types.is_binary(arrow):
-        return Column("binary")
-    if pa.types.is_list(arrow):
-        column = Column("list")
-        column.element.join(read_type(arrow.value_type))
-        return column
-    if pa.types.is_struct(arrow):
-        column = Column("struct")
-        read_fields(column.fields, arrow)
-        return column
-    column = Column("declared")
-    column.declared = arrow
+def read_type(arrow: pa.DataType, *, fixed: bool = False) -> Column:
+    """Return the column of a type that a file has, or a table that keeps it."""
+    column = Column(next((kind for holds, kind in _READ if holds(arrow)), "declared"))
+    column.is_fixed = fixed
+    match column.kind:
+        case "number" if fixed:
+            column.digits, column.scale = arrow.precision - arrow.scale, arrow.scale
+        case "number":
+            column._widen(arrow.precision - arrow.scale, arrow.scale)
+        case "list":
+            column._element = read_type(arrow.value_type, fixed=fixed)
+        case "struct":
+            read_fields(column.fields, arrow, fixed=fixed)
+        case "declared":
+            column.declared = arrow
     return column
+
+
+_READ: Final[tuple[tuple[Callable[[pa.DataType], bool], Kind], ...]] = (
+    (pa.types.is_decimal, "number"),
+    (pa.types.is_boolean, "boolean"),
+    (pa.types.is_string, "text"),
+    (pa.types.is_large_string, "text"),
+    (pa.types.is_binary, "binary"),
+    (pa.types.is_large_binary, "binary"),
+    (pa.types.is_list, "list"),
+    (pa.types.is_large_list, "list"),
+    (pa.types.is_struct, "struct"),
+)
+
+
+def _extent(number: int | Decimal) -> tuple[int, int]:
+    """Return how many digits a number has before the point, and behind it."""
+    short = exact(Decimal(number))
+    return max(0, short.adjusted() + 1) if short else 0, max(0, -int(short.as_tuple().exponent))

@@ -13,7 +13,7 @@ from tailrace.errors import RecordError, excerpt
 from tailrace.formats import Format
 from tailrace.formats.item import ItemFormat
 from tailrace.lake import reshape, values
-from tailrace.lake.column_types import OURS, ClashError, Column, Fields, read_fields, top_name
+from tailrace.lake.column_types import JSON_SUFFIX, OURS, ClashError, Column, Fields, read_fields, top_name
 from tailrace.lake.declared import Declared
 from tailrace.lake.plain_json import PlainJson
 
@@ -26,7 +26,7 @@ _FAILURES_MAX: Final = 6
 
 _HEADERS: Final = pa.list_(pa.struct([("key", pa.string()), ("value", pa.binary())]))
 _TYPES: Final = (pa.string(), pa.timestamp("ms", "UTC"), pa.string(), pa.int32(), pa.int64(), _HEADERS)
-_OURS: Final = [pa.field(*each) for each in zip(OURS, _TYPES, strict=True)]
+OUR_COLUMNS: Final = pa.schema([pa.field(*each) for each in zip(OURS, _TYPES, strict=True)])
 _DECLARE: Final = "declare the column in `columns` of the lake, or correct what writes the item"
 
 _NO_ITEM: Final = (b"", b"null")
@@ -103,15 +103,21 @@ class TableColumns:
         formats: Sequence[type[Format]],
         options: Mapping[str, ColumnOptions] | None = None,
         known: pa.Schema | None = None,
+        *,
+        fixed: bool = False,
+        keyed: bool = False,
     ) -> None:
         """Begin with the columns that the table has already, `known`.
 
-        `formats` may have written the topic: the first that reads a value counts. `options` is by attribute.
+        `formats` may have written the topic: the first that reads a value counts. `options` is by attribute. With
+        `fixed` the table keeps the types of its columns; with `keyed` a record whose key does not fit them is refused.
         """
         self.keys: tuple[str, ...] = ()
         """The columns of the item's key, as the last records have them; empty where a key is no object."""
         self._formats = formats
         self._declared = Declared(options or {})
+        self._fixed = fixed
+        self._keyed = keyed
         self._fields = self._read(known)
         self._dropped = Fields()
         self._plain: PlainJson | None = None
@@ -135,7 +141,7 @@ class TableColumns:
     @property
     def schema(self) -> pa.Schema:
         """The columns of the next table: ours, then all that were ever seen."""
-        return pa.schema([*_OURS, *self._fields.arrow()])
+        return pa.schema([*OUR_COLUMNS, *self._fields.arrow()])
 
     def append(self, messages: Sequence[Message]) -> list[Refused]:
         """Add records of one partition in the order of their offsets; return those that are no rows.
@@ -158,8 +164,13 @@ class TableColumns:
         refused.sort(key=lambda each: each.message.offset())
         return refused
 
+    def settle(self) -> None:
+        """Give new columns of numbers all the room there is, before a table gets them that keeps their types."""
+        self._fields.settle()
+        self._plain = None
+
     def adopt(self, agreed: pa.Schema) -> None:
-        """Take over what all writers of the table agreed on: it has all of `schema`, and may be wider."""
+        """Take over what all writers of the table agreed on: it has all columns of `schema`, and may have more."""
         if agreed == self.schema:
             return
         fields = self._read(agreed)
@@ -193,7 +204,7 @@ class TableColumns:
             column = Column("declared")
             column.declared = arrow_type
             fields.add(name, column)
-        return read_fields(fields, [each for each in schema or [] if each.name not in OURS])
+        return read_fields(fields, [each for each in schema or [] if each.name not in OURS], fixed=self._fixed)
 
     def _read_value(self, message: Message, value: bytes) -> _Row | None:
         for each in self._formats:
@@ -264,7 +275,42 @@ class TableColumns:
             kept.append(row)
             objects.append(named)
         self._see(objects)
-        return kept, values.struct_arrays(self._fields, objects, values.of_attributes)
+        if self._keyed:
+            kept, objects = self._with_keys(kept, objects, refused)
+        beside = self._with_json()
+        arrays = values.struct_arrays(self._fields, objects, values.of_attributes)
+        self._widened += [
+            f"column {excerpt(name)} keeps its type, and values of another one stand as JSON in {name}{JSON_SUFFIX}"
+            for name in sorted(self._with_json() - beside)
+        ]
+        return kept, arrays
+
+    def _with_keys(
+        self, rows: list[_Row], objects: list[dict[str, Any]], refused: list[Refused]
+    ) -> tuple[list[_Row], list[dict[str, Any]]]:
+        """Return the rows whose key has a place in its columns."""
+        found: list[tuple[_Row, dict[str, Any]]] = []
+        for row, named in zip(rows, objects, strict=True):
+            wrong = next((key for key in self.keys if not self._is_key(key, named.get(key))), None)
+            if wrong is None:
+                found.append((row, named))
+                continue
+            error = RecordError(
+                f"column {excerpt(wrong)} of the item's key cannot hold {excerpt(values.json_text(named.get(wrong)))}",
+                hint="declare the column in `columns` of the lake as the key needs it, and begin a new table with it",
+            )
+            refused.append(Refused(row.message, error))
+        return [row for row, _ in found], [named for _, named in found]
+
+    def _is_key(self, name: str, value: Any) -> bool:
+        column = self._fields.columns.get(name)
+        return (
+            value is not None and column is not None and not values.array_of(column, [value], values.of_attributes)[1]
+        )
+
+    def _with_json(self) -> set[str]:
+        """Return the columns with a type that have one for JSON beside them."""
+        return {name for name, each in self._fields.columns.items() if each.has_json and each.is_decided}
 
     def _named(self, row: _Row) -> dict[str, Any]:
         """Return a row's values by column. Raises `RecordError`."""
@@ -316,7 +362,7 @@ def unite(schemas: Iterable[pa.Schema]) -> pa.Schema | None:
             fields = own
         else:
             fields.join(own)
-    return None if fields is None else pa.schema([*_OURS, *fields.arrow()])
+    return None if fields is None else pa.schema([*OUR_COLUMNS, *fields.arrow()])
 
 
 def _ours(rows: Sequence[_Row]) -> list[pa.Array]:

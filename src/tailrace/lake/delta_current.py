@@ -9,12 +9,11 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from deltalake import CommitProperties
 
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.delta_table import DeltaChanges
-from tailrace.lake.fitting import fitted
+from tailrace.lake.fitting import read_changes
 from tailrace.lake.present import DELETED, latest
 from tailrace.lake.table_sink import Mark
 
@@ -22,34 +21,27 @@ from tailrace.lake.table_sink import Mark
 class DeltaCurrent(DeltaChanges):
     """A `ChangeTable` that holds the last change of each key that is not a delete."""
 
-    def __init__(
-        self,
-        uri: str,
-        columns: pa.Schema,
-        keys: Sequence[str],
-        options: Callable[[], Mapping[str, str]] = dict,
-    ) -> None:
-        """`keys` are the columns of the item's key."""
+    def __init__(self, uri: str, columns: pa.Schema, options: Callable[[], Mapping[str, str]] = dict) -> None:
         super().__init__(uri, columns, _nothing_to_store, options)
-        self._keys = keys
 
     def upload(self, file: Path, _part: Hashable) -> object:
         """Leave the file where it is: it is merged from there."""
         return file
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
         """Merge the changes into the version that was looked at."""
-        if files and self._merge(place, mark, files):
+        if files and self._merge(
+            place, mark, latest(read_changes(files, self.schema, self.name), keys, self.name), keys
+        ):
             return
-        super().commit(place, mark, ())  # a merge that changes nothing commits nothing, not even the mark
+        super().commit(place, mark, (), keys)  # a merge that changes nothing commits nothing, not even the mark
 
-    def _merge(self, place: Place, mark: Mark, files: Sequence[object]) -> bool:
-        rows = pa.concat_tables(fitted(pq.read_table(file), self.schema, self.name) for file in files)
+    def _merge(self, place: Place, mark: Mark, rows: pa.Table, keys: Sequence[str]) -> bool:
         with self._telling("merging into"):
             done = (
                 self._loaded.merge(
-                    latest(rows, self._keys),
-                    " AND ".join(f'present."{key}" = changed."{key}"' for key in self._keys),
+                    rows,
+                    " AND ".join(f'present."{key}" = changed."{key}"' for key in keys),
                     source_alias="changed",
                     target_alias="present",
                     commit_properties=CommitProperties(app_transactions=self._transactions(place, mark)),

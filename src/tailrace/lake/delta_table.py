@@ -17,6 +17,7 @@ from urllib.parse import unquote
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tailrace.config.lake import PartitionBy
@@ -24,6 +25,7 @@ from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import additions, with_all_digits
+from tailrace.lake.ledger import Sums
 from tailrace.lake.partitions import NONE, split
 from tailrace.lake.table_sink import ConflictError, Mark
 
@@ -61,18 +63,31 @@ class DeltaChanges:
         self._partition_by = partition_by
         self._table: DeltaTable | None = None
 
-    def look(self) -> None:
+    def find(self) -> bool:
         """Load the newest version of the log."""
         with self._telling("reading"):
             try:
                 self._table = DeltaTable(self.name, storage_options=dict(self._options()))
             except TableNotFoundError:
-                self._table = self._create()
+                return False
         if _EXPIRY in self._table.metadata().configuration:
             raise WorldError(
                 f"{self.name} forgets application transactions, which tell how far it has the topics",
                 hint=f"remove its property {_EXPIRY}",
             )
+        return True
+
+    def look(self) -> None:
+        """Load the newest version of the log; create the table if there is none."""
+        while not self.find():
+            with self._telling("creating"):
+                self._create()
+
+    def sums(self) -> Sums:
+        """Return it from the log."""
+        files = pa.table(self._loaded.get_add_actions(flatten=True))
+        rows, size_bytes = (pc.sum(files.column(name)).as_py() or 0 for name in ("num_records", "size_bytes"))
+        return Sums(files.num_rows, rows, size_bytes)
 
     def mark(self, place: Place) -> Mark | None:
         """Return it from the log."""
@@ -86,8 +101,11 @@ class DeltaChanges:
             if number is None:
                 break
             topic_id += number.to_bytes(_NUMBER_BYTES, "big").lstrip(b"\0")
-        batch = self._loaded.transaction_version(f"{application}/batch") or 0
-        return Mark(next_offset, topic_id.decode(), f"{batch:x}")
+        batch, last_ms, committed_ms = (
+            self._loaded.transaction_version(f"{application}/{name}") or 0
+            for name in ("batch", "last-ms", "committed-ms")
+        )
+        return Mark(next_offset, topic_id.decode(), f"{batch:x}", last_ms, committed_ms)
 
     @property
     def schema(self) -> pa.Schema:
@@ -115,7 +133,7 @@ class DeltaChanges:
         stats = msgspec.json.encode({"numRecords": pq.read_metadata(file).num_rows}).decode()
         return AddAction(name, file.stat().st_size, _values(str(part)), time.time_ns() // 1_000_000, True, stats)
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], _keys: Sequence[str]) -> None:
         """Commit the version after the one that was looked at, or after what others have committed since."""
         with self._telling("committing to"):
             self._loaded.create_write_transaction(
@@ -138,6 +156,8 @@ class DeltaChanges:
         numbers = {
             "": mark.next_offset,
             "/batch": int(mark.batch, 16),
+            "/last-ms": mark.last_ms,
+            "/committed-ms": mark.committed_ms,
             **{
                 f"/topic-id-{index}": int.from_bytes(raw[begin : begin + _NUMBER_BYTES], "big")
                 for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))
@@ -145,19 +165,20 @@ class DeltaChanges:
         }
         return [Transaction(application + name, number) for name, number in numbers.items()]
 
-    def _create(self) -> DeltaTable:
-        options = dict(self._options())
+    def _create(self) -> None:
         parts = [each.directory for each in self._partition_by]
         schema = pa.schema([*self._columns, *(pa.field(name, pa.string()) for name in parts)])
-        with contextlib.suppress(DeltaError):  # another process was first, or it shows below
+        try:
             DeltaTable.create(
                 self.name,
                 schema,
                 partition_by=parts,
-                storage_options=options,
+                storage_options=dict(self._options()),
                 commit_properties=CommitProperties(max_commit_retries=0),  # as version 0, or not at all
             )
-        return DeltaTable(self.name, storage_options=options)
+        except DeltaError:
+            if not self.find():  # another process was not first
+                raise
 
     @contextlib.contextmanager
     def _telling(self, doing: str, hint: str = _CHECK) -> Iterator[None]:

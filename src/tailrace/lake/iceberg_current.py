@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFile
 from pyiceberg.table import Transaction
 
 from tailrace.kafka.watched_consumer import Place
-from tailrace.lake.fitting import fitted
+from tailrace.lake.fitting import fitted, read_changes
 from tailrace.lake.iceberg_table import MARKS, IcebergChanges
 from tailrace.lake.present import latest, present, untouched
 from tailrace.lake.table_sink import Mark
@@ -26,29 +25,24 @@ from tailrace.lake.table_sink import Mark
 class IcebergCurrent(IcebergChanges):
     """A `ChangeTable` that holds the last change of each key that is not a delete."""
 
-    def __init__(self, catalog: Callable[[], Catalog], name: str, columns: pa.Schema, keys: Sequence[str]) -> None:
-        """`keys` are the columns of the item's key."""
-        super().__init__(catalog, name, columns)
-        self._keys = keys
-
     def upload(self, file: Path, _part: Hashable) -> object:
         """Leave the file where it is: it is merged from there."""
         return file
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
         """Commit a snapshot that has the changes, on top of the one that was looked at."""
-        tables = [fitted(pq.read_table(file), self.schema, self.name) for file in files]
+        rows = latest(read_changes(files, self.schema, self.name), keys, self.name) if files else None
         with self._telling("merging into"):
-            self._send(self._merged(place, mark, latest(pa.concat_tables(tables), self._keys) if tables else None))
+            self._send(self._merged(place, mark, rows, keys))
 
-    def _merged(self, place: Place, mark: Mark, rows: pa.Table | None) -> Transaction:
+    def _merged(self, place: Place, mark: Mark, rows: pa.Table | None, keys: Sequence[str]) -> Transaction:
         marks = self._encoded(place, mark)
         transaction = self._loaded.transaction()
         transaction.set_properties({MARKS: marks})
         snapshot = transaction.update_snapshot(snapshot_properties={MARKS: marks}).overwrite()
         if rows is not None:
             for task in self._loaded.scan().plan_files():
-                kept = self._kept(task.file, rows)
+                kept = self._kept(task.file, rows, keys)
                 if kept is not None:
                     snapshot.delete_data_file(task.file)
                     self._add(snapshot.append_data_file, kept)
@@ -56,13 +50,13 @@ class IcebergCurrent(IcebergChanges):
         snapshot.commit()
         return transaction
 
-    def _kept(self, file: DataFile, changed: pa.Table) -> pa.Table | None:
+    def _kept(self, file: DataFile, changed: pa.Table, keys: Sequence[str]) -> pa.Table | None:
         """Return what remains of a file; None when it has none of the changed keys."""
         stored = self._loaded.io.new_input(file.file_path)
         with stored.open() as stream:
-            keys = pq.read_table(stream, columns=list(self._keys))
-        indexes = untouched(keys, changed, self._keys)
-        if len(indexes) == keys.num_rows:
+            stored_keys = pq.read_table(stream, columns=list(keys))
+        indexes = untouched(stored_keys, changed, keys)
+        if len(indexes) == stored_keys.num_rows:
             return None
         with stored.open() as stream:
             return fitted(pq.read_table(stream), self.schema, self.name).take(indexes)

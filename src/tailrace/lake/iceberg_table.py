@@ -19,12 +19,14 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import additions
+from tailrace.lake.ledger import Sums
 from tailrace.lake.table_sink import ConflictError, Mark
 
 with brought_by("lake-iceberg"):
@@ -81,27 +83,40 @@ class IcebergChanges:
     def __init__(
         self,
         catalog: Callable[[], Catalog],
-        name: str,
+        name: tuple[str, str],
         columns: pa.Schema,
         partition_by: Sequence[PartitionBy] = (),
     ) -> None:
         """`columns` are those that a new table has from the beginning; `name` begins with the namespace."""
-        self.name = name
+        self.name = ".".join(name)
+        self._name = name
         self._catalog = catalog
         self._columns = columns
         self._partition_by = partition_by
         self._table: Table | None = None
         self._marks: Mapping[str, Mark] = {}
 
-    def look(self) -> None:
+    def find(self) -> bool:
         """Load the table's metadata."""
         with self._telling("reading"):
-            catalog = self._catalog()
             try:
-                self._table = catalog.load_table(self.name)
+                self._table = self._catalog().load_table(self._name)
             except NoSuchTableError:
-                self._table = self._create(catalog)
+                return False
         self._marks = self._find_marks(self._table.metadata)
+        return True
+
+    def look(self) -> None:
+        """Load the table's metadata; create it if there is none."""
+        while not self.find():
+            with self._telling("creating"):
+                self._create(self._catalog())
+
+    def sums(self) -> Sums:
+        """Return it from the snapshot's summary."""
+        snapshot = self._loaded.current_snapshot()
+        said = snapshot.summary.additional_properties if snapshot is not None and snapshot.summary is not None else {}
+        return Sums(*(int(said.get(f"total-{name}", 0)) for name in ("data-files", "records", "files-size")))
 
     def mark(self, place: Place) -> Mark | None:
         """Return it from the metadata."""
@@ -152,7 +167,7 @@ class IcebergChanges:
         """Store the file under a name of its own in the table's folder."""
         return self._stored(file, dict(part))  # type: ignore[call-overload]  # as `split` yields them
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], _keys: Sequence[str]) -> None:
         """Commit a snapshot on top of the one that was looked at."""
         marks = self._encoded(place, mark)
         spec = self._loaded.spec()
@@ -187,13 +202,11 @@ class IcebergChanges:
         """Return all marks, with a new one."""
         return msgspec.json.encode({**self._marks, _key(place): mark}).decode()
 
-    def _create(self, catalog: Catalog) -> Table:
+    def _create(self, catalog: Catalog) -> None:
         with contextlib.suppress(NamespaceAlreadyExistsError, SQLAlchemyError):  # by another process, or it shows below
-            catalog.create_namespace(self.name.rpartition(".")[0])
-        try:
-            return catalog.create_table(self.name, self._columns, properties=_NEW)
-        except TableAlreadyExistsError:  # by another process
-            return catalog.load_table(self.name)
+            catalog.create_namespace(self._name[:1])
+        with contextlib.suppress(TableAlreadyExistsError):  # by another process
+            catalog.create_table(self._name, self._columns, properties=_NEW)
 
     def _find_marks(self, metadata: TableMetadata) -> dict[str, Mark]:
         """Return the marks of the newest snapshot that has them, among the current one and those that it follows."""
@@ -280,7 +293,7 @@ class IcebergChanges:
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
                 hint=hint,
             ) from error
-        except (OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError) as error:
+        except (OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError, BotoCoreError, ClientError) as error:
             raise UnreachableError(
                 f"{doing} {self.name} failed: {excerpt(str(error))}",
                 hint=_CHECK,

@@ -7,12 +7,20 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tailrace.errors import WorldError
+
 DELETED = "d"
 """`__op` of a change that removes the item."""
 
 
-def latest(rows: pa.Table, keys: Sequence[str]) -> pa.Table:
-    """Return the last row of each key, of rows in the order of their changes."""
+def latest(rows: pa.Table, keys: Sequence[str], table: str) -> pa.Table:
+    """Return the last row of each key, of rows in the order of their changes. Raises WorldError if one has no key."""
+    missing = next((key for key in keys if key not in rows.column_names or rows.column(key).null_count), None)
+    if missing is not None or not keys:
+        raise WorldError(
+            f"changes of {table} have no {missing or 'key'}, by which they are merged",
+            hint="keep the attributes of the key in `columns` of the lake, with a type that holds them",
+        )
     grouped = _numbered(rows, keys).group_by(list(keys)).aggregate([("row", "max")])
     return rows.take(grouped.column("row_max").sort())
 

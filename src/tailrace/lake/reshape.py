@@ -42,5 +42,8 @@ def to_type(array: pa.Array | None, wanted: pa.DataType, rows: int) -> pa.Array:
         elements = to_type(array.values, wanted.value_type, len(array.values))
         return pa.ListArray.from_arrays(array.offsets, elements, type=wanted, mask=array.is_null())
     if is_type.is_decimal(array.type) and is_type.is_decimal(wanted):
-        return array.cast(wanted)
+        try:
+            return array.cast(wanted)
+        except pa.ArrowInvalid:
+            raise _CastError from None
     raise _CastError

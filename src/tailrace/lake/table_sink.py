@@ -12,7 +12,6 @@ import contextlib
 import logging
 import random
 import secrets
-import tempfile
 import time
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -26,7 +25,9 @@ from confluent_kafka import Message
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import fitted
-from tailrace.lake.parquet_sink import Rows, SetAside
+from tailrace.lake.ledger import DataFile, Sums
+from tailrace.lake.parquet_sink import AgreeingRows, SetAside
+from tailrace.lake.temporary_folder import TemporaryFolder
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
 
@@ -54,6 +55,21 @@ class Mark(NamedTuple):
     topic_id: str
     batch: str
     """A random number, in hexadecimal."""
+    last_ms: int = 0
+    """The timestamp of the last record that the table has of it; 0: it has none."""
+    committed_ms: int = 0
+    """When the batch was committed."""
+
+
+class TableRows(AgreeingRows, Protocol):
+    """Rows of a table that keeps the types of its columns."""
+
+    keys: tuple[str, ...]
+    """The columns of the item's key; empty before the first record."""
+
+    def settle(self) -> None:
+        """Decide the types of new columns for good, since the table gets them next."""
+        ...
 
 
 class ConflictError(Exception):
@@ -65,8 +81,16 @@ class ChangeTable(Protocol):
 
     name: str
 
+    def find(self) -> bool:
+        """Look at the table as it is now; return False when there is none."""
+        ...
+
     def look(self) -> None:
         """Look at the table as it is now; make it if there is none."""
+        ...
+
+    def sums(self) -> Sums:
+        """Return how much it holds."""
         ...
 
     @property
@@ -90,8 +114,8 @@ class ChangeTable(Protocol):
         """Store a file that no commit has yet, and return what `commit` takes."""
         ...
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object]) -> None:
-        """Add files and mark to the table in one commit, if it is as it was looked at.
+    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
+        """Add files and mark to the table in one commit, if it is as it was looked at; `keys` as of `TableRows`.
 
         Raises:
             ConflictError: it is not.
@@ -106,6 +130,7 @@ class _File:
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.parquet"
         self.schema = schema
+        self.rows = 0
         self._stream = pa.OSFile(str(self.path), "wb")
         self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
 
@@ -114,6 +139,7 @@ class _File:
         return int(self._stream.tell())
 
     def append(self, rows: pa.Table) -> None:
+        self.rows += rows.num_rows
         self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
 
     def close(self) -> None:
@@ -124,11 +150,12 @@ class _File:
 class _Claimed:
     """A partition that this process writes to."""
 
-    def __init__(self, rows: Rows, table: ChangeTable, mark: Mark | None, topic_id: str) -> None:
+    def __init__(self, rows: TableRows, table: ChangeTable, mark: Mark | None, topic_id: str) -> None:
         self.rows = rows
         self.table = table
         self.mark = mark
         self.topic_id = topic_id
+        self.last_ms = mark.last_ms if mark is not None else 0
         self.open: dict[Hashable, _File] = {}
         """By the part of the table."""
         self.closed: list[tuple[Hashable, _File]] = []
@@ -153,9 +180,10 @@ class TableSink:
         tables: Callable[[str], ChangeTable],
         *,
         identity: str,
-        make_rows: Callable[[str, pa.Schema | None], Rows],
+        make_rows: Callable[[str, pa.Schema], TableRows],
         set_aside: SetAside,
         file_bytes: int,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         sleep: Callable[[float], None] = time.sleep,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -163,24 +191,23 @@ class TableSink:
 
         `make_rows` makes the rows of a topic, whose columns the table has.
         """
+        self.identity = identity
+        self.written = Sums()
+        """By this process."""
         self._tables = tables
-        self._identity = identity
         self._make_rows = make_rows
         self._set_aside = set_aside
         self._file_bytes = file_bytes
+        self._now_ms = now_ms
         self._sleep = sleep
         self._now_s = now_s
         self._claimed: dict[Place, _Claimed] = {}
-        self._temporary = tempfile.TemporaryDirectory(prefix="tailrace-lake-", ignore_cleanup_errors=True)
-
-    @property
-    def identity(self) -> str:
-        """The name of the tables' place."""
-        return self._identity
+        self._temporary = TemporaryFolder()
 
     def close(self) -> None:
         """Remove the temporary files."""
-        self._temporary.cleanup()
+        self.release(list(self._claimed))
+        self._temporary.close()
 
     def claim(self, place: Place, topic_id: str) -> Position | None:
         """Return the table's position. Nobody needs to be fenced before: one alone continues from it."""
@@ -202,11 +229,12 @@ class TableSink:
     def write(self, place: Place, records: Sequence[Message]) -> None:
         """Add rows, in memory and from there to files of this machine."""
         claimed = self._claimed[place]
+        claimed.last_ms = records[-1].timestamp()[1]
         self._set_aside.add(claimed.rows.append(records))
         if claimed.rows.size_bytes >= CHUNK_BYTES:
-            self._spill(claimed)
+            self._spill(place)
         while sum(each.rows.size_bytes for each in self._claimed.values()) > MEMORY_BYTES:
-            self._spill(max(self._claimed.values(), key=lambda each: each.rows.size_bytes))
+            self._spill(max(self._claimed, key=lambda each: self._claimed[each].rows.size_bytes))
 
     def is_full(self, place: Place) -> bool:
         """Return whether a file has its wanted size, or there are too many."""
@@ -217,14 +245,17 @@ class TableSink:
     def commit(self, place: Place, next_offset: int) -> None:
         """Store the files, then commit them until it is known how that ended."""
         claimed = self._claimed[place]
-        self._spill(claimed)
+        self._spill(place)
         self._set_aside.flush()
         for _, file in claimed.files:
             file.close()
         files = [claimed.table.upload(file.path, part) for part, file in claimed.files]
-        mark = Mark(next_offset, claimed.topic_id, f"{secrets.randbits(BATCH_BITS):x}")
+        batch = f"{secrets.randbits(BATCH_BITS):x}"
+        mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms())
         self._commit(place, claimed, mark, files)
         claimed.mark = mark
+        stored = (DataFile(each.path.name, each.rows, each.path.stat().st_size) for _, each in claimed.files)
+        self.written = self.written.plus(tuple(stored))
         claimed.drop()
 
     def release(self, places: Iterable[Place]) -> None:
@@ -243,7 +274,7 @@ class TableSink:
                     return
                 if found != claimed.mark:
                     raise FencedError
-                claimed.table.commit(place, mark, files)
+                claimed.table.commit(place, mark, files, claimed.rows.keys)
             except ConflictError as error:
                 if self._now_s() >= until_s:
                     raise WorldError(
@@ -259,16 +290,18 @@ class TableSink:
             self._sleep(pause_s * random.uniform(0.5, 1.0))
             pause_s = min(2 * pause_s, _PAUSE_S[1])
 
-    def _spill(self, claimed: _Claimed) -> None:
+    def _spill(self, place: Place) -> None:
         """Move rows from memory to the files under way."""
+        claimed = self._claimed[place]
         if not claimed.rows.size_bytes:
             return
+        claimed.rows.settle()
+        claimed.table.widen(claimed.rows.schema)
+        claimed.rows.adopt(claimed.table.schema)
         rows = claimed.rows.take()
         for sentence in claimed.rows.widened():
-            logger.warning("column widened", extra={"detail": sentence})
-        if not rows.num_rows:
-            return
-        claimed.table.widen(rows.schema)
+            logger.warning("column widened", extra={**place._asdict(), "detail": sentence})
+        claimed.table.widen(rows.schema)  # what does not fit columns of others needs its own
         schema = claimed.table.schema
         rows = fitted(rows, schema, claimed.table.name)
         with self._telling():
@@ -278,7 +311,7 @@ class TableSink:
                     claimed.closed.append((part, file))
                     file = None
                 if file is None:
-                    file = claimed.open[part] = _File(Path(self._temporary.name), schema)
+                    file = claimed.open[part] = _File(self._temporary.path, schema)
                 file.append(own)
 
     @contextlib.contextmanager
@@ -287,7 +320,7 @@ class TableSink:
             yield
         except OSError as error:
             raise WorldError(
-                f"writing temporary files to {self._temporary.name} failed: {error.strerror or error}",
+                f"writing temporary files to {self._temporary.path} failed: {error.strerror or error}",
                 hint="free space there, or set TMPDIR to a folder with more",
             ) from error
 

@@ -9,7 +9,8 @@ from typing import Final, Protocol
 import pyarrow as pa
 
 from tailrace.aws.session import AwsSession
-from tailrace.config.lake import PartitionBy
+from tailrace.config.lake import PartitionBy, TableKind
+from tailrace.errors import WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.lake.location import Location
 from tailrace.lake.table_sink import ChangeTable
@@ -18,8 +19,8 @@ from tailrace.lake.table_sink import ChangeTable
 class OpenTable(Protocol):
     """Opens what a lake has of a table."""
 
-    def __call__(self, table: str, keys: Sequence[str] = ()) -> ChangeTable:
-        """Open the change log, or with the columns of the item's key the present state."""
+    def __call__(self, table: str, kind: TableKind) -> ChangeTable:
+        """Open the change log of a table, or its present state."""
         ...
 
 
@@ -38,10 +39,12 @@ def iceberg_tables(
     """Return what opens tables of an Iceberg catalog.
 
     `catalog` has pyiceberg's properties: `type`, `uri`, `warehouse` and others; `storage` returns those of the files.
-    Raises WorldError when pyiceberg is not installed.
+    A point in a table's name, which would separate namespaces, becomes an underscore. Raises WorldError when pyiceberg
+    is not installed.
     """
     with brought_by("lake-iceberg"):
         from pyiceberg.catalog import Catalog, load_catalog  # noqa: PLC0415 - an extra
+        from pyiceberg.exceptions import NotInstalledError  # noqa: PLC0415 - an extra
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - an extra
 
         from tailrace.lake.iceberg_current import IcebergCurrent  # noqa: PLC0415 - an extra
@@ -62,14 +65,20 @@ def iceberg_tables(
                 except SQLAlchemyError:  # another process has just made one of the catalog's own tables, or it is told
                     if attempt == _OWN_TABLES:
                         raise
+                except (NotInstalledError, ModuleNotFoundError) as error:
+                    raise WorldError(
+                        f"the catalog needs a package that is not installed: {excerpt(str(error))}",
+                        hint="install what pyiceberg has for it, e.g. pip install 'pyiceberg[sql-postgres]'",
+                    ) from error
                 else:
                     break
         return opened[key]
 
-    def make(table: str, keys: Sequence[str] = ()) -> ChangeTable:
-        if keys:
-            return IcebergCurrent(opened_catalog, f"{namespace}.{table}_current", columns, keys)
-        return IcebergChanges(opened_catalog, f"{namespace}.{table}_changes", columns, partition_by)
+    def make(table: str, kind: TableKind) -> ChangeTable:
+        name = namespace, f"{table.replace('.', '_')}_{kind}"
+        if kind == "current":
+            return IcebergCurrent(opened_catalog, name, columns)
+        return IcebergChanges(opened_catalog, name, columns, partition_by)
 
     return make
 
@@ -88,22 +97,22 @@ def delta_tables(
         from tailrace.lake.delta_current import DeltaCurrent  # noqa: PLC0415 - an extra
         from tailrace.lake.delta_table import DeltaChanges  # noqa: PLC0415 - an extra
 
-    def make(table: str, keys: Sequence[str] = ()) -> ChangeTable:
-        folder = f"{table}_current" if keys else f"{table}_changes"
+    def make(table: str, kind: TableKind) -> ChangeTable:
+        folder = f"{table}_{kind}"
         uri = f"{location.uri}/{folder}"
 
         def store(name: str, file: Path) -> None:
             location.upload(f"{folder}/{name}", file)
 
-        if keys:
-            return DeltaCurrent(uri, columns, keys, storage)
+        if kind == "current":
+            return DeltaCurrent(uri, columns, storage)
         return DeltaChanges(uri, columns, store, storage, partition_by)
 
     return make
 
 
 def iceberg_storage(session: AwsSession, endpoint_url: str | None) -> dict[str, str]:
-    """Return pyiceberg's properties of S3, with the credentials of this moment."""
+    """Return pyiceberg's properties of S3 and Glue, with the credentials of this moment."""
     credentials = session.credentials()
     found = {
         "s3.region": session.region,
@@ -111,6 +120,10 @@ def iceberg_storage(session: AwsSession, endpoint_url: str | None) -> dict[str, 
         "s3.secret-access-key": credentials.secret_key,
         "s3.session-token": credentials.token,
         "s3.endpoint": endpoint_url,
+        "glue.region": session.region,
+        "glue.access-key-id": credentials.access_key,
+        "glue.secret-access-key": credentials.secret_key,
+        "glue.session-token": credentials.token,
     }
     return {name: value for name, value in found.items() if value}
 

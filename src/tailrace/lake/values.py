@@ -14,6 +14,7 @@ import pyarrow as pa
 from tailrace.formats.number import canonical_text
 from tailrace.lake.column_types import JSON_SUFFIX, ClashError, Column, Fields, Kind, exact
 
+_NOT_OF_THE_TYPE: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 _encode: Final = msgspec.json.Encoder().encode
 
 Names = Callable[[Fields, dict[str, Any]], dict[str, Any]]
@@ -68,10 +69,33 @@ def array_of(column: Column, values: list[Any], names: Names) -> tuple[pa.Array 
     if column.kind == "struct":
         return _structs(column, values, names)
     if column.kind not in _SCALARS:
-        return pa.array(values, column.type), {}
+        return _declared(column, values)
     classes, put = _SCALARS[column.kind]
-    misfits = {index: each for index, each in enumerate(values) if each is not None and each.__class__ not in classes}
-    return pa.array([put(each) if each.__class__ in classes else None for each in values], column.type), misfits
+    misfits = {
+        index: each for index, each in enumerate(values) if each is not None and not _takes(column, each, classes)
+    }
+    kept = [None if each is None or index in misfits else put(each) for index, each in enumerate(values)]
+    return pa.array(kept, column.type), misfits
+
+
+def _takes(column: Column, value: Any, classes: frozenset[type]) -> bool:
+    """Return whether a value of one of these classes, and no other, has room in a column."""
+    if value.__class__ not in classes:
+        return False
+    return not (column.is_fixed and isinstance(value, int | Decimal) and column.kind == "number") or column.holds(value)
+
+
+def _declared(column: Column, values: list[Any]) -> tuple[pa.Array, dict[int, Any]]:
+    """Return values of a declared type: they were converted to it, unless it is declared no more."""
+    with contextlib.suppress(*_NOT_OF_THE_TYPE):
+        return pa.array(values, column.type), {}
+    misfits = {}
+    for index, value in enumerate(values):
+        try:
+            pa.array([value], column.type)
+        except _NOT_OF_THE_TYPE:
+            misfits[index] = value
+    return pa.array([None if i in misfits else each for i, each in enumerate(values)], column.type), misfits
 
 
 def _as_it_is(value: Any) -> Any:

@@ -1,16 +1,19 @@
-"""How far a data lake is: lag, files and bytes of each topic, as its own ledger tells."""
+"""How far a data lake is: lag, files and bytes of each topic, as its ledger or its tables tell."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from tailrace.config import LoadedPipeline
+from tailrace.config.lake import Lake, TableKind
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
-from tailrace.lake.ledger import Ledger, Step, Sums
-from tailrace.lake.opening import open_location
+from tailrace.lake.ledger import Ledger, Sums
+from tailrace.lake.location import Location
+from tailrace.lake.opening import open_location, open_tables
 from tailrace.operations.severity import Severity
 from tailrace.operations.tail import tables_by_topic
 from tailrace.sinks.topics import Topics
@@ -26,10 +29,19 @@ class TopicStatus(msgspec.Struct, frozen=True):
     behind_s: float | None
     """How old the newest change is that the lake has of a partition which it does not have whole; None: of none."""
     files: int
-    """Written so far, with rows and bytes as they are stored."""
+    """Written so far, with rows and bytes as they are stored; of Iceberg and Delta what the table has now."""
     rows: int
     size_bytes: int
     last_commit_ms: int | None
+    kind: TableKind = "changes"
+
+
+class _Held(NamedTuple):
+    """How far a partition is."""
+
+    end: int
+    last_ms: int | None
+    committed_ms: int
 
 
 class LakeStatus(msgspec.Struct, frozen=True):
@@ -56,42 +68,60 @@ def lake_status(loaded: LoadedPipeline, now_ms: int) -> LakeStatus | None:
         return None
     table_of, topics = tables_by_topic(loaded.pipeline), Topics(loaded.pipeline.kafka)
     ends = topics.ends(topics.find(lambda topic: table_of(topic) is not None))
+    by_topic = {
+        topic: {place: ends[place] for place in sorted(ends) if place.topic == topic}
+        for topic in sorted({place.topic for place in ends})
+    }
     try:
         with loaded.telling("lake"):
-            ledger = Ledger(open_location(lake))
+            location = open_location(lake)
+            ledger = Ledger(location)
             begun = ledger.is_founded
-            last = {place: ledger.last(place) if begun else None for place in sorted(ends)}
+            reader = _Reader(lake, loaded.pipeline.name, location, ledger) if begun else None
+            found = tuple(
+                _topic_status(topic, table_of(topic) or topic, kind, reader, own, now_ms=now_ms)
+                for kind in lake.tables
+                for topic, own in by_topic.items()
+            )
     except WorldError as error:
         return LakeStatus(lake.location, lake.format, begun=False, fault=str(error))
-    found = tuple(
-        _topic_status(
-            topic,
-            table_of(topic) or topic,
-            [place for place in last if place.topic == topic],
-            last,
-            ends,
-            now_ms=now_ms,
-        )
-        for topic in dict.fromkeys(place.topic for place in last)
-    )
     return LakeStatus(lake.location, lake.format, begun, found)
 
 
+class _Reader:
+    """Reads how far a lake is, without a change to it."""
+
+    def __init__(self, lake: Lake, name: str, location: Location, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._open_table = None if lake.format == "parquet" else open_tables(lake, name, location)
+
+    def held(self, table: str, kind: TableKind, places: Sequence[Place]) -> tuple[dict[Place, _Held], Sums]:
+        """Return how far partitions are, and what is stored of them."""
+        if self._open_table is None:
+            return self._by_ledger(places)
+        opened = self._open_table(table, kind)
+        if not opened.find():
+            return {}, Sums()
+        marks = {place: mark for place in places if (mark := opened.mark(place)) is not None}
+        held = {
+            place: _Held(each.next_offset, each.last_ms or None, each.committed_ms) for place, each in marks.items()
+        }
+        return held, opened.sums()
+
+    def _by_ledger(self, places: Sequence[Place]) -> tuple[dict[Place, _Held], Sums]:
+        steps = {place: step for place in places if (step := self._ledger.last(place)) is not None}
+        sums = Sums()
+        for step in steps.values():
+            sums = sums.and_(step.sums)
+        return {place: _Held(step.end, step.last_ms, step.committed_ms) for place, step in steps.items()}, sums
+
+
 def _topic_status(
-    topic: str,
-    table: str,
-    places: Sequence[Place],
-    last: Mapping[Place, Step | None],
-    ends: Mapping[Place, int],
-    *,
-    now_ms: int,
+    topic: str, table: str, kind: TableKind, reader: _Reader | None, ends: Mapping[Place, int], *, now_ms: int
 ) -> TopicStatus:
-    steps = {place: step for place in places if (step := last[place]) is not None}
-    missing = {place: max(0, ends[place] - (steps[place].end if place in steps else 0)) for place in places}
-    behind_ms = [step.last_ms for place, step in steps.items() if missing[place] and step.last_ms is not None]
-    sums = Sums()
-    for step in steps.values():
-        sums = sums.and_(step.sums)
+    held, sums = reader.held(table, kind, list(ends)) if reader is not None else ({}, Sums())
+    missing = {place: max(0, end - (held[place].end if place in held else 0)) for place, end in ends.items()}
+    behind_ms = [each.last_ms for place, each in held.items() if missing[place] and each.last_ms is not None]
     return TopicStatus(
         topic,
         table,
@@ -100,5 +130,6 @@ def _topic_status(
         sums.files,
         sums.rows,
         sums.size_bytes,
-        max((step.committed_ms for step in steps.values()), default=None),
+        max((each.committed_ms for each in held.values()), default=None),
+        kind,
     )

@@ -19,6 +19,7 @@ from tailrace.core.ports import ReadFailure
 from tailrace.core.shard_state import Phase
 from tailrace.lake.ledger import Sums
 from tailrace.lake.metrics import LakeMetrics
+from tailrace.lake.part import LakePart
 from tailrace.serve.metrics import Metrics as ServeMetrics
 from tailrace.sinks.runner import Totals
 from tailrace.snapshot.observer import SnapshotNoticeKind
@@ -38,7 +39,8 @@ def metrics() -> list[Metric]:
 
 def lake_metrics() -> LakeMetrics:
     runner = Mock(totals={"shop.orders": Totals()}, last_commit_s={}, fenced=0, committed={})
-    return LakeMetrics(runner, Sums, lambda: 0, lambda: 0)
+    part = LakePart("changes", Mock(written=Sums()), runner, Mock(count=0), Mock())
+    return LakeMetrics([part])
 
 
 @pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)

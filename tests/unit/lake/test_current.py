@@ -84,14 +84,14 @@ def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> N
 
     for _ in range(10):
         place = random.choice(PLACES)
-        sink, zombie = (sink_of(Hooked(kind.current(tmp_path, KEYS), answer_lost), TYPES) for _ in range(2))
+        sink, zombie = (sink_of(Hooked(kind.current(tmp_path), answer_lost), TYPES, keys=KEYS) for _ in range(2))
         records = changes.some(place)
         begin, end = positions[place], positions[place] + len(records)
+        if end == begin:
+            continue
         for each in (sink, zombie):
             assert each.claim(place, TOPIC_ID) == (Position(begin, TOPIC_ID) if begin else None)
             each.write(place, records)
-        if end == begin:
-            continue
         sink.commit(place, end)
         with pytest.raises(FencedError):
             zombie.commit(place, end)
@@ -100,17 +100,17 @@ def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> N
 
 
 def test_a_batch_without_effect_moves_the_position(kind: Kind, tmp_path: Path) -> None:
-    sink = sink_of(kind.current(tmp_path, ["id"]))
+    sink = sink_of(kind.current(tmp_path), keys=["id"])
     sink.claim(PLACES[0], TOPIC_ID)
     for offset, op in enumerate("cdd"):
         sink.write(PLACES[0], [record(PLACES[0], offset, __op=op, id="1")])
         sink.commit(PLACES[0], offset + 1)
         assert len(kind.current_rows(tmp_path)) == (op == "c")
-    assert sink_of(kind.current(tmp_path, ["id"])).claim(PLACES[0], TOPIC_ID) == Position(3, TOPIC_ID)
+    assert sink_of(kind.current(tmp_path), keys=["id"]).claim(PLACES[0], TOPIC_ID) == Position(3, TOPIC_ID)
 
 
 def test_columns_come_later(kind: Kind, tmp_path: Path) -> None:
-    sink = sink_of(kind.current(tmp_path, ["id"]))
+    sink = sink_of(kind.current(tmp_path), keys=["id"])
     sink.claim(PLACES[0], TOPIC_ID)
     images: list[dict[str, Any]] = [{"id": "1", "a": "x"}, {"id": "2", "b": {"c": "y"}}, {"id": "1", "b": {"d": "z"}}]
     for offset, image in enumerate(images):

@@ -19,10 +19,11 @@ from tailrace.errors import UnreachableError, WorldError
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.columns import TableColumns
-from tailrace.lake.table_sink import ConflictError, TableSink
+from tailrace.lake.table_sink import ChangeTable, ConflictError, TableSink
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
 
+_opened: list[TableSink] = []
 PLACE, OTHER = Place("shop.orders", 0), Place("shop.orders", 1)
 
 
@@ -36,6 +37,8 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def _closed() -> Iterator[None]:
     yield
     close_sinks()
+    while _opened:
+        _opened.pop().close()
 
 
 def _append(sink: TableSink, place: Place, *offsets: int, **image: Any) -> None:
@@ -299,29 +302,45 @@ def test_records_of_a_format_become_rows(kind: Kind, tmp_path: Path) -> None:
     """The columns that the records' own reader makes go on from those of the table, and fit it."""
     items: list[dict[str, Any]] = [
         {"id": "1", "n": Decimal(5), "m": {"a": [Decimal(1), "x"]}, "s": None},
-        {"id": "2", "n": Decimal(10**37), "m": {"b": [{"q": True}], "a": None}, "t": ["a"]},
+        {"id": "2", "n": Decimal("7.25"), "m": {"b": [{"q": True}], "a": None}, "t": ["a"]},
         {"id": "3"},
+        {"id": "4", "n": Decimal(10**37), "m": "none", "t": ["a", Decimal(1)]},
+        {"id": "5", "n": "six", "m": {"a": [False]}, "t": {"b": Decimal(1)}},
+        {"id": Decimal(6), "n": True, "m": {"b": [{"q": "no", "r": Decimal("0.1")}]}},
     ]
     table = kind.table(tmp_path)
     for offset, item in enumerate(items):
-        sink = TableSink(
-            lambda _: table,
-            identity="lake",
-            make_rows=lambda _topic, known: TableColumns([DebeziumFormat], known=known),
-            set_aside=NothingSetAside(),
-            file_bytes=1 << 20,
-        )
+        sink = _sink_of_records(table)
         sink.claim(Place("shop.orders", 3), TOPIC_ID)
         sink.write(Place("shop.orders", 3), [debezium(item, offset)])  # type: ignore[list-item]  # as good as Kafka's
         sink.commit(Place("shop.orders", 3), offset + 1)
-        sink.close()
     rows = kind.rows(tmp_path)
-    assert [(row["id"], row["n"], row["t"]) for row in rows] == [
-        ("1", 5, None),
-        ("2", 10**37, ["a"]),
-        ("3", None, None),
+    assert [row["id"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
+    assert [(row["n"], row["n__json"]) for row in rows] == [
+        (5, None),
+        (Decimal("7.25"), None),
+        (None, None),
+        (None, "1" + 37 * "0"),
+        (None, '"six"'),
+        (None, "true"),
     ]
-    assert [row["m"] for row in rows] == [{"a": ["1", "x"], "b": None}, {"a": None, "b": [{"q": True}]}, None]
+    assert [(row["t"], row["t__json"]) for row in rows] == [
+        (None, None),
+        (["a"], None),
+        (None, None),
+        (["a", "1"], None),
+        (None, '{"b":1}'),
+        (None, None),
+    ]
+    found = [(row["m"] and (row["m"]["a"], row["m"]["b"]), row["m__json"]) for row in rows]
+    assert found == [
+        ((["1", "x"], None), None),
+        ((None, [{"q": True, "q__json": None, "r": None}]), None),
+        (None, None),
+        (None, '"none"'),
+        ((["false"], None), None),
+        ((None, [{"q": None, "q__json": '"no"', "r": Decimal("0.1")}]), None),
+    ]
 
 
 def test_a_thousand_columns(kind: Kind, tmp_path: Path) -> None:
@@ -332,3 +351,47 @@ def test_a_thousand_columns(kind: Kind, tmp_path: Path) -> None:
     row = kind.rows(tmp_path)[0]
     assert [row[f"c{each}"] for each in range(1_000)] == [str(each) for each in range(1_000)]
     assert row["__ts"].timestamp() * 1_000 == 0 * DAY_MS
+
+
+def test_of_two_types_of_a_new_column_the_first_in_the_table_stays(kind: Kind, tmp_path: Path) -> None:
+    """Both writers have begun without the column; the second finds it made, with the other's type."""
+    sinks = [_sink_of_records(kind.table(tmp_path)) for _ in range(2)]
+    values: list[Any] = [Decimal(5), "six"]
+    for sink, place, value in zip(sinks, (PLACE, OTHER), values, strict=True):
+        sink.claim(place, TOPIC_ID)
+        sink.write(place, [debezium({"id": "1", "n": value, "m": {"a": value}}, place.partition)])  # type: ignore[list-item]
+    for sink, place in zip(sinks, (PLACE, OTHER), strict=True):
+        sink.commit(place, 2)
+    rows = sorted(kind.rows(tmp_path), key=lambda row: bool(row["n__json"]))
+    assert [(row["n"], row["n__json"]) for row in rows] == [(5, None), (None, '"six"')]
+    assert [(row["m"]["a"], row["m"]["a__json"]) for row in rows] == [(5, None), (None, '"six"')]
+
+
+def test_a_look_that_makes_no_table(kind: Kind, tmp_path: Path) -> None:
+    assert not kind.table(tmp_path).find()
+    assert not kind.table(tmp_path).find()
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    _append(sink, PLACE, 0, 1, name="x")
+    sink.commit(PLACE, 2)
+    table = kind.table(tmp_path)
+    assert table.find()
+    sums, mark = table.sums(), table.mark(PLACE)
+    assert (sums.files, sums.rows) == (1, 2)
+    assert sums == sink.written
+    assert mark is not None
+    assert (mark.next_offset, mark.last_ms) == (2, DAY_MS)
+    assert mark.committed_ms > 1_600_000_000_000
+
+
+def _sink_of_records(table: ChangeTable) -> TableSink:
+    sink = TableSink(
+        lambda _: table,
+        identity="lake",
+        make_rows=lambda _topic, known: TableColumns([DebeziumFormat], known=known, fixed=True),
+        set_aside=NothingSetAside(),
+        file_bytes=1 << 20,
+        sleep=lambda _: None,
+    )
+    _opened.append(sink)
+    return sink

@@ -1,0 +1,66 @@
+"""What keeps one kind of a lake's tables: a sink, with a runner and a consumer group of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Final, Protocol
+
+from tailrace.config.lake import TableKind
+from tailrace.errors import UnreachableError
+from tailrace.lake.dead_letters import LakeDeadLetters
+from tailrace.lake.ledger import Sums
+from tailrace.sinks.runner import Runner
+from tailrace.sinks.topics import Topics
+
+_MEASURE_S: Final = 15.0
+"""Time between two looks at how far the topics are."""
+
+
+class LakeSink(Protocol):
+    """A sink of a lake."""
+
+    written: Sums
+    """By this process."""
+
+    def close(self) -> None:
+        """Remove what it has on this machine."""
+        ...
+
+
+class LakePart:
+    """One of what a process keeps of tables; `run` is for a thread of its own."""
+
+    def __init__(
+        self, kind: TableKind, sink: LakeSink, runner: Runner, dead_letters: LakeDeadLetters, topics: Topics
+    ) -> None:
+        """`runner` drives `sink`, which has `dead_letters`."""
+        self.kind = kind
+        self.sink = sink
+        self.runner = runner
+        self.dead_letters = dead_letters
+        self.behind = 0
+        """Offsets that the partitions of this process have beyond what the tables have of them."""
+        self._topics = topics
+        self._measured_s = 0.0
+
+    @property
+    def records(self) -> int:
+        """How many were committed."""
+        return sum(each.records for each in self.runner.totals.copy().values())
+
+    def run(self, stopped: Callable[[], bool]) -> None:
+        """Write until `stopped`, or to the end. Raises WorldError."""
+        with closing(self.sink):
+            self.runner.run(stopped, self._measure)
+
+    def _measure(self) -> None:
+        if time.monotonic() < self._measured_s + _MEASURE_S:
+            return
+        committed = self.runner.committed
+        with contextlib.suppress(UnreachableError):  # the next time
+            ends = self._topics.ends(list(committed))
+            self.behind = sum(max(0, end - committed[place]) for place, end in ends.items())
+        self._measured_s = time.monotonic()

@@ -1,0 +1,232 @@
+"""`tailrace lake` into Iceberg and Delta on a real broker and S3: killed, gone on with, read back by others."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import ExitStack
+from decimal import Decimal
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, Message
+from pyiceberg.catalog import load_catalog
+
+from support.export_process import SinkProcess
+from support.kafka_clients import TIMEOUT_S, create_topic, transactional_producer
+from support.lake_tables import query
+from support.names import unique
+from support.pipeline_file import write_file
+from support.publishing import create_checkpoint_topic, read_all
+from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
+from support.waiting import wait_for
+from tailrace.config import load
+from tailrace.core.change import Change, Op
+from tailrace.errors import WorldError
+from tailrace.formats import make_format
+from tailrace.local.kafka import KafkaBroker
+from tailrace.operations.lake import LakeWriter
+from tailrace.operations.status import read_status
+
+PARTITIONS = 2
+BEGIN_MS = 1_700_000_000_000
+FORMAT = make_format("debezium", pipeline="shop", numbers="exact")
+VALUES: tuple[tuple[bytes, Decimal | None, str | None], ...] = (
+    (b'{"N":"5"}', Decimal(5), None),
+    (b'{"N":"7.25"}', Decimal("7.25"), None),
+    (b'{"N":"1%b"}' % (b"0" * 37), None, "1" + "0" * 37),
+    (b'{"S":"seven"}', None, '"seven"'),
+    (b'{"NULL":true}', None, None),
+)
+"""Of the attribute `n`: its DynamoDB form, and what stands in the columns `n` and `n__json`."""
+
+
+class Items:
+    """Changes few items in transactions, and remembers what they are then."""
+
+    def __init__(self, kafka: KafkaBroker, topic: str) -> None:
+        self.present: dict[str, tuple[int, Decimal | None, str | None]] = {}
+        self.changes: set[tuple[int, int]] = set()
+        """Partition and offset of each."""
+        self._topic = topic
+        self._random = Random(1)
+        self._producer = transactional_producer(kafka.client_properties())
+        self._written = 0
+
+    def change(self, count: int) -> None:
+        """Commit changes; the first ever has a number that fits."""
+
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            assert error is None, error
+            self.changes.add((message.partition() or 0, message.offset() or 0))
+
+        self._producer.begin_transaction()
+        for _ in range(count):
+            record, partition = self._next()
+            self._producer.produce(
+                self._topic,
+                record.value,
+                record.key,
+                partition=partition,
+                timestamp=BEGIN_MS,
+                on_delivery=delivered,
+            )
+        self._producer.commit_transaction(TIMEOUT_S)
+
+    def _next(self) -> tuple[Any, int]:
+        self._written += 1
+        item = f"item-{self._random.randrange(30)}"
+        form, number, text = VALUES[0 if self._written == 1 else self._random.randrange(len(VALUES))]
+        image = b'{"id":{"S":"%b"},"v":{"N":"%d"},"n":%b}' % (item.encode(), self._written, form)
+        is_delete = item in self.present and self._random.random() < 0.3
+        op: Op = "d" if is_delete else "u" if item in self.present else "c"
+        record = _record(b'{"id":{"S":"%b"}}' % item.encode(), image, op)
+        if is_delete:
+            del self.present[item]
+        else:
+            self.present[item] = (self._written, number, text)
+        partition = hashlib.sha256(item.encode()).digest()[0] % PARTITIONS
+        return record, partition
+
+
+def _record(keys: bytes, image: bytes, op: Op = "c") -> Any:
+    change = Change(
+        op=op,
+        table="orders",
+        keys=keys,
+        before=image,
+        after=None if op == "d" else image,
+        created_ms=BEGIN_MS,
+        event_id="e",
+        sequence="1" * 21,
+        shard_id="shardId-1",
+        stream_arn="arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/1",
+        region="us-east-1",
+        view_type="NEW_AND_OLD_IMAGES",
+    )
+    return FORMAT.encode(change, BEGIN_MS * 1_000_000)
+
+
+class Lakes:
+    """One pipeline's lakes, one in each format, and what others read in them."""
+
+    def __init__(self, kafka: KafkaBroker, seaweed: Seaweed, folder: Path) -> None:
+        self.name = unique("lake")
+        self._seaweed = seaweed
+        self._prefix = f"s3://{BUCKET}/{self.name}"
+        self._catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
+        self.files = {
+            "iceberg": self._written(kafka, folder, format="iceberg", catalog=self._catalog),
+            "delta": self._written(kafka, folder, format="delta"),
+        }
+        create_checkpoint_topic(load(self.files["delta"]).pipeline)
+        self.topic = create_topic(kafka.client_properties(), f"{self.name}.orders", partitions=PARTITIONS)
+
+    def _written(self, kafka: KafkaBroker, folder: Path, **lake: Any) -> Path:
+        own = folder / lake["format"]
+        own.mkdir()
+        section = {
+            "location": f"{self._prefix}/{lake['format']}",
+            "tables": ["changes", "current"],
+            "partition_by": ["day(__ts)"],
+            "file": {"age": "1s"},
+            "current": {"lag": "1s"},
+            "endpoint_url": self._seaweed.endpoint_url,
+            "region": REGION,
+        }
+        return write_file(own, kafka.client_properties(), self.name, lake=section | lake)
+
+    def rows(self, kind: str, table: str, columns: str) -> list[tuple[Any, ...]]:
+        """Return columns of a table; none before there is one."""
+        if kind == "delta":
+            source = f"delta_scan('{self._prefix}/delta/orders_{table}')"
+        else:
+            properties = {
+                "s3.endpoint": self._seaweed.endpoint_url,
+                "s3.region": REGION,
+                "s3.access-key-id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
+                "s3.secret-access-key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            }
+            found = load_catalog("tailrace", **self._catalog, **properties).load_table((self.name, f"orders_{table}"))
+            source = f"iceberg_scan('{found.metadata_location}')"
+        return query(self._seaweed, f"SELECT {columns} FROM {source}")
+
+
+@pytest.fixture
+def lakes(kafka: KafkaBroker, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lakes:
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return Lakes(kafka, seaweed, tmp_path)
+
+
+def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBroker) -> None:
+    items = Items(kafka, lakes.topic)
+    items.change(1)
+
+    def has_begun() -> bool:
+        return all(_rows(file) == (1, 1) for file in lakes.files.values())
+
+    def goes_on() -> bool:
+        items.change(20)
+        return all(rows > 10 for file in lakes.files.values() for rows in _rows(file))
+
+    with ExitStack() as stack:
+        killed = [stack.enter_context(SinkProcess("lake", str(file))) for file in lakes.files.values()]
+        wait_for("one row, which decides the types", has_begun)
+        wait_for("rows in all tables", goes_on)
+        for process in killed:
+            assert process.exit_code is None, process.logged
+            process.kill()
+            assert any("n keeps its type" in line for line in process.logged)
+    items.change(200)
+    with ExitStack() as stack:
+        heirs = [
+            stack.enter_context(SinkProcess("lake", str(file), "--once", "--json")) for file in lakes.files.values()
+        ]
+        for heir in heirs:
+            code, printed = heir.ended()
+            assert code == 0, heir.logged
+            assert json.loads(printed)["at_end"]
+    for kind, file in lakes.files.items():
+        changes = lakes.rows(kind, "changes", "__partition, __offset")
+        assert len(changes) == len(items.changes)
+        assert set(changes) == items.changes
+        current = lakes.rows(kind, "current", "id, CAST(v AS INTEGER), n, n__json")
+        assert len(current) == len(items.present)
+        assert {row[0]: row[1:] for row in current} == items.present
+        assert _rows(file) == (len(items.changes), len(items.present))
+
+
+def _rows(file: Path) -> tuple[int, ...]:
+    """Return how many rows the tables have, as the status says it."""
+    status = read_status(load(file)).lake
+    assert status is not None
+    assert status.fault is None
+    return tuple(topic.rows for topic in status.topics)
+
+
+def test_values_that_no_table_can_take_are_dead_letters_and_lakes_are_kept_apart(
+    lakes: Lakes, kafka: KafkaBroker
+) -> None:
+    """Of a key that the column cannot hold the change log has the change, and the present state cannot."""
+    loaded = load(lakes.files["delta"])
+    dead_letters = create_topic(kafka.client_properties(), loaded.pipeline.dead_letters_topic)
+    producer = transactional_producer(kafka.client_properties())
+    for key in (b'{"id":{"N":"1"}}', b'{"id":{"S":"one"}}'):
+        record = _record(key, key)
+        producer.begin_transaction()
+        producer.produce(lakes.topic, record.value, record.key, partition=0)
+        producer.commit_transaction(TIMEOUT_S)
+        report = LakeWriter(loaded, once=True).run(lambda: False)
+    assert (report.at_end, report.dead_letters) == (True, 1)
+    assert set(lakes.rows("delta", "changes", "id, id__json")) == {(Decimal(1), None), (None, '"one"')}
+    assert lakes.rows("delta", "current", "id") == [(Decimal(1),)]
+    (letter,) = read_all(loaded.pipeline, dead_letters)
+    said: dict[str, Any] = dict(letter.headers() or [])
+    assert b'column id of the item\'s key cannot hold "one"' in said["__connect.errors.exception.message"]
+    text = lakes.files["delta"].read_text().replace("delta", "iceberg").replace("/iceberg", "/delta")
+    lakes.files["iceberg"].write_text(text + "  catalog: {type: sql, uri: 'sqlite:///other.db'}\n")
+    with pytest.raises(WorldError, match="another lake: its format is delta, here it is iceberg"):
+        LakeWriter(load(lakes.files["iceberg"]), once=True)
