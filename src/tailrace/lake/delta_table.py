@@ -10,6 +10,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -21,21 +22,25 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tailrace.config.lake import PartitionBy
-from tailrace.errors import UnreachableError, WorldError, excerpt
+from tailrace.errors import WorldError
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import additions, with_all_digits
 from tailrace.lake.ledger import Sums
 from tailrace.lake.partitions import NONE, split
-from tailrace.lake.table_sink import ConflictError, Mark
+from tailrace.lake.table_sink import DECLARE, Causes, ConflictError, Mark, telling
 
 with brought_by("lake-delta"):
     from deltalake import CommitProperties, DeltaTable, Schema, Transaction
     from deltalake.exceptions import CommitFailedError, DeltaError, SchemaMismatchError, TableNotFoundError
     from deltalake.transaction import AddAction
 
-_CHECK: Final = "check `lake.location`, the network and the rights; what is in the table is whole"
-_DECLARE: Final = "declare the column under `columns` with another type or name"
+_CAUSES: Final = Causes(
+    conflict=CommitFailedError,
+    refused=(SchemaMismatchError, ValueError, TypeError),
+    unreachable=(DeltaError, OSError),
+    check="check `lake.location`, the network and the rights; what is in the table is whole",
+)
 _NUMBER_BYTES: Final = 7
 """Of a text that is kept as numbers, which are signed and have 64 bits."""
 _EXPIRY: Final = "delta.setTransactionRetentionDuration"
@@ -118,7 +123,7 @@ class DeltaChanges:
         while True:
             if not (new := additions(self.schema, with_all_digits(columns))):
                 return
-            with contextlib.suppress(ConflictError), self._telling("adding columns to", _DECLARE):
+            with contextlib.suppress(ConflictError), self._telling("adding columns to", DECLARE):
                 self._loaded.alter.add_columns(Schema.from_arrow(new).fields)
             self.look()
 
@@ -180,22 +185,8 @@ class DeltaChanges:
             if not self.find():  # another process was not first
                 raise
 
-    @contextlib.contextmanager
-    def _telling(self, doing: str, hint: str = _CHECK) -> Iterator[None]:
-        try:
-            yield
-        except CommitFailedError as error:
-            raise ConflictError from error
-        except (SchemaMismatchError, ValueError, TypeError) as error:
-            raise WorldError(
-                f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint=hint,
-            ) from error
-        except (DeltaError, OSError) as error:
-            raise UnreachableError(
-                f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint=_CHECK,
-            ) from error
+    def _telling(self, doing: str, hint: str = _CAUSES.check) -> AbstractContextManager[None]:
+        return telling(f"{doing} {self.name}", _CAUSES, hint)
 
 
 def _values(directory: str) -> dict[str, str | None]:

@@ -12,6 +12,7 @@ import contextlib
 import shutil
 import uuid
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +23,12 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tailrace.config.lake import PartitionBy
-from tailrace.errors import UnreachableError, WorldError, excerpt
+from tailrace.errors import WorldError
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import additions
 from tailrace.lake.ledger import Sums
-from tailrace.lake.table_sink import ConflictError, Mark
+from tailrace.lake.table_sink import DECLARE, Causes, ConflictError, Mark, telling
 
 with brought_by("lake-iceberg"):
     from pyiceberg.catalog import Catalog
@@ -59,8 +60,12 @@ with brought_by("lake-iceberg"):
 
 MARKS: Final = "tailrace.marks"
 """The key of the marks, in snapshots' summaries and the table's properties."""
-_CHECK: Final = "check `lake.catalog`, the network and the rights; what is in the table is whole"
-_DECLARE: Final = "declare the column under `columns` with another type or name"
+_CAUSES: Final = Causes(
+    conflict=CommitFailedException,
+    refused=(ValidationError, ValueError, TypeError),
+    unreachable=(OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError, BotoCoreError, ClientError),
+    check="check `lake.catalog`, the network and the rights; what is in the table is whole",
+)
 _COPY_BYTES: Final = 1 << 20
 _NEW: Final = {"format-version": "2", "write.parquet.compression-codec": "zstd"}
 
@@ -131,7 +136,7 @@ class IcebergChanges:
         """Add columns in a commit of their own, and partition fields as soon as their columns are there."""
         while True:
             try:
-                with self._telling("adding columns to", _DECLARE):
+                with self._telling("adding columns to", DECLARE):
                     self._add_columns(columns)
                     self._add_partition_fields()
             except ConflictError:
@@ -282,22 +287,8 @@ class IcebergChanges:
         table.metadata, table.metadata_location = answer.metadata, answer.metadata_location
         self._marks = self._find_marks(table.metadata)
 
-    @contextlib.contextmanager
-    def _telling(self, doing: str, hint: str = _CHECK) -> Iterator[None]:
-        try:
-            yield
-        except CommitFailedException as error:
-            raise ConflictError from error
-        except (ValidationError, ValueError, TypeError) as error:
-            raise WorldError(
-                f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint=hint,
-            ) from error
-        except (OSError, NoSuchNamespaceError, RESTError, SQLAlchemyError, BotoCoreError, ClientError) as error:
-            raise UnreachableError(
-                f"{doing} {self.name} failed: {excerpt(str(error))}",
-                hint=_CHECK,
-            ) from error
+    def _telling(self, doing: str, hint: str = _CAUSES.check) -> AbstractContextManager[None]:
+        return telling(f"{doing} {self.name}", _CAUSES, hint)
 
 
 def _noted(snapshot: Snapshot) -> str | None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
-from tailrace.errors import WorldError
+from tailrace.sinks.folder import sync, telling
 
 OWN: Final = "_tailrace"
 """The folder of what is not data. Readers of data lakes skip names that begin with an underscore."""
@@ -125,31 +125,15 @@ class Folder:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 write(partial)
-                _sync(partial)
+                sync(partial)
                 os.link(partial, target)
             except FileExistsError:
                 return False
             finally:
                 partial.unlink(missing_ok=True)
             for each in (target.parent, *(made.parent for made in missing)):
-                _sync(each)
+                sync(each)
         return True
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            where = error.filename or self._root
-            raise WorldError(
-                f"{where} cannot be used: {error.strerror}",
-                hint=f"check that {self._root} is writable, has room, and is on a file system with hard links",
-            ) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    def _telling(self) -> AbstractContextManager[None]:
+        return telling(self._root, "{} cannot be used")

@@ -19,6 +19,7 @@ class ParquetFile:
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         """Begin a temporary file in `folder`."""
         self.rows = 0
+        self.schema = schema
         self._finished_bytes: int | None = None
         self.path = folder / f"{uuid.uuid4().hex}.parquet"
         self._stream = pa.OSFile(str(self.path), "wb")
@@ -37,15 +38,16 @@ class ParquetFile:
     def finish(self, metadata: Mapping[str, str]) -> None:
         """Make it whole; `metadata` is kept in it."""
         self._writer.add_key_value_metadata(dict(metadata))
-        self._close()
+        self.close()
 
-    def drop(self) -> None:
-        """Remove it."""
-        self._close()
-        self.path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Make it whole without metadata, if it is not whole yet."""
         if self._finished_bytes is None:
             self._writer.close()
             self._finished_bytes = int(self._stream.tell())
             self._stream.close()
+
+    def drop(self) -> None:
+        """Remove it."""
+        self.close()
+        self.path.unlink(missing_ok=True)

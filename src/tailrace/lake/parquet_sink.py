@@ -8,12 +8,11 @@ comes or widens, the step before it ends.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -172,7 +171,6 @@ class ParquetSink:
         self._now_ms = now_ms
         self._claimed: dict[Place, _Claimed] = {}
         self._temporary = TemporaryFolder()
-        self._folder = self._temporary.path
 
     def close(self) -> None:
         """Remove the temporary files."""
@@ -252,10 +250,10 @@ class ParquetSink:
             claimed.first_offset = first
         claimed.schema, claimed.last_in_files_ms = table.schema, claimed.last_ms
         before = claimed.stored_bytes
-        with self._telling():
+        with self._temporary.telling():
             for directory, rows in split(table, self._partition_by):
                 if directory not in claimed.files:
-                    claimed.files[directory] = ParquetFile(self._folder, table.schema)
+                    claimed.files[directory] = ParquetFile(self._temporary.path, table.schema)
                 claimed.files[directory].append(rows)
         claimed.share = (claimed.stored_bytes - before) / in_memory
 
@@ -297,10 +295,10 @@ class ParquetSink:
         files = self._finish(place, claimed, step.after, step.end)
         if unknown := files.keys() - {each.name for each in step.files}:
             raise _changed(place, step, f"its records now go into other files, such as {min(unknown)}")
-        with self._telling():
+        with self._temporary.telling():
             for name in claimed.missing:
                 if name not in files:  # compaction removed its records before they were read again
-                    files[name] = ParquetFile(self._folder, claimed.rows.schema)
+                    files[name] = ParquetFile(self._temporary.path, claimed.rows.schema)
                     files[name].finish({})
         self._upload(place, step, {name: files[name] for name in claimed.missing})
 
@@ -312,7 +310,7 @@ class ParquetSink:
     def _finish(self, place: Place, claimed: _Claimed, after: int, end: int) -> dict[str, ParquetFile]:
         """Return the files under way, whole, by the names that they get."""
         told = {"topic": place.topic, "partition": str(place.partition), "after": str(after), "end": str(end)}
-        with self._telling():
+        with self._temporary.telling():
             for file in claimed.files.values():
                 file.finish({f"tailrace.{name}": value for name, value in told.items()})
         return {self._name(place, directory, after, end): file for directory, file in claimed.files.items()}
@@ -321,16 +319,6 @@ class ParquetSink:
         folder = f"{self._table_of(place.topic)}/changes"
         name = f"{place.topic}-{place.partition}-{after:020}-{end:020}.parquet"
         return "/".join(part for part in (folder, directory, name) if part)
-
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise WorldError(
-                f"writing temporary files to {self._folder} failed: {error.strerror or error}",
-                hint="free space there, or set TMPDIR to a folder with more",
-            ) from error
 
 
 def _position(last: Step | None, missing: Sequence[str]) -> Position | None:

@@ -13,19 +13,18 @@ import logging
 import random
 import secrets
 import time
-import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from confluent_kafka import Message
 
-from tailrace.errors import UnreachableError, WorldError
+from tailrace.errors import UnreachableError, WorldError, excerpt
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.fitting import fitted
 from tailrace.lake.ledger import DataFile, Sums
+from tailrace.lake.parquet_file import ParquetFile
 from tailrace.lake.parquet_sink import AgreeingRows, SetAside
 from tailrace.lake.temporary_folder import TemporaryFolder
 from tailrace.sinks.contract import FencedError
@@ -42,6 +41,8 @@ FILES_MAX: Final = 100
 PATIENCE_S: Final = 300.0
 """How long a commit is tried while others commit, or while its outcome is unknown."""
 BATCH_BITS: Final = 62
+DECLARE: Final = "declare the column under `columns` with another type or name"
+"""What to do where a table cannot take a column."""
 _PAUSE_S: Final = (0.05, 5.0)
 """Between two attempts: the first pause, and the longest."""
 _SHARE: Final = 0.2
@@ -74,6 +75,32 @@ class TableRows(AgreeingRows, Protocol):
 
 class ConflictError(Exception):
     """The table has changed since it was looked at: nothing of the commit is in it."""
+
+
+class Causes(NamedTuple):
+    """What the library of a format raises."""
+
+    conflict: type[Exception]
+    """Another commit was first."""
+    refused: tuple[type[Exception], ...]
+    """It can never be done so."""
+    unreachable: tuple[type[Exception], ...]
+    """It may be done later, or may be done already."""
+    check: str
+    """What to look at then."""
+
+
+@contextlib.contextmanager
+def telling(doing: str, causes: Causes, hint: str) -> Iterator[None]:
+    """Raise ConflictError, WorldError with `hint`, or UnreachableError for what a format's library raises."""
+    try:
+        yield
+    except causes.conflict as error:
+        raise ConflictError from error
+    except causes.refused as error:
+        raise WorldError(f"{doing} failed: {excerpt(str(error))}", hint=hint) from error
+    except causes.unreachable as error:
+        raise UnreachableError(f"{doing} failed: {excerpt(str(error))}", hint=causes.check) from error
 
 
 class ChangeTable(Protocol):
@@ -124,29 +151,6 @@ class ChangeTable(Protocol):
         ...
 
 
-class _File:
-    """A Parquet file under way on this machine."""
-
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
-        self.path = folder / f"{uuid.uuid4().hex}.parquet"
-        self.schema = schema
-        self.rows = 0
-        self._stream = pa.OSFile(str(self.path), "wb")
-        self._writer = pq.ParquetWriter(self._stream, schema, compression="zstd")
-
-    @property
-    def size_bytes(self) -> int:
-        return int(self._stream.tell())
-
-    def append(self, rows: pa.Table) -> None:
-        self.rows += rows.num_rows
-        self._writer.write_table(rows, row_group_size=max(1, rows.num_rows))
-
-    def close(self) -> None:
-        self._writer.close()
-        self._stream.close()
-
-
 class _Claimed:
     """A partition that this process writes to."""
 
@@ -156,19 +160,18 @@ class _Claimed:
         self.mark = mark
         self.topic_id = topic_id
         self.last_ms = mark.last_ms if mark is not None else 0
-        self.open: dict[Hashable, _File] = {}
+        self.open: dict[Hashable, ParquetFile] = {}
         """By the part of the table."""
-        self.closed: list[tuple[Hashable, _File]] = []
+        self.closed: list[tuple[Hashable, ParquetFile]] = []
         """What is complete: columns came after it."""
 
     @property
-    def files(self) -> list[tuple[Hashable, _File]]:
+    def files(self) -> list[tuple[Hashable, ParquetFile]]:
         return [*self.closed, *self.open.items()]
 
     def drop(self) -> None:
         for _, file in self.files:
-            file.close()
-            file.path.unlink(missing_ok=True)
+            file.drop()
         self.open, self.closed = {}, []
 
 
@@ -254,7 +257,7 @@ class TableSink:
         mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms())
         self._commit(place, claimed, mark, files)
         claimed.mark = mark
-        stored = (DataFile(each.path.name, each.rows, each.path.stat().st_size) for _, each in claimed.files)
+        stored = (DataFile(each.path.name, each.rows, each.size_bytes) for _, each in claimed.files)
         self.written = self.written.plus(tuple(stored))
         claimed.drop()
 
@@ -304,25 +307,15 @@ class TableSink:
         claimed.table.widen(rows.schema)  # what does not fit columns of others needs its own
         schema = claimed.table.schema
         rows = fitted(rows, schema, claimed.table.name)
-        with self._telling():
+        with self._temporary.telling():
             for part, own in claimed.table.split(rows):
                 file = claimed.open.get(part)
                 if file is not None and file.schema != schema:
                     claimed.closed.append((part, file))
                     file = None
                 if file is None:
-                    file = claimed.open[part] = _File(self._temporary.path, schema)
+                    file = claimed.open[part] = ParquetFile(self._temporary.path, schema)
                 file.append(own)
-
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise WorldError(
-                f"writing temporary files to {self._temporary.path} failed: {error.strerror or error}",
-                hint="free space there, or set TMPDIR to a folder with more",
-            ) from error
 
 
 def _position(mark: Mark | None) -> Position | None:

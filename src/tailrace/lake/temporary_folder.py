@@ -6,8 +6,11 @@ import contextlib
 import fcntl
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from tailrace.errors import WorldError
 
 _PREFIX: Final = "tailrace-lake-files-"
 _LOCK: Final = "lock"
@@ -24,6 +27,17 @@ class TemporaryFolder:
         self._lock = locking.open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         locking.rename(self.path / _LOCK)  # so a lock that others see is held
+
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """Raise WorldError where files in it cannot be written."""
+        try:
+            yield
+        except OSError as error:
+            raise WorldError(
+                f"writing temporary files to {self.path} failed: {error.strerror or error}",
+                hint="free space there, or set TMPDIR to a folder with more",
+            ) from error
 
     def close(self) -> None:
         """Remove it."""

@@ -18,7 +18,8 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -30,6 +31,7 @@ from tailrace.errors import WorldError
 from tailrace.kafka import clients, record_json
 from tailrace.kafka.watched_consumer import Place
 from tailrace.sinks.contract import FencedError
+from tailrace.sinks.folder import sync, telling
 from tailrace.sinks.progress import Position
 
 _IDENTITY: Final = ".tailrace-export.json"
@@ -91,7 +93,7 @@ class JsonLinesFolder:
             folder = self._folder / place.topic / str(place.partition)
             folder.mkdir(parents=True, exist_ok=True)
             for each in (self._folder, folder.parent):
-                _sync(each)
+                sync(each)
             _fence(folder)
             read = self._read(folder)
             if read is None or (read.next_offset == 0 and read.topic_id != topic_id):
@@ -180,16 +182,8 @@ class JsonLinesFolder:
         after = _last_offset(folder / max(names)) + 1
         return read if read.after == after else _Read(read.topic_id, after, after)
 
-    @contextlib.contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            where = error.filename or self._folder
-            raise WorldError(
-                f"writing to {where} failed: {error.strerror}",
-                hint=f"check that {self._folder} is writable, has room, and is on a file system with hard links",
-            ) from error
+    def _telling(self) -> AbstractContextManager[None]:
+        return telling(self._folder, "writing to {} failed")
 
 
 def _position(read: _Read | None) -> Position | None:
@@ -205,15 +199,11 @@ def _fence(folder: Path) -> None:
 def _publish(partial: Path, file: Path) -> None:
     """Give a durable file its final name. Raises FencedError if the name is taken or the file was dropped."""
     try:
-        descriptor = os.open(partial, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(partial)
         os.link(partial, file)
     except (FileExistsError, FileNotFoundError):
         raise FencedError from None
-    _sync(file.parent)
+    sync(file.parent)
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -227,15 +217,7 @@ def _replace(path: Path, content: bytes) -> None:
         new.replace(path)
     except FileNotFoundError:
         raise FencedError from None
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
 
 
 def _last_offset(path: Path) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from support.lake_tables import KINDS, TOPIC_ID, Hooked, Kind, close_sinks, record, sink_of
+from support.lake_tables import TOPIC_ID, Hooked, Kind, record, sink_of
 from tailrace.errors import UnreachableError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.sinks.contract import FencedError
@@ -24,18 +24,6 @@ TYPES = {
     "size": pa.struct([("parts", pa.list_(pa.struct([("x", pa.string())])))]),
 }
 SIZES: list[Any] = [None, {"parts": None}, {"parts": []}, {"parts": [{"x": "1"}]}]
-
-
-@pytest.fixture(params=KINDS, ids=lambda kind: type(kind).__name__)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
-    return found
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    close_sinks()
 
 
 class Changes:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
-from support.lake_tables import DAY_MS, TOPIC_ID, Delta, close_sinks, duck, record, sink_of
+from support.lake_tables import DAY_MS, TOPIC_ID, Delta, duck, record, sink_of
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 
 DELTA = Delta()
 PLACE = Place("shop.orders", 0)
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    close_sinks()
 
 
 def test_a_table_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

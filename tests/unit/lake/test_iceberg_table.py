@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import CommitTableResponse, Table
 
-from support.lake_tables import DAY_MS, TOPIC_ID, Iceberg, close_sinks, duck, record, sink_of
+from support.lake_tables import DAY_MS, TOPIC_ID, Iceberg, duck, record, sink_of
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
@@ -20,12 +19,6 @@ from tailrace.sinks.progress import Position
 
 ICEBERG = Iceberg()
 PLACE, OTHER = Place("shop.orders", 0), Place("shop.orders", 1)
-
-
-@pytest.fixture(autouse=True)
-def _closed() -> Iterator[None]:
-    yield
-    close_sinks()
 
 
 def _load(folder: Path) -> Table:

@@ -14,7 +14,7 @@ import pytest
 
 from support.lake_items import debezium
 from support.lake_rows import NothingSetAside
-from support.lake_tables import DAY_MS, KINDS, TOPIC_ID, Hooked, Kind, close_sinks, record, sink_of
+from support.lake_tables import DAY_MS, TOPIC_ID, Hooked, Kind, record, sink_of
 from tailrace.errors import UnreachableError, WorldError
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.kafka.watched_consumer import Place
@@ -27,16 +27,9 @@ _opened: list[TableSink] = []
 PLACE, OTHER = Place("shop.orders", 0), Place("shop.orders", 1)
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: type(kind).__name__)
-def kind(request: pytest.FixtureRequest) -> Kind:
-    found: Kind = request.param
-    return found
-
-
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     yield
-    close_sinks()
     while _opened:
         _opened.pop().close()
 
