@@ -24,7 +24,7 @@ from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
 from support.waiting import wait_for
 from tailrace.config import load
 from tailrace.core.change import Change
-from tailrace.errors import WorldError
+from tailrace.errors import FileError, WorldError
 from tailrace.formats import make_format
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.lake import LakeWriter
@@ -221,12 +221,11 @@ def test_files_are_near_their_wanted_size_and_the_status_tells(
     for _ in range(60):
         changes.transaction(1_000, commit=True)
     loaded = load(file)
-    report = LakeWriter(loaded, once=True).run(lambda: False)
+    (report,) = LakeWriter(loaded, once=True).run(lambda: False)
     assert report.at_end
     reader = Reader(seaweed, pipeline.location)
     assert set(each_once(reader.rows())) == changes.committed
-    status = read_status(loaded).lake
-    assert status is not None
+    (status,) = read_status(loaded).lakes
     (topic,) = status.topics
     assert (topic.table, topic.behind_changes_at_most, topic.rows) == ("orders", 0, 60_000)
     assert (topic.files, topic.size_bytes) == (report.files, report.size_bytes)
@@ -246,7 +245,7 @@ def test_a_value_that_does_not_fit_its_column_is_a_dead_letter(
     dead_letters = create_topic(kafka.client_properties(), loaded.pipeline.dead_letters_topic)
     changes = Changes(kafka, pipeline.topic, seed=3)
     changes.transaction(5, commit=True)
-    report = LakeWriter(loaded, once=True).run(lambda: False)
+    (report,) = LakeWriter(loaded, once=True).run(lambda: False)
     assert (report.at_end, report.files, report.dead_letters) == (True, 0, 5)
     places = set()
     for letter in read_all(loaded.pipeline, dead_letters):
@@ -255,7 +254,7 @@ def test_a_value_that_does_not_fit_its_column_is_a_dead_letter(
         assert b"column n" in said["__connect.errors.exception.message"]
         places.add((int(said["__connect.errors.partition"]), int(said["__connect.errors.offset"])))
     assert places == {(partition, offset) for partition, offset, _ in changes.committed}
-    assert LakeWriter(loaded, once=True).run(lambda: False).dead_letters == 0
+    assert LakeWriter(loaded, once=True).run(lambda: False)[0].dead_letters == 0
 
 
 def test_a_second_lake_at_one_location_is_refused(pipeline: Pipeline, seaweed: Seaweed) -> None:
@@ -266,3 +265,33 @@ def test_a_second_lake_at_one_location_is_refused(pipeline: Pipeline, seaweed: S
     )
     with pytest.raises(WorldError, match=said):
         LakeWriter(load(other), once=True)
+
+
+def test_several_lakes_of_a_file_are_written_by_one_process_or_one_by_one(
+    pipeline: Pipeline, kafka: KafkaBroker, tmp_path: Path
+) -> None:
+    lakes: list[dict[str, Any]] = [
+        {"name": name, "location": (tmp_path / name).as_uri(), "file": {"age": "1s"}} for name in ("raw", "more")
+    ]
+    lakes[1] |= {"columns": {"orders": {"n": "bigint"}}}
+    file = write_file(tmp_path, kafka.client_properties(), pipeline.name, lake=lakes)
+    loaded = load(file)
+    create_topic(kafka.client_properties(), loaded.pipeline.dead_letters_topic)
+    changes = Changes(kafka, pipeline.topic, seed=4)
+    changes.transaction(50, commit=True)
+    with SinkProcess("lake", str(file), "--target", "raw", "--once", "--json") as alone:
+        code, printed = alone.ended()
+        assert code == 0, alone.logged
+    assert [json.loads(printed)[each] for each in ("name", "at_end", "dead_letters")] == ["raw", True, 0]
+    assert [lake.begun for lake in read_status(loaded).lakes] == [True, False]
+    raw, more = LakeWriter(loaded, once=True).run(lambda: False)
+    assert (raw.topics, more.topics[pipeline.topic].records, more.dead_letters) == ({}, 50, 50)
+    (letter, *_) = read_all(loaded.pipeline, loaded.pipeline.dead_letters_topic)
+    assert dict(letter.headers() or [])["tailrace.lake"] == b"more"
+    status = read_status(loaded).lakes
+    assert [(lake.name, lake.topics[0].rows, lake.topics[0].behind_changes_at_most) for lake in status] == [
+        ("raw", 50, 0),
+        ("more", 0, 0),
+    ]
+    with pytest.raises(FileError, match="the file has no lake less; its lakes are raw, more"):
+        LakeWriter(loaded, once=True, target="less")

@@ -201,8 +201,7 @@ def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBr
 
 def _rows(file: Path) -> tuple[int, ...]:
     """Return how many rows the tables have, as the status says it."""
-    status = read_status(load(file)).lake
-    assert status is not None
+    (status,) = read_status(load(file)).lakes
     assert status.fault is None
     return tuple(topic.rows for topic in status.topics)
 
@@ -219,7 +218,7 @@ def test_values_that_no_table_can_take_are_dead_letters_and_lakes_are_kept_apart
         producer.begin_transaction()
         producer.produce(lakes.topic, record.value, record.key, partition=0)
         producer.commit_transaction(TIMEOUT_S)
-        report = LakeWriter(loaded, once=True).run(lambda: False)
+        (report,) = LakeWriter(loaded, once=True).run(lambda: False)
     assert (report.at_end, report.dead_letters) == (True, 1)
     assert set(lakes.rows("delta", "changes", "id, id__json")) == {(Decimal(1), None), (None, '"one"')}
     assert lakes.rows("delta", "current", "id") == [(Decimal(1),)]

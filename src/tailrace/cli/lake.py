@@ -1,4 +1,4 @@
-"""`tailrace lake`: write the topics of a pipeline to its data lake."""
+"""`tailrace lake`: write the topics of a pipeline to its data lakes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,23 @@ def lake(
     *,
     kafka: KafkaOption = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when the lake has all that the topics hold now.")] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Write to this lake of FILE alone. Without it, to all.", show_default=False),
+    ] = None,
     metrics_port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was written as one line of JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was written as JSON, a line for each lake.")
+    ] = False,
 ) -> None:
     """Write changes to a data lake, each exactly once.
 
     It runs until Ctrl-C. Start it again, or several copies on any hosts: they share the topics' partitions, and resume
-    where the lake ends. With --once it catches up and ends, for cron. The section `lake` of the file says where to.
+    where the lake ends. With --once it catches up and ends, for cron. The section `lake` of the file says where to; of
+    several lakes each gets all changes.
 
     \b
     Example:
@@ -47,13 +54,14 @@ def lake(
         stopping = stop_on_signals()
         loaded = load(file, kafka=kafka)
         logs.configure("warning", edge.redact)
-        writer = LakeWriter(loaded, once=once)
+        writer = LakeWriter(loaded, once=once, target=target)
     if metrics_port is not None:
         _serve(loaded.pipeline.name, writer, metrics_port)
     with progress_shown() as progress:
-        report = writer.run(lambda: bool(stopping), progress)
-    typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
-    if once and not report.at_end:
+        reports = writer.run(lambda: bool(stopping), progress)
+    for report in reports:
+        typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
+    if once and not all(report.at_end for report in reports):
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -83,6 +91,6 @@ def _lines(report: LakeReport) -> Iterator[str]:
     if report.dead_letters:
         yield f"! {report.dead_letters} records make no row, and are dead letters"
     if not (report.topics or report.current):
-        yield "nothing new"
+        yield f"{report.location}: nothing new"
     if report.at_end:
         yield f"{report.location} has all that the topics held at the start"

@@ -88,9 +88,9 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _line("group", f"{plan.pipeline}, {workers}")
     yield _line("lanes", f"{plan.lanes}: topic {_topic(plan.checkpoints)}")
     yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
-    if plan.lake is not None:
-        begun = "exists" if plan.lake.begun else "to be begun"
-        yield _line("lake", f"{plan.lake.location}, {plan.lake.format}, {plan.lake.fault or begun}")
+    for lake in plan.lakes:
+        begun = "exists" if lake.begun else "to be begun"
+        yield _line("lake", f"{lake.name} at {lake.location}, {lake.format}, {lake.fault or begun}")
     if plan.tags:
         yield _line("tags", plan.tags)
     own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)

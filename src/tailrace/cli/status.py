@@ -125,8 +125,8 @@ def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
         count = status.dead_letters_at_most
         line = f"! there are dead letters, {count} at most; `tailrace redrive FILE --dry-run` counts them by reason"
         yield line, "warning"
-    if status.lake is not None:
-        yield from lake_lines(status.lake, status.at_ms)
+    for lake in status.lakes:
+        yield from lake_lines(lake, status.at_ms)
     if not status.tables:
         yield ("no table was listed yet" if status.method == "worker" else "nothing was published yet"), "ok"
     for table in status.tables:
@@ -137,7 +137,7 @@ def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
 def lake_lines(lake: LakeStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
     """Write how far a lake is, a line for each topic."""
     begun = "" if lake.begun or lake.fault else ", nothing written yet"
-    yield f"lake {lake.location}: {lake.format}{begun}", lake.severity
+    yield f"lake {lake.name} at {lake.location}: {lake.format}{begun}", lake.severity
     if lake.fault:
         yield f"  ! {lake.fault}", lake.severity
     for topic in lake.topics if lake.begun else ():

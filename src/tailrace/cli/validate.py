@@ -44,5 +44,5 @@ def validate(
     for note in loaded.notes:
         typer.echo(f"{file}: {note.key} does nothing here: {note.why}")
     lanes = f"{pipeline.lanes} lane{'s' if pipeline.lanes > 1 else ''}"
-    lake = f", lake {pipeline.lake.location}" if pipeline.lake else ""
+    lake = "".join(f", lake {lake.name} at {lake.location}" for lake in pipeline.lakes)
     typer.echo(f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}{lake}")

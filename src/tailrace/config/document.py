@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tailrace.config.interpolate import Interpolated, LookUp, interpolate, look_up
-from tailrace.config.problem import InvalidError, Path, dotted
+from tailrace.config.problem import InvalidError, Path, as_in_file, dotted
 from tailrace.config.secrets import is_credential, is_secret, parts_of, secrets_in
 from tailrace.errors import FileError
 
@@ -65,6 +65,7 @@ class Document:
 
     def add(self, path: Path, message: str, hint: str = "") -> None:
         """Note what is wrong at `path`, unless something is already: there, above or below."""
+        path = as_in_file(path, self.data)
         if not any(path[: len(other)] == other or other[: len(path)] == path for other in self.problems):
             line = next((self.lines[path[:n]] for n in range(len(path), -1, -1) if path[:n] in self.lines), None)
             self.problems[path] = FileError(message, file=self.file, path=self.name(path), line=line, hint=hint)

@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from tailrace.config.by_type import ByType
 from tailrace.config.fields import Part
-from tailrace.config.problem import InvalidError, Path, dotted, nearest, not_one_of, shown
+from tailrace.config.problem import InvalidError, Path, as_in_file, dotted, nearest, not_one_of, shown
 
 _WANTED = {
     "string_type": "text",
@@ -31,10 +31,11 @@ Node = type[BaseModel] | ByType | None
 """What has the keys at a place: a model, one of several by its type, or nothing that has any."""
 
 
-def explain(error: ValidationError, model: type[BaseModel]) -> Iterator[tuple[Path, str, str]]:
-    """Return for each error of a model its path, what is wrong there, and how to fix it."""
+def explain(error: ValidationError, model: type[BaseModel], data: object = None) -> Iterator[tuple[Path, str, str]]:
+    """Return for each error of a model its path in `data`, what is wrong there, and how to fix it."""
     for detail in error.errors(include_url=False):
         path, node = _located(model, detail["loc"])
+        path = as_in_file(path, data)
         if isinstance(node, ByType) and detail["type"] in {"union_tag_not_found", "union_tag_invalid"}:
             yield (*path, "type"), *_of_type(node, detail["type"] == "union_tag_not_found", detail["input"])
             continue

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from tailrace.config.fields import Endpoint, Part, Region, Role, TablePattern, Text, as_tuple, as_written
 from tailrace.config.lake_columns import ColumnChoice, ColumnOptions
@@ -31,6 +33,7 @@ _GLUE = tuple(
     f"glue:{action}" for action in ("GetDatabase", "CreateDatabase", "GetTable", "CreateTable", "UpdateTable")
 )
 _LOCATION_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$"
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 _PART_PATTERN = r"^((year|month|day|hour)\(__ts\)|[^()\s]+)$"
 
 
@@ -47,6 +50,15 @@ def _location(value: str) -> str:
     return value.rstrip("/")
 
 
+def _name(value: str) -> str:
+    if not re.match(_NAME_PATTERN, value):
+        raise InvalidError(
+            f"{quoted(value)} is no name of a lake",
+            "use up to 100 letters, digits, `_` and `-`, a letter or digit first",
+        )
+    return value
+
+
 def _partition(value: str) -> str:
     if not re.match(_PART_PATTERN, value):
         raise InvalidError(
@@ -57,6 +69,7 @@ def _partition(value: str) -> str:
 
 
 Location = Annotated[Text, AfterValidator(_location), WithJsonSchema({"type": "string", "pattern": _LOCATION_PATTERN})]
+LakeName = Annotated[Text, AfterValidator(_name), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN})]
 PartitionText = Annotated[
     Text, AfterValidator(_partition), WithJsonSchema({"type": "string", "pattern": _PART_PATTERN})
 ]
@@ -99,6 +112,9 @@ class CurrentBounds(Part):
 class Lake(Part):
     """A data lake that `tailrace lake` writes the topics to."""
 
+    name: LakeName = Field(
+        default="main", description="Its name, which tells it from other lakes of the file.", examples=["raw"]
+    )
     location: Location = Field(
         description="Where its files are: a prefix of a bucket in S3 or in a store with the same conditional writes, "
         "or a folder of this machine.",
@@ -176,3 +192,21 @@ class Lake(Part):
             AwsRight("lake", ("s3:ListBucket",), (arn,)),
             *([AwsRight("lake.catalog", _GLUE, ("*",))] if self.catalog and self.catalog.get("type") == "glue" else []),
         )
+
+
+def _as_lakes(value: Any) -> Any:
+    """Accept one lake as a list of it."""
+    return (value,) if isinstance(value, Mapping) else as_tuple(value)
+
+
+class OneOrSeveral:
+    """Makes the JSON Schema accept both forms."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        several = handler(schema)
+        return {"anyOf": [several["items"], several]}
+
+
+Lakes = Annotated[tuple[Lake, ...], BeforeValidator(_as_lakes), OneOrSeveral]
+"""The lakes of a file, each of which is written on its own."""

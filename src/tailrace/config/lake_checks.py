@@ -6,27 +6,41 @@ from collections.abc import Iterator
 
 from tailrace.config.lake import S3, Lake
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import Finding, not_one_of
+from tailrace.config.problem import Finding, Path, not_one_of, quoted
 from tailrace.config.property_maps import CatalogProperties
 
 
 def lake_findings(pipeline: Pipeline) -> Iterator[Finding]:
-    """Check the `lake` key against itself and the others."""
-    lake = pipeline.lake
-    if lake is None:
-        return
-    if len(set(lake.tables)) < len(lake.tables):
-        yield ("lake", "tables"), "names a kind twice", "write each once"
-    yield from _catalog(lake)
-    yield from _current(pipeline, lake)
+    """Check the lakes against themselves, each other and the other keys."""
+    for index, lake in enumerate(pipeline.lakes):
+        path: Path = ("lake", index)
+        if len(set(lake.tables)) < len(lake.tables):
+            yield (*path, "tables"), "names a kind twice", "write each once"
+        yield from _catalog(path, lake)
+        yield from _current(path, pipeline, lake)
+        for other in pipeline.lakes[:index]:
+            yield from _beside(path, lake, other, pipeline.name)
 
 
-def _catalog(lake: Lake) -> Iterator[Finding]:
-    path, catalog = ("lake", "catalog"), lake.catalog
+def _beside(path: Path, lake: Lake, other: Lake, pipeline: str) -> Iterator[Finding]:
+    """Check that two lakes keep apart what each of them writes."""
+    if lake.name == other.name:
+        yield (*path, "name"), f"is {quoted(lake.name)}, as that of another lake", "give each lake a `name` of its own"
+    if f"{lake.location}/".startswith(f"{other.location}/") or f"{other.location}/".startswith(f"{lake.location}/"):
+        wrong = f"is within that of the lake {quoted(other.name)}, or around it"
+        yield (*path, "location"), wrong, "give each lake a location of its own"
+    catalogs = {each.catalog.place(pipeline) if each.catalog else None for each in (lake, other)}
+    if lake.catalog and len(catalogs) == 1 and set(lake.tables) & set(other.tables):
+        wrong = f"has the tables of the lake {quoted(other.name)}, too"
+        yield (*path, "catalog"), wrong, "give each lake a `namespace` of its own"
+
+
+def _catalog(place: Path, lake: Lake) -> Iterator[Finding]:
+    path, catalog = (*place, "catalog"), lake.catalog
     if catalog is None:
         if lake.format == "iceberg":
             yield (
-                ("lake",),
+                place,
                 "needs a `catalog`, as Iceberg tables are found in one",
                 "write e.g. `catalog: {type: glue}`",
             )
@@ -39,24 +53,24 @@ def _catalog(lake: Lake) -> Iterator[Finding]:
         yield (*path, "type"), *not_one_of(CatalogProperties.types, kind)
     elif kind == "glue":
         if not lake.location.startswith(S3):
-            yield ("lake", "location"), "must be in S3, as the catalog is Glue", "write `s3://bucket/prefix`"
+            yield (*place, "location"), "must be in S3, as the catalog is Glue", "write `s3://bucket/prefix`"
     elif "uri" not in catalog:
         example = "sqlite:////srv/catalog.db" if kind == "sql" else "https://catalog.example.com"
         yield path, f"has no `uri`, which a catalog of type {kind} needs", f"write e.g. `uri: {example}`"
 
 
-def _current(pipeline: Pipeline, lake: Lake) -> Iterator[Finding]:
+def _current(place: Path, pipeline: Pipeline, lake: Lake) -> Iterator[Finding]:
     if "current" not in lake.tables:
         if "current" in lake.model_fields_set:
             remedy = "add `current` to `tables`, or leave it out"
-            yield ("lake", "current"), "is of tables that are not kept", remedy
+            yield (*place, "current"), "is of tables that are not kept", remedy
         return
-    path = ("lake", "tables")
+    path = (*place, "tables")
     if lake.format == "parquet":
         remedy = "set `format` to iceberg or delta, or keep `changes` alone"
         yield path, "has `current`, which Parquet files alone cannot hold yet", remedy
     if lake.partition_by and "changes" not in lake.tables:
-        yield ("lake", "partition_by"), "is of `changes`, which `tables` does not name", "leave it out"
+        yield (*place, "partition_by"), "is of `changes`, which `tables` does not name", "leave it out"
     if pipeline.parts_streams or any(step.route for step in pipeline.transform):
         remedy = "leave `{stream}` and routes out, or keep `changes` alone"
         yield path, "has `current`, and changes of a table go to several topics, which have no order", remedy

@@ -240,7 +240,7 @@ def _add_findings(document: Document, data: dict[str, Any], *, with_functions: b
     try:
         pipeline = Pipeline.model_validate(data)
     except ValidationError as error:
-        for finding in explain(error, Pipeline):
+        for finding in explain(error, Pipeline, data):
             document.add(*finding)
     else:
         for finding in checks.pipeline_findings(pipeline):

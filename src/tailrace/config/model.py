@@ -23,7 +23,7 @@ from tailrace.config.fields import (
 )
 from tailrace.config.format import AnyFormat
 from tailrace.config.function import LambdaFunction
-from tailrace.config.lake import Lake
+from tailrace.config.lake import Lakes
 from tailrace.config.problem import quoted
 from tailrace.config.property_maps import PROPERTY_SCHEMA, ConnectProperties, KafkaProperties
 from tailrace.config.record_schema import AnyRecordSchema, RegisteredSchema
@@ -149,8 +149,11 @@ class Pipeline(Part):
         description="Most bytes of changes that a worker holds in memory, over all of its lanes; one lane holds at "
         "most two batches of it. A lane that holds nothing may always read one page (1 MB).",
     )
-    lake: Lake | None = Field(
-        default=None, description="The data lake that a process of its own writes the topics to. Workers ignore it."
+    lakes: Lakes = Field(
+        default=(),
+        alias="lake",
+        description="The data lake that a process of its own writes the topics to, or a list of several, each with a "
+        "name. Workers ignore it.",
     )
     function: LambdaFunction = Field(
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."

@@ -48,6 +48,20 @@ def dotted(path: Path) -> str:
     return text
 
 
+def as_in_file(path: Path, data: object) -> Path:
+    """Return a path without the index of what the file holds as a mapping where it could hold a list."""
+    found: list[str | int] = []
+    for part in path:
+        if isinstance(part, int) and isinstance(data, Mapping):
+            continue
+        found.append(part)
+        if isinstance(data, Mapping):
+            data = data.get(part)
+        else:
+            data = data[part] if isinstance(data, list) and isinstance(part, int) and part < len(data) else None
+    return tuple(found)
+
+
 def quoted(value: object) -> str:
     """Show a value inside a sentence: on one line, and not too long."""
     text = value if isinstance(value, str) else str(value)

@@ -143,6 +143,11 @@ class CatalogProperties(KafkaProperties):
     }
     """What some of them mean; pyiceberg has more."""
 
+    def place(self, pipeline: str) -> tuple[str, ...]:
+        """Return what two catalogs with the same tables have in common; `pipeline` names the namespace without one."""
+        where = ("type", "uri", "warehouse") if self.get("type") == "rest" else ("type", "uri")
+        return (*(self.get(name, "") for name in where), self.get("namespace") or pipeline.replace(".", "_"))
+
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {

@@ -25,6 +25,9 @@ STREAM: Final = "tailrace.stream"
 SHARD: Final = "tailrace.shard"
 SEQUENCE: Final = "tailrace.sequence"
 
+LAKE: Final = "tailrace.lake"
+"""On a dead letter of a lake: the lake's name."""
+
 LATE: Final = "tailrace.late"
 """On a change that was read after a newer one of its item had been published; never on one that came in order."""
 

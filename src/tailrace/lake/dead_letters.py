@@ -23,12 +23,14 @@ _FLUSH_S: Final = 60.0
 class LakeDeadLetters:
     """For one thread. The producer is made with the first record."""
 
-    def __init__(self, user: Mapping[str, str], topic: str, client_id: str) -> None:
+    def __init__(self, user: Mapping[str, str], topic: str, client_id: str, lake: str) -> None:
+        """`lake` is the name of the lake that cannot have them."""
         self.count = 0
         """So many were set aside."""
         self._user = user
         self._topic = topic
         self._client_id = client_id
+        self._lake = lake
         self._producer: Any = None
         self._failure: KafkaError | None = None
 
@@ -62,6 +64,7 @@ class LakeDeadLetters:
             headers.ORIGIN_OFFSET: str(record.offset()),
             headers.STAGE: error.stage,
             headers.CONNECTOR_CLASS: "tailrace-lake",
+            headers.LAKE: self._lake,
             headers.EXCEPTION: type(error).__name__,
             headers.REASON: str(error),
         }

@@ -38,8 +38,8 @@ class Location(Protocol):
     def upload(self, name: str, file: Path) -> bool:
         """Create a file of any size as `create` does; no reader sees a part of it.
 
-        Some stores let two uploads in parts that end in the same moment replace one another: all that upload a name must
-        mean the same by it.
+        Some stores let two uploads in parts that end in the same moment replace one another: all that upload a name
+        must mean the same by it.
         """
         ...
 

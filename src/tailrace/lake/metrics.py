@@ -1,4 +1,4 @@
-"""Prometheus metrics of a process that writes to a lake. docs/metrics.md explains each."""
+"""Prometheus metrics of a process that writes to lakes. docs/metrics.md explains each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tailrace.lake.part import LakePart
 
 
 class LakeMetrics(Collector):
-    """Collects what the parts of a lake have counted."""
+    """Collects what the parts of lakes have counted."""
 
     def __init__(self, parts: Sequence[LakePart]) -> None:
         """`parts` are all of the process."""
@@ -19,30 +19,31 @@ class LakeMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Return the metrics of this moment."""
-        by_topic = ["tables", "topic"]
+        by_kind = ["lake", "tables"]
+        by_topic = ["lake", "tables", "topic"]
         records = CounterMetricFamily("tailrace_lake_records", "Records committed to the lake.", labels=by_topic)
         commits = CounterMetricFamily("tailrace_lake_commits", "Commits with records.", labels=by_topic)
         last = GaugeMetricFamily(
             "tailrace_lake_last_commit_timestamp_seconds", "Time of the last commit with records.", labels=by_topic
         )
-        files = CounterMetricFamily("tailrace_lake_files", "Files written.", labels=["tables"])
-        size_bytes = CounterMetricFamily("tailrace_lake_file_bytes", "Bytes of the files written.", labels=["tables"])
+        files = CounterMetricFamily("tailrace_lake_files", "Files written.", labels=by_kind)
+        size_bytes = CounterMetricFamily("tailrace_lake_file_bytes", "Bytes of the files written.", labels=by_kind)
         dead_letters = CounterMetricFamily(
-            "tailrace_lake_dead_letters", "Records that make no row, set aside.", labels=["tables"]
+            "tailrace_lake_dead_letters", "Records that make no row, set aside.", labels=by_kind
         )
         fenced = CounterMetricFamily(
-            "tailrace_lake_fenced", "Partitions that another process had claimed meanwhile.", labels=["tables"]
+            "tailrace_lake_fenced", "Partitions that another process had claimed meanwhile.", labels=by_kind
         )
         partitions = GaugeMetricFamily(
-            "tailrace_lake_partitions", "Partitions that this process writes.", labels=["tables"]
+            "tailrace_lake_partitions", "Partitions that this process writes.", labels=by_kind
         )
         lag = GaugeMetricFamily(
             "tailrace_lake_lag_changes",
             "Offsets that those partitions have beyond what the lake has; transaction markers are among them.",
-            labels=["tables"],
+            labels=by_kind,
         )
         for part in self._parts:
-            kind, runner, written = [part.kind], part.runner, part.sink.written
+            kind, runner, written = [part.lake, part.kind], part.runner, part.sink.written
             for topic, totals in sorted(runner.totals.copy().items()):
                 records.add_metric([*kind, topic], totals.records)
                 commits.add_metric([*kind, topic], totals.batches)

@@ -34,9 +34,17 @@ class LakePart:
     """One of what a process keeps of tables; `run` is for a thread of its own."""
 
     def __init__(
-        self, kind: TableKind, sink: LakeSink, runner: Runner, dead_letters: LakeDeadLetters, topics: Topics
+        self,
+        kind: TableKind,
+        sink: LakeSink,
+        runner: Runner,
+        dead_letters: LakeDeadLetters,
+        topics: Topics,
+        *,
+        lake: str,
     ) -> None:
-        """`runner` drives `sink`, which has `dead_letters`."""
+        """`runner` drives `sink`, which has `dead_letters`; `lake` is the lake's name."""
+        self.lake = lake
         self.kind = kind
         self.sink = sink
         self.runner = runner

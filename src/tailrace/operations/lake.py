@@ -1,4 +1,4 @@
-"""Writes the topics of a pipeline to its data lake, exactly once, for as long as it runs."""
+"""Writes topics to the data lakes of a file, exactly once, for as long as it runs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tailrace.config import LoadedPipeline, Pipeline
-from tailrace.config.lake import Lake, TableKind
-from tailrace.errors import FileError
+from tailrace.config import LoadedPipeline
+from tailrace.config.lake import TableKind
 from tailrace.extras import brought_by
-from tailrace.formats import FORMATS
 from tailrace.kafka import clients, topics
 from tailrace.kafka.owner import new_owner
 from tailrace.lake.dead_letters import LakeDeadLetters
@@ -23,8 +21,8 @@ from tailrace.lake.location import Location
 from tailrace.lake.opening import definition, open_location, open_tables
 from tailrace.lake.part import LakePart
 from tailrace.operations import preconditions
+from tailrace.operations.lake_targets import LakeTarget, require_targets
 from tailrace.operations.progress import OnProgress, Progress, unheard
-from tailrace.operations.tail import tables_by_topic
 from tailrace.sinks.progress import Limits
 from tailrace.sinks.runner import Totals, connect
 from tailrace.sinks.topics import Topics
@@ -40,8 +38,9 @@ _BY_SIZE_OF_FILES = 1 << 62
 
 
 class LakeReport(msgspec.Struct, frozen=True):
-    """What this process wrote."""
+    """What this process wrote to a lake."""
 
+    name: str
     location: str
     at_end: bool
     """Whether the lake has all that the topics held when it began, whichever process wrote it."""
@@ -60,53 +59,69 @@ class LakeReport(msgspec.Struct, frozen=True):
 
 
 class LakeWriter:
-    """One process that writes to the lake of a pipeline."""
+    """One process that writes to the lakes of a file."""
 
-    def __init__(self, loaded: LoadedPipeline, *, once: bool) -> None:
-        """Find the topics and the lake, which is founded if there is none.
+    def __init__(self, loaded: LoadedPipeline, *, once: bool, target: str | None = None) -> None:
+        """Find the topics and the lakes, each of which is founded if there is none; `target` names one of them.
 
-        `once` ends when the lake has all that the topics hold now. Raises TailraceError.
+        `once` ends when they have all that the topics hold now. Raises TailraceError.
         """
-        pipeline = loaded.pipeline
-        lake = require_lake(loaded)
+        targets = require_targets(loaded, target)
         with brought_by("lake"):
             import pyarrow  # noqa: F401, PLC0415 - an extra
-        preconditions.require_pipeline(pipeline)
-        with loaded.telling("lake"):
-            location = open_location(lake)
-            ledger = Ledger(location)
-            cluster = topics.describe(clients.admin(pipeline.kafka), pipeline.kafka)
-            identity = ledger.found(definition(lake, pipeline.name, cluster.id))
-            maker = _Maker(pipeline, lake, location, ledger, identity)
-            self.parts: Sequence[LakePart] = [maker.part(kind, once=once) for kind in lake.tables]
-        self._location = location.uri
+        preconditions.require_pipeline(loaded.pipeline)
+        self._written: list[_Written] = []
+        for each in targets:
+            with each.telling():
+                self._written.append(_Written(each, once=once))
 
-    def run(self, stopped: Callable[[], bool], progress: OnProgress = unheard) -> LakeReport:
+    @property
+    def parts(self) -> Sequence[LakePart]:
+        """Whatever runs on its own."""
+        return [part for each in self._written for part in each.parts]
+
+    def run(self, stopped: Callable[[], bool], progress: OnProgress = unheard) -> Sequence[LakeReport]:
         """Write until `stopped`, or to the end. `progress` hears of committed records. Raises WorldError."""
-        ending = Event()
-        with ThreadPoolExecutor(len(self.parts)) as pool:
-            runs = [pool.submit(part.run, ending.is_set) for part in self.parts]
+        ending, parts = Event(), self.parts
+        with ThreadPoolExecutor(len(parts)) as pool:
+            runs = [pool.submit(part.run, ending.is_set) for part in parts]
             try:
                 while not stopped():
                     done, left = wait(runs, _STEP_S, FIRST_EXCEPTION)
-                    progress(Progress("records", sum(each.records for each in self.parts)))
+                    progress(Progress("records", sum(each.records for each in parts)))
                     if not left or any(each.exception() for each in done):
                         break
             finally:
                 ending.set()
         for each in runs:
             each.result()
-        return self._report()
+        return [each.report() for each in self._written]
 
     def close(self) -> None:
         """Give back what it holds on this machine, if it is not run."""
         for each in self.parts:
             each.sink.close()
 
-    def _report(self) -> LakeReport:
+
+class _Written:
+    """One of the lakes."""
+
+    def __init__(self, target: LakeTarget, *, once: bool) -> None:
+        location = open_location(target.lake)
+        ledger = Ledger(location)
+        cluster = topics.describe(clients.admin(target.kafka), target.kafka)
+        identity = ledger.found(definition(target.lake, target.name, cluster.id))
+        maker = _Maker(target, location, ledger, identity)
+        self.parts: Sequence[LakePart] = [maker.part(kind, once=once) for kind in target.lake.tables]
+        self._name = target.lake.name
+        self._location = location.uri
+
+    def report(self) -> LakeReport:
+        """Return what was written to it."""
         totals = {each.kind: each.runner.totals for each in self.parts}
         written = [each.sink.written for each in self.parts if each.kind == "changes"]
         return LakeReport(
+            self._name,
             self._location,
             all(each.runner.is_at_end for each in self.parts),
             totals.get("changes", {}),
@@ -121,30 +136,29 @@ class LakeWriter:
 class _Maker:
     """Makes what keeps one kind of tables."""
 
-    def __init__(self, pipeline: Pipeline, lake: Lake, location: Location, ledger: Ledger, identity: str) -> None:
-        self._pipeline = pipeline
-        self._lake = lake
+    def __init__(self, target: LakeTarget, location: Location, ledger: Ledger, identity: str) -> None:
+        self._target = target
+        self._lake = target.lake
         self._location = location
         self._ledger = ledger
         self._identity = identity
-        self._found_table = tables_by_topic(pipeline)
 
     def part(self, kind: TableKind, *, once: bool) -> LakePart:
         """Return it, ready to run."""
-        pipeline, lake, owner = self._pipeline, self._lake, new_owner()
-        dead_letters = LakeDeadLetters(pipeline.kafka, pipeline.dead_letters_topic, owner)
+        target, lake, owner = self._target, self._lake, new_owner()
+        dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name)
         sink = self._parquet(dead_letters) if lake.format == "parquet" else self._tables(kind, dead_letters)
         is_log = kind == "changes"
         runner = connect(
-            pipeline.kafka,
+            target.kafka,
             sink,
-            lambda topic: self._found_table(topic) is not None,
+            lambda topic: target.table_of(topic) is not None,
             Limits(_BY_SIZE_OF_FILES, lake.file.age_ms if is_log else lake.current.lag_ms),
-            group=f"{pipeline.name}.lake-{self._identity}" + ("" if is_log else f"-{kind}"),
+            group=f"{target.name}.lake-{self._identity}" + ("" if is_log else f"-{kind}"),
             client_id=owner,
             until_end=once,
         )
-        return LakePart(kind, sink, runner, dead_letters, Topics(pipeline.kafka))
+        return LakePart(kind, sink, runner, dead_letters, Topics(target.kafka), lake=lake.name)
 
     def _parquet(self, dead_letters: LakeDeadLetters) -> ParquetSink:
         from tailrace.lake.parquet_sink import ParquetSink  # noqa: PLC0415 - pyarrow is an extra
@@ -161,7 +175,7 @@ class _Maker:
         )
 
     def _tables(self, kind: TableKind, dead_letters: LakeDeadLetters) -> TableSink:
-        open_table = open_tables(self._lake, self._pipeline.name, self._location)
+        open_table = open_tables(self._lake, self._target.name, self._location)
         from tailrace.lake.table_sink import TableSink  # noqa: PLC0415 - pyarrow is an extra
 
         opened = cache(partial(open_table, kind=kind))
@@ -177,23 +191,7 @@ class _Maker:
         from tailrace.lake.columns import TableColumns  # noqa: PLC0415 - pyarrow is an extra
 
         declared = self._lake.columns_of(self._table_of(topic))
-        return TableColumns([FORMATS[self._pipeline.format.type]], declared, known, **how)
+        return TableColumns([self._target.format], declared, known, **how)
 
     def _table_of(self, topic: str) -> str:
-        return self._found_table(topic) or topic
-
-
-def require_lake(loaded: LoadedPipeline) -> Lake:
-    """Return the lake of a pipeline. Raises FileError when its file has none, or its records say too little."""
-    pipeline = loaded.pipeline
-    if pipeline.lake is None:
-        raise FileError(
-            "the pipeline has no `lake`", file=loaded.file, hint="add e.g. `lake: {location: s3://bucket/prefix}`"
-        )
-    if not pipeline.reads_back:
-        raise FileError(
-            "records of this form do not tell enough of a change to become rows",
-            path=loaded.place("connect" if pipeline.connect_properties else "format"),
-            hint="a lake needs records that Tailrace's formats make, without Connect's transforms and converters",
-        )
-    return pipeline.lake
+        return self._target.table_of(topic) or topic

@@ -7,15 +7,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from tailrace.config import LoadedPipeline
 from tailrace.config.lake import Lake, TableKind
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.ledger import Ledger, Sums
 from tailrace.lake.location import Location
 from tailrace.lake.opening import open_location, open_tables
+from tailrace.operations.lake_targets import LakeTarget
 from tailrace.operations.severity import Severity
-from tailrace.operations.tail import tables_by_topic
 from tailrace.sinks.topics import Topics
 
 
@@ -47,6 +46,7 @@ class _Held(NamedTuple):
 class LakeStatus(msgspec.Struct, frozen=True):
     """A lake at a moment."""
 
+    name: str
     location: str
     format: str
     begun: bool
@@ -61,31 +61,32 @@ class LakeStatus(msgspec.Struct, frozen=True):
         return "error" if self.fault else "ok"
 
 
-def lake_status(loaded: LoadedPipeline, now_ms: int) -> LakeStatus | None:
-    """Read how far the lake of a pipeline is; None when its file has none. Raises WorldError when Kafka fails."""
-    lake = loaded.pipeline.lake
-    if lake is None:
-        return None
-    table_of, topics = tables_by_topic(loaded.pipeline), Topics(loaded.pipeline.kafka)
+def lake_statuses(targets: Sequence[LakeTarget], now_ms: int) -> tuple[LakeStatus, ...]:
+    """Read how far each lake is. Raises WorldError when Kafka fails."""
+    return tuple(_lake_status(target, now_ms) for target in targets)
+
+
+def _lake_status(target: LakeTarget, now_ms: int) -> LakeStatus:
+    lake, table_of, topics = target.lake, target.table_of, Topics(target.kafka)
     ends = topics.ends(topics.find(lambda topic: table_of(topic) is not None))
     by_topic = {
         topic: {place: ends[place] for place in sorted(ends) if place.topic == topic}
         for topic in sorted({place.topic for place in ends})
     }
     try:
-        with loaded.telling("lake"):
+        with target.telling():
             location = open_location(lake)
             ledger = Ledger(location)
             begun = ledger.is_founded
-            reader = _Reader(lake, loaded.pipeline.name, location, ledger) if begun else None
+            reader = _Reader(lake, target.name, location, ledger) if begun else None
             found = tuple(
                 _topic_status(topic, table_of(topic) or topic, kind, reader, own, now_ms=now_ms)
                 for kind in lake.tables
                 for topic, own in by_topic.items()
             )
     except WorldError as error:
-        return LakeStatus(lake.location, lake.format, begun=False, fault=str(error))
-    return LakeStatus(lake.location, lake.format, begun, found)
+        return LakeStatus(lake.name, lake.location, lake.format, begun=False, fault=str(error))
+    return LakeStatus(lake.name, lake.location, lake.format, begun, found)
 
 
 class _Reader:

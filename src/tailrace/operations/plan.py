@@ -21,7 +21,8 @@ from tailrace.kafka.clients import Admin
 from tailrace.kafka.properties import PRODUCER_DEFAULTS
 from tailrace.kafka.topics import Cluster, TopicSpec
 from tailrace.operations import cluster_risks, definition
-from tailrace.operations.lake_status import LakeStatus, lake_status
+from tailrace.operations.lake_status import LakeStatus, lake_statuses
+from tailrace.operations.lake_targets import targets_of
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.operations.snapshot_plan import SnapshotPlan, snapshot_notes, snapshot_plan, why_not_read
 from tailrace.wiring import pipeline as wiring
@@ -99,8 +100,8 @@ class Plan(msgspec.Struct, frozen=True):
     """What AWS must allow, and no more."""
     tags: str = ""
     """The tags that the tables have, in words: `cdc=true, environment=prod|staging`; empty when any will do."""
-    lake: LakeStatus | None = None
-    """The data lake that `tailrace lake` would write to; None without one, and without details."""
+    lakes: tuple[LakeStatus, ...] = ()
+    """The data lakes that `tailrace lake` would write to; none without details."""
 
 
 class RefusedError(WorldError):
@@ -195,13 +196,13 @@ def make_plan(
         checkpoints=checkpoints,
         dead_letters=dead_letters,
         tables=tables,
-        rights=(*pipeline.aws_rights, *(pipeline.lake.aws_rights if pipeline.lake else ())),
+        rights=(*pipeline.aws_rights, *(right for lake in pipeline.lakes for right in lake.aws_rights)),
         tags=in_words(pipeline.source.tags_read),
         unfinished_shards=unfinished_shards,
         problems=problems,
         warnings=(*changes, *risks, *unmatched),
         notes=tuple(snapshot_notes(pipeline, planner.method)),
-        lake=lake_status(loaded, time.time_ns() // 1_000_000) if details else None,
+        lakes=lake_statuses(targets_of(loaded), time.time_ns() // 1_000_000) if details else (),
     )
 
 

@@ -18,7 +18,8 @@ from tailrace.core.shard import ENUMERATOR_LANE, ShardRef, lane_of
 from tailrace.kafka import checkpoint_topic, clients, membership, topics
 from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions
-from tailrace.operations.lake_status import LakeStatus, lake_status
+from tailrace.operations.lake_status import LakeStatus, lake_statuses
+from tailrace.operations.lake_targets import targets_of
 from tailrace.operations.severity import Severity
 from tailrace.operations.snapshot_status import SnapshotStatus, snapshots_of
 from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard, TagTable
@@ -119,8 +120,8 @@ class Status(msgspec.Struct, frozen=True):
     """Which method publishes; `none` in the midst of a switch."""
     handover: HandoverStatus | None = None
     """Of a switch of sources; None when there was none, or its time has passed."""
-    lake: LakeStatus | None = None
-    """How far the data lake is; None when the file has none, or what was run without a file."""
+    lakes: tuple[LakeStatus, ...] = ()
+    """How far the data lakes of the file are."""
 
 
 def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
@@ -151,7 +152,7 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
         dead_letters,
         checkpoint_state.method,
         _handover(checkpoint_state),
-        lake_status(loaded, now_ms),
+        lake_statuses(targets_of(loaded), now_ms),
     )
 
 

@@ -22,8 +22,8 @@ def said(status: LakeStatus) -> list[tuple[str, str]]:
 
 
 def test_a_lake_that_is_behind() -> None:
-    assert said(LakeStatus("s3://b/p", "parquet", begun=True, topics=(TOPIC,))) == [
-        ("lake s3://b/p: parquet", "ok"),
+    assert said(LakeStatus("main", "s3://b/p", "parquet", begun=True, topics=(TOPIC,))) == [
+        ("lake main at s3://b/p: parquet", "ok"),
         (
             "  shop.orders  behind: 7 changes at most, 30.0 s  files: 2  rows: 100  bytes: 4096  "
             "last commit: 60.0 s ago",
@@ -33,13 +33,13 @@ def test_a_lake_that_is_behind() -> None:
 
 
 def test_a_lake_of_which_nothing_is_written_yet() -> None:
-    assert said(LakeStatus("s3://b/p", "parquet", begun=False, topics=(TOPIC,))) == [
-        ("lake s3://b/p: parquet, nothing written yet", "ok")
+    assert said(LakeStatus("main", "s3://b/p", "parquet", begun=False, topics=(TOPIC,))) == [
+        ("lake main at s3://b/p: parquet, nothing written yet", "ok")
     ]
 
 
 def test_a_lake_that_cannot_be_read() -> None:
-    assert said(LakeStatus("s3://b/p", "parquet", begun=False, fault="s3:ListBucket failed")) == [
-        ("lake s3://b/p: parquet", "error"),
+    assert said(LakeStatus("main", "s3://b/p", "parquet", begun=False, fault="s3:ListBucket failed")) == [
+        ("lake main at s3://b/p: parquet", "error"),
         ("  ! s3:ListBucket failed", "error"),
     ]

@@ -78,13 +78,66 @@ def test_what_does_not_go_together_is_refused(
     assert [str(each).partition(": ")[2] for each in raised.value.errors] == [sentence]
 
 
+RAW = {"name": "raw", "location": "s3://analytics/raw"}
+STATE = {"name": "state", "location": "s3://analytics/state"}
+
+
+def several(folder: Path, *lakes: dict[str, Any]) -> LoadedPipeline:
+    return load(write_file(folder, KAFKA, "shop", lake=list(lakes)))
+
+
+def test_several_lakes_have_a_name_each(tmp_path: Path) -> None:
+    found = several(tmp_path, RAW, STATE)
+    assert [lake.name for lake in found.pipeline.lakes] == ["raw", "state"]
+    assert found.place("lake", 1).endswith(": lake[1]")
+    assert [lake.name for lake in loaded(tmp_path, {}).pipeline.lakes] == ["main"]
+    assert loaded(tmp_path, {}).place("lake", 0).endswith(": lake")
+
+
+BESIDE: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+    (RAW, STATE | {"name": "raw"}, "name: is `raw`, as that of another lake; give each lake a `name` of its own"),
+    (
+        RAW,
+        STATE | {"location": "s3://analytics/raw/"},
+        "location: is within that of the lake `raw`, or around it; give each lake a location of its own",
+    ),
+    (
+        RAW,
+        STATE | {"location": "s3://analytics"},
+        "location: is within that of the lake `raw`, or around it; give each lake a location of its own",
+    ),
+    (
+        RAW | CATALOG,
+        STATE | {"format": "iceberg", "catalog": {"type": "glue", "namespace": "shop"}},
+        "catalog: has the tables of the lake `raw`, too; give each lake a `namespace` of its own",
+    ),
+    (RAW, STATE | {"file": {"age": "1ms"}}, "file.age: must be 1s to 24h, not `1ms`"),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "sentence"), BESIDE)
+def test_lakes_that_would_write_the_same_are_refused(
+    tmp_path: Path, one: dict[str, Any], other: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(FileErrors) as raised:
+        several(tmp_path, one, other)
+    assert [str(each).partition(": ")[2] for each in raised.value.errors] == [f"lake[1].{sentence}"]
+
+
+def test_lakes_beside_each_other_that_share_a_beginning_or_a_catalog_are_fine(tmp_path: Path) -> None:
+    several(tmp_path, RAW, STATE | {"location": "s3://analytics/raw-2"})
+    other = {"type": "glue", "namespace": "state"}
+    several(tmp_path, RAW | CATALOG, STATE | {"format": "iceberg", "catalog": other})
+    several(tmp_path, RAW | CATALOG, STATE | CATALOG | {"tables": ["current"]})
+
+
 def test_the_properties_of_a_catalog_are_shown_without_secrets(tmp_path: Path) -> None:
     catalog = {"type": "rest", "uri": "https://me:hidden1@catalog.example.com", "credential": "id:hidden2"}
     found = loaded(tmp_path, CATALOG | {"catalog": catalog})
-    assert found.pipeline.lake is not None
-    assert dict(found.pipeline.lake.catalog or {}) == catalog
+    (lake,) = found.pipeline.lakes
+    assert dict(lake.catalog or {}) == catalog
     shown = found.pipeline.shown()
-    assert shown["lake"]["catalog"] == {
+    assert shown["lake"][0]["catalog"] == {
         "type": "rest",
         "uri": "https://***@catalog.example.com",
         "credential": "***",
@@ -94,8 +147,7 @@ def test_the_properties_of_a_catalog_are_shown_without_secrets(tmp_path: Path) -
 
 def test_the_rights_that_each_format_needs(tmp_path: Path) -> None:
     def actions(lake: dict[str, Any]) -> set[str]:
-        found = loaded(tmp_path, lake).pipeline.lake
-        assert found is not None
+        (found,) = loaded(tmp_path, lake).pipeline.lakes
         return {action for right in found.aws_rights for action in right.actions}
 
     plain = {"s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListBucket"}

@@ -110,7 +110,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         "format": "debezium",
         "connect": {},
         "schema": None,
-        "lake": None,
+        "lake": [],
         "numbers": "exact",
         "tombstones": True,
         "errors": "dead-letter",

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from tailrace.config import Pipeline, json_schema, load
 from tailrace.config.by_type import ByType
+from tailrace.config.lake import OneOrSeveral
 from tailrace.kafka.properties import OWNED
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -31,7 +32,7 @@ def kinds_of(field: FieldInfo) -> list[type[BaseModel]]:
     inner = [each for part in get_args(field.annotation) for each in get_args(part)]  # of a key that may be left out
     if union := next((each for each in (*field.metadata, *inner) if isinstance(each, ByType)), None):
         return [union.kind(name) for name in union.types]
-    if type(None) in get_args(field.annotation):
+    if type(None) in get_args(field.annotation) or OneOrSeveral in field.metadata:
         return [part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, BaseModel)]
     if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
         return [field.annotation]

@@ -39,7 +39,7 @@ def metrics() -> list[Metric]:
 
 def lake_metrics() -> LakeMetrics:
     runner = Mock(totals={"shop.orders": Totals()}, last_commit_s={}, fenced=0, committed={})
-    part = LakePart("changes", Mock(written=Sums()), runner, Mock(count=0), Mock())
+    part = LakePart("changes", Mock(written=Sums()), runner, Mock(count=0), Mock(), lake="main")
     return LakeMetrics([part])
 
 
