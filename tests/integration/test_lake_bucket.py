@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +15,8 @@ from tailrace.aws.session import AwsSettings
 from tailrace.errors import WorldError
 from tailrace.lake import bucket
 from tailrace.lake.bucket import Bucket
-from tailrace.lake.location import Folder, Location, last_name
+from tailrace.lake.location import Folder, last_name
+from tailrace.lake.location import MaintainedLocation as Location
 
 WRITERS = 16
 
@@ -69,6 +71,33 @@ def test_names_come_in_order_after_a_name(location: Location) -> None:
     assert location.names("a", "2", 10) == ["3"]
     assert location.names("none", "", 10) == []
     assert (location.read("a/9"), location.exists("a/9"), location.exists("a/1")) == (None, False, True)
+
+
+def test_files_are_listed_and_removed(location: Location) -> None:
+    for name in ("a/1", "a/b/2", "c/3"):
+        location.create(name, b"four")
+    since_ms = time.time() * 1_000 - 60_000
+    found = list(location.files("a"))
+    assert sorted((each.name, each.size_bytes) for each in found) == [("a/1", 4), ("a/b/2", 4)]
+    assert all(each.modified_ms > since_ms for each in found)
+    location.remove("a/1")
+    location.remove("a/1")
+    assert [each.name for each in location.files("a")] == ["a/b/2"]
+    assert list(location.files("none")) == []
+
+
+def test_what_unfinished_uploads_left_is_removed(location: Location, tmp_path: Path, seaweed: Seaweed) -> None:
+    location.create("a/1", b"")
+    prefix = location.uri.removeprefix(f"s3://{BUCKET}/")
+    if isinstance(location, Folder):
+        (tmp_path / "lake" / "_tailrace" / "partial" / "half").write_bytes(b"h")
+    else:
+        seaweed.client().create_multipart_upload(Bucket=BUCKET, Key=f"{prefix}/a/2")
+    now_ms = int(time.time() * 1_000)
+    assert location.remove_unfinished(now_ms - 60_000, dry_run=False) == 0
+    for dry_run, left in ((True, 1), (False, 1), (False, 0)):
+        assert location.remove_unfinished(now_ms + 60_000, dry_run=dry_run) == left
+    assert location.exists("a/1")
 
 
 def test_the_last_name_is_found(location: Location) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,7 @@ from tailrace.aws.errors import failure_of
 from tailrace.aws.session import AwsSession, AwsSettings
 from tailrace.core.ports import ReadFailure
 from tailrace.errors import UnreachableError, WorldError, excerpt
+from tailrace.lake.location import StoredFile
 
 PART_BYTES: Final = 8 << 20
 """A file that is larger is uploaded in parts of this size, each of which is in memory."""
@@ -28,6 +29,8 @@ _ATTEMPTS: Final = 8
 
 _NAMES_MAX: Final = 1_000
 _IF_ABSENT: Final = {"IfNoneMatch": "*"}
+_OF_MAINTENANCE: Final = {"DeleteObject", "ListBucketMultipartUploads"}
+"""What writing does not need."""
 
 
 class Bucket:
@@ -98,6 +101,46 @@ class Bucket:
             raise self._failed("ListBucket", folder, error) from error
         return [each["Key"].removeprefix(prefix) for each in answer.get("Contents", ())]
 
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """List a prefix, page by page."""
+        try:
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/"):
+                for each in page.get("Contents", ()):
+                    modified_ms = int(each["LastModified"].timestamp() * 1_000)
+                    yield StoredFile(each["Key"].removeprefix(self._prefix), each["Size"], modified_ms)
+        except (BotoCoreError, ClientError, HTTPClientError) as error:
+            raise self._failed("ListBucket", folder, error) from error
+
+    def remove(self, name: str) -> None:
+        """Delete an object."""
+        try:
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+        except (BotoCoreError, ClientError, HTTPClientError) as error:
+            raise self._failed("DeleteObject", name, error) from error
+
+    def remove_unfinished(self, before_ms: int, *, dry_run: bool) -> int:
+        """Abort uploads in parts."""
+        try:
+            pages = self._client.get_paginator("list_multipart_uploads")
+            found = [
+                {"Bucket": self._bucket, "Key": each["Key"], "UploadId": each["UploadId"]}
+                for page in pages.paginate(Bucket=self._bucket, Prefix=self._prefix)
+                for each in page.get("Uploads", ())
+                if each["Initiated"].timestamp() * 1_000 < before_ms
+            ]
+        except (BotoCoreError, ClientError, HTTPClientError) as error:
+            raise self._failed("ListBucketMultipartUploads", "", error) from error
+        for upload in () if dry_run else found:
+            try:
+                self._client.abort_multipart_upload(**upload)
+            except ClientError as error:
+                if _code(error) != "NoSuchUpload":  # another process has aborted or completed it
+                    raise self._failed("AbortMultipartUpload", "", error) from error
+            except (BotoCoreError, HTTPClientError) as error:
+                raise self._failed("AbortMultipartUpload", "", error) from error
+        return len(found)
+
     def _put(self, name: str, content: bytes) -> None:
         self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=content, **_IF_ABSENT)
 
@@ -148,6 +191,8 @@ class Bucket:
         said = f"s3:{action} of {self._named(name)} failed: {excerpt(str(error))}"
         if not isinstance(error, ClientError):
             return UnreachableError(said, hint="check the network, lake.endpoint_url and lake.region")
+        if failure_of(error) is ReadFailure.DENIED and action in _OF_MAINTENANCE:
+            return WorldError(said, hint=f"allow s3:{action} on the bucket {self._bucket} and what is in it")
         if failure_of(error) is ReadFailure.DENIED:
             return WorldError(
                 said,

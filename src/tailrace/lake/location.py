@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import uuid
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tailrace.sinks.folder import sync, telling
 
 OWN: Final = "_tailrace"
 """The folder of what is not data. Readers of data lakes skip names that begin with an underscore."""
 _PARTIAL: Final = f"{OWN}/partial"
+
+
+class StoredFile(NamedTuple):
+    """A file that is there."""
+
+    name: str
+    size_bytes: int
+    modified_ms: int
 
 
 class Location(Protocol):
@@ -53,6 +62,22 @@ class Location(Protocol):
 
     def names(self, folder: str, after: str, most: int) -> list[str]:
         """Return the first `most` names of files right in a folder that follow `after`, in their order."""
+        ...
+
+
+class MaintainedLocation(Location, Protocol):
+    """A location of which files can be removed."""
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """Yield all files in a folder and in those below it, without those that are still being written."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if there is one."""
+        ...
+
+    def remove_unfinished(self, before_ms: int, *, dry_run: bool) -> int:
+        """Remove what is left of uploads that began before then and never ended; return how many there were."""
         ...
 
 
@@ -121,6 +146,30 @@ class Folder:
                 return []
             begin = bisect_right(found, after)
             return found[begin : begin + most]
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        """Walk a folder."""
+        with self._telling():
+            for parent, _, names in os.walk(self._root / folder):
+                for name in sorted(names):
+                    path = Path(parent) / name
+                    with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                        found = path.stat()
+                        yield StoredFile(
+                            str(path.relative_to(self._root)), found.st_size, found.st_mtime_ns // 1_000_000
+                        )
+
+    def remove(self, name: str) -> None:
+        """Unlink a file."""
+        with self._telling():
+            (self._root / name).unlink(missing_ok=True)
+
+    def remove_unfinished(self, before_ms: int, *, dry_run: bool) -> int:
+        """Remove files that were being written when their process was killed."""
+        found = [each.name for each in self.files(_PARTIAL) if each.modified_ms < before_ms]
+        for name in () if dry_run else found:
+            self.remove(name)
+        return len(found)
 
     def _link(self, name: str, write: Callable[[Path], object]) -> bool:
         target, partial = self._root / name, self._root / _PARTIAL / uuid.uuid4().hex

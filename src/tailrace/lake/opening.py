@@ -16,7 +16,7 @@ from tailrace.core.ports import ReadError
 from tailrace.errors import UnreachableError
 from tailrace.extras import brought_by
 from tailrace.lake.bucket import Bucket
-from tailrace.lake.location import Folder, Location
+from tailrace.lake.location import Folder, Location, MaintainedLocation
 
 if TYPE_CHECKING:
     from tailrace.lake.tables import OpenTable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _KEYS: Final = AwsKeys(region="lake.region", profile="lake.profile", role_arn="lake.role_arn")
 
 
-def open_location(lake: Lake) -> Location:
+def open_location(lake: Lake) -> MaintainedLocation:
     """Return the location that the file names. Raises WorldError when it cannot be used."""
     if not lake.location.startswith(S3):
         return Folder(Path(unquote(urlsplit(lake.location).path)))
