@@ -209,22 +209,26 @@ def _rows(file: Path) -> tuple[int, ...]:
 def test_values_that_no_table_can_take_are_dead_letters_and_lakes_are_kept_apart(
     lakes: Lakes, kafka: KafkaBroker
 ) -> None:
-    """Of a key that the column cannot hold the change log has the change, and the present state cannot."""
+    """Of a key that the column cannot hold the change log has the change, and the present state cannot.
+
+    What neither can take is one dead letter, not two.
+    """
     loaded = load(lakes.files["delta"])
     dead_letters = create_topic(kafka.client_properties(), loaded.pipeline.dead_letters_topic)
     producer = transactional_producer(kafka.client_properties())
-    for key in (b'{"id":{"N":"1"}}', b'{"id":{"S":"one"}}'):
-        record = _record(key, key)
+    keys = b'{"id":{"N":"1"}}', b'{"id":{"S":"one"}}'
+    for value, key in [*((each.value, each.key) for each in (_record(key, key) for key in keys)), (b"unreadable", b"")]:
         producer.begin_transaction()
-        producer.produce(lakes.topic, record.value, record.key, partition=0)
+        producer.produce(lakes.topic, value, key, partition=0)
         producer.commit_transaction(TIMEOUT_S)
         (report,) = LakeWriter(loaded, once=True).run(lambda: False)
     assert (report.at_end, report.dead_letters) == (True, 1)
     assert set(lakes.rows("delta", "changes", "id, id__json")) == {(Decimal(1), None), (None, '"one"')}
     assert lakes.rows("delta", "current", "id") == [(Decimal(1),)]
-    (letter,) = read_all(loaded.pipeline, dead_letters)
-    said: dict[str, Any] = dict(letter.headers() or [])
-    assert b'column id of the item\'s key cannot hold "one"' in said["__connect.errors.exception.message"]
+    said: list[dict[str, Any]] = [dict(each.headers() or []) for each in read_all(loaded.pipeline, dead_letters)]
+    misfit, unreadable = (each["__connect.errors.exception.message"] for each in said)
+    assert b'column id of the item\'s key cannot hold "one"' in misfit
+    assert b"the value is of no format" in unreadable
     text = lakes.files["delta"].read_text().replace("delta", "iceberg").replace("/iceberg", "/delta")
     lakes.files["iceberg"].write_text(text + "  catalog: {type: sql, uri: 'sqlite:///other.db'}\n")
     with pytest.raises(WorldError, match="another lake: its format is delta, here it is iceberg"):

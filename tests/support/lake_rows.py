@@ -49,6 +49,7 @@ class PlainRows:
 
     def adopt(self, agreed: pa.Schema) -> None:
         assert set(self.schema.names) <= set(agreed.names)
+        self._columns = sum(name.startswith("column") for name in agreed.names)
 
     def take(self) -> pa.Table:
         columns = list(zip(*self._rows, strict=True)) if self._rows else [()] * len(SCHEMA)

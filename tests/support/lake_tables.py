@@ -69,13 +69,17 @@ class Iceberg:
     catalog_type = SqlCatalog
 
     def catalog(self, folder: Path) -> SqlCatalog:
-        return self.catalog_type("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=f"file://{folder}/warehouse")
+        properties = self.properties(folder)
+        return self.catalog_type("lake", uri=properties["uri"], warehouse=properties["warehouse"])
+
+    def properties(self, folder: Path) -> dict[str, str]:
+        return {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db", "warehouse": f"file://{folder}/warehouse"}
 
     def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable:
-        return IcebergChanges(lambda: self.catalog(folder), ("shop", "orders_changes"), BASE, partition_by)
+        return IcebergChanges(lambda: self.catalog(folder), ("shop", "orders_changes"), BASE, partition_by, of="orders")
 
     def current(self, folder: Path) -> ChangeTable:
-        return IcebergCurrent(lambda: self.catalog(folder), ("shop", "orders_current"), BASE)
+        return IcebergCurrent(lambda: self.catalog(folder), ("shop", "orders_current"), BASE, of="orders")
 
     def rows(self, folder: Path) -> list[dict[str, Any]]:
         return self._scan(folder, "shop.orders_changes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tailrace.config.lake import S3, Lake
+from tailrace.config.lake_names import APART, shared_name
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, Path, not_one_of, quoted
 from tailrace.config.property_maps import CatalogProperties
@@ -17,6 +18,8 @@ def lake_findings(pipeline: Pipeline) -> Iterator[Finding]:
         if len(set(lake.tables)) < len(lake.tables):
             yield (*path, "tables"), "names a kind twice", "write each once"
         yield from _catalog(path, lake)
+        if lake.format == "iceberg" and (told := shared_name(pipeline.source.named_tables)):
+            yield (*path, "format"), f"is iceberg, and {told}", APART
         yield from _current(path, pipeline, lake)
         for other in pipeline.lakes[:index]:
             yield from _beside(path, lake, other, pipeline.name)

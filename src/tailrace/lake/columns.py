@@ -71,6 +71,12 @@ class Refused(NamedTuple):
 
     message: Any
     error: RecordError
+    is_by_table: bool = False
+    """Whether it is so for what this table has already; one of other columns may take it."""
+
+
+class _NoRoomError(RecordError):
+    """The table has no more columns."""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -270,7 +276,7 @@ class TableColumns:
             try:
                 named = self._named(row)
             except RecordError as error:
-                refused.append(Refused(row.message, error))
+                refused.append(Refused(row.message, error, isinstance(error, _NoRoomError)))
                 continue
             kept.append(row)
             objects.append(named)
@@ -299,7 +305,7 @@ class TableColumns:
                 f"column {excerpt(wrong)} of the item's key cannot hold {excerpt(values.json_text(named.get(wrong)))}",
                 hint="declare the column in `columns` of the lake as the key needs it, and begin a new table with it",
             )
-            refused.append(Refused(row.message, error))
+            refused.append(Refused(row.message, error, is_by_table=True))
         return [row for row, _ in found], [named for _, named in found]
 
     def _is_key(self, name: str, value: Any) -> bool:
@@ -317,7 +323,7 @@ class TableColumns:
         attributes, dropped = self._declared.divided(row.format.attributes(row.item))
         self._dropped.see(dropped)
         if not self._fields.has_room(attributes):
-            raise RecordError(
+            raise _NoRoomError(
                 f"the item has attributes that are new, and the table has room for {COLUMNS_MAX:,} columns only",
                 hint="drop attributes in `columns` of the lake, or put those whose names are data into one map",
             )

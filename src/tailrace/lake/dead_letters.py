@@ -23,20 +23,28 @@ _FLUSH_S: Final = 60.0
 class LakeDeadLetters:
     """For one thread. The producer is made with the first record."""
 
-    def __init__(self, user: Mapping[str, str], topic: str, client_id: str, lake: str) -> None:
-        """`lake` is the name of the lake that cannot have them."""
+    def __init__(
+        self, user: Mapping[str, str], topic: str, client_id: str, lake: str, *, beside_log: bool = False
+    ) -> None:
+        """`lake` is the name of the lake that cannot have them.
+
+        With `beside_log` the sink of its change logs sets aside what no table takes.
+        """
         self.count = 0
         """So many were set aside."""
         self._user = user
         self._topic = topic
         self._client_id = client_id
         self._lake = lake
+        self._beside_log = beside_log
         self._producer: Any = None
         self._failure: KafkaError | None = None
 
     def add(self, refused: Sequence[Refused]) -> None:
         """Set records aside."""
         for each in refused:
+            if self._beside_log and not each.is_by_table:
+                continue
             if self._producer is None:
                 own = {"client.id": self._client_id, "enable.idempotence": True}
                 self._producer = clients.producer(self._user, own)

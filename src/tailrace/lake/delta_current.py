@@ -37,21 +37,27 @@ class DeltaCurrent(DeltaChanges):
         super().commit(place, mark, (), keys)  # a merge that changes nothing commits nothing, not even the mark
 
     def _merge(self, place: Place, mark: Mark, rows: pa.Table, keys: Sequence[str]) -> bool:
+        # Not `when_matched_update_all`, which cannot read a name with a backtick.
+        columns = {_quoted(name): f"changed.{_quoted(name)}" for name in rows.column_names}
         with self._telling("merging into"):
             done = (
                 self._loaded.merge(
                     rows,
-                    " AND ".join(f'present."{key}" = changed."{key}"' for key in keys),
+                    " AND ".join(f"present.{_quoted(key)} = changed.{_quoted(key)}" for key in keys),
                     source_alias="changed",
                     target_alias="present",
                     commit_properties=CommitProperties(app_transactions=self._transactions(place, mark)),
                 )
                 .when_matched_delete(f"changed.__op = '{DELETED}'")
-                .when_matched_update_all(f"changed.__op <> '{DELETED}'")
-                .when_not_matched_insert_all(f"changed.__op <> '{DELETED}'")
+                .when_matched_update(columns, f"changed.__op <> '{DELETED}'")
+                .when_not_matched_insert(columns, f"changed.__op <> '{DELETED}'")
                 .execute()
             )
         return bool(done["num_target_files_added"] or done["num_target_files_removed"])
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _nothing_to_store(_name: str, file: Path) -> None:

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tailrace.config.lake import PartitionBy
+from tailrace.config.lake_names import APART
 from tailrace.errors import WorldError
 from tailrace.extras import brought_by
 from tailrace.kafka.watched_consumer import Place
@@ -60,6 +61,8 @@ with brought_by("lake-iceberg"):
 
 MARKS: Final = "tailrace.marks"
 """The key of the marks, in snapshots' summaries and the table's properties."""
+_OF: Final = "tailrace.table"
+"""The property that names the table whose changes it has."""
 _CAUSES: Final = Causes(
     conflict=CommitFailedException,
     refused=(ValidationError, ValueError, TypeError),
@@ -91,13 +94,19 @@ class IcebergChanges:
         name: tuple[str, str],
         columns: pa.Schema,
         partition_by: Sequence[PartitionBy] = (),
+        *,
+        of: str,
     ) -> None:
-        """`columns` are those that a new table has from the beginning; `name` begins with the namespace."""
+        """`columns` are those that a new table has from the beginning; `name` begins with the namespace.
+
+        `of` is the table whose changes it has, and no other's.
+        """
         self.name = ".".join(name)
         self._name = name
         self._catalog = catalog
         self._columns = columns
         self._partition_by = partition_by
+        self._of = of
         self._table: Table | None = None
         self._marks: Mapping[str, Mark] = {}
 
@@ -108,6 +117,10 @@ class IcebergChanges:
                 self._table = self._catalog().load_table(self._name)
             except NoSuchTableError:
                 return False
+        if (other := self._table.properties.get(_OF, self._of)) != self._of:
+            raise WorldError(
+                f"{self.name} has the changes of {other}, and those of {self._of} would be mixed with them", hint=APART
+            )
         self._marks = self._find_marks(self._table.metadata)
         return True
 
@@ -211,7 +224,7 @@ class IcebergChanges:
         with contextlib.suppress(NamespaceAlreadyExistsError, SQLAlchemyError):  # by another process, or it shows below
             catalog.create_namespace(self._name[:1])
         with contextlib.suppress(TableAlreadyExistsError):  # by another process
-            catalog.create_table(self._name, self._columns, properties=_NEW)
+            catalog.create_table(self._name, self._columns, properties={**_NEW, _OF: self._of})
 
     def _find_marks(self, metadata: TableMetadata) -> dict[str, Mark]:
         """Return the marks of the newest snapshot that has them, among the current one and those that it follows."""

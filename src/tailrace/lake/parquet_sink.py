@@ -182,7 +182,8 @@ class ParquetSink:
         self.release([place])
         last = self._ledger.last(place)
         missing = self._ledger.missing(place, last) if last else []
-        rows = self._make_rows(place.topic, self._types.newest(self._table_of(place.topic)) or _schema_of(last))
+        known = None if missing else self._types.newest(self._table_of(place.topic))
+        rows = self._make_rows(place.topic, known or _schema_of(last))
         self._claimed[place] = _Claimed(rows, last.topic_id if last else topic_id, last, missing)
         return _position(last, missing)
 
@@ -235,7 +236,9 @@ class ParquetSink:
         claimed.first_in_memory = None
         if not in_memory or first is None:
             return
-        claimed.rows.adopt(self._types.agree(self._table_of(place.topic), claimed.rows.schema))
+        # An interrupted step is completed with the types that it noted, although others may have wider ones by now.
+        if not claimed.missing or claimed.rows.schema != _schema_of(claimed.last):
+            claimed.rows.adopt(self._types.agree(self._table_of(place.topic), claimed.rows.schema))
         table = claimed.rows.take()
         for sentence in claimed.rows.widened():
             logger.warning("column widened", extra={**place._asdict(), "detail": sentence})

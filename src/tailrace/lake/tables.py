@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from tailrace.aws.session import AwsSession
 from tailrace.config.lake import PartitionBy, TableKind
+from tailrace.config.lake_names import iceberg_name
 from tailrace.errors import WorldError, excerpt
 from tailrace.extras import brought_by
 from tailrace.lake.location import Location
@@ -39,8 +40,7 @@ def iceberg_tables(
     """Return what opens tables of an Iceberg catalog.
 
     `catalog` has pyiceberg's properties: `type`, `uri`, `warehouse` and others; `storage` returns those of the files.
-    A point in a table's name, which would separate namespaces, becomes an underscore. Raises WorldError when pyiceberg
-    is not installed.
+    Raises WorldError when pyiceberg is not installed.
     """
     with brought_by("lake-iceberg"):
         from pyiceberg.catalog import Catalog, load_catalog  # noqa: PLC0415 - an extra
@@ -75,10 +75,10 @@ def iceberg_tables(
         return opened[key]
 
     def make(table: str, kind: TableKind) -> ChangeTable:
-        name = namespace, f"{table.replace('.', '_')}_{kind}"
+        name = namespace, f"{iceberg_name(table)}_{kind}"
         if kind == "current":
-            return IcebergCurrent(opened_catalog, name, columns)
-        return IcebergChanges(opened_catalog, name, columns, partition_by)
+            return IcebergCurrent(opened_catalog, name, columns, of=table)
+        return IcebergChanges(opened_catalog, name, columns, partition_by, of=table)
 
     return make
 

@@ -53,7 +53,7 @@ class LakeReport(msgspec.Struct, frozen=True):
     size_bytes: int
     """Of these files."""
     dead_letters: int
-    """Records that make no row; what both kinds of tables refuse counts twice."""
+    """Records that make no row."""
     fenced: int
     """How often another process had claimed a partition that this one wrote to."""
 
@@ -146,9 +146,10 @@ class _Maker:
     def part(self, kind: TableKind, *, once: bool) -> LakePart:
         """Return it, ready to run."""
         target, lake, owner = self._target, self._lake, new_owner()
-        dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name)
-        sink = self._parquet(dead_letters) if lake.format == "parquet" else self._tables(kind, dead_letters)
         is_log = kind == "changes"
+        beside_log = not is_log and "changes" in lake.tables
+        dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name, beside_log=beside_log)
+        sink = self._parquet(dead_letters) if lake.format == "parquet" else self._tables(kind, dead_letters)
         runner = connect(
             target.kafka,
             sink,

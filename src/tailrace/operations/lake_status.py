@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from tailrace.config.lake import Lake, TableKind
+from tailrace.config.lake_names import APART, shared_name
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.ledger import Ledger, Sums
@@ -61,12 +62,15 @@ class LakeStatus(msgspec.Struct, frozen=True):
         return "error" if self.fault else "ok"
 
 
-def lake_statuses(targets: Sequence[LakeTarget], now_ms: int) -> tuple[LakeStatus, ...]:
-    """Read how far each lake is. Raises WorldError when Kafka fails."""
-    return tuple(_lake_status(target, now_ms) for target in targets)
+def lake_statuses(targets: Sequence[LakeTarget], now_ms: int, tables: Collection[str] = ()) -> tuple[LakeStatus, ...]:
+    """Read how far each lake is; `tables` are known although they may have no topic yet.
+
+    Raises WorldError when Kafka fails.
+    """
+    return tuple(_lake_status(target, now_ms, tables) for target in targets)
 
 
-def _lake_status(target: LakeTarget, now_ms: int) -> LakeStatus:
+def _lake_status(target: LakeTarget, now_ms: int, tables: Collection[str]) -> LakeStatus:
     lake, table_of, topics = target.lake, target.table_of, Topics(target.kafka)
     ends = topics.ends(topics.find(lambda topic: table_of(topic) is not None))
     by_topic = {
@@ -75,6 +79,7 @@ def _lake_status(target: LakeTarget, now_ms: int) -> LakeStatus:
     }
     try:
         with target.telling():
+            _require_names(lake, {*tables, *(table for topic in by_topic if (table := table_of(topic)) is not None)})
             location = open_location(lake)
             ledger = Ledger(location)
             begun = ledger.is_founded
@@ -87,6 +92,11 @@ def _lake_status(target: LakeTarget, now_ms: int) -> LakeStatus:
     except WorldError as error:
         return LakeStatus(lake.name, lake.location, lake.format, begun=False, fault=str(error))
     return LakeStatus(lake.name, lake.location, lake.format, begun, found)
+
+
+def _require_names(lake: Lake, tables: Collection[str]) -> None:
+    if lake.format == "iceberg" and (told := shared_name(tables)):
+        raise WorldError(told, hint=APART)
 
 
 class _Reader:

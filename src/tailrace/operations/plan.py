@@ -202,7 +202,9 @@ def make_plan(
         problems=problems,
         warnings=(*changes, *risks, *unmatched),
         notes=tuple(snapshot_notes(pipeline, planner.method)),
-        lakes=lake_statuses(targets_of(loaded), time.time_ns() // 1_000_000) if details else (),
+        lakes=lake_statuses(targets_of(loaded), time.time_ns() // 1_000_000, [each.table for each in tables])
+        if details
+        else (),
     )
 
 

@@ -21,6 +21,7 @@ def loaded(folder: Path, lake: dict[str, Any], **settings: Any) -> LoadedPipelin
     return load(write_file(folder, KAFKA, "shop", lake=S3 | lake, **settings))
 
 
+ROUTE_OF_ONE = {"tables": ["a.b"], "route": {"by": "op", "topics": {"c": "shop.other"}, "otherwise": "shop.other"}}
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
         {"tables": ["changes", "current"]},
@@ -64,6 +65,12 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"transform": [{"route": {"by": "item.region", "topics": {"eu": "shop.eu"}}}]},
         "lake.tables: has `current`, and changes of a table go to several topics, which have no order; leave "
         "`{stream}` and routes out, or keep `changes` alone",
+    ),
+    (
+        {"format": "iceberg", "catalog": {"type": "glue"}},
+        {"tables": ["a_b", "orders", "a.b"], "transform": [ROUTE_OF_ONE]},
+        "lake.format: is iceberg, and a.b and a_b would both be a_b in the Iceberg catalog; let a pipeline of its own "
+        "carry one of them",
     ),
     ({"tables": ["changes", "changes"]}, {}, "lake.tables: names a kind twice; write each once"),
 ]

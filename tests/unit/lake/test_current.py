@@ -106,3 +106,16 @@ def test_columns_come_later(kind: Kind, tmp_path: Path) -> None:
         sink.commit(PLACES[0], offset + 1)
     rows = sorted(kind.current_rows(tmp_path), key=lambda row: str(row["id"]))
     assert [(row["a"], row["b"]) for row in rows] == [(None, {"c": None, "d": "z"}), (None, {"c": "y", "d": None})]
+
+
+def test_attributes_may_have_any_name(kind: Kind, tmp_path: Path) -> None:
+    names = ["`", "a`b", '"', "a'b", "a.b", "a\\b", "a b", "Ä", "{x}", "-"]
+    key = 'k`"'
+    sink = sink_of(kind.current(tmp_path), keys=[key])
+    sink.claim(PLACES[0], TOPIC_ID)
+    for offset, text in enumerate("xyz"):
+        image = {key: str(offset % 2), **dict.fromkeys(names, text)}
+        sink.write(PLACES[0], [record(PLACES[0], offset, **image)])
+        sink.commit(PLACES[0], offset + 1)
+    found = {(row[key], *(row[name] for name in names)) for row in kind.current_rows(tmp_path)}
+    assert found == {("0", *"z" * len(names)), ("1", *"y" * len(names))}

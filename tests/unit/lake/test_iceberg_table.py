@@ -9,11 +9,12 @@ import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table import CommitTableResponse, Table
 
-from support.lake_tables import DAY_MS, TOPIC_ID, Iceberg, duck, record, sink_of
+from support.lake_tables import BASE, DAY_MS, TOPIC_ID, Iceberg, duck, record, sink_of
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.table_sink import TableSink
+from tailrace.lake.tables import iceberg_tables
 from tailrace.sinks.contract import FencedError
 from tailrace.sinks.progress import Position
 
@@ -85,6 +86,16 @@ def test_retries_that_the_table_asks_for_do_not_pass_the_fence(tmp_path: Path) -
     with pytest.raises(FencedError):
         zombie.commit(PLACE, 1)
     assert _offsets(tmp_path) == [0]
+
+
+def test_two_tables_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Points become underscores."""
+    made = iceberg_tables(ICEBERG.properties(tmp_path), "shop", BASE, ())
+    sink_of(made("eu.orders", "changes")).claim(PLACE, TOPIC_ID)
+    with pytest.raises(
+        WorldError, match=r"shop.eu_orders_changes has the changes of eu.orders, and those of eu_orders"
+    ):
+        made("eu_orders", "changes").find()
 
 
 class _LosingCatalog(SqlCatalog):

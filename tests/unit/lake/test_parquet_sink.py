@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Message
 
-from support.lake_rows import NothingSetAside, PlainRows
+from support.lake_rows import SCHEMA, NothingSetAside, PlainRows
 from tailrace.config.lake import PartitionBy
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
@@ -142,3 +142,51 @@ def test_an_interrupted_step_is_not_completed_with_another_file(
         WorldError, match=r"t \[0\] was written in part up to offset 5, and its records now go into other"
     ):
         heir.commit(PLACE, 5)
+
+
+def test_an_interrupted_step_is_completed_with_its_types_while_others_widen_theirs(
+    make_sink: MakeSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_sink, "CHUNK_BYTES", 1)
+    heir = _heir_of_a_step(make_sink, monkeypatch)
+    heir.write(PLACE, records(0, 3))
+    other, place = make_sink(widens_every=10), Place("t", 1)
+    other.claim(place, "id")
+    other.write(place, records(10, 12, place))
+    heir.write(PLACE, records(3, 5))
+    heir.commit(PLACE, 5)
+    heir.write(PLACE, records(5, 7))
+    heir.commit(PLACE, 7)
+    files = sorted((tmp_path / "lake/t/changes").rglob("*.parquet"))
+    assert [
+        (table["__offset"].to_pylist(), table.column_names[len(SCHEMA) :]) for table in map(pq.read_table, files)
+    ] == [
+        ([0, 1, 2, 3, 4], []),
+        ([5, 6], ["column0"]),
+    ]
+
+
+def test_an_interrupted_step_is_not_completed_with_columns_that_change_on_the_way(
+    make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_sink, "CHUNK_BYTES", 1)
+    heir = _heir_of_a_step(make_sink, monkeypatch, widens_every=4)
+    heir.write(PLACE, records(0, 3))
+    with pytest.raises(
+        WorldError,
+        match=r"t \[0\] was written in part up to offset 5, and its columns now have other types; the pipeline",
+    ):
+        heir.write(PLACE, records(3, 5))
+
+
+def _heir_of_a_step(make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch, **how: int) -> ParquetSink:
+    """Return a sink that has claimed a partition with an interrupted step of offsets 0 to 4."""
+    dying = make_sink()
+    dying.claim(PLACE, "id")
+    dying.write(PLACE, records(0, 5))
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "complete", lambda *_: None)
+        dying.commit(PLACE, 5)
+    heir = make_sink(**how)
+    assert heir.claim(PLACE, "id") == Position(0, "id", bound=5)
+    return heir
