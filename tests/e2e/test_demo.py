@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from support.waiting import wait_for
@@ -44,7 +45,7 @@ def processes_of(folder: Path) -> list[str]:
 
 
 def test_a_short_demo_finds_every_change_and_item_once_and_in_order(tmp_path: Path) -> None:
-    with demo(tmp_path, "--seconds", "6", "--json") as process:
+    with demo(tmp_path, "--seconds", "6", "--lake", "--json") as process:
         out, err = process.communicate()
     assert process.returncode == 0, err
     verdict = json.loads(out)
@@ -57,7 +58,12 @@ def test_a_short_demo_finds_every_change_and_item_once_and_in_order(tmp_path: Pa
     assert "table products is loaded" in err
     assert "\x1b" not in err
     assert processes_of(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    lake = verdict["lake"]
+    assert lake["rows"] >= verdict["found"] + verdict["items_loaded_by_rows"]
+    assert [lake[fault] for fault in ("lost", "repeated", "unexpected")] == [0, 0, 0]
+    assert "delivered" in lake["answer"]
+    assert str(duckdb.sql(lake["query"])) == lake["answer"]
+    assert [str(path) for path in tmp_path.iterdir()] == [lake["folder"]]
 
 
 @pytest.mark.parametrize(
@@ -66,11 +72,11 @@ def test_a_short_demo_finds_every_change_and_item_once_and_in_order(tmp_path: Pa
         ("starting Kafka and DynamoDB Local", signal.SIGINT),
         ("worker 1 (", signal.SIGINT),
         ("writing begins", signal.SIGTERM),
-        ("stopped on SIGTERM", signal.SIGINT),
+        ("read_committed", signal.SIGINT),
     ],
 )
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path, said: str, number: signal.Signals) -> None:
-    with demo(tmp_path, "--seconds", "4") as process:
+    with demo(tmp_path, "--seconds", "4", "--lake") as process:
         assert process.stdout
         for line in process.stdout:
             if said in line:

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -19,6 +20,7 @@ from tailrace.extras import brought_by
 
 if TYPE_CHECKING:
     from tailrace.local.demo import Demo, DemoResult
+    from tailrace.local.demo_lake import LakeResult
     from tailrace.local.demo_view import Times
 
 EXIT_BAD = 1
@@ -44,11 +46,15 @@ tailrace run {file}
 
 
 def demo(
+    *,
     seconds: Annotated[float, typer.Option(min=4, max=3600, help="How long to write changes.")] = 30,
     workers: Annotated[int, typer.Option(min=1, max=8, help="Number of workers.")] = 2,
     seed: Annotated[int, typer.Option(help="The seed of the changes.")] = 1,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep everything running after the verdict, until Ctrl-C.")
+    ] = False,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="Write the changes to a data lake too, and query it with DuckDB.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as one JSON object.")] = False,
 ) -> None:
@@ -59,10 +65,14 @@ def demo(
     compares what is in Kafka with what was written and with the tables, and prints the verdict. The exit code is 0 only
     if nothing is lost, repeated, out of order or other than in its table. Ctrl-C ends all of it at any moment.
 
+    With --lake, `tailrace lake` writes the changes to a folder, which stays. The demo checks that each is there once,
+    and prints a query and how to repeat it.
+
     \b
     Example:
       tailrace demo
       tailrace demo --keep
+      tailrace demo --lake
       tailrace demo --seconds 10 --json
     """
     from tailrace.cli.downloads import download_progress
@@ -70,13 +80,16 @@ def demo(
     with brought_by("local"):
         from tailrace.cli.demo_screen import LiveScreen, PlainScreen, show_verdict
         from tailrace.local.demo import Demo, DemoOptions
+    if lake:
+        with brought_by("lake"):
+            from tailrace.local.demo_lake import DemoLake
 
     is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not as_json
     screen = LiveScreen() if is_live else PlainScreen(sys.stderr if as_json else sys.stdout)
     options = DemoOptions(seconds=seconds, workers=workers, seed=seed, keep=keep)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    with Demo(options, screen, download_progress) as running:
+    with Demo(options, screen, download_progress, DemoLake() if lake else None) as running:
         try:
             with screen:
                 result = running.run()
@@ -84,6 +97,8 @@ def demo(
                 typer.echo(json.dumps(summary(result)))
             else:
                 show_verdict(result)
+                if result.lake is not None:
+                    typer.echo(how_to_query(result.lake))
             if keep:
                 _stay_up(how_to_play(result), err=as_json)
         except KeyboardInterrupt:
@@ -122,7 +137,19 @@ def summary(result: DemoResult) -> dict[str, Any]:
         "take_over_s": round(result.take_over_s, 3),
         "exit_codes": result.exit_codes,
         "seed": result.seed,
+        "lake": None if result.lake is None else _lake(result.lake),
     }
+
+
+def how_to_query(lake: LakeResult) -> str:
+    """Return the query of a lake, its answer, and how to ask again."""
+    return f"""\
+{lake.query}
+{lake.answer}
+The lake stays in {lake.folder}. Change the query and ask again:
+
+{sys.executable} -c 'import duckdb; print(duckdb.sql(open("{lake.query_file}").read()))'
+"""
 
 
 def how_to_play(result: DemoResult) -> str:
@@ -144,6 +171,10 @@ def _times(times: Times | None) -> dict[str, float] | None:
     if times is None:
         return None
     return {"p50": round(times.p50_ms, 1), "p99": round(times.p99_ms, 1), "max": round(times.max_ms, 1)}
+
+
+def _lake(lake: LakeResult) -> dict[str, Any]:
+    return {"folder": str(lake.folder), "query": lake.query, "answer": lake.answer, **asdict(lake.verdict)}
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -139,6 +139,8 @@ def _numbers(result: DemoResult) -> Table:
         "items to load": verdict.loaded,
         "found as rows": verdict.loaded_by_rows,
     }
+    if result.lake is not None:
+        counts["rows in the lake"] = result.lake.verdict.rows
     for name, count in counts.items():
         table.add_row(f"  {name}", f"{count:,}")
     faults = {
@@ -151,6 +153,10 @@ def _numbers(result: DemoResult) -> Table:
         "in two partitions": verdict.misplaced,
         "without tombstone": verdict.without_tombstone,
     }
+    if result.lake is not None:
+        faults["lost by the lake"] = result.lake.verdict.lost
+        faults["repeated in the lake"] = result.lake.verdict.repeated
+        faults["unexpected in the lake"] = result.lake.verdict.unexpected
     for place, (name, count) in enumerate(faults.items()):
         if place < 4 or count:
             table.add_row(f"  {name}", Text(f"{count:,}", style="bold red" if count else "bold green"))

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from tailrace import config
 from tailrace.errors import WorldError
@@ -27,6 +27,9 @@ from tailrace.local.stack import LocalStack
 from tailrace.local.worker_process import STOP_TIMEOUT_S, WorkerProcess
 from tailrace.local.workload import TableSpec, Workload, connect
 from tailrace.operations.snapshot_status import read_snapshots
+
+if TYPE_CHECKING:
+    from tailrace.local.demo_lake import DemoLake, LakeResult
 
 TABLES = (
     TableSpec("customers"),
@@ -113,11 +116,13 @@ class DemoResult:
     bootstrap_servers: str
     endpoint_url: str
     pipeline_file: Path
+    lake: LakeResult | None = None
 
     @property
     def good(self) -> bool:
         """Whether every promise was kept."""
-        return self.verdict.good and all(code == 0 for code in self.exit_codes.values())
+        lake_is_good = self.lake is None or self.lake.verdict.good
+        return self.verdict.good and lake_is_good and all(code == 0 for code in self.exit_codes.values())
 
 
 class Screen(Protocol):
@@ -140,8 +145,13 @@ class Demo:
     """One run of the demo; a context manager that leaves nothing behind but the logs when something was wrong."""
 
     def __init__(
-        self, options: DemoOptions, screen: Screen, downloading: Callable[[], AbstractContextManager[Progress]]
+        self,
+        options: DemoOptions,
+        screen: Screen,
+        downloading: Callable[[], AbstractContextManager[Progress]],
+        lake: DemoLake | None = None,
     ) -> None:
+        """`lake` is where the topics are written to in the end."""
         self.failed = False
         """Whether something was wrong; the folder then stays."""
         self.fleet: Fleet | None = None
@@ -149,6 +159,9 @@ class Demo:
         self._screen = screen
         self._downloading = downloading
         self._owned = ExitStack()
+        self._lake = lake
+        if lake is not None:
+            self._owned.callback(lake.close)
         self._began_s = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -178,7 +191,7 @@ class Demo:
         topics = [f"demo.{table.name}" for table in ALL_TABLES]
         folder = self._make_folder()
         pipeline_file = folder / "pipeline.yaml"
-        pipeline_file.write_text(_pipeline(services, options.seconds))
+        pipeline_file.write_text(_pipeline(services, options.seconds) + (self._lake.section if self._lake else ""))
 
         tables = self._make_tables(services)
         history = tables.history
@@ -246,6 +259,7 @@ class Demo:
             bootstrap_servers=services.bootstrap_servers,
             endpoint_url=services.endpoint_url,
             pipeline_file=pipeline_file,
+            lake=self._write_lake(pipeline_file, found),
         )
 
     def _start_services(self) -> LocalStack:
@@ -271,6 +285,13 @@ class Demo:
         tables = _Tables(client, self._options.seed)
         self._tell(f"table {LOADED.name} holds {len(tables.loaded):,} items that its stream knows nothing of")
         return tables
+
+    def _write_lake(self, pipeline_file: Path, found: Iterable[FoundChange]) -> LakeResult | None:
+        if self._lake is None:
+            return None
+        self._lake.write(pipeline_file)
+        self._tell(f"tailrace lake wrote them to {self._lake.folder}")
+        return self._lake.result(found)
 
     def _stop(self, fleet: Fleet) -> dict[str, int | None]:
         began_s = time.monotonic()

@@ -24,6 +24,7 @@ main(sys.argv[2:])
         ("filelock", "local down", "local"),
         ("platformdirs", "local status", "local"),
         ("platformdirs", "demo", "local"),
+        ("duckdb", "demo --lake", "lake"),
         ("tailrace_simulator", "simulate", "simulator"),
         ("tailrace_simulator", "simulate lambda f:f --table t", "simulator"),
         ("jinja2", "deploy-files lambda pipeline.yaml --format sam", "deploy"),

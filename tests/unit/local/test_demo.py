@@ -11,11 +11,12 @@ import pytest
 import yaml
 
 from tailrace import config
-from tailrace.cli.demo import exit_code, how_to_play, summary
+from tailrace.cli.demo import exit_code, how_to_play, how_to_query, summary
 from tailrace.cli.demo_screen import PlainScreen, show_verdict
 from tailrace.local import demo
 from tailrace.local.checker import FoundChange, Written, check
 from tailrace.local.demo import DemoResult
+from tailrace.local.demo_lake import DemoLake, LakeResult, LakeVerdict, compare
 from tailrace.local.demo_view import DemoView, Times
 from tailrace.local.fleet import WorkerState
 
@@ -77,6 +78,35 @@ def test_the_verdict_is_plain_when_piped(capsys: pytest.CaptureFixture[str]) -> 
     assert "seed 7" in shown
 
 
+PLACES = [(found.topic, found.partition, found.offset, found.op) for found in FOUND]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (PLACES, LakeVerdict(rows=2, lost=0, repeated=0, unexpected=0)),
+        (PLACES[1:], LakeVerdict(rows=1, lost=1, repeated=0, unexpected=0)),
+        ([*PLACES, PLACES[0]], LakeVerdict(rows=3, lost=0, repeated=1, unexpected=0)),
+        ([*PLACES, ("demo.orders", 0, 9, "u")], LakeVerdict(rows=3, lost=0, repeated=0, unexpected=1)),
+    ],
+    ids=["good", "lost", "repeated", "unexpected"],
+)
+def test_a_lake_is_good_with_each_record_once(rows: list[tuple[str, int, int, str]], expected: LakeVerdict) -> None:
+    verdict = compare(PLACES, rows)
+    assert verdict == expected
+    lake = LakeResult(Path("/lake"), Path("/lake/orders.sql"), "SELECT 1", "1", verdict)
+    result = replace(result_of(FOUND, {}), lake=lake)
+    assert exit_code(result) == (0 if rows == PLACES else 1)
+    assert summary(result)["lake"]["lost"] == expected.lost
+
+
+def test_a_query_of_the_lake_can_be_repeated() -> None:
+    lake = LakeResult(Path("/lake"), Path("/lake/orders.sql"), "SELECT 1", "a table", compare([], []))
+    shown = how_to_query(lake)
+    assert "SELECT 1\na table\n" in shown
+    assert 'duckdb.sql(open("/lake/orders.sql").read())' in shown
+
+
 def test_how_to_play_names_what_is_up() -> None:
     shown = how_to_play(result_of(FOUND, {}))
     assert "cd /folder\n" in shown
@@ -125,6 +155,10 @@ def test_the_pipeline_file_is_a_valid_one(tmp_path: Path) -> None:
 
     services: Any = Services()
     file = tmp_path / "pipeline.yaml"
-    file.write_text(demo._pipeline(services, seconds=30))
+    lake = DemoLake()
+    lake.close()
+    file.write_text(demo._pipeline(services, seconds=30) + lake.section)
     assert yaml.safe_load(file.read_text())["lanes"] == config.load(file).pipeline.lanes
     assert set(config.load(file).pipeline.source.named_tables) == {table.name for table in demo.ALL_TABLES}
+    assert config.load(file).pipeline.lakes
+    assert not lake.folder.exists()
