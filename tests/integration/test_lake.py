@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 from confluent_kafka import KafkaError, Message
 from duckdb_extensions import import_extension
 
@@ -22,12 +23,13 @@ from support.publishing import create_checkpoint_topic, read_all
 from support.s3_proxy import MISHAPS, S3Proxy
 from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
 from support.waiting import wait_for
-from tailrace.config import load
+from tailrace.config import LoadedLakeFile, load, load_lake
 from tailrace.core.change import Change
 from tailrace.errors import FileError, WorldError
 from tailrace.formats import make_format
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.lake import LakeWriter
+from tailrace.operations.lake_plan import make_lake_plan, read_lake_status
 from tailrace.operations.status import read_status
 
 PARTITIONS = 4
@@ -40,9 +42,10 @@ Row = tuple[int, int, str]
 class Changes:
     """Writes transactions of changes, some of them aborted, and remembers what was committed."""
 
-    def __init__(self, kafka: KafkaBroker, topic: str, seed: int) -> None:
+    def __init__(self, kafka: KafkaBroker, topic: str, seed: int, partitions: int = PARTITIONS) -> None:
         self.committed: set[Row] = set()
         self._topic = topic
+        self._partitions = partitions
         self._random = Random(seed)
         self._producer = transactional_producer(kafka.client_properties())
         self._format = make_format("debezium", pipeline="shop", numbers="exact")
@@ -67,7 +70,7 @@ class Changes:
                 self._topic,
                 made.value,
                 made.key,
-                partition=self._random.randrange(PARTITIONS),
+                partition=self._random.randrange(self._partitions),
                 timestamp=created_ms,
                 on_delivery=delivered,
             )
@@ -295,3 +298,29 @@ def test_several_lakes_of_a_file_are_written_by_one_process_or_one_by_one(
     ]
     with pytest.raises(FileError, match="the file has no lake less; its lakes are raw, more"):
         LakeWriter(loaded, once=True, target="less")
+
+
+def test_a_lake_of_its_own_file_has_the_topics_of_other_pipelines(kafka: KafkaBroker, tmp_path: Path) -> None:
+    name, team = unique("analytics"), unique("team")
+    topics = [create_topic(kafka.client_properties(), f"{team}.{each}") for each in ("orders", "checkpoints")]
+    changes = Changes(kafka, topics[0], seed=5, partitions=1)
+    changes.transaction(20, commit=True)
+    settings: dict[str, Any] = {
+        "name": name,
+        "kafka": kafka.client_properties(),
+        "topics": [f"{team}.{{table}}"],
+        "lake": {"location": (tmp_path / "lake").as_uri()},
+    }
+    file = tmp_path / "lake.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    assert finish(file)["topics"][topics[0]]["records"] == 20
+    assert duckdb.sql(f"SELECT count(*) FROM '{tmp_path}/lake/orders/**/*.parquet'").fetchall() == [(20,)]
+    loaded = load_lake(file)
+    assert isinstance(loaded, LoadedLakeFile)
+    (status,) = read_lake_status(loaded).lakes
+    assert [(each.table, each.rows, each.behind_changes_at_most) for each in status.topics] == [("orders", 20, 0)]
+    plan = make_lake_plan(loaded)
+    assert (plan.tables, plan.is_dead_letters_topic_there, plan.lakes[0].begun) == ({topics[0]: "orders"}, True, True)
+    file.write_text(yaml.safe_dump(settings | {"topics": [topics[0], f"{team}.nothing"]}))
+    with pytest.raises(WorldError, match=r"topics\[1\]: team.*nothing matches no topic; correct it, or start the"):
+        LakeWriter(load_lake(file), once=True)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -22,7 +22,9 @@ from tailrace.cli.render import console
 from tailrace.errors import EXIT_FILE, EXIT_WORLD, FileError, TailraceError
 
 if TYPE_CHECKING:
-    from tailrace.config import LoadedPipeline
+    from tailrace.config import AnyLoaded, LoadedLakeFile, LoadedPipeline
+
+    Loaded = TypeVar("Loaded", LoadedPipeline, LoadedLakeFile, AnyLoaded)
 
 EXIT_BUG = 70
 EXIT_INTERRUPTED = entry.EXIT_INTERRUPTED
@@ -68,6 +70,16 @@ def load(
     return keep_secrets(config.load(file, kafka=kafka, with_functions=with_functions, with_secrets=with_secrets))
 
 
+def load_lake(
+    file: Path, *, kafka: Path | None = None, with_functions: bool = False, with_secrets: bool = True
+) -> AnyLoaded:
+    """Load a lake's own file, or a pipeline file as `load` does. Raises `FileErrors`."""
+    from tailrace import config
+
+    found = config.load_lake(file, kafka=kafka, with_functions=with_functions, with_secrets=with_secrets)
+    return keep_secrets(found)
+
+
 def require_pipeline_file(file: Path) -> None:
     """Refuse a connector's configuration where only a pipeline file will do. Raises `FileError`."""
     from tailrace.config import is_connector_file
@@ -110,8 +122,8 @@ def load_existing(
     return keep_secrets(from_flags(["*"], bootstrap, name=name))
 
 
-def keep_secrets(loaded: LoadedPipeline) -> LoadedPipeline:
-    """Register the secrets of a loaded pipeline, beside those of others."""
+def keep_secrets(loaded: Loaded) -> Loaded:
+    """Register the secrets of a loaded file, beside those of others."""
     others = edge.redact
     edge.redact = lambda text: loaded.secrets.redact(others(text))
     return loaded

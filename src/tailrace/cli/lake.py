@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load, stop_on_signals
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load_lake, stop_on_signals
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ _PORT_HINT = "choose another port with --metrics-port"
 
 
 def lake(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The pipeline file, or a lake's own.", show_default=False)
+    ],
     *,
     kafka: KafkaOption = None,
     once: Annotated[bool, typer.Option("--once", help="Stop when the lake has all that the topics hold now.")] = False,
@@ -49,14 +51,15 @@ def lake(
 
     from tailrace import logs
     from tailrace.operations.lake import LakeWriter
+    from tailrace.operations.lake_targets import name_of
 
     with ended_by_signals(0):
         stopping = stop_on_signals()
-        loaded = load(file, kafka=kafka)
+        loaded = load_lake(file, kafka=kafka)
         logs.configure("warning", edge.redact)
         writer = LakeWriter(loaded, once=once, target=target)
     if metrics_port is not None:
-        _serve(loaded.pipeline.name, writer, metrics_port)
+        _serve(name_of(loaded), writer, metrics_port)
     with progress_shown() as progress:
         reports = writer.run(lambda: bool(stopping), progress)
     for report in reports:

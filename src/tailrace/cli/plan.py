@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load, load_lake
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import count, estimate_lines
@@ -26,6 +26,9 @@ class AclForm(StrEnum):
 
 
 if TYPE_CHECKING:
+    from tailrace.config.rights import AwsRight
+    from tailrace.operations.lake_plan import LakePlan
+    from tailrace.operations.lake_status import LakeStatus
     from tailrace.operations.plan import Plan, TablePlan, TopicPlan
 
 
@@ -67,10 +70,19 @@ def plan(
         return
     if principal:
         raise FileError("--principal is for --acls", hint="add --acls, or leave it out")
+    from tailrace.config import LoadedLakeFile
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source, make_tables
 
-    loaded = load(file, kafka=kafka, with_functions=True)
+    found = load_lake(file, kafka=kafka, with_functions=True)
+    if isinstance(found, LoadedLakeFile):
+        from tailrace.operations.lake_plan import make_lake_plan
+
+        with ended_by_signals(EXIT_INTERRUPTED):
+            lake_plan = make_lake_plan(found)
+        typer.echo(to_json(lake_plan) if as_json else "\n".join(_lake_file_lines(lake_plan)))
+        return
+    loaded = found
     with ended_by_signals(EXIT_INTERRUPTED):
         with loaded.telling("source"):
             source, reader = make_source(loaded.pipeline), make_tables(loaded.pipeline)
@@ -88,9 +100,7 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _line("group", f"{plan.pipeline}, {workers}")
     yield _line("lanes", f"{plan.lanes}: topic {_topic(plan.checkpoints)}")
     yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
-    for lake in plan.lakes:
-        begun = "exists" if lake.begun else "to be begun"
-        yield _line("lake", f"{lake.name} at {lake.location}, {lake.format}, {lake.fault or begun}")
+    yield from _lake_lines(plan.lakes)
     if plan.tags:
         yield _line("tags", plan.tags)
     own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)
@@ -99,8 +109,28 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield from (_line("problem", problem) for problem in plan.problems)
     for table in plan.tables:
         yield from _table_lines(table)
+    yield from _rights_lines(plan.rights)
+
+
+def _lake_file_lines(plan: LakePlan) -> Iterator[str]:
+    yield f"lake file {plan.name}"
+    yield _line("kafka", f"{plan.bootstrap_servers}, cluster {plan.cluster_id}")
+    made = "exists" if plan.is_dead_letters_topic_there else "to be made: 1 partition"
+    yield _line("dead letters", f"topic {plan.dead_letters}, {made}")
+    yield from _lake_lines(plan.lakes)
+    yield from (_line("topic", f"{topic}, table {table}") for topic, table in plan.tables.items())
+    yield from _rights_lines(plan.rights)
+
+
+def _lake_lines(lakes: Iterable[LakeStatus]) -> Iterator[str]:
+    for lake in lakes:
+        begun = "exists" if lake.begun else "to be begun"
+        yield _line("lake", f"{lake.name} at {lake.location}, {lake.format}, {lake.fault or begun}")
+
+
+def _rights_lines(rights: Iterable[AwsRight]) -> Iterator[str]:
     yield "aws permissions"
-    for right in plan.rights:
+    for right in rights:
         yield f"  {', '.join(right.actions)} on {', '.join(right.resources)} ({right.purpose})"
 
 

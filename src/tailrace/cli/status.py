@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_by_signals, load_existing
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, argument_of, ended_by_signals, load_existing, load_lake
 from tailrace.cli.entry import unwinding
 from tailrace.cli.render import STYLES, console, to_json
 from tailrace.cli.snapshot_view import duration, lines_below
@@ -21,6 +21,8 @@ from tailrace.moments import utc
 from tailrace.remedy_sentences import sentence
 
 if TYPE_CHECKING:
+    from tailrace.config import AnyLoaded
+    from tailrace.operations.lake_plan import LakeFileStatus
     from tailrace.operations.lake_status import LakeStatus
     from tailrace.operations.severity import Severity
     from tailrace.operations.status import ShardStatus, Status, TableStatus
@@ -54,12 +56,20 @@ def status(
       tailrace status pipeline.yaml --watch
       tailrace status --name tailrace-orders --bootstrap localhost:9092
     """
+    from tailrace.config import LoadedLakeFile
+    from tailrace.operations.lake_plan import read_lake_status
     from tailrace.operations.status import read_status
 
-    loaded = load_existing(file, name, bootstrap, kafka=kafka)
-    argument = argument_of(loaded)
+    loaded: AnyLoaded
+    if file is not None and not (name or bootstrap):
+        loaded = load_lake(file, kafka=kafka)
+    else:
+        loaded = load_existing(file, name, bootstrap, kafka=kafka)
+    argument = str(file) if isinstance(loaded, LoadedLakeFile) else argument_of(loaded)
 
-    def read() -> Status:
+    def read() -> Status | LakeFileStatus:
+        if isinstance(loaded, LoadedLakeFile):
+            return read_lake_status(loaded)
         return read_status(loaded, with_ended=all_shards)
 
     if not watch:
@@ -75,7 +85,7 @@ def status(
             _redraw(read, argument)
 
 
-def _repeat(read: Callable[[], Status], argument: str, *, as_json: bool) -> None:
+def _repeat(read: Callable[[], Status | LakeFileStatus], argument: str, *, as_json: bool) -> None:
     while True:
         found = read()
         text = to_json(found, argument) if as_json else "\n".join(lines(found, argument)) + "\n"
@@ -83,7 +93,7 @@ def _repeat(read: Callable[[], Status], argument: str, *, as_json: bool) -> None
         time.sleep(WATCH_S)
 
 
-def _redraw(read: Callable[[], Status], argument: str) -> None:
+def _redraw(read: Callable[[], Status | LakeFileStatus], argument: str) -> None:
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
@@ -96,12 +106,19 @@ def _redraw(read: Callable[[], Status], argument: str) -> None:
             time.sleep(WATCH_S)
 
 
-def lines(status: Status, argument: str) -> Iterator[str]:
+def lines(status: Status | LakeFileStatus, argument: str) -> Iterator[str]:
     """Write a status as text, a line for each table and shard. `argument` names the pipeline in commands."""
     return (line for line, _severity in _lines(status, argument))
 
 
-def _lines(status: Status, argument: str) -> Iterator[tuple[str, Severity]]:
+def _lines(status: Status | LakeFileStatus, argument: str) -> Iterator[tuple[str, Severity]]:
+    from tailrace.operations.lake_plan import LakeFileStatus
+
+    if isinstance(status, LakeFileStatus):
+        yield f"lake file {status.name}", "ok"
+        for lake in status.lakes:
+            yield from lake_lines(lake, status.at_ms)
+        return
     workers = ", ".join(status.workers) or "none"
     method = {"worker": "", "lambda": "served by Lambda, ", "none": "being switched to another method, "}[status.method]
     yield f"pipeline {status.pipeline}: {status.lanes} lanes, {method}workers: {workers}", "ok"

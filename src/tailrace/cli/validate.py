@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import KafkaOption, load
+from tailrace.cli.edge import KafkaOption, load_lake
+
+if TYPE_CHECKING:
+    from tailrace.config.lake import Lake
 
 
 def validate(
@@ -26,16 +30,23 @@ def validate(
     Example:
       tailrace validate pipeline.yaml
     """
-    from tailrace.config import FileErrors
+    from tailrace.config import FileErrors, LoadedLakeFile
 
     try:
-        loaded = load(file, kafka=kafka, with_functions=True, with_secrets=False)
+        loaded = load_lake(file, kafka=kafka, with_functions=True, with_secrets=False)
     except FileErrors as errors:
         if not as_json:
             raise
         found = [{"line": e.line, "path": e.path, "message": e.message, "hint": e.hint} for e in errors.errors]
         typer.echo(json.dumps({"file": str(file), "ok": False, "errors": found}))
         raise typer.Exit(2) from None
+    if isinstance(loaded, LoadedLakeFile):
+        content = loaded.content
+        told = (
+            f"{file}: ok: lake file {content.name}, topics {', '.join(content.topics)}{lakes_in_words(content.lakes)}"
+        )
+        typer.echo(json.dumps({"file": str(file), "ok": True, "lake_file": content.shown()}) if as_json else told)
+        return
     pipeline = loaded.pipeline
     if as_json:
         notes = [{"key": each.key, "why": each.why} for each in loaded.notes]
@@ -44,5 +55,11 @@ def validate(
     for note in loaded.notes:
         typer.echo(f"{file}: {note.key} does nothing here: {note.why}")
     lanes = f"{pipeline.lanes} lane{'s' if pipeline.lanes > 1 else ''}"
-    lake = "".join(f", lake {lake.name} at {lake.location}" for lake in pipeline.lakes)
-    typer.echo(f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}{lake}")
+    typer.echo(
+        f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}{lakes_in_words(pipeline.lakes)}"
+    )
+
+
+def lakes_in_words(lakes: Iterable[Lake]) -> str:
+    """Name lakes and their locations behind other words."""
+    return "".join(f", lake {lake.name} at {lake.location}" for lake in lakes)

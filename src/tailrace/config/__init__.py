@@ -4,7 +4,17 @@ from tailrace.config.connectors.connector_file import ConnectorFile, is_connecto
 from tailrace.config.connectors.translate import Clients, Note
 from tailrace.config.document import Reference
 from tailrace.config.function import LambdaFunction
-from tailrace.config.load import LoadedPipeline, from_flags, import_text, load, load_connector, load_text
+from tailrace.config.load import (
+    AnyLoaded,
+    LoadedLakeFile,
+    LoadedPipeline,
+    from_flags,
+    import_text,
+    load,
+    load_connector,
+    load_lake,
+    load_text,
+)
 from tailrace.config.model import Batch, Pipeline, Topics
 from tailrace.config.problem import FileErrors
 from tailrace.config.property_maps import KafkaProperties
@@ -13,12 +23,14 @@ from tailrace.config.secrets import Secrets
 from tailrace.config.source import Source
 
 __all__ = [
+    "AnyLoaded",
     "Batch",
     "Clients",
     "ConnectorFile",
     "FileErrors",
     "KafkaProperties",
     "LambdaFunction",
+    "LoadedLakeFile",
     "LoadedPipeline",
     "Note",
     "Pipeline",
@@ -32,5 +44,6 @@ __all__ = [
     "json_schema",
     "load",
     "load_connector",
+    "load_lake",
     "load_text",
 ]

@@ -80,7 +80,7 @@ def _sentence(  # noqa: PLR0911 - one for each kind of error
         return "is missing", _example(parent, path) or "add it"
     if kind == "extra_forbidden":
         keys = list(_fields(parent))
-        of = f"of `{dotted(path[:-1])}`" if len(path) > 1 else "of a pipeline"
+        of = f"of `{dotted(path[:-1])}`" if len(path) > 1 else f"of {getattr(parent, 'called', Part.called)}"
         return f"is not a key {of}", nearest(str(path[-1]), keys) or f"its keys are {', '.join(keys)}"
     if kind == "literal_error":
         return not_one_of(context["expected"].replace("'", "").replace(" or ", ", ").split(", "), value)

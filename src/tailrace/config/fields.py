@@ -152,5 +152,7 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
+    called: ClassVar[str] = "a pipeline"
+    """What a file of it is called, where it is the whole file."""
     examples: ClassVar[Mapping[str, str]] = {}
     """For required keys, the line that the error for a missing one shows."""

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tailrace.config.lake import S3, Lake
 from tailrace.config.lake_names import APART, shared_name
-from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, Path, not_one_of, quoted
 from tailrace.config.property_maps import CatalogProperties
 
 
-def lake_findings(pipeline: Pipeline) -> Iterator[Finding]:
-    """Check the lakes against themselves, each other and the other keys."""
-    for index, lake in enumerate(pipeline.lakes):
+def lake_findings(
+    lakes: Sequence[Lake], name: str, tables: Sequence[str], *, several_topics: str | None
+) -> Iterator[Finding]:
+    """Check the lakes of a file of some name, each and beside the others; `tables` are those that the file names.
+
+    `several_topics` says what to do when changes of a table go to several topics; None: they do not.
+    """
+    for index, lake in enumerate(lakes):
         path: Path = ("lake", index)
         if len(set(lake.tables)) < len(lake.tables):
             yield (*path, "tables"), "names a kind twice", "write each once"
         yield from _catalog(path, lake)
-        if lake.format == "iceberg" and (told := shared_name(pipeline.source.named_tables)):
+        if lake.format == "iceberg" and (told := shared_name(tables)):
             yield (*path, "format"), f"is iceberg, and {told}", APART
-        yield from _current(path, pipeline, lake)
-        for other in pipeline.lakes[:index]:
-            yield from _beside(path, lake, other, pipeline.name)
+        yield from _current(path, lake, several_topics)
+        for other in lakes[:index]:
+            yield from _beside(path, lake, other, name)
 
 
 def _beside(path: Path, lake: Lake, other: Lake, pipeline: str) -> Iterator[Finding]:
@@ -62,7 +66,7 @@ def _catalog(place: Path, lake: Lake) -> Iterator[Finding]:
         yield path, f"has no `uri`, which a catalog of type {kind} needs", f"write e.g. `uri: {example}`"
 
 
-def _current(place: Path, pipeline: Pipeline, lake: Lake) -> Iterator[Finding]:
+def _current(place: Path, lake: Lake, several_topics: str | None) -> Iterator[Finding]:
     if "current" not in lake.tables:
         if "current" in lake.model_fields_set:
             remedy = "add `current` to `tables`, or leave it out"
@@ -74,6 +78,5 @@ def _current(place: Path, pipeline: Pipeline, lake: Lake) -> Iterator[Finding]:
         yield path, "has `current`, which Parquet files alone cannot hold yet", remedy
     if lake.partition_by and "changes" not in lake.tables:
         yield (*place, "partition_by"), "is of `changes`, which `tables` does not name", "leave it out"
-    if pipeline.parts_streams or any(step.route for step in pipeline.transform):
-        remedy = "leave `{stream}` and routes out, or keep `changes` alone"
-        yield path, "has `current`, and changes of a table go to several topics, which have no order", remedy
+    if several_topics is not None:
+        yield path, "has `current`, and changes of a table go to several topics, which have no order", several_topics

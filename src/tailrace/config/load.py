@@ -21,6 +21,7 @@ from tailrace.config.connectors.translate import Clients, Note, connector_of, do
 from tailrace.config.document import Document, Reference, read, read_text
 from tailrace.config.explain import explain
 from tailrace.config.interpolate import LookUp, look_up, look_up_without_secrets
+from tailrace.config.lake_file import LakeFile, is_lake_file, lake_file_findings
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import FileErrors, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
@@ -38,12 +39,50 @@ _FLAGS: Mapping[Path, str] = {
 
 _OWN_KAFKA = "a pipeline file has its own key `kafka`: write the properties there"
 
+_OF_A_LAKE = "the commands for it are lake, validate, plan and status; a pipeline's `topics` are a mapping"
+
 _NAMED_MAX = 40
 """So many characters of a table are in the name of a pipeline without a file."""
 
 
+class _Placed:
+    """A loaded file: it says where its keys stand."""
+
+    file: str
+    lines: Mapping[Path, int]
+
+    def place(self, *path: str | int) -> str:
+        """Name a key as a sentence about it begins: `lake.yaml:9: topics[0]`.
+
+        A key that the file leaves to its default is named by the one above it.
+        """
+        known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.lines), None)
+        return f"{self.file}: {dotted(path)}" if known is None else f"{self.file}:{self.lines[known]}: {dotted(known)}"
+
+    @contextmanager
+    def telling(self, *path: str | int) -> Iterator[None]:
+        """Put the place of a key before what fails outside: in here an error of the world is about that key."""
+        try:
+            yield
+        except FileError:
+            raise
+        except TailraceError as error:
+            raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint, remedy=error.remedy) from error
+
+
 @dataclass(frozen=True)
-class LoadedPipeline:
+class LoadedLakeFile(_Placed):
+    """A lake's own file that was found right, and the secrets that must not be shown."""
+
+    content: LakeFile
+    secrets: Secrets = field(default_factory=Secrets)
+    file: str = ""
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    references: frozenset[Reference] = frozenset()
+
+
+@dataclass(frozen=True)
+class LoadedPipeline(_Placed):
     """A pipeline that was found right, the secrets that must not be shown, and where each key stands."""
 
     pipeline: Pipeline
@@ -69,8 +108,7 @@ class LoadedPipeline:
             return _flag_of(path) or dotted(path)
         if self.names:
             return self._place_in_connector(path)
-        known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.lines), None)
-        return f"{self.file}: {dotted(path)}" if known is None else f"{self.file}:{self.lines[known]}: {dotted(known)}"
+        return super().place(*path)
 
     def _place_in_connector(self, path: Path) -> str:
         known = next((path[:length] for length in range(len(path), 0, -1) if path[:length] in self.names), None)
@@ -79,15 +117,8 @@ class LoadedPipeline:
         line = f":{self.lines[known]}" if known in self.lines else ""
         return f"{self.file}{line}: {self.names[known]}"
 
-    @contextmanager
-    def telling(self, *path: str | int) -> Iterator[None]:
-        """Put the place of a key before what fails outside: in here an error of the world is about that key."""
-        try:
-            yield
-        except FileError:
-            raise
-        except TailraceError as error:
-            raise WorldError(f"{self.place(*path)}: {error.message}", hint=error.hint, remedy=error.remedy) from error
+
+AnyLoaded = LoadedPipeline | LoadedLakeFile
 
 
 def load(
@@ -107,6 +138,38 @@ def load(
         return _read(read(path, find), with_functions=with_functions)
     connector, clients = _read_connector(path, kafka)
     return load_connector(connector, clients, look_up=find)
+
+
+def load_lake(
+    path: FilePath, *, kafka: FilePath | None = None, with_functions: bool = False, with_secrets: bool = True
+) -> AnyLoaded:
+    """Load a lake's own file, or a pipeline as `load` does. Raises `FileErrors` with all that is wrong in it."""
+    if not is_connector_file(path):
+        document = read(path, look_up if with_secrets else look_up_without_secrets)
+        if is_lake_file(document.data):
+            return _build_lake(document)
+    return load(path, kafka=kafka, with_functions=with_functions, with_secrets=with_secrets)
+
+
+def _build_lake(document: Document) -> LoadedLakeFile:
+    """Check the data of a lake's own file. Raises `FileErrors`."""
+    data = document.data
+    if isinstance(kafka := data.get("kafka"), dict):
+        for finding in checks.kafka_findings(kafka):
+            document.add(*finding)
+    try:
+        content = LakeFile.model_validate(data)
+    except ValidationError as error:
+        for finding in explain(error, LakeFile, data):
+            document.add(*finding)
+    else:
+        for finding in lake_file_findings(content):
+            document.add(*finding)
+    if document.problems:
+        raise _all_problems(document)
+    return LoadedLakeFile(
+        content, Secrets(document.secrets), document.file, document.lines, frozenset(document.references)
+    )
 
 
 def _read_connector(path: FilePath, kafka: FilePath | None) -> tuple[ConnectorFile, Clients]:
@@ -148,6 +211,8 @@ def load_text(text: str, name: str, folder: FilePath, *, with_functions: bool = 
 def _read(document: Document, *, with_functions: bool) -> LoadedPipeline:
     if document.data is None and document.problems:
         raise FileErrors(document.problems.values())
+    if is_lake_file(document.data):
+        raise FileErrors([FileError("is a lake's own file, without a `source`", file=document.file, hint=_OF_A_LAKE)])
     return _build(document, with_functions=with_functions)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tailrace.config import LoadedPipeline
+from tailrace.config import AnyLoaded, LoadedLakeFile
 from tailrace.config.lake import TableKind
 from tailrace.extras import brought_by
 from tailrace.kafka import clients, topics
@@ -22,6 +22,7 @@ from tailrace.lake.opening import definition, open_location, open_tables
 from tailrace.lake.part import LakePart
 from tailrace.operations import preconditions
 from tailrace.operations.lake_targets import LakeTarget, require_targets
+from tailrace.operations.lake_topics import ensure_dead_letters, tables_found
 from tailrace.operations.progress import OnProgress, Progress, unheard
 from tailrace.sinks.progress import Limits
 from tailrace.sinks.runner import Totals, connect
@@ -61,7 +62,7 @@ class LakeReport(msgspec.Struct, frozen=True):
 class LakeWriter:
     """One process that writes to the lakes of a file."""
 
-    def __init__(self, loaded: LoadedPipeline, *, once: bool, target: str | None = None) -> None:
+    def __init__(self, loaded: AnyLoaded, *, once: bool, target: str | None = None) -> None:
         """Find the topics and the lakes, each of which is founded if there is none; `target` names one of them.
 
         `once` ends when they have all that the topics hold now. Raises TailraceError.
@@ -69,7 +70,11 @@ class LakeWriter:
         targets = require_targets(loaded, target)
         with brought_by("lake"):
             import pyarrow  # noqa: F401, PLC0415 - an extra
-        preconditions.require_pipeline(loaded.pipeline)
+        if isinstance(loaded, LoadedLakeFile):
+            tables_found(loaded)
+            ensure_dead_letters(loaded)
+        else:
+            preconditions.require_pipeline(loaded.pipeline)
         self._written: list[_Written] = []
         for each in targets:
             with each.telling():

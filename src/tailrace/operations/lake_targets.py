@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 
-from tailrace.config import LoadedPipeline
+from tailrace.config import AnyLoaded, LoadedLakeFile, LoadedPipeline
 from tailrace.config.lake import Lake
 from tailrace.errors import FileError
 from tailrace.formats import FORMATS
@@ -32,8 +33,22 @@ class LakeTarget:
     """Puts the place of the lake in the file before what fails outside."""
 
 
-def targets_of(loaded: LoadedPipeline) -> tuple[LakeTarget, ...]:
+def targets_of(loaded: AnyLoaded) -> tuple[LakeTarget, ...]:
     """Return the lakes of a file; none when it has none."""
+    if isinstance(loaded, LoadedLakeFile):
+        file = loaded.content
+        return tuple(
+            LakeTarget(
+                lake,
+                file.name,
+                file.kafka,
+                FORMATS[file.format.type],
+                file.dead_letters_topic,
+                file.table_of,
+                partial(loaded.telling, "lake", index),
+            )
+            for index, lake in enumerate(file.lakes)
+        )
     pipeline = loaded.pipeline
     table_of = tables_by_topic(pipeline)
     return tuple(
@@ -44,20 +59,26 @@ def targets_of(loaded: LoadedPipeline) -> tuple[LakeTarget, ...]:
             FORMATS[pipeline.format.type],
             pipeline.dead_letters_topic,
             table_of,
-            lambda index=index: loaded.telling("lake", index),  # type: ignore[misc]  # each has its own
+            partial(loaded.telling, "lake", index),
         )
         for index, lake in enumerate(pipeline.lakes)
     )
 
 
-def require_targets(loaded: LoadedPipeline, name: str | None = None) -> tuple[LakeTarget, ...]:
+def name_of(loaded: AnyLoaded) -> str:
+    """Return the name that a file gives."""
+    return loaded.content.name if isinstance(loaded, LoadedLakeFile) else loaded.pipeline.name
+
+
+def require_targets(loaded: AnyLoaded, name: str | None = None) -> tuple[LakeTarget, ...]:
     """Return the lakes of a file that can be written, or the one of a name. Raises FileError when there is none."""
-    pipeline, targets = loaded.pipeline, targets_of(loaded)
+    targets = targets_of(loaded)
     if not targets:
         raise FileError(
             "the pipeline has no `lake`", file=loaded.file, hint="add e.g. `lake: {location: s3://bucket/prefix}`"
         )
-    if not pipeline.reads_back:
+    if isinstance(loaded, LoadedPipeline) and not loaded.pipeline.reads_back:
+        pipeline = loaded.pipeline
         raise FileError(
             "records of this form do not tell enough of a change to become rows",
             path=loaded.place("connect" if pipeline.connect_properties else "format"),

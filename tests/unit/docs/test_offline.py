@@ -35,7 +35,9 @@ def examples() -> list[tuple[str, str]]:
         for block in re.findall(r"^ *```yaml\n(.*?)^ *```", page.read_text(), flags=re.MULTILINE | re.DOTALL):
             shown = textwrap.dedent(block)
             keys = set(re.findall(r"^(\w+):", shown, flags=re.MULTILINE))
-            if keys & {"source", "kafka", "transform"}:
+            if re.search(r"^topics: \[", shown, flags=re.MULTILINE):  # a lake's own file
+                found.append((page.name, shown))
+            elif keys & {"source", "kafka", "transform"}:
                 found.append((page.name, "".join(rest for key, rest in REST.items() if key not in keys) + shown))
     return found
 
@@ -81,7 +83,8 @@ def test_a_file_of_the_docs_is_checked_and_tried_without_a_network(
     tailrace = CommandLine(capsys)
     checked = tailrace("validate", "pipeline.yaml")
     assert (checked.code, checked.err) == (0, "")
-    assert tailrace("transform", "pipeline.yaml", "--sample", "event.json", "--table", "orders").code == 0
+    if "source:" in content:
+        assert tailrace("transform", "pipeline.yaml", "--sample", "event.json", "--table", "orders").code == 0
     assert offline == []
 
 
