@@ -68,7 +68,7 @@ class Process:
             {},
             world.make_sink(),
             lambda _: True,
-            LIMITS,
+            world.limits,
             until_end=until_end,
             cluster=self,
             reader=self,
@@ -141,8 +141,9 @@ def _message(place: Place, offset: int) -> Message:
 class World:
     """One history. `make_sink` makes the sink of a process; it may call `others_go_on` and raise KilledError."""
 
-    def __init__(self, seed: int, make_sink: Callable[[], Sink]) -> None:
+    def __init__(self, seed: int, make_sink: Callable[[], Sink], limits: Limits = LIMITS) -> None:
         self.make_sink = make_sink
+        self.limits = limits
         self.random = Random(seed)
         self.log = Log()
         self.now_ms = 0

@@ -151,7 +151,8 @@ class IcebergChanges:
             try:
                 with self._telling("adding columns to", DECLARE):
                     self._add_columns(columns)
-                    self._add_partition_fields()
+                    if self._partition_by:
+                        self._add_partition_fields()
             except ConflictError:
                 self.look()
             else:
