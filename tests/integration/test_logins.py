@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -184,9 +185,9 @@ def refusal(user: dict[str, str], told: str) -> None:
 # What who may do
 
 
-def printed(run: CommandLine, pipeline: Bench) -> list[AclBinding]:
+def printed(run: CommandLine, pipeline: Bench, *options: str) -> list[AclBinding]:
     """Return the ACLs that `plan --acls` prints for the user `worker`."""
-    told = run("plan", pipeline.file, "--acls", "--principal", "User:worker")
+    told = run("plan", pipeline.file, "--acls", "--principal", "User:worker", *options)
     assert told.code == 0
     return [acl for line in told.out.splitlines() for acl in bindings(shlex.split(line))]
 
@@ -214,10 +215,11 @@ def bindings(words: list[str]) -> Iterator[AclBinding]:
 
 
 def test_a_pipeline_runs_with_exactly_the_rights_that_plan_prints(
-    bench: Callable[..., Bench], secure: SecureKafka, admin: dict[str, str], run: CommandLine
+    bench: Callable[..., Bench], secure: SecureKafka, admin: dict[str, str], run: CommandLine, tmp_path: Path
 ) -> None:
-    """The worker, a snapshot, and what an operator asks meanwhile."""
-    pipeline = bench(on=admin, through=secure.login("PLAIN"), tables=1)
+    """The worker, a snapshot, and what an operator asks meanwhile; then a lake with its own."""
+    lake = {"location": (tmp_path / "lake").as_uri()}
+    pipeline = bench(on=admin, through=secure.login("PLAIN"), tables=1, settings={"lake": lake})
     rights = printed(run, pipeline)
     set_rights(admin, *rights)
     try:
@@ -233,6 +235,10 @@ def test_a_pipeline_runs_with_exactly_the_rights_that_plan_prints(
         assert run("redrive", pipeline.file).code == 0
         assert not [line for line in worker.logged_by("tailrace") if "AUTHORIZATION" in str(line)]
         pipeline.stop_workers()
+        lift(admin, *rights)
+        rights = printed(run, pipeline, "--lake")
+        set_rights(admin, *rights)
+        assert run("lake", pipeline.file, "--once").code == 0
     finally:
         lift(admin, *rights)
 

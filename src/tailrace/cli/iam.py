@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.edge import KafkaOption, load
+from tailrace.cli.edge import KafkaOption, load_lake
+from tailrace.errors import FileError
 
 
 class Identity(StrEnum):
@@ -17,6 +18,7 @@ class Identity(StrEnum):
 
     HOST = "host"
     SOURCE_ROLE = "source-role"
+    LAKE_ROLE = "lake-role"
     KAFKA_ROLE = "kafka-role"
 
 
@@ -27,6 +29,9 @@ def iam(
     identity: Annotated[
         Identity, typer.Option(help="Who gets it: the host, or a role of FILE that the host assumes.")
     ] = Identity.HOST,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="The policy of `tailrace lake`, which needs nothing of the tables.")
+    ] = False,
     account: Annotated[
         str,
         typer.Option(metavar="ID", help="The account of the tables and secrets. Without it, any.", show_default=False),
@@ -50,8 +55,14 @@ def iam(
     Example:
       tailrace iam pipeline.yaml --account 123456789012
     """
-    from tailrace.operations.aws_rights import policy
+    from tailrace.config import LoadedLakeFile
+    from tailrace.operations.aws_rights import lake_policy, policy
 
-    loaded = load(file, kafka=kafka, with_secrets=False)
-    made = policy(loaded, identity=identity.value, account=account, cluster=cluster, snapshots=snapshots)
+    loaded = load_lake(file, kafka=kafka, with_secrets=False)
+    if lake or isinstance(loaded, LoadedLakeFile):
+        if snapshots:
+            raise FileError("--snapshots is for the tables, which a lake does not read", hint="leave it out")
+        made = lake_policy(loaded, identity=identity.value, account=account, cluster=cluster)
+    else:
+        made = policy(loaded, identity=identity.value, account=account, cluster=cluster, snapshots=snapshots)
     typer.echo(json.dumps(made, indent=2))

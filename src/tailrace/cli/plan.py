@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load, load_lake
+from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, ended_by_signals, load_lake
 from tailrace.cli.progress import progress_shown
 from tailrace.cli.render import to_json
 from tailrace.cli.snapshot_view import count, estimate_lines
@@ -26,6 +26,7 @@ class AclForm(StrEnum):
 
 
 if TYPE_CHECKING:
+    from tailrace.config import AnyLoaded
     from tailrace.config.rights import AwsRight
     from tailrace.operations.lake_plan import LakePlan
     from tailrace.operations.lake_status import LakeStatus
@@ -39,6 +40,9 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print the plan as one line of JSON.")] = False,
     acls: Annotated[
         bool, typer.Option("--acls", help="Print the least ACLs in Kafka instead. Connects to nothing.")
+    ] = False,
+    lake: Annotated[
+        bool, typer.Option("--lake", help="With --acls: those of `tailrace lake` instead of the workers'.")
     ] = False,
     form: Annotated[
         AclForm | None, typer.Option("--acl-format", help="How to write them. Implies --acls.", show_default=False)
@@ -61,15 +65,13 @@ def plan(
       tailrace plan pipeline.yaml
     """
     if acls or form:
-        from tailrace.operations.acls import write
-
         if as_json:
             raise FileError("--acls prints text: it excludes --json")
-        loaded = load(file, kafka=kafka, with_secrets=False)
-        typer.echo(write(loaded, (form or AclForm.KAFKA_ACLS).value, principal))
+        typer.echo(_acls(load_lake(file, kafka=kafka, with_secrets=False), form, principal, of_lake=lake))
         return
-    if principal:
-        raise FileError("--principal is for --acls", hint="add --acls, or leave it out")
+    for option, is_given in (("--principal", principal), ("--lake", lake)):
+        if is_given:
+            raise FileError(f"{option} is for --acls", hint="add --acls, or leave it out")
     from tailrace.config import LoadedLakeFile
     from tailrace.operations.plan import make_plan, refuse
     from tailrace.wiring.sources import make_source, make_tables
@@ -90,6 +92,19 @@ def plan(
             made = make_plan(loaded, source, reader=reader, progress=progress)
     typer.echo(to_json(made) if as_json else "\n".join(_lines(made)))
     refuse(made)
+
+
+def _acls(loaded: AnyLoaded, form: AclForm | None, principal: str | None, *, of_lake: bool) -> str:
+    from tailrace.config import LoadedLakeFile
+    from tailrace.operations.acls import acls_of, lake_acls_of, write
+    from tailrace.operations.lake_targets import require_targets
+
+    if of_lake:
+        require_targets(loaded)
+    acls = lake_acls_of(loaded) if of_lake or isinstance(loaded, LoadedLakeFile) else acls_of(loaded.pipeline)
+    kafka = loaded.content.kafka if isinstance(loaded, LoadedLakeFile) else loaded.pipeline.kafka
+    place = loaded.place("kafka", "sasl.mechanism")
+    return write(kafka, acls, (form or AclForm.KAFKA_ACLS).value, place, principal)
 
 
 def _lines(plan: Plan) -> Iterator[str]:

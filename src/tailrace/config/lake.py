@@ -15,7 +15,7 @@ from tailrace.config.fields import Endpoint, Part, Region, Role, TablePattern, T
 from tailrace.config.lake_columns import ColumnChoice, ColumnOptions
 from tailrace.config.problem import InvalidError, quoted
 from tailrace.config.property_maps import CatalogProperties
-from tailrace.config.rights import AwsRight
+from tailrace.config.rights import AwsRight, partition_of
 from tailrace.config.units import duration, size
 
 TableKind = Literal["changes", "current"]
@@ -183,7 +183,7 @@ class Lake(Part):
         if not self.location.startswith(S3):
             return ()
         bucket, _, prefix = self.location.removeprefix(S3).partition("/")
-        arn = f"arn:aws:s3:::{bucket}"
+        arn = f"arn:{partition_of(self.region or '')}:s3:::{bucket}"
         objects = f"{arn}/{prefix}/*" if prefix else f"{arn}/*"
         removes = ("s3:DeleteObject",) if self.format == "delta" else ()
         return (

@@ -111,6 +111,11 @@ class LakeFile(Part):
         is_beside = topic.endswith((".checkpoints", ".dead-letters"))
         return is_own or is_beside or any(fnmatchcase(topic, pattern) for pattern in self.exclude)
 
+    def topic_beginnings(self) -> dict[str, bool]:
+        """Return the topics, or what the names of several begin with (True)."""
+        beginnings = {entry: re.split(r"[*?{]", entry)[0] for entry in self.topics}
+        return {beginning: beginning != entry for entry, beginning in beginnings.items()}
+
     def shown(self) -> dict[str, Any]:
         """Return it as its file holds it, defaults filled in, with `***` for each secret."""
         return self.model_dump(mode="json", by_alias=True)

@@ -18,6 +18,7 @@ from tailrace.deploy.package import FUNCTION_ZIP, HANDLER, layer_zip
 from tailrace.deploy.rights import Statement, statements
 from tailrace.deploy.target import Python, Target
 from tailrace.errors import FileError, WorldError
+from tailrace.operations.acls import acls_of
 from tailrace.operations.aws_rights import kafka_rights, secrets_of
 from tailrace.wiring.sources import arn_of
 from tailrace.wiring.table_choice import list_tables
@@ -170,7 +171,14 @@ def describe(
         tables=_tables(loaded, streams),
         variables=tuple(Variable(each, _id) for each, _id in _ids(variables).items() if each != VARIABLE),
         statements=tuple(
-            statements(name, function, event_source, secrets, location, kafka=tuple(kafka_rights(pipeline)))
+            statements(
+                name,
+                function,
+                event_source,
+                secrets,
+                location,
+                kafka=tuple(kafka_rights(pipeline.kafka, acls_of(pipeline))),
+            )
         ),
     )
 

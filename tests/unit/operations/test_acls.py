@@ -11,12 +11,13 @@ import pytest
 import yaml
 
 from support.cli import CommandLine
-from tailrace.config import LoadedPipeline, load
+from tailrace.config import LoadedPipeline, load, load_lake
 from tailrace.deploy.deployment import describe
 from tailrace.deploy.wheels import _is_needed
 from tailrace.errors import FileError
-from tailrace.operations.acls import acls_of, write
-from tailrace.operations.aws_rights import policy
+from tailrace.operations import acls
+from tailrace.operations.acls import Form, acls_of, lake_acls_of
+from tailrace.operations.aws_rights import lake_policy, policy
 
 SOURCE = {"type": "dynamodb-streams", "region": "eu-west-1", "tables": ["orders", "users-*"]}
 MSK = {
@@ -43,6 +44,11 @@ def loaded(folder: Path, **keys: Any) -> LoadedPipeline:
 
 def topics(pipeline: LoadedPipeline) -> set[tuple[str, bool]]:
     return {(acl.name, acl.is_prefix) for acl in acls_of(pipeline.pipeline) if acl.resource == "topic"}
+
+
+def write(made: LoadedPipeline, form: Form, principal: str | None = None) -> str:
+    kafka = made.pipeline.kafka
+    return acls.write(kafka, acls_of(made.pipeline), form, made.place("kafka", "sasl.mechanism"), principal)
 
 
 # Kafka
@@ -154,6 +160,43 @@ def test_options_that_do_not_go_together_are_refused(tmp_path: Path, capsys: pyt
     assert run("iam", file).json()["Version"] == "2012-10-17"
 
 
+LAKE = {"location": "s3://analytics/shop", "region": "eu-west-1"}
+
+
+def test_a_lake_reads_the_topics_and_writes_dead_letters(tmp_path: Path) -> None:
+    assert lake_acls_of(loaded(tmp_path, lake=LAKE)) == (
+        acls.Acl("topic", "shop.checkpoints", False, ("Describe",)),
+        acls.Acl("topic", "shop.dead-letters", False, ("Write",)),
+        acls.Acl("topic", "shop.orders", False, ("Read",)),
+        acls.Acl("topic", "shop.users-", True, ("Read",)),
+        acls.Acl("group", "shop.lake-", True, ("Read",)),
+    )
+
+
+def lake_file(folder: Path, **keys: Any) -> Path:
+    file = folder / "lake.yaml"
+    settings = {"name": "all", "kafka": {"bootstrap.servers": "kafka:9092"}, "topics": ["shop.{table}", "users"]}
+    file.write_text(yaml.safe_dump(settings | {"lake": LAKE} | keys))
+    return file
+
+
+def test_a_lakes_own_file_says_which_topics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = lake_file(tmp_path)
+    assert lake_acls_of(load_lake(file)) == (
+        acls.Acl("topic", "all.dead-letters", False, ("Write", "Create")),
+        acls.Acl("topic", "shop.", True, ("Read",)),
+        acls.Acl("topic", "users", False, ("Read",)),
+        acls.Acl("group", "all.lake-", True, ("Read",)),
+    )
+    run = CommandLine(capsys)
+    assert len(run("plan", file, "--acls").out.splitlines()) == 4
+    loaded(tmp_path, lake=LAKE)
+    assert run("plan", tmp_path / "pipeline.yaml", "--acls", "--lake").out.count("--group shop.lake-") == 1
+    loaded(tmp_path)
+    assert "the pipeline has no `lake`" in run("plan", tmp_path / "pipeline.yaml", "--acls", "--lake").err
+    assert run("plan", file, "--lake").err == "error: --lake is for --acls; add --acls, or leave it out\n"
+
+
 # AWS
 
 
@@ -228,6 +271,46 @@ def test_the_lambda_function_gets_the_same_rights_on_msk(tmp_path: Path) -> None
     assert (
         statements["KafkaTopics"].resources[0] == "arn:<partition>:kafka:eu-west-1:<account>:topic/*/*/shop.checkpoints"
     )
+
+
+def test_the_policy_of_a_lake_has_the_prefix_the_catalog_and_the_secrets(tmp_path: Path) -> None:
+    glue = LAKE | {"format": "iceberg", "catalog": {"type": "glue"}}
+    found = by_sid(lake_policy(loaded(tmp_path, lake=glue)))
+    assert found["Lake"][1] == ["arn:aws:s3:::analytics/shop/*"]
+    assert set(found) == {"Lake", "Lake2", "LakeCatalog"}
+    right_actions = {action for actions, _ in found.values() for action in actions}
+    (lake,) = loaded(tmp_path, lake=glue).pipeline.lakes
+    assert right_actions == {action for right in lake.aws_rights for action in right.actions}
+    assert {"s3:PutObject", "s3:ListBucket", "glue:UpdateTable"} < right_actions
+    with pytest.raises(FileError, match="the pipeline has no `lake`"):
+        lake_policy(loaded(tmp_path))
+
+
+def test_lakes_that_assume_a_role_leave_the_rights_to_it(tmp_path: Path) -> None:
+    role = "arn:aws:iam::333333333333:role/lake"
+    made = loaded(tmp_path, kafka=MSK, lake=LAKE | {"role_arn": role})
+    host = by_sid(lake_policy(made))
+    assert host["AssumeLakeRole"] == (["sts:AssumeRole"], [role])
+    assert host["KafkaGroups"][1] == ["arn:aws:kafka:eu-west-1:*:group/*/*/shop.lake-*"]
+    assert set(host) == {"AssumeLakeRole", "KafkaCluster", "KafkaTopics", "KafkaGroups"}
+    assert set(by_sid(lake_policy(made, identity="lake-role"))) == {"Lake", "Lake2"}
+    with pytest.raises(FileError, match=r"the file has no lake\.role_arn"):
+        lake_policy(loaded(tmp_path, lake=LAKE), identity="lake-role")
+    other = {"name": "other", "location": "s3://b-1/x", "role_arn": role.replace("lake", "more")}
+    with pytest.raises(FileError, match=r"several lake\.role_arn; give each lake a file"):
+        lake_policy(loaded(tmp_path, lake=[LAKE | {"role_arn": role}, other]), identity="lake-role")
+
+
+def test_options_of_a_lakes_policy_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, file = CommandLine(capsys), lake_file(tmp_path)
+    assert by_sid(run("iam", file).json())["Lake"][1] == ["arn:aws:s3:::analytics/shop/*"]
+    assert "--snapshots is for the tables" in run("iam", file, "--snapshots").err
+    assert "--identity source-role is for the tables" in run("iam", file, "--identity", "source-role").err
+    loaded(tmp_path, lake=LAKE)
+    pipeline = tmp_path / "pipeline.yaml"
+    assert "Lake" in by_sid(run("iam", pipeline, "--lake").json())
+    assert "Lake" not in by_sid(run("iam", pipeline).json())
+    assert "--identity lake-role is for `tailrace lake`" in run("iam", pipeline, "--identity", "lake-role").err
 
 
 def test_china_and_government_clouds_have_their_own_arns(tmp_path: Path) -> None:
