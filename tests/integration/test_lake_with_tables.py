@@ -1,4 +1,4 @@
-"""`tailrace lake` into Iceberg and Delta on a real broker and S3: killed, gone on with, read back by others."""
+"""`tailrace lake` into Iceberg and Delta on a real broker and a bad S3: killed, gone on with, read back by others."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from support.lake_tables import query
 from support.names import unique
 from support.pipeline_file import write_file
 from support.publishing import create_checkpoint_topic, read_all
+from support.s3_proxy import MISHAPS, S3Proxy
 from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
 from support.waiting import wait_for
 from tailrace.config import load
@@ -114,29 +115,35 @@ class Lakes:
 
     def __init__(self, kafka: KafkaBroker, seaweed: Seaweed, folder: Path) -> None:
         self.name = unique("lake")
+        self._kafka = kafka
         self._seaweed = seaweed
+        self._folder = folder
         self._prefix = f"s3://{BUCKET}/{self.name}"
         self._catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
-        self.files = {
-            "iceberg": self._written(kafka, folder, format="iceberg", catalog=self._catalog),
-            "delta": self._written(kafka, folder, format="delta"),
-        }
+        self.files = self.written(seaweed.endpoint_url)
         create_checkpoint_topic(load(self.files["delta"]).pipeline)
         self.topic = create_topic(kafka.client_properties(), f"{self.name}.orders", partitions=PARTITIONS)
 
-    def _written(self, kafka: KafkaBroker, folder: Path, **lake: Any) -> Path:
-        own = folder / lake["format"]
-        own.mkdir()
+    def written(self, endpoint_url: str) -> dict[str, Path]:
+        """Write the file of each lake, with this way to the S3."""
+        return {
+            "iceberg": self._written(endpoint_url, format="iceberg", catalog=self._catalog),
+            "delta": self._written(endpoint_url, format="delta"),
+        }
+
+    def _written(self, endpoint_url: str, **lake: Any) -> Path:
+        own = self._folder / lake["format"] / endpoint_url.rpartition(":")[2]
+        own.mkdir(parents=True)
         section = {
             "location": f"{self._prefix}/{lake['format']}",
             "tables": ["changes", "current"],
             "partition_by": ["day(__ts)"],
             "file": {"age": "1s"},
             "current": {"lag": "1s"},
-            "endpoint_url": self._seaweed.endpoint_url,
+            "endpoint_url": endpoint_url,
             "region": REGION,
         }
-        return write_file(own, kafka.client_properties(), self.name, lake=section | lake)
+        return write_file(own, self._kafka.client_properties(), self.name, lake=section | lake)
 
     def rows(self, kind: str, table: str, columns: str) -> list[tuple[Any, ...]]:
         """Return columns of a table; none before there is one."""
@@ -161,7 +168,8 @@ def lakes(kafka: KafkaBroker, seaweed: Seaweed, tmp_path: Path, monkeypatch: pyt
     return Lakes(kafka, seaweed, tmp_path)
 
 
-def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBroker) -> None:
+def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBroker, seaweed: Seaweed) -> None:
+    """Writers are killed, and requests to the S3 fail, or are carried out late, twice or unanswered."""
     items = Items(kafka, lakes.topic)
     items.change(1)
 
@@ -173,18 +181,19 @@ def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBr
         return all(rows > 10 for file in lakes.files.values() for rows in _rows(file))
 
     with ExitStack() as stack:
-        killed = [stack.enter_context(SinkProcess("lake", str(file))) for file in lakes.files.values()]
+        proxy = stack.enter_context(S3Proxy(seaweed.endpoint_url, seed=1))
+        files = lakes.written(proxy.url).values()
+        killed = [stack.enter_context(SinkProcess("lake", str(file))) for file in files]
         wait_for("one row, which decides the types", has_begun)
+        proxy.rate = 0.03
         wait_for("rows in all tables", goes_on)
+        wait_for("each mishap", lambda: len(proxy.met) == len(MISHAPS))
         for process in killed:
             assert process.exit_code is None, process.logged
             process.kill()
             assert any("n keeps its type" in line for line in process.logged)
-    items.change(200)
-    with ExitStack() as stack:
-        heirs = [
-            stack.enter_context(SinkProcess("lake", str(file), "--once", "--json")) for file in lakes.files.values()
-        ]
+        items.change(200)
+        heirs = [stack.enter_context(SinkProcess("lake", str(file), "--once", "--json")) for file in files]
         for heir in heirs:
             code, printed = heir.ended()
             assert code == 0, heir.logged

@@ -83,8 +83,10 @@ def _handler(proxy: S3Proxy) -> type[BaseHTTPRequestHandler]:
         timeout = 30
 
         def _pass(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            headers = [(name, value) for name, value in self.headers.items() if name.lower() != "expect"]
+            body = self._body()
+            own = {"expect", "content-length", "transfer-encoding"}
+            headers = [(name, value) for name, value in self.headers.items() if name.lower() not in own]
+            headers += [("Content-Length", str(len(body)))] if body or self.command in {"PUT", "POST"} else []
             request = (self.command, self.path, headers, body)
             mishap = proxy.draw()
             if mishap == "throttled":
@@ -102,6 +104,17 @@ def _handler(proxy: S3Proxy) -> type[BaseHTTPRequestHandler]:
                     self._reset()
                 else:
                     self._answer(answer.status, answer.getheaders(), answer.content)  # type: ignore[attr-defined]
+
+        def _body(self) -> bytes:
+            if "chunked" not in (self.headers.get("Transfer-Encoding") or ""):
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = b""
+            while size := int(self.rfile.readline().partition(b";")[0], 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            while self.rfile.readline().strip():  # a trailer
+                pass
+            return body
 
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _pass  # noqa: N815 - the base's names
 

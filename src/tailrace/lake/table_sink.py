@@ -14,8 +14,9 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 from confluent_kafka import Message
@@ -47,6 +48,9 @@ _PAUSE_S: Final = (0.05, 5.0)
 """Between two attempts: the first pause, and the longest."""
 _SHARE: Final = 0.2
 """What is expected of a row's size once it is stored."""
+
+
+_Answer = TypeVar("_Answer")
 
 
 class Mark(NamedTuple):
@@ -252,7 +256,8 @@ class TableSink:
         self._set_aside.flush()
         for _, file in claimed.files:
             file.close()
-        files = [claimed.table.upload(file.path, part) for part, file in claimed.files]
+        upload = claimed.table.upload
+        files = [self._tried(partial(upload, file.path, part)) for part, file in claimed.files]
         batch = f"{secrets.randbits(BATCH_BITS):x}"
         mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms())
         self._commit(place, claimed, mark, files)
@@ -268,7 +273,7 @@ class TableSink:
                 claimed.drop()
 
     def _commit(self, place: Place, claimed: _Claimed, mark: Mark, files: Sequence[object]) -> None:
-        until_s, pause_s = self._now_s() + PATIENCE_S, _PAUSE_S[0]
+        until_s, pauses = self._now_s() + PATIENCE_S, _pauses()
         while True:
             try:
                 claimed.table.look()
@@ -290,8 +295,18 @@ class TableSink:
                     raise
             else:
                 return
-            self._sleep(pause_s * random.uniform(0.5, 1.0))
-            pause_s = min(2 * pause_s, _PAUSE_S[1])
+            self._sleep(next(pauses))
+
+    def _tried(self, request: Callable[[], _Answer]) -> _Answer:
+        """Return the answer to a request that may be made again, which is done while it cannot be reached."""
+        until_s, pauses = self._now_s() + PATIENCE_S, _pauses()
+        while True:
+            try:
+                return request()
+            except UnreachableError:
+                if self._now_s() >= until_s:
+                    raise
+            self._sleep(next(pauses))
 
     def _spill(self, place: Place) -> None:
         """Move rows from memory to the files under way."""
@@ -299,12 +314,12 @@ class TableSink:
         if not claimed.rows.size_bytes:
             return
         claimed.rows.settle()
-        claimed.table.widen(claimed.rows.schema)
+        self._tried(partial(claimed.table.widen, claimed.rows.schema))
         claimed.rows.adopt(claimed.table.schema)
         rows = claimed.rows.take()
         for sentence in claimed.rows.widened():
             logger.warning("column widened", extra={**place._asdict(), "detail": sentence})
-        claimed.table.widen(rows.schema)  # what does not fit columns of others needs its own
+        self._tried(partial(claimed.table.widen, rows.schema))  # what does not fit columns of others needs its own
         schema = claimed.table.schema
         rows = fitted(rows, schema, claimed.table.name)
         with self._temporary.telling():
@@ -316,6 +331,13 @@ class TableSink:
                 if file is None:
                     file = claimed.open[part] = ParquetFile(self._temporary.path, schema)
                 file.append(own)
+
+
+def _pauses() -> Iterator[float]:
+    pause_s, longest_s = _PAUSE_S
+    while True:
+        yield pause_s * random.uniform(0.5, 1.0)
+        pause_s = min(2 * pause_s, longest_s)
 
 
 def _position(mark: Mark | None) -> Position | None:
