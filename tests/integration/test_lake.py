@@ -12,9 +12,10 @@ from typing import Any
 import duckdb
 import pytest
 import yaml
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError, Message, TopicPartition
 from duckdb_extensions import import_extension
 
+from support.cli import CommandLine
 from support.export_process import SinkProcess
 from support.kafka_clients import TIMEOUT_S, create_topic, transactional_producer
 from support.names import unique
@@ -27,6 +28,7 @@ from tailrace.config import LoadedLakeFile, load, load_lake
 from tailrace.core.change import Change
 from tailrace.errors import FileError, WorldError
 from tailrace.formats import make_format
+from tailrace.kafka import clients
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.lake import LakeWriter
 from tailrace.operations.lake_plan import make_lake_plan, read_lake_status
@@ -324,3 +326,32 @@ def test_a_lake_of_its_own_file_has_the_topics_of_other_pipelines(kafka: KafkaBr
     file.write_text(yaml.safe_dump(settings | {"topics": [topics[0], f"{team}.nothing"]}))
     with pytest.raises(WorldError, match=r"topics\[1\]: team.*nothing matches no topic; correct it, or start the"):
         LakeWriter(load_lake(file), once=True)
+
+
+@pytest.mark.parametrize("target", [{"format": "parquet"}, {"format": "delta", "tables": ["changes", "current"]}])
+def test_what_retention_removed_before_it_was_written_is_skipped_once_it_is_accepted(
+    pipeline: Pipeline, kafka: KafkaBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str], target: dict[str, Any]
+) -> None:
+    lake = target | {"location": (tmp_path / "lake").as_uri()}
+    file = write_file(tmp_path, kafka.client_properties(), pipeline.name, lake=lake)
+    loaded, run = load(file), CommandLine(capsys)
+    changes = Changes(kafka, pipeline.topic, seed=6, partitions=1)
+    changes.transaction(10, commit=True)
+    LakeWriter(loaded, once=True).run(lambda: False)
+    changes.transaction(10, commit=True)
+    (removed,) = (
+        clients.admin(kafka.client_properties()).delete_records([TopicPartition(pipeline.topic, 0, 15)]).values()
+    )
+    removed.result()
+    with pytest.raises(WorldError, match="then: tailrace accept-gap FILE --lake main"):
+        LakeWriter(loaded, once=True).run(lambda: False)
+    accepted = run("accept-gap", file, "--lake", "main", "--yes")
+    assert (accepted.code, accepted.err.splitlines()[0]) == (
+        0,
+        f"lost: changes of table orders: {pipeline.topic} [0], offsets 11 to 14",
+    )
+    assert run("accept-gap", file, "--lake", "main", "--yes").err.startswith("error: the lake main has no gap")
+    assert LakeWriter(loaded, once=True).run(lambda: False)[0].at_end
+    (status,) = read_status(loaded).lakes
+    assert {(topic.lost, topic.behind_changes_at_most) for topic in status.topics} == {(4, 0)}
+    assert status.topics[0].rows == 10 + 6

@@ -165,6 +165,8 @@ def lake_lines(lake: LakeStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
             f"files: {topic.files}  rows: {topic.rows}  bytes: {topic.size_bytes}  last commit: {_ago(age_s)}",
             "ok",
         )
+        if topic.lost:
+            yield f"  ! {name}  lost: {topic.lost} offsets, as accepted with `accept-gap`", "ok"
 
 
 def _table_lines(table: TableStatus, argument: str) -> Iterator[tuple[str, Severity]]:

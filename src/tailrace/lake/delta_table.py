@@ -106,11 +106,11 @@ class DeltaChanges:
             if number is None:
                 break
             topic_id += number.to_bytes(_NUMBER_BYTES, "big").lstrip(b"\0")
-        batch, last_ms, committed_ms = (
+        batch, last_ms, committed_ms, lost = (
             self._loaded.transaction_version(f"{application}/{name}") or 0
-            for name in ("batch", "last-ms", "committed-ms")
+            for name in ("batch", "last-ms", "committed-ms", "lost")
         )
-        return Mark(next_offset, topic_id.decode(), f"{batch:x}", last_ms, committed_ms)
+        return Mark(next_offset, topic_id.decode(), f"{batch:x}", last_ms, committed_ms, lost)
 
     @property
     def schema(self) -> pa.Schema:
@@ -163,6 +163,7 @@ class DeltaChanges:
             "/batch": int(mark.batch, 16),
             "/last-ms": mark.last_ms,
             "/committed-ms": mark.committed_ms,
+            "/lost": mark.lost,
             **{
                 f"/topic-id-{index}": int.from_bytes(raw[begin : begin + _NUMBER_BYTES], "big")
                 for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))

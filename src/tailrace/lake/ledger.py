@@ -45,6 +45,8 @@ class Sums(msgspec.Struct, frozen=True):
     files: int = 0
     rows: int = 0
     size_bytes: int = 0
+    lost: int = 0
+    """Offsets that an operator gave up."""
 
     def plus(self, files: tuple[DataFile, ...]) -> Sums:
         """Return the sums with these files, too."""
@@ -53,7 +55,12 @@ class Sums(msgspec.Struct, frozen=True):
 
     def and_(self, others: Sums) -> Sums:
         """Return both together."""
-        return Sums(self.files + others.files, self.rows + others.rows, self.size_bytes + others.size_bytes)
+        return Sums(
+            self.files + others.files,
+            self.rows + others.rows,
+            self.size_bytes + others.size_bytes,
+            self.lost + others.lost,
+        )
 
 
 class Step(msgspec.Struct, frozen=True):

@@ -112,6 +112,8 @@ class _Claimed:
         self.last_in_files_ms: int | None = None
         """That of the last one in the files under way."""
         self.share = _SHARE
+        self.lost = 0
+        """So many offsets of the open batch are lost."""
         self.is_fenced = False
         """Another writer has gone on; the next write or commit tells it."""
 
@@ -223,6 +225,18 @@ class ParquetSink:
             raise FencedError
         self._commit(place, next_offset)
 
+    def skip(self, place: Place, next_offset: int) -> None:
+        """Move the position of a partition over offsets that are lost: with a step that has no file.
+
+        A step that was interrupted is completed with empty files; of its offsets, the sums do not say what is lost.
+        """
+        claimed = self._claimed[place]
+        if claimed.missing:
+            self._commit(place, claimed.after)
+        if next_offset > claimed.after:
+            claimed.lost = next_offset - claimed.after
+            self._commit(place, next_offset)
+
     def release(self, places: Iterable[Place]) -> None:
         """Drop the rows and files under way."""
         for place in places:
@@ -274,7 +288,7 @@ class ParquetSink:
             self._upload(place, step, files)
             claimed.last = step
         claimed.drop()
-        claimed.missing = ()
+        claimed.missing, claimed.lost = (), 0
         claimed.schema = claimed.first_offset = claimed.last_in_files_ms = None
 
     def _step(self, claimed: _Claimed, files: Mapping[str, ParquetFile], schema: pa.Schema, end: int) -> Step:
@@ -290,7 +304,7 @@ class ParquetSink:
             last_ms=claimed.last_in_files_ms or claimed.last_ms or (last.last_ms if last else None),
             committed_ms=self._now_ms(),
             writer=uuid.uuid4().hex,
-            sums=(last.sums if last else Sums()).plus(noted),
+            sums=(last.sums if last else Sums()).plus(noted).and_(Sums(lost=claimed.lost)),
         )
 
     def _complete(self, place: Place, claimed: _Claimed, step: Step) -> None:

@@ -10,8 +10,10 @@ from typing import Final, Protocol
 
 from tailrace.config.lake import TableKind
 from tailrace.errors import UnreachableError
+from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.dead_letters import LakeDeadLetters
 from tailrace.lake.ledger import Sums
+from tailrace.sinks.contract import Sink
 from tailrace.sinks.runner import Runner
 from tailrace.sinks.topics import Topics
 
@@ -19,11 +21,15 @@ _MEASURE_S: Final = 15.0
 """Time between two looks at how far the topics are."""
 
 
-class LakeSink(Protocol):
+class LakeSink(Sink, Protocol):
     """A sink of a lake."""
 
     written: Sums
     """By this process."""
+
+    def skip(self, place: Place, next_offset: int) -> None:
+        """Move the position of a claimed partition over lost offsets, and note how many. Raises FencedError."""
+        ...
 
     def close(self) -> None:
         """Remove what it has on this machine."""

@@ -64,6 +64,8 @@ class Mark(NamedTuple):
     """The timestamp of the last record that the table has of it; 0: it has none."""
     committed_ms: int = 0
     """When the batch was committed."""
+    lost: int = 0
+    """So many offsets before the position were given up by an operator."""
 
 
 class TableRows(AgreeingRows, Protocol):
@@ -164,6 +166,7 @@ class _Claimed:
         self.mark = mark
         self.topic_id = topic_id
         self.last_ms = mark.last_ms if mark is not None else 0
+        self.lost = mark.lost if mark is not None else 0
         self.open: dict[Hashable, ParquetFile] = {}
         """By the part of the table."""
         self.closed: list[tuple[Hashable, ParquetFile]] = []
@@ -259,12 +262,18 @@ class TableSink:
         upload = claimed.table.upload
         files = [self._tried(partial(upload, file.path, part)) for part, file in claimed.files]
         batch = f"{secrets.randbits(BATCH_BITS):x}"
-        mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms())
+        mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms(), claimed.lost)
         self._commit(place, claimed, mark, files)
         claimed.mark = mark
         stored = (DataFile(each.path.name, each.rows, each.size_bytes) for _, each in claimed.files)
         self.written = self.written.plus(tuple(stored))
         claimed.drop()
+
+    def skip(self, place: Place, next_offset: int) -> None:
+        """Move the position of a partition over offsets that are lost: with a commit that has no row."""
+        claimed = self._claimed[place]
+        claimed.lost += next_offset - (claimed.mark.next_offset if claimed.mark is not None else 0)
+        self.commit(place, next_offset)
 
     def release(self, places: Iterable[Place]) -> None:
         """Drop the rows and files under way."""

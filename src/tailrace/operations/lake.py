@@ -19,7 +19,7 @@ from tailrace.lake.dead_letters import LakeDeadLetters
 from tailrace.lake.ledger import Ledger
 from tailrace.lake.location import Location
 from tailrace.lake.opening import definition, open_location, open_tables
-from tailrace.lake.part import LakePart
+from tailrace.lake.part import LakePart, LakeSink
 from tailrace.operations import preconditions
 from tailrace.operations.lake_targets import LakeTarget, require_targets
 from tailrace.operations.lake_topics import ensure_dead_letters, tables_found
@@ -112,14 +112,10 @@ class _Written:
     """One of the lakes."""
 
     def __init__(self, target: LakeTarget, *, once: bool) -> None:
-        location = open_location(target.lake)
-        ledger = Ledger(location)
-        cluster = topics.describe(clients.admin(target.kafka), target.kafka)
-        identity = ledger.found(definition(target.lake, target.name, cluster.id))
-        maker = _Maker(target, location, ledger, identity)
+        maker = _maker(target)
         self.parts: Sequence[LakePart] = [maker.part(kind, once=once) for kind in target.lake.tables]
         self._name = target.lake.name
-        self._location = location.uri
+        self._location = target.lake.location
 
     def report(self) -> LakeReport:
         """Return what was written to it."""
@@ -138,6 +134,21 @@ class _Written:
         )
 
 
+def open_sinks(target: LakeTarget) -> Mapping[TableKind, LakeSink]:
+    """Return what writes each kind of tables of a lake, for whoever closes it. Raises TailraceError."""
+    with brought_by("lake"):
+        import pyarrow  # noqa: F401, PLC0415 - an extra
+    maker = _maker(target)
+    return {kind: maker.sink(kind, new_owner())[0] for kind in target.lake.tables}
+
+
+def _maker(target: LakeTarget) -> _Maker:
+    location = open_location(target.lake)
+    ledger = Ledger(location)
+    cluster = topics.describe(clients.admin(target.kafka), target.kafka)
+    return _Maker(target, location, ledger, ledger.found(definition(target.lake, target.name, cluster.id)))
+
+
 class _Maker:
     """Makes what keeps one kind of tables."""
 
@@ -152,9 +163,7 @@ class _Maker:
         """Return it, ready to run."""
         target, lake, owner = self._target, self._lake, new_owner()
         is_log = kind == "changes"
-        beside_log = not is_log and "changes" in lake.tables
-        dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name, beside_log=beside_log)
-        sink = self._parquet(dead_letters) if lake.format == "parquet" else self._tables(kind, dead_letters)
+        sink, dead_letters = self.sink(kind, owner)
         runner = connect(
             target.kafka,
             sink,
@@ -163,8 +172,17 @@ class _Maker:
             group=f"{target.name}.lake-{self._identity}" + ("" if is_log else f"-{kind}"),
             client_id=owner,
             until_end=once,
+            when_deleted=f"decide what the loss means, then: tailrace accept-gap FILE --lake {lake.name}",
         )
         return LakePart(kind, sink, runner, dead_letters, Topics(target.kafka), lake=lake.name)
+
+    def sink(self, kind: TableKind, owner: str) -> tuple[LakeSink, LakeDeadLetters]:
+        """Return what writes it, and what takes the records that it cannot."""
+        target, lake = self._target, self._lake
+        beside_log = kind != "changes" and "changes" in lake.tables
+        dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name, beside_log=beside_log)
+        is_parquet = lake.format == "parquet"
+        return self._parquet(dead_letters) if is_parquet else self._tables(kind, dead_letters), dead_letters
 
     def _parquet(self, dead_letters: LakeDeadLetters) -> ParquetSink:
         from tailrace.lake.parquet_sink import ParquetSink  # noqa: PLC0415 - pyarrow is an extra

@@ -34,6 +34,8 @@ class TopicStatus(msgspec.Struct, frozen=True):
     size_bytes: int
     last_commit_ms: int | None
     kind: TableKind = "changes"
+    lost: int = 0
+    """Offsets that an operator gave up with `accept-gap`, over all partitions."""
 
 
 class _Held(NamedTuple):
@@ -117,7 +119,7 @@ class _Reader:
         held = {
             place: _Held(each.next_offset, each.last_ms or None, each.committed_ms) for place, each in marks.items()
         }
-        return held, opened.sums()
+        return held, opened.sums().and_(Sums(lost=sum(each.lost for each in marks.values())))
 
     def _by_ledger(self, places: Sequence[Place]) -> tuple[dict[Place, _Held], Sums]:
         steps = {place: step for place in places if (step := self._ledger.last(place)) is not None}
@@ -143,4 +145,5 @@ def _topic_status(
         sums.size_bytes,
         max((each.committed_ms for each in held.values()), default=None),
         kind,
+        sums.lost,
     )

@@ -130,6 +130,7 @@ class Runner:
         limits: Limits,
         *,
         until_end: bool,
+        when_deleted: str = _BEGIN_AGAIN,
         cluster: Cluster,
         reader: Reader,
         make_member: Callable[[OnPlaces, OnPlaces, OnPlaces], Member],
@@ -150,6 +151,7 @@ class Runner:
         self._wanted = wanted
         self._limits = limits
         self._until_end = until_end
+        self._when_deleted = when_deleted
         self._cluster = cluster
         self._reader = reader
         self._now_ms = now_ms
@@ -281,7 +283,7 @@ class Runner:
         raise WorldError(
             f"{place} {obstacle.value}: the target has it up to offset {position.next_offset if position else 0}, "
             f"Kafka has {extent.start} to {extent.end}",
-            hint=f"{_CAUSES[obstacle]}; {_BEGIN_AGAIN}",
+            hint=f"{_CAUSES[obstacle]}; {self._when_deleted if obstacle is Obstacle.DELETED else _BEGIN_AGAIN}",
         )
 
     def _write(self, messages: list[Message]) -> None:
@@ -388,8 +390,12 @@ def connect(
     group: str,
     client_id: str,
     until_end: bool,
+    when_deleted: str = _BEGIN_AGAIN,
 ) -> Runner:
-    """Make a runner on a Kafka; all runners of a target must have the same group, and no others."""
+    """Make a runner on a Kafka; all runners of a target must have the same group, and no others.
+
+    `when_deleted` is what the user can do when retention has removed records that the target lacks.
+    """
     own = {
         "group.id": group,  # required by the client; nothing joins or commits
         "client.id": client_id,
@@ -402,6 +408,7 @@ def connect(
         wanted,
         limits,
         until_end=until_end,
+        when_deleted=when_deleted,
         cluster=Topics(user),
         reader=WatchedConsumer(user, own, "reader of the topics"),
         make_member=lambda on_assigned, on_revoked, on_lost: GroupMember(

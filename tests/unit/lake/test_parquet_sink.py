@@ -190,3 +190,38 @@ def _heir_of_a_step(make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch, **how:
     heir = make_sink(**how)
     assert heir.claim(PLACE, "id") == Position(0, "id", bound=5)
     return heir
+
+
+def test_offsets_that_are_lost_are_skipped_with_a_step_without_files(make_sink: MakeSink, tmp_path: Path) -> None:
+    sink = make_sink()
+    sink.claim(PLACE, "id")
+    sink.write(PLACE, records(0, 3))
+    sink.commit(PLACE, 3)
+    sink.skip(PLACE, 7)
+    sink.write(PLACE, records(7, 8))
+    sink.commit(PLACE, 8)
+    step = Ledger(Folder(tmp_path / "lake")).last(PLACE)
+    assert step is not None
+    assert (step.sums.lost, step.sums.rows, sink.position(PLACE)) == (4, 4, Position(8, "id"))
+    late = make_sink()
+    late.claim(PLACE, "id")
+    sink.commit(PLACE, 9)
+    with pytest.raises(FencedError):
+        late.skip(PLACE, 20)
+
+
+def test_an_interrupted_step_whose_records_are_lost_is_completed_with_empty_files(
+    make_sink: MakeSink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = make_sink()
+    sink.claim(PLACE, "id")
+    sink.write(PLACE, records(0, 3))
+    with monkeypatch.context() as broken:
+        broken.setattr(Ledger, "complete", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sink.commit(PLACE, 3)
+    heir = make_sink()
+    assert heir.claim(PLACE, "id") == Position(0, "id", 3)
+    heir.skip(PLACE, 5)
+    assert list(data_files(tmp_path).values()) == [[]]
+    assert heir.position(PLACE) == Position(5, "id")

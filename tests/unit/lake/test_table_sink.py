@@ -60,6 +60,19 @@ def test_a_position_moves_without_rows(kind: Kind, tmp_path: Path) -> None:
     assert kind.rows(tmp_path) == []
 
 
+def test_offsets_that_are_lost_are_skipped_and_counted_for_good(kind: Kind, tmp_path: Path) -> None:
+    sink = sink_of(kind.table(tmp_path))
+    sink.claim(PLACE, TOPIC_ID)
+    sink.commit(PLACE, 4)
+    sink.skip(PLACE, 9)
+    sink.commit(PLACE, 10)
+    table = kind.table(tmp_path)
+    table.look()
+    mark = table.mark(PLACE)
+    assert mark is not None
+    assert (mark.next_offset, mark.lost) == (10, 5)
+
+
 def test_writers_of_several_partitions_share_a_table(kind: Kind, tmp_path: Path) -> None:
     """Each believes that it knows the table, and others commit all the time."""
 
