@@ -119,7 +119,7 @@ class Lakes:
         self._seaweed = seaweed
         self._folder = folder
         self._prefix = f"s3://{BUCKET}/{self.name}"
-        self._catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
+        self.catalog = {"type": "sql", "uri": f"sqlite:///{folder}/catalog.db"}
         self.files = self.written(seaweed.endpoint_url)
         create_checkpoint_topic(load(self.files["delta"]).pipeline)
         self.topic = create_topic(kafka.client_properties(), f"{self.name}.orders", partitions=PARTITIONS)
@@ -127,13 +127,13 @@ class Lakes:
     def written(self, endpoint_url: str) -> dict[str, Path]:
         """Write the file of each lake, with this way to the S3."""
         return {
-            "iceberg": self._written(endpoint_url, format="iceberg", catalog=self._catalog),
+            "iceberg": self._written(endpoint_url, format="iceberg", catalog=self.catalog),
             "delta": self._written(endpoint_url, format="delta"),
         }
 
     def _written(self, endpoint_url: str, **lake: Any) -> Path:
-        own = self._folder / lake["format"] / endpoint_url.rpartition(":")[2]
-        own.mkdir(parents=True)
+        own = self._folder / unique(lake["format"])
+        own.mkdir()
         section = {
             "location": f"{self._prefix}/{lake['format']}",
             "tables": ["changes", "current"],
@@ -156,7 +156,7 @@ class Lakes:
                 "s3.access-key-id": CREDENTIALS["AWS_ACCESS_KEY_ID"],
                 "s3.secret-access-key": CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
             }
-            found = load_catalog("tailrace", **self._catalog, **properties).load_table((self.name, f"orders_{table}"))
+            found = load_catalog("tailrace", **self.catalog, **properties).load_table((self.name, f"orders_{table}"))
             source = f"iceberg_scan('{found.metadata_location}')"
         return query(self._seaweed, f"SELECT {columns} FROM {source}")
 
@@ -206,6 +206,23 @@ def test_each_change_once_and_the_items_as_they_are(lakes: Lakes, kafka: KafkaBr
         assert len(current) == len(items.present)
         assert {row[0]: row[1:] for row in current} == items.present
         assert _rows(file) == (len(items.changes), len(items.present))
+
+
+def test_a_catalog_of_type_rest(lakes: Lakes, kafka: KafkaBroker, seaweed: Seaweed) -> None:
+    """The catalog chooses where the files of the tables are."""
+    lakes.catalog = seaweed.catalog()
+    file = lakes.written(seaweed.endpoint_url)["iceberg"]
+    items = Items(kafka, lakes.topic)
+    for count in (1, 50):
+        items.change(count)
+        (report,) = LakeWriter(load(file), once=True).run(lambda: False)
+        assert report.at_end
+    changes = lakes.rows("iceberg", "changes", "__partition, __offset")
+    assert len(changes) == len(items.changes)
+    assert set(changes) == items.changes
+    current = lakes.rows("iceberg", "current", "id, CAST(v AS INTEGER), n, n__json")
+    assert {row[0]: row[1:] for row in current} == items.present
+    assert _rows(file) == (len(items.changes), len(items.present))
 
 
 def _rows(file: Path) -> tuple[int, ...]:

