@@ -5,7 +5,7 @@ Source: https://debezium.io/documentation/reference/stable/connectors/postgresql
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, ClassVar, Final, Literal
 
@@ -143,6 +143,15 @@ class DebeziumFormat(Format):
         except (ValueError, RecursionError):
             return None
         return envelope.op, bytes(envelope.before if envelope.op == "d" else envelope.after)
+
+    @classmethod
+    def read_items(cls, values: Sequence[bytes]) -> tuple[list[Op], list[Any]] | None:
+        """Return what `read_item` does of each, without a copy of any item."""
+        try:
+            read = [_decode_images(each) for each in values]
+        except (ValueError, RecursionError):
+            return None
+        return [each.op for each in read], [each.before if each.op == "d" else each.after for each in read]
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, ClassVar, Final
 
@@ -93,6 +94,17 @@ class Format(ABC):
         """Return the op and the item that `read` returns, where nothing else is needed."""
         found = cls.read(value)
         return None if found is None else (found.op, found.item)
+
+    @classmethod
+    def read_items(cls, values: Sequence[bytes]) -> tuple[list[Op], list[Any]] | None:
+        """Return the ops and the items of many values, `u` where a value tells no op; None when one cannot be read.
+
+        Items are bytes, or parts of the values that msgspec's and Python's functions take for bytes.
+        """
+        found = [cls.read_item(each) for each in values]
+        if None in found:
+            return None
+        return [each[0] or "u" for each in found if each], [each[1] for each in found if each]
 
     @classmethod
     def attributes(cls, item: bytes) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -11,11 +11,11 @@ import pyarrow as pa
 from tailrace.config.lake_columns import ColumnOptions
 from tailrace.errors import RecordError, excerpt
 from tailrace.formats import Format
-from tailrace.formats.item import ItemFormat
 from tailrace.lake import reshape, values
 from tailrace.lake.column_types import JSON_SUFFIX, OURS, ClashError, Column, Fields, read_fields, top_name
 from tailrace.lake.declared import Declared
 from tailrace.lake.plain_json import PlainJson
+from tailrace.lake.rows import Message, Rows, read_rows
 
 COLUMNS_MAX: Final = 10_000
 """So many columns a table has at most."""
@@ -29,41 +29,7 @@ _TYPES: Final = (pa.string(), pa.timestamp("ms", "UTC"), pa.string(), pa.int32()
 OUR_COLUMNS: Final = pa.schema([pa.field(*each) for each in zip(OURS, _TYPES, strict=True)])
 _DECLARE: Final = "declare the column in `columns` of the lake, or correct what writes the item"
 
-_NO_ITEM: Final = (b"", b"null")
-
 _key_of: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-class Message(Protocol):
-    """What is needed of confluent-kafka's `Message`."""
-
-    def key(self) -> bytes | None:
-        """Return the key."""
-        ...
-
-    def value(self) -> bytes | None:
-        """Return the value."""
-        ...
-
-    def topic(self) -> str | None:
-        """Return the topic."""
-        ...
-
-    def partition(self) -> int | None:
-        """Return the partition."""
-        ...
-
-    def offset(self) -> int | None:
-        """Return the offset."""
-        ...
-
-    def timestamp(self) -> tuple[int, int]:
-        """Return the kind of the timestamp, and the timestamp in milliseconds since the epoch."""
-        ...
-
-    def headers(self) -> Any:
-        """Return pairs, or None."""
-        ...
 
 
 class Refused(NamedTuple):
@@ -77,15 +43,6 @@ class Refused(NamedTuple):
 
 class _NoRoomError(RecordError):
     """The table has no more columns."""
-
-
-class _Row(msgspec.Struct, gc=False):
-    """A record whose value was read."""
-
-    message: Message
-    format: type[Format]
-    op: str
-    item: bytes
 
 
 class _Chunk(NamedTuple):
@@ -155,18 +112,13 @@ class TableColumns:
         Tombstones are left out.
         """
         refused: list[Refused] = []
-        rows: list[_Row] = []
-        for message in messages:
-            value = message.value()
-            if value is None:
-                rows += self._deleted(message)
-            elif row := self._read_value(message, value):
-                rows.append(row)
-            else:
-                refused.append(Refused(message, self._unreadable()))
-        if rows:
-            self._learn_keys(rows[-1].message)
-            self._add(rows, refused)
+        # A block at a time: blocks that fit into the processor's cache are read fastest.
+        for begin in range(0, len(messages), BLOCK_ROWS):
+            rows, unreadable = read_rows(messages[begin : begin + BLOCK_ROWS], self._formats)
+            refused += [Refused(each, self._unreadable()) for each in unreadable]
+            if rows:
+                self._learn_keys(rows.messages[-1])
+                self._add(rows, refused)
         refused.sort(key=lambda each: each.message.offset())
         return refused
 
@@ -212,21 +164,6 @@ class TableColumns:
             fields.add(name, column)
         return read_fields(fields, [each for each in schema or [] if each.name not in OURS], fixed=self._fixed)
 
-    def _read_value(self, message: Message, value: bytes) -> _Row | None:
-        for each in self._formats:
-            if (found := each.read_item(value)) is not None:
-                op, item = found
-                if op == "d" and item in _NO_ITEM and (key := message.key()) is not None:
-                    return _Row(message, ItemFormat, "d", key)
-                return _Row(message, each, op or "u", item)
-        return None
-
-    def _deleted(self, message: Message) -> list[_Row]:
-        """Return the row of a null value, if it is a delete of its own."""
-        key = message.key()
-        is_delete = key is not None and any(each.null_is_delete for each in self._formats)
-        return [_Row(message, ItemFormat, "d", key or b"")] if is_delete else []
-
     def _unreadable(self) -> RecordError:
         return RecordError(
             "the value is of no format that tailrace reads as an item", hint="look at what else writes to the topic"
@@ -239,74 +176,74 @@ class TableColumns:
             return
         self.keys = tuple(self._fields.known(each) or self._declared.name_of(each) for each in names)
 
-    def _add(self, rows: list[_Row], refused: list[Refused]) -> None:
-        """Add rows, a block at a time: blocks that fit into the processor's cache are read fastest."""
-        begin = 0
-        while begin < len(rows):
-            block = rows[begin : begin + BLOCK_ROWS]
-            arrays = self._quickly(block)
-            if arrays is None:
-                block = block[: _LOOK_ROWS if self._failures == 1 else BLOCK_ROWS]
-            begin += len(block)
-            if arrays is None:
-                block, arrays = self._one_by_one(block, refused)
-            if block:
-                self._keep(block, arrays)
+    def _add(self, rows: Rows, refused: list[Refused]) -> None:
+        """Add the rows of a block."""
+        while rows:
+            arrays = self._quickly(rows)
+            if arrays is not None:
+                self._keep(rows, arrays)
+                return
+            count = _LOOK_ROWS if self._failures == 1 else len(rows)
+            kept, arrays = self._one_by_one(rows.cut(0, count), refused)
+            if kept:
+                self._keep(kept, arrays)
+            rows = rows.cut(count, len(rows))
 
-    def _quickly(self, rows: list[_Row]) -> list[pa.Array] | None:
+    def _quickly(self, rows: Rows) -> list[pa.Array] | None:
         """Return the arrays of rows that need no look at each; None when they do. What fails often is tried seldom."""
         if self._passes > 0:
             self._passes -= 1
             return None
-        if not all(each.format.has_plain_items for each in rows):
+        if not all(each.has_plain_items for each in set(rows.formats)):
             return None
         if self._plain is None:
             self._plain = PlainJson(self._fields, self._dropped)
-        arrays = self._plain.arrays([each.item for each in rows])
+        arrays = self._plain.arrays(rows.items)
         self._failures = 0 if arrays is not None else min(self._failures + 1, _FAILURES_MAX)
         self._passes = (1 << self._failures) // 2
         return arrays
 
-    def _one_by_one(self, rows: list[_Row], refused: list[Refused]) -> tuple[list[_Row], list[pa.Array]]:
+    def _one_by_one(self, rows: Rows, refused: list[Refused]) -> tuple[Rows, list[pa.Array]]:
         """Return the rows that are not refused, and their arrays, for which columns widen."""
         self._plain = None
-        kept: list[_Row] = []
+        kept: list[int] = []
         objects: list[dict[str, Any]] = []
-        for row in rows:
+        for place, (form, item) in enumerate(zip(rows.formats, rows.items, strict=True)):
             try:
-                named = self._named(row)
+                named = self._named(form.attributes(bytes(item)))
             except RecordError as error:
-                refused.append(Refused(row.message, error, isinstance(error, _NoRoomError)))
+                refused.append(Refused(rows.messages[place], error, isinstance(error, _NoRoomError)))
                 continue
-            kept.append(row)
+            kept.append(place)
             objects.append(named)
         self._see(objects)
+        rows = rows.chosen(kept)
         if self._keyed:
-            kept, objects = self._with_keys(kept, objects, refused)
+            rows, objects = self._with_keys(rows, objects, refused)
         beside = self._with_json()
         arrays = values.struct_arrays(self._fields, objects, values.of_attributes)
         self._widened += [
             f"column {excerpt(name)} keeps its type, and values of another one stand as JSON in {name}{JSON_SUFFIX}"
             for name in sorted(self._with_json() - beside)
         ]
-        return kept, arrays
+        return rows, arrays
 
     def _with_keys(
-        self, rows: list[_Row], objects: list[dict[str, Any]], refused: list[Refused]
-    ) -> tuple[list[_Row], list[dict[str, Any]]]:
+        self, rows: Rows, objects: list[dict[str, Any]], refused: list[Refused]
+    ) -> tuple[Rows, list[dict[str, Any]]]:
         """Return the rows whose key has a place in its columns."""
-        found: list[tuple[_Row, dict[str, Any]]] = []
-        for row, named in zip(rows, objects, strict=True):
+        kept: list[int] = []
+        for place, named in enumerate(objects):
             wrong = next((key for key in self.keys if not self._is_key(key, named.get(key))), None)
             if wrong is None:
-                found.append((row, named))
+                kept.append(place)
                 continue
             error = RecordError(
                 f"column {excerpt(wrong)} of the item's key cannot hold {excerpt(values.json_text(named.get(wrong)))}",
                 hint="declare the column in `columns` of the lake as the key needs it, and begin a new table with it",
             )
-            refused.append(Refused(row.message, error, is_by_table=True))
-        return [row for row, _ in found], [named for _, named in found]
+            refused.append(Refused(rows.messages[place], error, is_by_table=True))
+        return rows.chosen(kept), [objects[place] for place in kept]
 
     def _is_key(self, name: str, value: Any) -> bool:
         column = self._fields.columns.get(name)
@@ -318,9 +255,9 @@ class TableColumns:
         """Return the columns with a type that have one for JSON beside them."""
         return {name for name, each in self._fields.columns.items() if each.has_json and each.is_decided}
 
-    def _named(self, row: _Row) -> dict[str, Any]:
-        """Return a row's values by column. Raises `RecordError`."""
-        attributes, dropped = self._declared.divided(row.format.attributes(row.item))
+    def _named(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Return an item's values by column. Raises `RecordError`."""
+        attributes, dropped = self._declared.divided(item)
         self._dropped.see(dropped)
         if not self._fields.has_room(attributes):
             raise _NoRoomError(
@@ -351,7 +288,7 @@ class TableColumns:
             if columns[name].kind == "text"
         ]
 
-    def _keep(self, rows: list[_Row], arrays: list[pa.Array]) -> None:
+    def _keep(self, rows: Rows, arrays: list[pa.Array]) -> None:
         fields = self._fields.arrow()
         items = pa.StructArray.from_arrays(arrays, fields=fields) if fields else None
         chunk = _Chunk(_ours(rows), items)
@@ -371,21 +308,21 @@ def unite(schemas: Iterable[pa.Schema]) -> pa.Schema | None:
     return None if fields is None else pa.schema([*OUR_COLUMNS, *fields.arrow()])
 
 
-def _ours(rows: Sequence[_Row]) -> list[pa.Array]:
-    messages = [each.message for each in rows]
+def _ours(rows: Rows) -> list[pa.Array]:
+    messages = rows.messages
     count, first = len(rows), messages[0]
+    headers = [each.headers() for each in messages]
     return [
-        pa.array([each.op for each in rows], pa.string()),
+        pa.array(rows.ops, pa.string()),
         pa.array([each.timestamp()[1] for each in messages], _TYPES[1]),
         pa.repeat(pa.scalar(first.topic(), pa.string()), count),
         pa.repeat(pa.scalar(first.partition(), pa.int32()), count),
         pa.array([each.offset() for each in messages], pa.int64()),
-        pa.array([_headers(each) for each in messages], _HEADERS),
+        pa.array([_pairs(each) for each in headers], _HEADERS) if any(headers) else pa.nulls(count, _HEADERS),
     ]
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]] | None:
-    headers = message.headers()
+def _pairs(headers: Any) -> list[tuple[str, bytes | None]] | None:
     if not headers:
         return None
     pairs = headers.items() if isinstance(headers, dict) else headers

@@ -36,7 +36,7 @@ class PlainJson:
         else:
             self._check = None if guard is None else msgspec.json.Decoder(guard).decode_lines
 
-    def arrays(self, items: Sequence[bytes]) -> list[pa.Array] | None:
+    def arrays(self, items: Sequence[bytes | msgspec.Raw]) -> list[pa.Array] | None:
         """Return the items as the arrays of `fields.arrow()`; None when there is anything for the slower way."""
         if not self._is_possible:
             return None
