@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet
 
+from tailrace.formats.python_values import from_python
 from tailrace.lake.column_types import column_name, top_name
 
 
@@ -65,6 +66,13 @@ def debezium(item: Mapping[str, Any] | None, offset: int = 0, *, op: str = "c") 
     image = b"null" if item is None else msgspec.json.encode(plain(item))
     before, after = (image, b"null") if op == "d" else (b"null", image)
     value = b'{"before":%b,"after":%b,"source":{"table":"orders"},"op":"%b"}' % (before, after, op.encode())
+    return Record(value, offset=offset)
+
+
+def dynamodb_json(item: Mapping[str, Any], offset: int = 0) -> Record:
+    """Return the record of a new item as DynamoDB's streams have it."""
+    images = b'{"Keys":{"pk":{"S":"a"}},"NewImage":%b,"SequenceNumber":"1"}' % from_python(item, None)
+    value = b'{"eventName":"INSERT","dynamodb":%b,"eventSourceARN":"arn:aws:dynamodb:r:1:table/t/stream/s"}' % images
     return Record(value, offset=offset)
 
 

@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Attri
 from __future__ import annotations
 
 from binascii import a2b_base64
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from types import MappingProxyType
 from typing import Any, Final
@@ -20,6 +20,9 @@ from tailrace.formats.refusal import Refusal
 _LEVELS_MAX: Final = 32
 """DynamoDB's own limit; an attribute of the item is on level 1, a member of its map or list on level 2."""
 _HINT: Final = "AWS sends no such thing: look at the record in the dead letters and at what wrote it to the source"
+
+_BINARY: Final = (b'"B"', b'"BS"', b'"B\\u', b"\\u0042")
+"""One of these is in every image that has binary: its tag, whose letters may be written as escapes."""
 
 _SETS: Final = {"SS", "NS", "BS"}
 
@@ -44,6 +47,17 @@ def to_json(image: bytes, numbers: Numbers) -> bytes:
         return _encode(_TRANSCODERS[numbers].map(item, 0))
     except Refusal as refusal:
         raise refusal.error() from None
+
+
+def all_to_json(images: Sequence[bytes]) -> list[bytes] | None:
+    """Return `to_json` of each, exact; None when one cannot be converted, or may have binary, which would be text."""
+    together = b"\n".join(images)
+    if any(each in together for each in _BINARY):
+        return None
+    try:
+        return [to_json(each, "exact") for each in images]
+    except RecordError:
+        return None
 
 
 def to_json_both(before: bytes, after: bytes, numbers: Numbers) -> tuple[bytes, bytes]:

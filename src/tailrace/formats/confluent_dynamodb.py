@@ -6,14 +6,15 @@ Source: https://docs.confluent.io/cloud/current/connectors/cc-amazon-dynamodb-cd
 from __future__ import annotations
 
 import functools
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
 from tailrace._version import __version__
 from tailrace.connect.data import ConnectRecord, Schema, optional, struct
 from tailrace.core.change import Change, Op
-from tailrace.formats.attribute_value import sorted_image
+from tailrace.formats.attribute_value import all_to_json, sorted_image
 from tailrace.formats.connect_format import ConnectFormat, key_attributes_of, schema_name
 from tailrace.formats.format import ReadRecord
 from tailrace.formats.python_values import to_python
@@ -73,8 +74,6 @@ class ConfluentDynamoDBFormat(ConnectFormat):
     its snapshot.
     """
 
-    has_plain_items: ClassVar[bool] = False
-
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
         key = key_attributes_of(change)
@@ -111,6 +110,11 @@ class ConfluentDynamoDBFormat(ConnectFormat):
     def attributes(cls, item: bytes) -> dict[str, Any]:
         """Return the attributes with their types. Raises `RecordError`."""
         return to_python(item)
+
+    @classmethod
+    def plain_items(cls, items: Sequence[Any]) -> Sequence[Any] | None:
+        """Return items without binary values, which plain JSON does not tell from text."""
+        return all_to_json(items)
 
 
 def _times(ns: int) -> dict[str, int]:

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Final, Literal
 
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from tailrace.connect.document import Shape
 from tailrace.core.change import Change, Message, Op
 from tailrace.formats import documents
-from tailrace.formats.attribute_value import canonical_image, sorted_image
+from tailrace.formats.attribute_value import all_to_json, canonical_image, sorted_image
 from tailrace.formats.format import Format, ReadRecord, position_of
 from tailrace.formats.keys import message_key
 from tailrace.formats.number import Numbers
@@ -59,7 +60,6 @@ class DynamoDBJsonFormat(Format):
     """
 
     document: ClassVar[Shape | None] = documents.DYNAMODB_JSON
-    has_plain_items: ClassVar[bool] = False
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # AWS's record has no place for it
@@ -124,6 +124,11 @@ class DynamoDBJsonFormat(Format):
     def attributes(cls, item: bytes) -> dict[str, Any]:
         """Return the attributes with their types. Raises `RecordError`."""
         return to_python(item)
+
+    @classmethod
+    def plain_items(cls, items: Sequence[Any]) -> Sequence[Any] | None:
+        """Return items without binary values, which plain JSON does not tell from text."""
+        return all_to_json(items)
 
     @classmethod
     def canonical(cls, item: bytes) -> bytes:

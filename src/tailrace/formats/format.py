@@ -50,8 +50,6 @@ class Format(ABC):
     """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
     reads_back: ClassVar[bool] = True
     """What the value says is enough to compare it with its table, and to find deletes."""
-    has_plain_items: ClassVar[bool] = True
-    """The items that `read` returns are plain JSON, not DynamoDB's."""
     tells_position: ClassVar[bool] = True
     """The value says which change it is of."""
 
@@ -116,6 +114,11 @@ class Format(ABC):
             return _attributes(item)
         except (ValueError, RecursionError) as error:
             raise RecordError(f"the item is not a JSON object: {error}", hint=_HINT) from None
+
+    @classmethod
+    def plain_items(cls, items: Sequence[Any]) -> Sequence[Any] | None:
+        """Return items that `read_items` returned as plain JSON, which `attributes` reads alike; None: it cannot."""
+        return items
 
     @classmethod
     def canonical(cls, item: bytes) -> bytes:

@@ -6,7 +6,8 @@ Source: https://github.com/trustpilot/kafka-connect-dynamodb/blob/master/docs/da
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Final
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -70,8 +71,6 @@ class TrustpilotFormat(ConnectFormat):
     `init_sync_start` is 0: a snapshot has no place for when it began.
     """
 
-    has_plain_items: ClassVar[bool] = False
-
     def connect_record(self, change: Change, topic: str, now_ns: int) -> ConnectRecord:
         """Return the record."""
         key = _cleaned(key_attributes_of(change))
@@ -103,6 +102,12 @@ class TrustpilotFormat(ConnectFormat):
     def attributes(cls, item: bytes) -> dict[str, Any]:
         """Return the attributes with their types. Raises `RecordError`."""
         return to_python(_large(item))
+
+    @classmethod
+    def plain_items(cls, items: Sequence[Any]) -> Sequence[Any] | None:
+        """Return None: types are read one by one."""
+        del items
+        return None
 
     @classmethod
     def why_not(cls, view_type: ViewType) -> str | None:

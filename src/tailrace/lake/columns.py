@@ -194,11 +194,10 @@ class TableColumns:
         if self._passes > 0:
             self._passes -= 1
             return None
-        if not all(each.has_plain_items for each in set(rows.formats)):
-            return None
         if self._plain is None:
             self._plain = PlainJson(self._fields, self._dropped)
-        arrays = self._plain.arrays(rows.items)
+        items = rows.plain_items()
+        arrays = None if items is None else self._plain.arrays(items)
         self._failures = 0 if arrays is not None else min(self._failures + 1, _FAILURES_MAX)
         self._passes = (1 << self._failures) // 2
         return arrays

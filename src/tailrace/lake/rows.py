@@ -79,6 +79,13 @@ class Rows:
             [self.items[place] for place in places],
         )
 
+    def plain_items(self) -> Sequence[Any] | None:
+        """Return the items as plain JSON; None when it does not tell all of one."""
+        if len(set(self.formats)) == 1:
+            return self.formats[0].plain_items(self.items)
+        found = [form.plain_items([item]) for form, item in zip(self.formats, self.items, strict=True)]
+        return None if None in found else [item for one in found if one for item in one]
+
 
 def read_rows(messages: Sequence[Message], formats: Sequence[type[Format]]) -> tuple[Rows, list[Message]]:
     """Return the rows of records, without tombstones; and the records that none of the formats reads."""

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from support.lake_items import Record, by_duckdb, by_pyarrow, debezium, shows, write
+from support.lake_items import Record, by_duckdb, by_pyarrow, debezium, dynamodb_json, shows, write
 from tailrace.formats.debezium import DebeziumFormat
+from tailrace.formats.dynamodb_json import DynamoDBJsonFormat
 from tailrace.lake.columns import TableColumns, unite
 
 D = Decimal
@@ -62,6 +64,42 @@ def test_any_items_are_read_back(batches: list[list[dict[str, Any]]]) -> None:
             assert len(rows) == len(kept)
             for row, item in zip(rows, kept, strict=True):
                 assert shows(row, item), (row, item)
+
+
+binaries = st.binary(max_size=3)
+sets = st.one_of(
+    st.sets(st.text(max_size=3), min_size=1, max_size=3),
+    st.sets(st.integers(-99, 99), min_size=1, max_size=3),
+    st.sets(binaries, min_size=1, max_size=3),
+)
+typed_items = st.dictionaries(names, st.one_of(nested, binaries, sets), max_size=4)
+
+
+@given(st.lists(typed_items, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_is_read_together_is_as_what_is_read_one_by_one(batch: list[dict[str, Any]]) -> None:
+    """Once their columns are known, rows are read together where that is possible: from the third time on."""
+    for form, record in ((DebeziumFormat, debezium), (DynamoDBJsonFormat, dynamodb_json)):
+        records = [record(item, offset) for offset, item in enumerate(batch)]
+        columns = TableColumns([form])
+        columns.append(records)
+        refused, one_by_one = columns.append(records), columns.take()
+        assert [each.message for each in columns.append(records)] == [each.message for each in refused]
+        together = columns.take()
+        assert together.schema == one_by_one.schema
+        assert together.to_pylist() == one_by_one.slice(len(one_by_one) // 2).to_pylist()
+
+
+def test_dynamodb_items_of_known_columns_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    item = {"pk": "a", "n": D("1.50"), "big": 10**25, "tags": {"b", "a"}, "m": {"x": [1, None]}, "gone": None}
+    columns = TableColumns([DynamoDBJsonFormat])
+    records = [dynamodb_json(item, offset) for offset in range(3)]
+    assert columns.append(records) == columns.append(records) == []
+    monkeypatch.setattr(DynamoDBJsonFormat, "attributes", None)
+    assert columns.append(records) == []
+    rows = columns.take().to_pylist()
+    assert rows[6:] == rows[:3]
+    assert shows(rows[4], item)
 
 
 @given(st.lists(st.lists(items, min_size=1, max_size=3), min_size=2, max_size=5))
