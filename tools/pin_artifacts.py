@@ -1,4 +1,4 @@
-"""Writes `src/tailrace/local/pins.json`: every jar of the local Kafka and DynamoDB Local with its SHA-256 and size.
+"""Writes `src/tailrace/local/pins.json`: every jar of Kafka, DynamoDB Local and Flink with its SHA-256 and size.
 
 Run it after changing a version below: `.venv/bin/python tools/pin_artifacts.py`, and read the difference before
 committing it. The jars are downloaded again each time, so what is pinned is what the repository serves now.
@@ -50,6 +50,18 @@ DYNAMODB = [
     *(f"software.amazon.awssdk:{name}:{AWS_SDK_VERSION}" for name in AWS_SDK.split()),
 ]
 
+# What Flink's package on PyPI lacks. Parquet wants Hadoop's classes; Hadoop before 3.5 fails on Java 24 and newer.
+FLINK_VERSION = "2.3.0"
+FLINK = [
+    "com.github.luben:zstd-jni:1.5.6-10",
+    "org.apache.flink:flink-sql-connector-kafka:5.0.0-2.2",
+    f"org.apache.flink:flink-sql-gateway:{FLINK_VERSION}",
+    f"org.apache.flink:flink-sql-parquet:{FLINK_VERSION}",
+    "org.apache.hadoop:hadoop-client-api:3.5.0",
+    "org.apache.hadoop:hadoop-client-runtime:3.5.0",
+]
+FLINK_S3 = [f"org.apache.flink:flink-s3-fs-native:{FLINK_VERSION}"]  # a plugin, which Flink loads apart
+
 
 def main() -> None:
     """Resolve, download, hash and write."""
@@ -59,8 +71,12 @@ def main() -> None:
         EnvironmentBuilder(context=context, cache_dir=Path(folder, "environments")).from_endpoint(KAFKA)
         kafka = {":".join(_coordinates(jar.relative_to(repository))): jar for jar in repository.rglob("*.jar")}
         with ThreadPoolExecutor(8) as pool:
-            dynamodb = dict(zip(DYNAMODB, pool.map(lambda name: _download(context, name), DYNAMODB), strict=True))
-        pins = {"kafka": _pins(kafka.items()), "dynamodb": _pins(dynamodb.items())}
+            lists = {"dynamodb": DYNAMODB, "flink": FLINK, "flink-s3": FLINK_S3}
+            named = {
+                service: dict(zip(names, pool.map(lambda name: _download(context, name), names), strict=True))
+                for service, names in lists.items()
+            }
+        pins = {"kafka": _pins(kafka.items()), **{service: _pins(jars.items()) for service, jars in named.items()}}
     PINS.write_text(json.dumps(pins, indent=2) + "\n")
 
 

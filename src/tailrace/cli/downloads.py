@@ -1,4 +1,4 @@
-"""Shows the download of the local services: a bar on a terminal, plain lines elsewhere."""
+"""Shows the download of jars: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def download_progress() -> Iterator[Progress]:
+def download_progress(what: str = "Kafka and DynamoDB Local") -> Iterator[Progress]:
     """Yield a progress callback that draws on stderr, so that stdout holds only the command's output."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     if not sys.stderr.isatty():
-        with _lines() as tell:
+        with _lines(what) as tell:
             yield tell
         return
     with ExitStack() as drawn:
@@ -44,7 +44,7 @@ def download_progress() -> Iterator[Progress]:
 
 
 @contextmanager
-def _lines() -> Iterator[Progress]:
+def _lines(what: str) -> Iterator[Progress]:
     began: float | None = None
     seen = 0
 
@@ -52,7 +52,7 @@ def _lines() -> Iterator[Progress]:
         nonlocal began, seen
         if began is None:
             began = time.monotonic()
-            sys.stderr.write(f"downloading Kafka and DynamoDB Local ({total / 1e6:.0f} MB, kept for later)\n")
+            sys.stderr.write(f"downloading {what} ({total / 1e6:.0f} MB, kept for later)\n")
         seen = done
 
     yield tell

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load_lake, stop_on_signals
+from tailrace.cli.lake_script import Script
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ def lake(
         int | None,
         typer.Option(min=0, max=65535, help="Serve /metrics, /healthz and /readyz on this port; 0: a free one."),
     ] = None,
+    script: Annotated[
+        Script | None,
+        typer.Option(help="Print the job of Flink for such a cluster instead of running it.", show_default=False),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was written as JSON, a line for each lake.")
     ] = False,
@@ -42,6 +47,9 @@ def lake(
     where the lake ends. With --once it catches up and ends, for cron. The section `lake` of the file says where to; of
     several lakes each gets all changes.
 
+    A lake with `engine: flink` is written by a job of Apache Flink, which is installed at the first use. One process
+    runs one such lake; --script prints the job for a cluster.
+
     \b
     Example:
       tailrace lake pipeline.yaml
@@ -50,6 +58,7 @@ def lake(
     import msgspec
 
     from tailrace import logs
+    from tailrace.cli.lake_flink import flink_target, run_flink
     from tailrace.operations.lake import LakeWriter
     from tailrace.operations.lake_targets import name_of
 
@@ -57,7 +66,12 @@ def lake(
         stopping = stop_on_signals()
         loaded = load_lake(file, kafka=kafka)
         logs.configure("warning", edge.redact)
-        writer = LakeWriter(loaded, once=once, target=target)
+        flink = flink_target(loaded, target, with_script=script is not None)
+        if flink is None:
+            writer = LakeWriter(loaded, once=once, target=target)
+    if flink is not None:
+        run_flink(flink, stopping, script=script, once=once, metrics_port=metrics_port, as_json=as_json)
+        return
     if metrics_port is not None:
         _serve(name_of(loaded), writer, metrics_port)
     with progress_shown() as progress:

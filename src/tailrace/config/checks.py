@@ -109,7 +109,11 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
     several = pipeline.parts_streams or any(step.route for step in pipeline.transform)
     remedy = "leave `{stream}` and routes out, or keep `changes` alone"
     yield from lake_findings(
-        pipeline.lakes, pipeline.name, pipeline.source.named_tables, several_topics=remedy if several else None
+        pipeline.lakes,
+        pipeline.name,
+        pipeline.source.named_tables,
+        record_format=pipeline.format.type,
+        several_topics=remedy if several else None,
     )
     yield from _read_back(pipeline)
 

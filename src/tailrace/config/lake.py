@@ -123,6 +123,11 @@ class Lake(Part):
     format: Literal["parquet", "iceberg", "delta"] = Field(
         default="parquet", description="What its files are: Parquet alone, or tables of Apache Iceberg or Delta Lake."
     )
+    engine: Literal["tailrace", "flink"] = Field(
+        default="tailrace",
+        description="What writes it: Tailrace itself, or a job of Apache Flink, which writes `changes` in Parquet from "
+        "topics of the format debezium.",
+    )
     tables: Annotated[tuple[TableKind, ...], Field(min_length=1), BeforeValidator(as_tuple)] = Field(
         default=("changes",),
         description="What is kept of a table: `changes`, the log of all of its changes, and `current`, its present "

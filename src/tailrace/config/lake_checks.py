@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tailrace.config.lake import S3, Lake
+from tailrace.config.lake_flink import flink_findings
 from tailrace.config.lake_names import APART, shared_name
 from tailrace.config.problem import Finding, Path, not_one_of, quoted
 from tailrace.config.property_maps import CatalogProperties
 
 
 def lake_findings(
-    lakes: Sequence[Lake], name: str, tables: Sequence[str], *, several_topics: str | None
+    lakes: Sequence[Lake], name: str, tables: Sequence[str], *, record_format: str, several_topics: str | None
 ) -> Iterator[Finding]:
     """Check the lakes of a file of some name, each and beside the others; `tables` are those that the file names.
 
@@ -25,6 +26,8 @@ def lake_findings(
         if lake.format == "iceberg" and (told := shared_name(tables)):
             yield (*path, "format"), f"is iceberg, and {told}", APART
         yield from _current(path, lake, several_topics)
+        if lake.engine == "flink":
+            yield from flink_findings(path, lake, record_format)
         for other in lakes[:index]:
             yield from _beside(path, lake, other, name)
 

@@ -139,5 +139,6 @@ def lake_file_findings(file: LakeFile) -> Iterator[Finding]:
         file.lakes,
         file.name,
         names,
+        record_format=file.format.type,
         several_topics="let each table have one topic, or keep `changes` alone" if several else None,
     )

@@ -56,7 +56,7 @@ def definition(lake: Lake, name: str, cluster_id: str) -> Mapping[str, str]:
     found = {
         "pipeline": name,
         "Kafka cluster": cluster_id,
-        "format": lake.format,
+        "format": lake.format if lake.engine == "tailrace" else f"{lake.format} of Flink",
         "partition_by": ", ".join(lake.partition_by),
     }
     if lake.catalog is not None:

@@ -1,4 +1,4 @@
-"""Finds the pinned jars of Kafka and DynamoDB Local in the cache, downloaded where missing, and a Java to run them.
+"""Finds the pinned jars of services in the cache, downloaded where missing, and a Java to run them.
 
 A jar is checked against our own SHA-256 before it is moved into place and again before each use, so neither a broken
 download nor a damaged disk is ever run. A lock keeps several processes from downloading the same files.
@@ -45,7 +45,7 @@ class Jar:
 
 
 def pinned(service: str) -> tuple[Jar, ...]:
-    """Return the jars of `kafka` or `dynamodb`, as the package's `pins.json` has them."""
+    """Return the jars of `kafka`, `dynamodb`, `flink` or `flink-s3`, as the package's `pins.json` has them."""
     pins = json.loads(resources.files(__package__).joinpath("pins.json").read_text())
     return tuple(_jar(pin["jar"], pin["sha256"], pin["size"]) for pin in pins[service])
 

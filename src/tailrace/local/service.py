@@ -91,6 +91,10 @@ class LocalService(ABC):
     def _command(self) -> list[str]:
         """Return the program and its arguments."""
 
+    def _environment_variables(self) -> Mapping[str, str] | None:
+        """Return all of its environment variables; None: those of this process."""
+        return None
+
     @abstractmethod
     def _is_ready(self, timeout_s: float) -> bool:
         """Whether it serves requests now; asks for at most about `timeout_s`."""
@@ -104,7 +108,13 @@ class LocalService(ABC):
     def spawn(self) -> None:
         """Start without waiting; `wait_until_ready` must follow."""
         temporary = self.folder if self._temporary else None
-        self._process = start_watched(self._command(), cwd=self.folder, log_path=self.log_path, temporary=temporary)
+        self._process = start_watched(
+            self._command(),
+            cwd=self.folder,
+            log_path=self.log_path,
+            temporary=temporary,
+            environment=self._environment_variables(),
+        )
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         """Return when it serves requests.

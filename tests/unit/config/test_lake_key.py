@@ -24,6 +24,36 @@ def loaded(folder: Path, lake: dict[str, Any], **settings: Any) -> LoadedPipelin
 ROUTE_OF_ONE = {"tables": ["a.b"], "route": {"by": "op", "topics": {"c": "shop.other"}, "otherwise": "shop.other"}}
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (
+        CATALOG | {"engine": "flink"},
+        {},
+        "lake.engine: cannot be flink with the format iceberg: the newest runtime of Iceberg for Flink is for 2.1, and "
+        "cannot be loaded in 2.3; set `format: parquet`",
+    ),
+    (
+        {"engine": "flink", "format": "delta"},
+        {},
+        "lake.engine: cannot be flink with the format delta: the connector of Delta Lake for Flink is for 1.x; set "
+        "`format: parquet`",
+    ),
+    (
+        {"engine": "flink"},
+        {"format": "cloudevents"},
+        "lake.engine: cannot be flink with records of the format cloudevents; set `format: debezium`, or leave "
+        "`engine` out",
+    ),
+    (
+        {"engine": "flink", "columns": {"orders": {"at": "list(timestamp)", "n": "bigint"}}},
+        {},
+        "lake.columns.orders.at: cannot be list(timestamp) in Flink, which has no function that reads it; declare it "
+        "as json or string, or leave `engine` out",
+    ),
+    (
+        {"engine": "flink", "partition_by": ["region"]},
+        {},
+        "lake.partition_by: has the column `region`, which Flink must know before; declare it in `columns`, for every "
+        "table",
+    ),
+    (
         {"tables": ["changes", "current"]},
         {},
         "lake.tables: has `current`, which Parquet files alone cannot hold yet; set `format` to iceberg or delta, or "
