@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
+from support.azurite_store import Azurite
+from support.fake_gcs import FakeGcs
 from support.kinesis_local import KinesisLocal
 from support.seaweed import Seaweed
 from tailrace.local.dynamodb import CREDENTIALS, REGION, DynamoDBLocal
@@ -44,6 +46,20 @@ def kafka() -> Iterator[KafkaBroker]:
 def seaweed() -> Iterator[Seaweed]:
     """One S3 for all tests: use prefixes of your own, and do not stop it; takes 3 s."""
     with Seaweed() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[FakeGcs]:
+    """One Google Cloud Storage for all tests: use prefixes of your own, and do not stop it."""
+    with FakeGcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def azurite() -> Iterator[Azurite]:
+    """One Azure Blob Storage for all tests: use prefixes of your own, and do not stop it."""
+    with Azurite() as server:
         yield server
 
 

@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from confluent_kafka import TopicPartition
 from duckdb_extensions import import_extension
 
+from support.azurite_store import CONTAINER, KEY, Azurite
 from support.cli import CommandLine
 from support.export_process import SinkProcess
+from support.fake_gcs import BUCKET as GCS_BUCKET
+from support.fake_gcs import FakeGcs
 from support.kafka_clients import create_topic
 from support.lake_changes import PARTITIONS, Changes, Row
 from support.names import unique
@@ -25,6 +30,7 @@ from support.waiting import wait_for
 from tailrace.config import LoadedLakeFile, load, load_lake
 from tailrace.errors import FileError, WorldError
 from tailrace.kafka import clients
+from tailrace.lake.opening import open_location
 from tailrace.local.kafka import KafkaBroker
 from tailrace.operations.lake import LakeWriter
 from tailrace.operations.lake_plan import make_lake_plan, read_lake_status
@@ -268,3 +274,31 @@ def test_what_retention_removed_before_it_was_written_is_skipped_once_it_is_acce
     (status,) = read_status(loaded).lakes
     assert {(topic.lost, topic.behind_changes_at_most) for topic in status.topics} == {(4, 0)}
     assert status.topics[0].rows == 10 + 6
+
+
+@pytest.fixture
+def stores(fake_gcs: FakeGcs, azurite: Azurite, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
+    """A location and an endpoint of Google and Azure each."""
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_KEY", KEY)
+    return {
+        "google": (f"gs://{GCS_BUCKET}", fake_gcs.endpoint_url),
+        "azure": (f"abfss://{CONTAINER}@account.dfs.core.windows.net", azurite.endpoint_url),
+    }
+
+
+def test_lakes_in_google_cloud_storage_and_azure_have_each_change_once(
+    pipeline: Pipeline, kafka: KafkaBroker, stores: dict[str, tuple[str, str]], tmp_path: Path
+) -> None:
+    lakes = [
+        {"name": name, "location": f"{uri}/{pipeline.name}", "endpoint_url": url} for name, (uri, url) in stores.items()
+    ]
+    loaded = load(write_file(tmp_path, kafka.client_properties(), pipeline.name, lake=lakes))
+    changes = Changes(kafka, pipeline.topic, seed=7)
+    for _ in range(2):
+        changes.transaction(50, commit=True)
+        assert all(report.at_end for report in LakeWriter(loaded, once=True).run(lambda: False))
+    for lake in loaded.pipeline.lakes:
+        location = open_location(lake)
+        files = [location.read(each.name) or b"" for each in location.files("orders")]
+        rows = pa.concat_tables([pq.read_table(pa.BufferReader(each)) for each in files]).to_pylist()
+        assert set(each_once([(row["__partition"], row["__offset"], row["id"]) for row in rows])) == changes.committed

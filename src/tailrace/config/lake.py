@@ -23,30 +23,26 @@ TableKind = Literal["changes", "current"]
 
 S3 = "s3://"
 FOLDER = "file:///"
-_NO_CONDITIONAL_CREATE = {
-    "gs": "Google Cloud Storage",
-    "abfs": "Azure Data Lake Storage",
-    "abfss": "Azure Data Lake Storage",
-    "az": "Azure Blob Storage",
-}
+GCS = "gs://"
+AZURE = ("abfs://", "abfss://")
 _GLUE = tuple(
     f"glue:{action}" for action in ("GetDatabase", "CreateDatabase", "GetTable", "CreateTable", "UpdateTable")
 )
-_LOCATION_PATTERN = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|file:///.+)$"
+_LOCATION_PATTERN = (
+    r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?|gs://[a-z0-9][a-z0-9._-]{1,220}[a-z0-9](/.*)?|"
+    r"abfss?://[a-z0-9$][a-z0-9-]{1,62}@[a-z0-9][a-z0-9.-]*(/.*)?|file:///.+)$"
+)
+_FORMS = (
+    "write `s3://bucket/prefix`, `gs://bucket/prefix`, `abfss://container@account.dfs.core.windows.net/prefix` or "
+    "`file:///absolute/path`"
+)
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,99}$"
 _PART_PATTERN = r"^((year|month|day|hour)\(__ts\)|[^()\s]+)$"
 
 
 def _location(value: str) -> str:
-    scheme = value.partition("://")[0]
-    if store := _NO_CONDITIONAL_CREATE.get(scheme):
-        raise InvalidError(
-            f"cannot be on {store} yet: files are created there with pyarrow, which cannot create one only if there is "
-            "none, so that two writers would overwrite each other",
-            "use s3:// or file:///",
-        )
     if not re.match(_LOCATION_PATTERN, value) or ".." in value.split("/"):
-        raise InvalidError(f"{quoted(value)} is no location", "write `s3://bucket/prefix` or `file:///absolute/path`")
+        raise InvalidError(f"{quoted(value)} is no location", _FORMS)
     return value.rstrip("/")
 
 
@@ -116,9 +112,9 @@ class Lake(Part):
         default="main", description="Its name, which tells it from other lakes of the file.", examples=["raw"]
     )
     location: Location = Field(
-        description="Where its files are: a prefix of a bucket in S3 or in a store with the same conditional writes, "
-        "or a folder of this machine.",
-        examples=["s3://analytics/shop", "file:///srv/lake"],
+        description="Where its files are: a prefix of a bucket in S3, or in a store with the same conditional writes, "
+        "in Google Cloud Storage or Azure, or a folder of this machine.",
+        examples=["s3://analytics/shop", "gs://analytics/shop", "file:///srv/lake"],
     )
     format: Literal["parquet", "iceberg", "delta"] = Field(
         default="parquet", description="What its files are: Parquet alone, or tables of Apache Iceberg or Delta Lake."
@@ -153,7 +149,7 @@ class Lake(Part):
     )
     file: FileBounds = Field(default=as_written({}), description="When a file is finished.")
     endpoint_url: Endpoint | None = Field(
-        default=None, description="Another endpoint than AWS's own for S3.", examples=["http://localhost:9000"]
+        default=None, description="Another endpoint of the store than its own.", examples=["http://localhost:9000"]
     )
     region: Region | None = Field(
         default=None, description="AWS region of the bucket. Without it AWS_REGION or the profile decides."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tailrace.config.lake import S3, Lake
+from tailrace.config.lake import AZURE, GCS, S3, Lake
 from tailrace.config.lake_flink import flink_findings
 from tailrace.config.lake_names import APART, shared_name
 from tailrace.config.problem import Finding, Path, not_one_of, quoted
@@ -23,6 +23,7 @@ def lake_findings(
         if len(set(lake.tables)) < len(lake.tables):
             yield (*path, "tables"), "names a kind twice", "write each once"
         yield from _catalog(path, lake)
+        yield from _store(path, lake)
         if lake.format == "iceberg" and (told := shared_name(tables)):
             yield (*path, "format"), f"is iceberg, and {told}", APART
         yield from _current(path, lake, several_topics)
@@ -43,6 +44,20 @@ def _beside(path: Path, lake: Lake, other: Lake, pipeline: str) -> Iterator[Find
     if lake.catalog and len(catalogs) == 1 and set(lake.tables) & set(other.tables):
         wrong = f"has the tables of the lake {quoted(other.name)}, too"
         yield (*path, "catalog"), wrong, "give each lake a `namespace` of its own"
+
+
+def _store(place: Path, lake: Lake) -> Iterator[Finding]:
+    if not lake.location.startswith((GCS, *AZURE)):
+        return
+    store = "Google Cloud Storage" if lake.location.startswith(GCS) else "Azure"
+    if lake.format != "parquet":
+        wrong = f"is {lake.format}, of which tables are written in S3 and in folders, not in {store} yet"
+        yield (*place, "format"), wrong, "set `format: parquet`, or use s3:// or file:///"
+    if lake.engine == "flink":
+        yield (*place, "engine"), f"cannot be flink in {store} yet", "leave it out, or use s3:// or file:///"
+    for name in ("region", "role_arn", "profile"):
+        if getattr(lake, name) is not None:
+            yield (*place, name), f"is of AWS, and the location is in {store}", "leave it out"
 
 
 def _catalog(place: Path, lake: Lake) -> Iterator[Finding]:

@@ -20,7 +20,8 @@ _SECRET_OF_CONNECT = re.compile(r"password|secret|token|credential|jaas|user\.in
 _HARMLESS_END = re.compile(
     r"([._-](location|url|file|id|type|method|name|class|command|source)|\.ms|\.bytes)$", re.IGNORECASE
 )
-_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)([^\s/]*)@")
+_USER_INFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*(?:(?<!abfs)(?<!abfss)://|://(?=[^\s/@]*:)))([^\s/]*)@")
+"""In `abfss://container@account` a container stands there."""
 _SETTING = re.compile(r"=\s*[\"']?([^\s,;\"']+)")
 _SHORT = 4
 """A part of a secret that is shorter than this is not secret by itself."""

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from tailrace.aws.errors import AwsKeys
 from tailrace.aws.session import AwsSession, AwsSettings
-from tailrace.config.lake import S3, Lake
+from tailrace.config.lake import AZURE, GCS, S3, Lake
 from tailrace.core.ports import ReadError
 from tailrace.errors import UnreachableError
 from tailrace.extras import brought_by
@@ -26,9 +26,17 @@ _KEYS: Final = AwsKeys(region="lake.region", profile="lake.profile", role_arn="l
 
 def open_location(lake: Lake) -> MaintainedLocation:
     """Return the location that the file names. Raises WorldError when it cannot be used."""
-    if not lake.location.startswith(S3):
-        return Folder(Path(unquote(urlsplit(lake.location).path)))
-    return Bucket(lake.location, _settings(lake))
+    if lake.location.startswith(S3):
+        return Bucket(lake.location, _settings(lake))
+    if lake.location.startswith(GCS):
+        with brought_by("lake-gcs"):
+            from tailrace.lake.gcs import GcsBucket  # noqa: PLC0415 - an extra
+        return GcsBucket(lake.location, lake.endpoint_url)
+    if lake.location.startswith(AZURE):
+        with brought_by("lake-azure"):
+            from tailrace.lake.azure import AzureContainer  # noqa: PLC0415 - an extra
+        return AzureContainer(lake.location, lake.endpoint_url)
+    return Folder(Path(unquote(urlsplit(lake.location).path)))
 
 
 def open_tables(lake: Lake, name: str, location: Location) -> OpenTable:

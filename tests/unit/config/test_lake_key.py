@@ -103,6 +103,23 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "carry one of them",
     ),
     ({"tables": ["changes", "changes"]}, {}, "lake.tables: names a kind twice; write each once"),
+    (
+        {"location": "gs://analytics/shop", "format": "delta"},
+        {},
+        "lake.format: is delta, of which tables are written in S3 and in folders, not in Google Cloud Storage yet; set "
+        "`format: parquet`, or use s3:// or file:///",
+    ),
+    (
+        {"location": "abfss://lake@shop.dfs.core.windows.net/x", "profile": "me"},
+        {},
+        "lake.profile: is of AWS, and the location is in Azure; leave it out",
+    ),
+    (
+        {"location": "az://lake/x"},
+        {},
+        "lake.location: `az://lake/x` is no location; write `s3://bucket/prefix`, `gs://bucket/prefix`, "
+        "`abfss://container@account.dfs.core.windows.net/prefix` or `file:///absolute/path`",
+    ),
 ]
 
 
@@ -180,6 +197,12 @@ def test_the_properties_of_a_catalog_are_shown_without_secrets(tmp_path: Path) -
         "credential": "***",
     }
     assert "hidden" not in json.dumps(shown) + found.secrets.redact(json.dumps(catalog))
+
+
+@pytest.mark.parametrize("location", ["gs://analytics/shop", "abfs://lake@shop.dfs.core.windows.net/x"])
+def test_locations_that_are_not_amazons_need_no_right_of_aws(tmp_path: Path, location: str) -> None:
+    (lake,) = loaded(tmp_path, {"location": location}).pipeline.lakes
+    assert (lake.location, lake.aws_rights) == (location, ())
 
 
 def test_the_rights_that_each_format_needs(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tailrace.config import FileErrors, LoadedPipeline, Secrets, load
-from tailrace.config.secrets import is_secret
+from tailrace.config.secrets import is_secret, secrets_in, without_user_info
 
 PLANTED = "hunter2-PLANTED"
 GOOD = """\
@@ -211,3 +211,10 @@ def test_a_reference_that_can_name_no_secret_is_a_mistake_without_asking_aws(tmp
         f"{path}:4: kafka.sasl.password: names no secret: prod kafka; "
         "write `${secret:NAME}`, or `${secret:NAME#KEY}` for one of its keys"
     )
+
+
+def test_the_container_of_a_location_in_azure_is_no_secret() -> None:
+    location = "abfss://lake@shop.dfs.core.windows.net/x"
+    assert secrets_in(location) == set()
+    assert without_user_info(location) == location
+    assert without_user_info("abfs://me:pw@shop/x 1http://me@shop") == "abfs://***@shop/x 1http://***@shop"
