@@ -1,4 +1,4 @@
-"""`tailrace deploy-files lambda`: write the files that deploy a pipeline as a Lambda function."""
+"""`tailrace deploy-files`: write what deploys a pipeline as a Lambda function, or its lake by Kafka Connect."""
 
 from __future__ import annotations
 
@@ -76,6 +76,57 @@ def deploy_files_lambda(
         typer.echo(f"wrote {path}")
     if streams is None:
         typer.echo("the ARNs of the streams are parameters; with --lookup they are filled in")
+
+
+class LakeFormat(StrEnum):
+    """What the files of a lake are for."""
+
+    CONNECT = "connect"
+
+
+@app.command("lake")
+def deploy_files_lake(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The pipeline file.", show_default=False)],
+    form: Annotated[LakeFormat, typer.Option("--format", help="What the files are for.", show_default=False)],
+    *,
+    output: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write to.")] = Path("build/lake"),
+    target: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The lake, if FILE has several.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that were edited.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Write sink connectors for the topics of a lake.
+
+    For Kafka Connect: Confluent's S3 sink connector and Apache Iceberg's, for the topics that exist now. README.md says
+    what differs from `tailrace lake`. Nothing is sent to Connect.
+
+    \b
+    Example:
+      tailrace deploy-files lake pipeline.yaml --format connect
+    """
+    del form  # there is one
+    with brought_by("deploy"):
+        from tailrace.deploy.files import write_contents
+        from tailrace.deploy.lake_connect import connect_files
+    from tailrace.errors import FileError
+    from tailrace.operations.lake_targets import require_targets
+    from tailrace.sinks.topics import Topics
+
+    with ended_by_signals(EXIT_INTERRUPTED):
+        targets = require_targets(load(file), target)
+        if len(targets) > 1:
+            raise FileError("the file has several lakes", path="--target", hint="name one of them")
+        lake = targets[0]
+        with lake.telling():
+            places = Topics(lake.kafka).find(lambda topic: lake.table_of(topic) is not None)
+            contents = connect_files(lake, sorted({place.topic for place in places}))
+    written = write_contents(contents, output, force=force)
+    if as_json:
+        typer.echo(json.dumps({"lake": lake.lake.name, "files": [str(path) for path in written]}))
+        return
+    for path in written:
+        typer.echo(f"wrote {path}")
 
 
 def _look_up(loaded: LoadedPipeline) -> dict[str, str]:

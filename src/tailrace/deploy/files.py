@@ -61,6 +61,11 @@ def write_files(deployment: Deployment, form: Format, output: Path, *, force: bo
         name: environment.get_template(template).render(d=deployment, f=deployment.function, form=form).encode()
         for name, template in _FILES[form].items()
     }
+    return write_contents(contents, output, force=force)
+
+
+def write_contents(contents: Mapping[str, bytes], output: Path, *, force: bool = False) -> list[Path]:
+    """Write files by name into the folder `output` as `write_files` does. Raises `WorldError`."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         digests = _read_digests(output)
