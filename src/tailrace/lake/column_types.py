@@ -15,8 +15,10 @@ from the beginning, and whatever a type does not hold stands as JSON beside it. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
+from functools import reduce
 from typing import Any, Final, Literal
 
 import pyarrow as pa
@@ -33,6 +35,7 @@ _DIGITS: Final = (20, 29, 38)
 _SCALES: Final = (0, 9, 18)
 _DIGITS_MAX: Final = 38
 _EXACT: Final = Context(prec=1_000)
+_NONE: Final = type(None)
 _KINDS: Final[Mapping[type, Kind]] = {
     bool: "boolean",
     int: "number",
@@ -143,6 +146,25 @@ class Column:
         elif self.kind == "struct":
             self.fields.see(value)
 
+    def see_all(self, values: Sequence[Any]) -> None:
+        """Widen for values as `see` does for each of them, in their order."""
+        if self.kind == "declared":
+            return
+        kinds = {_KINDS[each] for each in set(map(type, values)) if each is not _NONE}
+        if len(kinds) != 1:
+            for value in values:
+                self.see(value)
+            return
+        kind = kinds.pop()
+        if kind != self.kind and not self._become(kind):
+            return
+        if self.kind == "number":
+            self._see_numbers([each for each in values if each is not None])
+        elif self.kind == "list":
+            self.element.see_all([member for each in values if each is not None for member in each])
+        elif self.kind == "struct":
+            self.fields.see_all([each for each in values if each is not None])
+
     def holds(self, number: int | Decimal) -> bool:
         """Return whether there is room for a number."""
         digits, scale = _extent(number)
@@ -168,6 +190,27 @@ class Column:
             self.kind = "text"
             return True
         return False
+
+    def _see_numbers(self, values: Sequence[int | Decimal]) -> None:
+        if self.is_fixed or self._is_wide_enough(values):
+            return
+        for value in values:
+            if self.kind == "number":
+                self._see_number(value)
+
+    def _is_wide_enough(self, values: Sequence[int | Decimal]) -> bool:
+        """Return whether there is room for all numbers by a quick look, which takes zeros at their ends for digits."""
+        decimals = [each for each in values if each.__class__ is Decimal]
+        whole = [each for each in values if each.__class__ is int] if len(decimals) < len(values) else []
+        if whole and not (min(whole) > -(10**20) and max(whole) < 10**20):
+            return False
+        if not decimals:
+            return True
+        if max(map(Decimal.adjusted, decimals)) >= self.digits:
+            return False
+        # A sum has as many digits behind the point as the number that has most. It cannot get too long: all are small.
+        exponent = reduce(_EXACT.add, decimals, Decimal(0)).as_tuple().exponent
+        return isinstance(exponent, int) and -exponent <= self.scale
 
     def _see_number(self, value: int | Decimal) -> None:
         if value.__class__ is int and -(10**20) < value < 10**20:
@@ -251,8 +294,14 @@ class Fields:
 
     def named(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return values by column; those of new attributes are added. Raises `ClashError`."""
-        named: dict[str, Any] = {}
         names = self.names
+        try:
+            named = {names[attribute]: value for attribute, value in attributes.items()}
+        except KeyError:  # an attribute is new
+            named = {}
+        if len(named) == len(attributes):
+            return named
+        named = {}
         for attribute, value in attributes.items():
             name = names.get(attribute) or self._learn(attribute)
             if name in named:
@@ -270,6 +319,27 @@ class Fields:
             return
         for name, value in named.items():
             self.columns[name].see(value)
+
+    def see_all(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Widen for the fields of objects as `see` does for each of them."""
+        kept = []
+        for attributes in objects:
+            if self.has_room(attributes):
+                try:
+                    kept.append(self.named(attributes))
+                except ClashError:
+                    continue
+        self.see_named(kept)
+
+    def see_named(self, objects: Iterable[Mapping[str, Any]]) -> None:
+        """Widen for values by column."""
+        found: defaultdict[str, list[Any]] = defaultdict(list)
+        for each in objects:
+            for name, value in each.items():
+                if value is not None:
+                    found[name].append(value)
+        for name, values in found.items():
+            self.columns[name].see_all(values)
 
     def known(self, attribute: str) -> str | None:
         """Return the column of an attribute, None when it would be a new one."""

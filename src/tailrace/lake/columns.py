@@ -276,10 +276,7 @@ class TableColumns:
     def _see(self, objects: list[dict[str, Any]]) -> None:
         columns = self._fields.columns
         texts = {name for name, each in columns.items() if each.is_decided and each.kind != "text"}
-        for each in objects:
-            for name, value in each.items():
-                if value is not None:
-                    columns[name].see(value)
+        self._fields.see_named(objects)
         self._widened += [
             f"column {excerpt(name)} is text from here on, as it has values of several types, or numbers beyond "
             f"38 digits; to keep its type, {_DECLARE}"

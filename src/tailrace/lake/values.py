@@ -14,6 +14,7 @@ import pyarrow as pa
 from tailrace.formats.number import canonical_text
 from tailrace.lake.column_types import JSON_SUFFIX, ClashError, Column, Fields, Kind, exact
 
+_NONE: Final = type(None)
 _NOT_OF_THE_TYPE: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -71,11 +72,22 @@ def array_of(column: Column, values: list[Any], names: Names) -> tuple[pa.Array 
     if column.kind not in _SCALARS:
         return _declared(column, values)
     classes, put = _SCALARS[column.kind]
+    kinds = set(map(type, values)) - {_NONE}
+    if kinds <= classes and not (column.is_fixed and column.kind == "number"):
+        return _fitting(column, values, kinds, put), {}
     misfits = {
         index: each for index, each in enumerate(values) if each is not None and not _takes(column, each, classes)
     }
     kept = [None if each is None or index in misfits else put(each) for index, each in enumerate(values)]
     return pa.array(kept, column.type), misfits
+
+
+def _fitting(column: Column, values: list[Any], kinds: set[type], put: Callable[[Any], Any]) -> pa.Array:
+    """Return values of these types, all of which have a place in a column."""
+    if column.kind != "text" or kinds <= {str}:
+        with contextlib.suppress(pa.ArrowInvalid):  # zeros at the end of a number
+            return pa.array(values, column.type)
+    return pa.array([None if each is None else put(each) for each in values], column.type)
 
 
 def _takes(column: Column, value: Any, classes: frozenset[type]) -> bool:
@@ -140,8 +152,10 @@ def _structs(column: Column, values: list[Any], names: Names) -> tuple[pa.Array,
     for index, value in enumerate(values):
         named: dict[str, Any] | None = None
         if value.__class__ is dict:
-            with contextlib.suppress(ClashError):
+            try:
                 named = names(column.fields, value)
+            except ClashError:
+                named = None
         if named is None and value is not None:
             misfits[index] = value
         absent.append(named is None)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from support.lake_items import Record, by_duckdb, by_pyarrow, debezium, dynamodb_json, shows, write
 from tailrace.formats.debezium import DebeziumFormat
 from tailrace.formats.dynamodb_json import DynamoDBJsonFormat
+from tailrace.lake.column_types import Column, read_type
 from tailrace.lake.columns import TableColumns, unite
 
 D = Decimal
@@ -88,6 +89,22 @@ def test_what_is_read_together_is_as_what_is_read_one_by_one(batch: list[dict[st
         together = columns.take()
         assert together.schema == one_by_one.schema
         assert together.to_pylist() == one_by_one.slice(len(one_by_one) // 2).to_pylist()
+
+
+@given(st.lists(st.one_of(nested, binaries, sets), max_size=6), st.integers(0, 6), st.booleans())
+def test_values_seen_together_widen_a_column_as_one_by_one(values: list[Any], cut: int, fixed: bool) -> None:
+    one_by_one, together = Column(), Column()
+    for value in values[:cut]:
+        one_by_one.see(value)
+    together.see_all(values[:cut])
+    if fixed and one_by_one.is_decided:
+        one_by_one, together = (read_type(each.type, fixed=True) for each in (one_by_one, together))
+    for value in values[cut:]:
+        one_by_one.see(value)
+    together.see_all(values[cut:])
+    assert together.is_decided == one_by_one.is_decided
+    if together.is_decided:
+        assert together.type == one_by_one.type
 
 
 def test_dynamodb_items_of_known_columns_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
