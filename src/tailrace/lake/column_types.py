@@ -30,6 +30,9 @@ JSON_SUFFIX: Final = "__json"
 FIELDS_MAX: Final = 1_000
 """So many fields a struct has at most: a map with more has keys that are data."""
 
+_DENSE: Final = 4
+"""Objects that have at least one of so many fields are looked at field by field."""
+
 _SCALARS: Final = {"boolean", "number", "text"}
 _DIGITS: Final = (20, 29, 38)
 _SCALES: Final = (0, 9, 18)
@@ -295,13 +298,7 @@ class Fields:
     def named(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """Return values by column; those of new attributes are added. Raises `ClashError`."""
         names = self.names
-        try:
-            named = {names[attribute]: value for attribute, value in attributes.items()}
-        except KeyError:  # an attribute is new
-            named = {}
-        if len(named) == len(attributes):
-            return named
-        named = {}
+        named: dict[str, Any] = {}
         for attribute, value in attributes.items():
             name = names.get(attribute) or self._learn(attribute)
             if name in named:
@@ -309,30 +306,39 @@ class Fields:
             named[name] = value
         return named
 
+    def placed(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what `named` does. Raises `ClashError`, also for attributes that are new and have no room."""
+        names = self.names
+        try:
+            named = {names[attribute]: value for attribute, value in attributes.items()}
+        except KeyError:  # an attribute is new
+            named = {}
+        if len(named) == len(attributes):
+            return named
+        if not self.has_room(attributes):
+            raise ClashError("", "")
+        return self.named(attributes)
+
     def see(self, attributes: Mapping[str, Any]) -> None:
         """Widen for the fields of an object, if it has a place here."""
-        if not self.has_room(attributes):
-            return
-        try:
-            named = self.named(attributes)
-        except ClashError:
-            return
-        for name, value in named.items():
-            self.columns[name].see(value)
+        self.see_all([attributes])
 
     def see_all(self, objects: Iterable[Mapping[str, Any]]) -> None:
         """Widen for the fields of objects as `see` does for each of them."""
         kept = []
         for attributes in objects:
-            if self.has_room(attributes):
-                try:
-                    kept.append(self.named(attributes))
-                except ClashError:
-                    continue
+            try:
+                kept.append(self.placed(attributes))
+            except ClashError:
+                continue
         self.see_named(kept)
 
-    def see_named(self, objects: Iterable[Mapping[str, Any]]) -> None:
+    def see_named(self, objects: Sequence[Mapping[str, Any]]) -> None:
         """Widen for values by column."""
+        if sum(map(len, objects)) * _DENSE >= len(self.columns) * len(objects):
+            for name, column in self.columns.items():
+                column.see_all([each.get(name) for each in objects])
+            return
         found: defaultdict[str, list[Any]] = defaultdict(list)
         for each in objects:
             for name, value in each.items():

@@ -264,7 +264,7 @@ class TableColumns:
                 hint="drop attributes in `columns` of the lake, or put those whose names are data into one map",
             )
         try:
-            named = self._fields.named(attributes)
+            named = self._fields.placed(attributes)
         except ClashError as clash:
             raise RecordError(
                 f"attributes {excerpt(clash.first)} and {excerpt(clash.second)} would be one column, as readers of the "

@@ -14,6 +14,8 @@ import pyarrow as pa
 from tailrace.formats.number import canonical_text
 from tailrace.lake.column_types import JSON_SUFFIX, ClashError, Column, Fields, Kind, exact
 
+_PLAIN: Final = 10**15
+"""Integers below it are plain JSON as Python writes them."""
 _NONE: Final = type(None)
 _NOT_OF_THE_TYPE: Final = (pa.ArrowException, TypeError, ValueError, OverflowError)
 _encode: Final = msgspec.json.Encoder().encode
@@ -24,9 +26,7 @@ Names = Callable[[Fields, dict[str, Any]], dict[str, Any]]
 
 def of_attributes(fields: Fields, value: dict[str, Any]) -> dict[str, Any]:
     """Return the values of an object of an item. Raises `ClashError`."""
-    if not fields.has_room(value):
-        raise ClashError("", "")
-    return fields.named(value)
+    return fields.placed(value)
 
 
 def of_columns(fields: Fields, value: dict[str, Any]) -> dict[str, Any]:
@@ -41,6 +41,8 @@ def json_text(value: Any) -> str:
 
 def text(value: Any) -> str:
     """Return a value in a column of text: a string as it is, anything else as JSON."""
+    if value.__class__ is int and -_PLAIN < value < _PLAIN:
+        return str(value)
     return value if value.__class__ is str else json_text(value)
 
 
