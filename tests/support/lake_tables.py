@@ -6,7 +6,7 @@ import copy
 import functools
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -227,6 +227,6 @@ class Hooked:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._table, name)
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], keys: Sequence[str]) -> None:
         looked_at = copy.copy(self._table)  # it goes on from what was seen, however late it is carried out
-        self._hook(lambda: looked_at.commit(place, mark, files, keys))
+        self._hook(lambda: looked_at.commit(marks, files, keys))

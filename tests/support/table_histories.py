@@ -191,13 +191,13 @@ class Astray:
 
     def _apart(self, *arguments: Any) -> Callable[[], None]:
         """Return what carries a commit out against what was looked at, whatever becomes of the sender's files."""
-        kept = [self._history.keep(each) if isinstance(each, Path) else each for each in arguments[2]]
+        kept = [self._history.keep(each) if isinstance(each, Path) else each for each in arguments[1]]
         looked_at: Any = copy.copy(self._table)
         held = looked_at._table  # which a commit would move on
         looked_at._table = (
             DeltaTable(self._table.name, held.version()) if isinstance(held, DeltaTable) else copy.copy(held)
         )
-        return partial(looked_at.commit, *arguments[:2], kept, *arguments[3:])
+        return partial(looked_at.commit, arguments[0], kept, *arguments[2:])
 
 
 class TableHistory:

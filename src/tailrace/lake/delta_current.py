@@ -12,7 +12,7 @@ import pyarrow as pa
 from deltalake import CommitProperties
 
 from tailrace.kafka.watched_consumer import Place
-from tailrace.lake.delta_table import DeltaChanges
+from tailrace.lake.delta_table import DeltaChanges, transactions
 from tailrace.lake.fitting import read_changes
 from tailrace.lake.present import DELETED, latest
 from tailrace.lake.table_sink import Mark
@@ -28,15 +28,13 @@ class DeltaCurrent(DeltaChanges):
         """Leave the file where it is: it is merged from there."""
         return file
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], keys: Sequence[str]) -> None:
         """Merge the changes into the version that was looked at."""
-        if files and self._merge(
-            place, mark, latest(read_changes(files, self.schema, self.name), keys, self.name), keys
-        ):
+        if files and self._merge(marks, latest(read_changes(files, self.schema, self.name), keys, self.name), keys):
             return
-        super().commit(place, mark, (), keys)  # a merge that changes nothing commits nothing, not even the mark
+        super().commit(marks, (), keys)  # a merge that changes nothing commits nothing, not even the mark
 
-    def _merge(self, place: Place, mark: Mark, rows: pa.Table, keys: Sequence[str]) -> bool:
+    def _merge(self, marks: Mapping[Place, Mark], rows: pa.Table, keys: Sequence[str]) -> bool:
         # Not `when_matched_update_all`, which cannot read a name with a backtick.
         columns = {_quoted(name): f"changed.{_quoted(name)}" for name in rows.column_names}
         with self._telling("merging into"):
@@ -46,7 +44,7 @@ class DeltaCurrent(DeltaChanges):
                     " AND ".join(f"present.{_quoted(key)} = changed.{_quoted(key)}" for key in keys),
                     source_alias="changed",
                     target_alias="present",
-                    commit_properties=CommitProperties(app_transactions=self._transactions(place, mark)),
+                    commit_properties=CommitProperties(app_transactions=transactions(marks)),
                 )
                 .when_matched_delete(f"changed.__op = '{DELETED}'")
                 .when_matched_update(columns, f"changed.__op <> '{DELETED}'")

@@ -138,7 +138,7 @@ class DeltaChanges:
         stats = msgspec.json.encode({"numRecords": pq.read_metadata(file).num_rows}).decode()
         return AddAction(name, file.stat().st_size, _values(str(part)), time.time_ns() // 1_000_000, True, stats)
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], _keys: Sequence[str]) -> None:
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], _keys: Sequence[str]) -> None:
         """Commit the version after the one that was looked at, or after what others have committed since."""
         with self._telling("committing to"):
             self._loaded.create_write_transaction(
@@ -146,30 +146,13 @@ class DeltaChanges:
                 "append",
                 self._loaded.schema(),
                 partition_by=[each.directory for each in self._partition_by],
-                commit_properties=CommitProperties(app_transactions=self._transactions(place, mark)),
+                commit_properties=CommitProperties(app_transactions=transactions(marks)),
             )
 
     @property
     def _loaded(self) -> DeltaTable:
         assert self._table is not None
         return self._table
-
-    @staticmethod
-    def _transactions(place: Place, mark: Mark) -> list[Transaction]:
-        application = _application(place)
-        raw = mark.topic_id.encode()
-        numbers = {
-            "": mark.next_offset,
-            "/batch": int(mark.batch, 16),
-            "/last-ms": mark.last_ms,
-            "/committed-ms": mark.committed_ms,
-            "/lost": mark.lost,
-            **{
-                f"/topic-id-{index}": int.from_bytes(raw[begin : begin + _NUMBER_BYTES], "big")
-                for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))
-            },
-        }
-        return [Transaction(application + name, number) for name, number in numbers.items()]
 
     def _create(self) -> None:
         parts = [each.directory for each in self._partition_by]
@@ -198,3 +181,23 @@ def _values(directory: str) -> dict[str, str | None]:
 
 def _application(place: Place) -> str:
     return f"tailrace/{place.topic}/{place.partition}"
+
+
+def transactions(marks: Mapping[Place, Mark]) -> list[Transaction]:
+    """Return what a commit carries of partitions."""
+    found: list[Transaction] = []
+    for place, mark in marks.items():
+        raw = mark.topic_id.encode()
+        numbers = {
+            "": mark.next_offset,
+            "/batch": int(mark.batch, 16),
+            "/last-ms": mark.last_ms,
+            "/committed-ms": mark.committed_ms,
+            "/lost": mark.lost,
+            **{
+                f"/topic-id-{index}": int.from_bytes(raw[begin : begin + _NUMBER_BYTES], "big")
+                for index, begin in enumerate(range(0, len(raw), _NUMBER_BYTES))
+            },
+        }
+        found += [Transaction(_application(place) + name, number) for name, number in numbers.items()]
+    return found

@@ -7,7 +7,7 @@ deletes. Its own `upsert` is not used: it writes null lists inside structs as em
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,17 +29,17 @@ class IcebergCurrent(IcebergChanges):
         """Leave the file where it is: it is merged from there."""
         return file
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], keys: Sequence[str]) -> None:
         """Commit a snapshot that has the changes, on top of the one that was looked at."""
         rows = latest(read_changes(files, self.schema, self.name), keys, self.name) if files else None
         with self._telling("merging into"):
-            self._send(self._merged(place, mark, rows, keys))
+            self._send(self._merged(marks, rows, keys))
 
-    def _merged(self, place: Place, mark: Mark, rows: pa.Table | None, keys: Sequence[str]) -> Transaction:
-        marks = self._encoded(place, mark)
+    def _merged(self, marks: Mapping[Place, Mark], rows: pa.Table | None, keys: Sequence[str]) -> Transaction:
+        encoded = self._encoded(marks)
         transaction = self._loaded.transaction()
-        transaction.set_properties({MARKS: marks})
-        snapshot = transaction.update_snapshot(snapshot_properties={MARKS: marks}).overwrite()
+        transaction.set_properties({MARKS: encoded})
+        snapshot = transaction.update_snapshot(snapshot_properties={MARKS: encoded}).overwrite()
         if rows is not None:
             for task in self._loaded.scan().plan_files():
                 kept = self._kept(task.file, rows, keys)

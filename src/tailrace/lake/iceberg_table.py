@@ -186,14 +186,14 @@ class IcebergChanges:
         """Store the file under a name of its own in the table's folder."""
         return self._stored(file, dict(part))  # type: ignore[call-overload]  # as `split` yields them
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], _keys: Sequence[str]) -> None:
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], _keys: Sequence[str]) -> None:
         """Commit a snapshot on top of the one that was looked at."""
-        marks = self._encoded(place, mark)
+        encoded = self._encoded(marks)
         spec = self._loaded.spec()
         with self._telling("committing to"):
             transaction = self._loaded.transaction()
-            transaction.set_properties({MARKS: marks})
-            snapshot = transaction.update_snapshot(snapshot_properties={MARKS: marks}).merge_append()
+            transaction.set_properties({MARKS: encoded})
+            snapshot = transaction.update_snapshot(snapshot_properties={MARKS: encoded}).merge_append()
             for file in files:
                 assert isinstance(file, _Uploaded)
                 snapshot.append_data_file(self._data_file(file, spec))
@@ -217,9 +217,10 @@ class IcebergChanges:
             shutil.copyfileobj(source, target, _COPY_BYTES)
         return _Uploaded(uri, file.stat().st_size, values, statistics.to_serialized_dict())
 
-    def _encoded(self, place: Place, mark: Mark) -> str:
-        """Return all marks, with a new one."""
-        return msgspec.json.encode({**self._marks, _key(place): mark}).decode()
+    def _encoded(self, marks: Mapping[Place, Mark]) -> str:
+        """Return all marks, with new ones."""
+        new = {_key(place): mark for place, mark in marks.items()}
+        return msgspec.json.encode({**self._marks, **new}).decode()
 
     def _create(self, catalog: Catalog) -> None:
         with contextlib.suppress(NamespaceAlreadyExistsError, SQLAlchemyError):  # by another process, or it shows below

@@ -29,7 +29,7 @@ from tailrace.lake.location import Location
 from tailrace.lake.parquet_file import ParquetFile
 from tailrace.lake.partitions import split
 from tailrace.lake.temporary_folder import TemporaryFolder
-from tailrace.sinks.contract import FencedError
+from tailrace.sinks.contract import FencedError, commit_each
 from tailrace.sinks.progress import Position
 
 logger = logging.getLogger("tailrace.lake")
@@ -218,7 +218,11 @@ class ParquetSink:
             self._spill(place)  # what it takes is known only then
         return claimed.is_fenced or claimed.largest_bytes >= self._file_bytes or len(claimed.files) > FILES_MAX
 
-    def commit(self, place: Place, next_offset: int) -> None:
+    def commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        """Commit one partition after the other."""
+        return commit_each(self.commit_one, ends)
+
+    def commit_one(self, place: Place, next_offset: int) -> None:
         """Note the step, then create its files; or complete the step that was interrupted."""
         self._spill(place)
         if self._claimed[place].is_fenced:

@@ -1,4 +1,4 @@
-"""Change logs in tables whose format has commits of its own: rows and position of a partition in one commit.
+"""Change logs in tables whose format has commits of its own: rows and positions of partitions in one commit.
 
 A commit is made against the state of the table from which the partition's position was read, and the format refuses it
 if that state has changed. If others committed rows of other partitions, it is made again; if the partition itself has
@@ -13,7 +13,7 @@ import logging
 import random
 import secrets
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol, TypeVar
@@ -147,14 +147,22 @@ class ChangeTable(Protocol):
         """Store a file that no commit has yet, and return what `commit` takes."""
         ...
 
-    def commit(self, place: Place, mark: Mark, files: Sequence[object], keys: Sequence[str]) -> None:
-        """Add files and mark to the table in one commit, if it is as it was looked at; `keys` as of `TableRows`.
+    def commit(self, marks: Mapping[Place, Mark], files: Sequence[object], keys: Sequence[str]) -> None:
+        """Add files and marks to the table in one commit, if it is as it was looked at; `keys` as of `TableRows`.
 
         Raises:
             ConflictError: it is not.
             UnreachableError: the outcome is unknown. It may be carried out later, if no other is first.
         """
         ...
+
+
+class _Batch(NamedTuple):
+    """What a commit brings of a partition."""
+
+    mark: Mark
+    files: Sequence[object]
+    """As `ChangeTable.upload` returned them."""
 
 
 class _Claimed:
@@ -252,28 +260,29 @@ class TableSink:
         largest = max((file.size_bytes for _, file in claimed.files), default=0)
         return largest + claimed.rows.size_bytes * _SHARE >= self._file_bytes or len(claimed.files) > FILES_MAX
 
-    def commit(self, place: Place, next_offset: int) -> None:
-        """Store the files, then commit them until it is known how that ended."""
-        claimed = self._claimed[place]
-        self._spill(place)
+    def commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        """Store the files, then commit them until it is known how that ended: partitions of one table together.
+
+        A commit that has about the wanted size of a file is large enough; the next one follows.
+        """
+        for place in ends:
+            self._spill(place)
         self._set_aside.flush()
-        for _, file in claimed.files:
-            file.close()
-        upload = claimed.table.upload
-        files = [self._tried(partial(upload, file.path, part)) for part, file in claimed.files]
-        batch = f"{secrets.randbits(BATCH_BITS):x}"
-        mark = Mark(next_offset, claimed.topic_id, batch, claimed.last_ms, self._now_ms(), claimed.lost)
-        self._commit(place, claimed, mark, files)
-        claimed.mark = mark
-        stored = (DataFile(each.path.name, each.rows, each.size_bytes) for _, each in claimed.files)
-        self.written = self.written.plus(tuple(stored))
-        claimed.drop()
+        committed: set[Place] = set()
+        for group in self._groups(ends):
+            committed |= self._commit({place: ends[place] for place in group})
+        return ends.keys() - committed
+
+    def commit_one(self, place: Place, next_offset: int) -> None:
+        """Commit one partition. Raises FencedError."""
+        if self.commit({place: next_offset}):
+            raise FencedError
 
     def skip(self, place: Place, next_offset: int) -> None:
         """Move the position of a partition over offsets that are lost: with a commit that has no row."""
         claimed = self._claimed[place]
         claimed.lost += next_offset - (claimed.mark.next_offset if claimed.mark is not None else 0)
-        self.commit(place, next_offset)
+        self.commit_one(place, next_offset)
 
     def release(self, places: Iterable[Place]) -> None:
         """Drop the rows and files under way."""
@@ -281,21 +290,61 @@ class TableSink:
             if claimed := self._claimed.pop(place, None):
                 claimed.drop()
 
-    def _commit(self, place: Place, claimed: _Claimed, mark: Mark, files: Sequence[object]) -> None:
+    def _groups(self, places: Iterable[Place]) -> Iterator[list[Place]]:
+        """Yield partitions that are committed together."""
+        open_groups: dict[str, tuple[list[Place], int]] = {}
+        for place in places:
+            claimed = self._claimed[place]
+            size_bytes = sum(file.size_bytes for _, file in claimed.files)
+            group, so_far = open_groups.get(claimed.table.name, ([], 0))
+            if group and so_far + size_bytes > self._file_bytes:
+                yield group
+                group, so_far = [], 0
+            open_groups[claimed.table.name] = [*group, place], so_far + size_bytes
+        yield from (group for group, _ in open_groups.values())
+
+    def _commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        """Commit partitions of one table; return those that are committed."""
+        table, batch = self._claimed[next(iter(ends))].table, f"{secrets.randbits(BATCH_BITS):x}"
+        batches = {place: self._batch(place, end, batch) for place, end in ends.items()}
+        committed = self._carried_out(table, batches)
+        for place in committed:
+            claimed = self._claimed[place]
+            claimed.mark = batches[place].mark
+            stored = (DataFile(each.path.name, each.rows, each.size_bytes) for _, each in claimed.files)
+            self.written = self.written.plus(tuple(stored))
+            claimed.drop()
+        return committed
+
+    def _batch(self, place: Place, end: int, batch: str) -> _Batch:
+        claimed = self._claimed[place]
+        for _, file in claimed.files:
+            file.close()
+        upload = claimed.table.upload
+        files = [self._tried(partial(upload, file.path, part)) for part, file in claimed.files]
+        return _Batch(Mark(end, claimed.topic_id, batch, claimed.last_ms, self._now_ms(), claimed.lost), files)
+
+    def _carried_out(self, table: ChangeTable, batches: Mapping[Place, _Batch]) -> set[Place]:
+        """Commit batches until it is known how that ended; return the partitions that are committed.
+
+        All that one attempt has is carried out together, so what the table has of one partition tells of all: the
+        others, if they are not where the attempt brought them, have been moved on by another since.
+        """
         until_s, pauses = self._now_s() + PATIENCE_S, _pauses()
         while True:
             try:
-                claimed.table.look()
-                found = claimed.table.mark(place)
-                if found == mark:  # an earlier attempt was carried out, although its answer was lost
-                    return
-                if found != claimed.mark:
-                    raise FencedError
-                claimed.table.commit(place, mark, files, claimed.rows.keys)
+                table.look()
+                found = {place: table.mark(place) for place in batches}
+                if done := {place for place, batch in batches.items() if found[place] == batch.mark}:
+                    return done  # by an earlier attempt, although its answer was lost
+                mine = {place: each for place, each in batches.items() if found[place] == self._claimed[place].mark}
+                if mine:
+                    marks = {place: each.mark for place, each in mine.items()}
+                    table.commit(marks, [file for each in mine.values() for file in each.files], self._keys(mine))
             except ConflictError as error:
                 if self._now_s() >= until_s:
                     raise WorldError(
-                        f"{place} could not be committed to {claimed.table.name} for {PATIENCE_S:.0f} s, since others "
+                        f"{min(batches)} could not be committed to {table.name} for {PATIENCE_S:.0f} s, since others "
                         "commit to it all the time",
                         hint="let fewer processes write to it, or set `file.age` longer",
                     ) from error
@@ -303,8 +352,12 @@ class TableSink:
                 if self._now_s() >= until_s:
                     raise
             else:
-                return
+                return set(mine)
             self._sleep(next(pauses))
+
+    def _keys(self, places: Iterable[Place]) -> Sequence[str]:
+        """Return the columns of the key, which is the same in all partitions that had a record."""
+        return next((keys for place in places if (keys := self._claimed[place].rows.keys)), ())
 
     def _tried(self, request: Callable[[], _Answer]) -> _Answer:
         """Return the answer to a request that may be made again, which is done while it cannot be reached."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from confluent_kafka import Message
@@ -48,13 +48,26 @@ class Sink(Protocol):
         """Return whether the open batch is large enough to be committed now."""
         ...
 
-    def commit(self, place: Place, next_offset: int) -> None:
-        """Make the open batch and the position behind it visible, both or neither. Raises FencedError.
+    def commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        """Make the open batch of each partition and the position behind it visible, both or neither.
 
-        `next_offset` may lie behind offsets that hold no committed record; without records only the position moves.
+        Return the partitions that another writer has, of which nothing was committed. An end may lie behind offsets
+        that hold no committed record; without records only the position moves. A target may take several partitions
+        in one commit, or one after the other.
         """
         ...
 
     def release(self, places: Iterable[Place]) -> None:
         """Drop the open batches of partitions, and forget that they were claimed."""
         ...
+
+
+def commit_each(commit: Callable[[Place, int], None], ends: Mapping[Place, int]) -> set[Place]:
+    """Commit one partition after the other; return those for which `commit` raises FencedError."""
+    fenced: set[Place] = set()
+    for place, end in ends.items():
+        try:
+            commit(place, end)
+        except FencedError:
+            fenced.add(place)
+    return fenced

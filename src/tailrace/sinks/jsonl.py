@@ -18,7 +18,7 @@ import contextlib
 import os
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, TypeVar
@@ -30,7 +30,7 @@ from tailrace.connect.registered_documents import AS_WRITTEN, RecordReader
 from tailrace.errors import WorldError
 from tailrace.kafka import clients, record_json
 from tailrace.kafka.watched_consumer import Place
-from tailrace.sinks.contract import FencedError
+from tailrace.sinks.contract import FencedError, commit_each
 from tailrace.sinks.folder import sync, telling
 from tailrace.sinks.progress import Position
 
@@ -129,7 +129,11 @@ class JsonLinesFolder:
         """Leave it to the limits: a partial file takes no memory."""
         return False
 
-    def commit(self, place: Place, next_offset: int) -> None:
+    def commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        """Commit one partition after the other."""
+        return commit_each(self.commit_one, ends)
+
+    def commit_one(self, place: Place, next_offset: int) -> None:
         """Link the partial file under its name, which must be free."""
         claimed = self._claimed[place]
         file = claimed.folder / f"{claimed.read.after:020}.jsonl"

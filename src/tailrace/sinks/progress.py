@@ -93,7 +93,11 @@ class OpenBatch:
             return False
         if self._opened_ms is None:
             self._opened_ms = now_ms
-        return self.size_bytes >= limits.size_bytes or now_ms - self._opened_ms >= limits.age_ms
+        return self.size_bytes >= limits.size_bytes or self.has_waited(limits, now_ms)
+
+    def has_waited(self, limits: Limits, now_ms: int) -> bool:
+        """Return whether it is as old as it may become."""
+        return self._opened_ms is not None and now_ms - self._opened_ms >= limits.age_ms
 
     def is_bound_by(self, position: int) -> bool:
         """Return whether it has a bound that was read up to."""

@@ -203,7 +203,7 @@ class Runner:
             self._look_ms = now_ms + LOOK_MS
         self._claim([place for place, due_ms in self._unclaimed.items() if due_ms <= now_ms])
         self._write(self._reader.read(READ_S))
-        self._commit([place for place in self._open if self._is_due(place)])
+        self._commit(self._due())
 
     def _look(self, *, first: bool) -> None:
         """Look for topics, and how far the target is; a later look may fail, as there will be another."""
@@ -326,15 +326,23 @@ class Runner:
         else:
             held.batch.add(len(records), sum(len(each.key() or b"") + len(each.value() or b"") for each in records))
 
-    def _is_due(self, place: Place) -> bool:
-        """Return whether to commit a partition: also as soon as it has been read to the end that was asked for."""
+    def _due(self) -> list[Place]:
+        """Return the partitions to commit: one that is full alone, all when one has waited or all have ended.
+
+        A target that takes several partitions in one commit gets few commits so.
+        """
+        now_ms = self._now_ms()
+        due = [place for place in self._open if self._is_due(place, now_ms)]
+        has_waited = any(self._open[place].batch.has_waited(self._limits, now_ms) for place in due)
+        asked = {place: self._missing[place].end for place in self._open if place in self._missing}
+        has_ended = asked and all(end <= self._reader.positions.get(place, -1) for place, end in asked.items())
+        return list(self._open) if has_waited or has_ended else due
+
+    def _is_due(self, place: Place, now_ms: int) -> bool:
         batch, position = self._open[place].batch, self._reader.positions.get(place, -1)
-        asked = self._missing.get(place)
-        if asked is not None and batch.committed < asked.end <= position:
-            return True
         if position > batch.committed and self._sink.is_full(place):
             return True
-        return batch.is_due(position, self._limits, self._now_ms())
+        return batch.is_due(position, self._limits, now_ms)
 
     def _commit(self, places: list[Place]) -> None:
         if not places:
@@ -343,6 +351,7 @@ class Runner:
             ids = self._cluster.ids({place.topic for place in places})
         except UnreachableError:
             return
+        ends: dict[Place, int] = {}
         for place in places:
             held = self._open[place]
             if ids.get(place.topic, held.topic_id) != held.topic_id:
@@ -351,13 +360,15 @@ class Runner:
                 )
             end = held.batch.end(self._reader.positions.get(place, held.batch.committed))
             if end is not None:
-                try:
-                    self._sink.commit(place, end)
-                except FencedError:
-                    self._lose(place)
-                else:
-                    self._count(place.topic, held.batch)
-                    held.batch.committed_to(end)
+                ends[place] = end
+        fenced = self._sink.commit(ends) if ends else set()
+        for place in places:
+            held = self._open[place]
+            if place in fenced:
+                self._lose(place)
+            elif place in ends:
+                self._count(place.topic, held.batch)
+                held.batch.committed_to(ends[place])
             if place in self._missing and held.batch.committed >= self._missing[place].end:
                 del self._missing[place]
 

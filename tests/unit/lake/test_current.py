@@ -80,9 +80,9 @@ def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> N
         for each in (sink, zombie):
             assert each.claim(place, TOPIC_ID) == (Position(begin, TOPIC_ID) if begin else None)
             each.write(place, records)
-        sink.commit(place, end)
+        sink.commit_one(place, end)
         with pytest.raises(FencedError):
-            zombie.commit(place, end)
+            zombie.commit_one(place, end)
         positions[place] = end
         assert _found(kind, tmp_path) == changes.items
 
@@ -92,7 +92,7 @@ def test_a_batch_without_effect_moves_the_position(kind: Kind, tmp_path: Path) -
     sink.claim(PLACES[0], TOPIC_ID)
     for offset, op in enumerate("cdd"):
         sink.write(PLACES[0], [record(PLACES[0], offset, __op=op, id="1")])
-        sink.commit(PLACES[0], offset + 1)
+        sink.commit_one(PLACES[0], offset + 1)
         assert len(kind.current_rows(tmp_path)) == (op == "c")
     assert sink_of(kind.current(tmp_path), keys=["id"]).claim(PLACES[0], TOPIC_ID) == Position(3, TOPIC_ID)
 
@@ -103,7 +103,7 @@ def test_columns_come_later(kind: Kind, tmp_path: Path) -> None:
     images: list[dict[str, Any]] = [{"id": "1", "a": "x"}, {"id": "2", "b": {"c": "y"}}, {"id": "1", "b": {"d": "z"}}]
     for offset, image in enumerate(images):
         sink.write(PLACES[0], [record(PLACES[0], offset, **image)])
-        sink.commit(PLACES[0], offset + 1)
+        sink.commit_one(PLACES[0], offset + 1)
     rows = sorted(kind.current_rows(tmp_path), key=lambda row: str(row["id"]))
     assert [(row["a"], row["b"]) for row in rows] == [(None, {"c": None, "d": "z"}), (None, {"c": "y", "d": None})]
 
@@ -116,6 +116,6 @@ def test_attributes_may_have_any_name(kind: Kind, tmp_path: Path) -> None:
     for offset, text in enumerate("xyz"):
         image = {key: str(offset % 2), **dict.fromkeys(names, text)}
         sink.write(PLACES[0], [record(PLACES[0], offset, **image)])
-        sink.commit(PLACES[0], offset + 1)
+        sink.commit_one(PLACES[0], offset + 1)
     found = {(row[key], *(row[name] for name in names)) for row in kind.current_rows(tmp_path)}
     assert found == {("0", *"z" * len(names)), ("1", *"y" * len(names))}

@@ -26,7 +26,7 @@ def test_a_table_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         sink = sink_of(DELTA.table(tmp_path))
         sink.claim(PLACE, TOPIC_ID)
         sink.write(PLACE, [record(PLACE, 0, name="a")])
-        sink.commit(PLACE, 1)
+        sink.commit_one(PLACE, 1)
         return create(*arguments, **options)
 
     monkeypatch.setattr(DeltaTable, "create", overtaken)
@@ -39,7 +39,7 @@ def test_parts_are_columns_of_their_own(tmp_path: Path) -> None:
     sink.claim(PLACE, TOPIC_ID)
     sink.write(PLACE, [record(PLACE, each, region=region) for each, region in [(5, "eu/1"), (6, "us"), (7, "eu/1")]])
     sink.write(PLACE, [record(PLACE, 8)])
-    sink.commit(PLACE, 9)
+    sink.commit_one(PLACE, 9)
     found = duck("delta").execute(
         "SELECT __ts_day, __by_region, __offset, epoch_ms(__ts), region "
         f"FROM delta_scan('file://{tmp_path}/orders_changes') ORDER BY __offset"

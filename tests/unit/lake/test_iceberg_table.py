@@ -29,7 +29,7 @@ def _load(folder: Path) -> Table:
 def _write(sink: TableSink, place: Place, offset: int, **image: Any) -> None:
     sink.claim(place, TOPIC_ID)
     sink.write(place, [record(place, offset, **image)])
-    sink.commit(place, offset + 1)
+    sink.commit_one(place, offset + 1)
 
 
 def _offsets(folder: Path) -> list[int]:
@@ -84,7 +84,7 @@ def test_retries_that_the_table_asks_for_do_not_pass_the_fence(tmp_path: Path) -
     _write(sink, PLACE, 0)
     zombie.write(PLACE, [record(PLACE, 0)])
     with pytest.raises(FencedError):
-        zombie.commit(PLACE, 1)
+        zombie.commit_one(PLACE, 1)
     assert _offsets(tmp_path) == [0]
 
 
@@ -130,7 +130,7 @@ def test_parts_by_day_and_by_a_column_that_comes_later(tmp_path: Path) -> None:
     sink.claim(OTHER, TOPIC_ID)
     sink.write(OTHER, [record(OTHER, each, region=region) for each, region in [(5, "eu"), (6, "us"), (7, "eu")]])
     sink.write(OTHER, [record(OTHER, 8)])
-    sink.commit(OTHER, 9)
+    sink.commit_one(OTHER, 9)
     where = _load(tmp_path).metadata_location
     condition = f"region = 'eu' OR __ts = epoch_ms({6 * DAY_MS})"
     query = f"SELECT __offset, region FROM iceberg_scan('{where}') WHERE {condition}"

@@ -173,11 +173,11 @@ def _release_without_reading_again(self: Runner, place: Place) -> None:
     self._sink.claim(place, "id")
 
 
-_add, _complete, _commit = Ledger.add, Ledger.complete, ParquetSink.commit
+_add, _complete, _commit = Ledger.add, Ledger.complete, ParquetSink.commit_one
 _position = parquet_sink._position
 FAULTS: dict[str, tuple[object, str, object]] = {
     "steps without a condition": (Ledger, "add", _never_fence),
-    "a step noted after its files": (ParquetSink, "commit", _note_last),
+    "a step noted after its files": (ParquetSink, "commit_one", _note_last),
     "an interrupted step taken as whole": (Ledger, "missing", lambda *_: []),
     "an interrupted step cut elsewhere": (parquet_sink, "_position", _without_bound),
     "an interrupted step completed in other files": (ParquetSink, "_complete", _under_new_names),

@@ -76,7 +76,7 @@ def test_rows_in_memory_are_bounded_over_all_partitions(make_sink: MakeSink, mon
             sink.write(place, records(begin, begin + 10, place))
             assert sum(each.rows.size_bytes for each in sink._claimed.values()) <= 20_000
     for place in places:
-        sink.commit(place, 100)
+        sink.commit_one(place, 100)
     assert (sink.written.files, sink.written.rows) == (64, 6_400)
 
 
@@ -84,7 +84,7 @@ def test_rows_go_into_the_directories_of_their_values(make_sink: MakeSink, tmp_p
     sink = make_sink(PartitionBy("__ts", "day"), PartitionBy("region", None), regions=2)
     sink.claim(PLACE, "id")
     sink.write(PLACE, records(0, 3))
-    sink.commit(PLACE, 5)
+    sink.commit_one(PLACE, 5)
     name = "t-0-00000000000000000000-00000000000000000005.parquet"
     assert data_files(tmp_path) == {
         f"__ts_day=1970-01-01/__by_region=r0/{name}": [0],
@@ -101,7 +101,7 @@ def test_a_new_column_ends_the_step_before_it(
     sink.claim(PLACE, "id")
     for begin in (0, 5, 12):
         sink.write(PLACE, records(begin, begin + 5))
-    sink.commit(PLACE, 20)
+    sink.commit_one(PLACE, 20)
     assert list(data_files(tmp_path).values()) == [[*range(10)], [*range(12, 17)]]
     assert sink.position(PLACE) == Position(20, "id")
 
@@ -115,16 +115,16 @@ def test_an_interrupted_step_is_completed_by_the_next_writer_at_its_bound(
     dying.write(PLACE, records(3, 9))
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "complete", lambda *_: None)
-        dying.commit(PLACE, 10)
+        dying.commit_one(PLACE, 10)
     heir = make_sink(by_region, regions=2)
     assert heir.claim(PLACE, "id") == Position(3, "id", bound=10)
     heir.write(PLACE, records(3, 9))
-    heir.commit(PLACE, 10)
+    heir.commit_one(PLACE, 10)
     assert sorted(data_files(tmp_path).values()) == [[3, 5, 7], [4, 6, 8]]
-    heir.commit(PLACE, 12)
+    heir.commit_one(PLACE, 12)
     dying.write(PLACE, records(10, 11))
     with pytest.raises(FencedError):
-        dying.commit(PLACE, 11)
+        dying.commit_one(PLACE, 11)
 
 
 def test_an_interrupted_step_is_not_completed_with_another_file(
@@ -134,14 +134,14 @@ def test_an_interrupted_step_is_not_completed_with_another_file(
     dying.claim(PLACE, "id")
     dying.write(PLACE, records(0, 5))
     monkeypatch.setattr(Ledger, "complete", lambda *_: None)
-    dying.commit(PLACE, 5)
+    dying.commit_one(PLACE, 5)
     heir = make_sink(PartitionBy("region", None), regions=3)
     heir.claim(PLACE, "id")
     heir.write(PLACE, records(0, 5))
     with pytest.raises(
         WorldError, match=r"t \[0\] was written in part up to offset 5, and its records now go into other"
     ):
-        heir.commit(PLACE, 5)
+        heir.commit_one(PLACE, 5)
 
 
 def test_an_interrupted_step_is_completed_with_its_types_while_others_widen_theirs(
@@ -154,9 +154,9 @@ def test_an_interrupted_step_is_completed_with_its_types_while_others_widen_thei
     other.claim(place, "id")
     other.write(place, records(10, 12, place))
     heir.write(PLACE, records(3, 5))
-    heir.commit(PLACE, 5)
+    heir.commit_one(PLACE, 5)
     heir.write(PLACE, records(5, 7))
-    heir.commit(PLACE, 7)
+    heir.commit_one(PLACE, 7)
     files = sorted((tmp_path / "lake/t/changes").rglob("*.parquet"))
     assert [
         (table["__offset"].to_pylist(), table.column_names[len(SCHEMA) :]) for table in map(pq.read_table, files)
@@ -186,7 +186,7 @@ def _heir_of_a_step(make_sink: MakeSink, monkeypatch: pytest.MonkeyPatch, **how:
     dying.write(PLACE, records(0, 5))
     with monkeypatch.context() as patched:
         patched.setattr(Ledger, "complete", lambda *_: None)
-        dying.commit(PLACE, 5)
+        dying.commit_one(PLACE, 5)
     heir = make_sink(**how)
     assert heir.claim(PLACE, "id") == Position(0, "id", bound=5)
     return heir
@@ -196,16 +196,16 @@ def test_offsets_that_are_lost_are_skipped_with_a_step_without_files(make_sink: 
     sink = make_sink()
     sink.claim(PLACE, "id")
     sink.write(PLACE, records(0, 3))
-    sink.commit(PLACE, 3)
+    sink.commit_one(PLACE, 3)
     sink.skip(PLACE, 7)
     sink.write(PLACE, records(7, 8))
-    sink.commit(PLACE, 8)
+    sink.commit_one(PLACE, 8)
     step = Ledger(Folder(tmp_path / "lake")).last(PLACE)
     assert step is not None
     assert (step.sums.lost, step.sums.rows, sink.position(PLACE)) == (4, 4, Position(8, "id"))
     late = make_sink()
     late.claim(PLACE, "id")
-    sink.commit(PLACE, 9)
+    sink.commit_one(PLACE, 9)
     with pytest.raises(FencedError):
         late.skip(PLACE, 20)
 
@@ -219,7 +219,7 @@ def test_an_interrupted_step_whose_records_are_lost_is_completed_with_empty_file
     with monkeypatch.context() as broken:
         broken.setattr(Ledger, "complete", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            sink.commit(PLACE, 3)
+            sink.commit_one(PLACE, 3)
     heir = make_sink()
     assert heir.claim(PLACE, "id") == Position(0, "id", 3)
     heir.skip(PLACE, 5)

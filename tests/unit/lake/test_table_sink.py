@@ -47,7 +47,7 @@ def test_rows_and_position_arrive_together(kind: Kind, tmp_path: Path) -> None:
     assert sink.claim(PLACE, TOPIC_ID) is None
     _append(sink, PLACE, 3, 4, name="a", price=5)
     assert kind.rows(tmp_path) == []
-    sink.commit(PLACE, 7)
+    sink.commit_one(PLACE, 7)
     assert [(row["__offset"], row["name"], row["price"]) for row in kind.rows(tmp_path)] == [(3, "a", 5), (4, "a", 5)]
     assert sink_of(kind.table(tmp_path)).claim(PLACE, "another") == Position(7, TOPIC_ID)
 
@@ -55,7 +55,7 @@ def test_rows_and_position_arrive_together(kind: Kind, tmp_path: Path) -> None:
 def test_a_position_moves_without_rows(kind: Kind, tmp_path: Path) -> None:
     sink = sink_of(kind.table(tmp_path))
     sink.claim(PLACE, TOPIC_ID)
-    sink.commit(PLACE, 9)
+    sink.commit_one(PLACE, 9)
     assert sink_of(kind.table(tmp_path)).position(PLACE) == Position(9, TOPIC_ID)
     assert kind.rows(tmp_path) == []
 
@@ -63,9 +63,9 @@ def test_a_position_moves_without_rows(kind: Kind, tmp_path: Path) -> None:
 def test_offsets_that_are_lost_are_skipped_and_counted_for_good(kind: Kind, tmp_path: Path) -> None:
     sink = sink_of(kind.table(tmp_path))
     sink.claim(PLACE, TOPIC_ID)
-    sink.commit(PLACE, 4)
+    sink.commit_one(PLACE, 4)
     sink.skip(PLACE, 9)
-    sink.commit(PLACE, 10)
+    sink.commit_one(PLACE, 10)
     table = kind.table(tmp_path)
     table.look()
     mark = table.mark(PLACE)
@@ -81,7 +81,7 @@ def test_writers_of_several_partitions_share_a_table(kind: Kind, tmp_path: Path)
         sink.claim(place, TOPIC_ID)
         for offset in range(4):
             _append(sink, place, offset, **{f"only_{partition}": "x"})
-            sink.commit(place, offset + 1)
+            sink.commit_one(place, offset + 1)
 
     sink_of(kind.table(tmp_path)).claim(PLACE, TOPIC_ID)
     threads = [Thread(target=work, args=(each,)) for each in range(4)]
@@ -92,19 +92,39 @@ def test_writers_of_several_partitions_share_a_table(kind: Kind, tmp_path: Path)
     assert _offsets(kind, tmp_path) == list(itertools.product(range(4), range(4)))
 
 
+def test_partitions_share_a_commit_but_for_those_that_another_has(kind: Kind, tmp_path: Path) -> None:
+    commits: list[bool] = []
+
+    def counted(carry_out: Callable[[], None]) -> None:
+        commits.append(True)
+        carry_out()
+
+    sink, other = sink_of(Hooked(kind.table(tmp_path), counted)), sink_of(kind.table(tmp_path))
+    places = [PLACE, OTHER, Place("shop.orders", 2)]
+    for place in places:
+        sink.claim(place, TOPIC_ID)
+        _append(sink, place, 0)
+    other.claim(OTHER, TOPIC_ID)
+    _append(other, OTHER, 0)
+    other.commit_one(OTHER, 1)
+    assert sink.commit(dict.fromkeys(places, 1)) == {OTHER}
+    assert len(commits) == 1
+    assert _offsets(kind, tmp_path) == [(0, 0), (1, 0), (2, 0)]
+
+
 def test_of_two_writers_one_continues(kind: Kind, tmp_path: Path) -> None:
     zombie, sink = sink_of(kind.table(tmp_path)), sink_of(kind.table(tmp_path))
     for each in (zombie, sink):
         each.claim(PLACE, TOPIC_ID)
     _append(sink, PLACE, 0, 1)
-    sink.commit(PLACE, 2)
+    sink.commit_one(PLACE, 2)
     _append(zombie, PLACE, 0, 1)  # the very same offsets
     with pytest.raises(FencedError):
-        zombie.commit(PLACE, 2)
+        zombie.commit_one(PLACE, 2)
     with pytest.raises(FencedError):
-        zombie.commit(PLACE, 5)
+        zombie.commit_one(PLACE, 5)
     _append(sink, PLACE, 2)
-    sink.commit(PLACE, 3)
+    sink.commit_one(PLACE, 3)
     assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (0, 2)]
 
 
@@ -116,14 +136,14 @@ def test_a_writer_that_stands_before_its_commit_is_overtaken(kind: Kind, tmp_pat
     def overtaken(carry_out: Callable[[], None]) -> None:
         if not _offsets(kind, tmp_path):
             _append(sink, PLACE, 0, 1)
-            sink.commit(PLACE, 2)
+            sink.commit_one(PLACE, 2)
         carry_out()
 
     zombie = sink_of(Hooked(kind.table(tmp_path), overtaken))
     zombie.claim(PLACE, TOPIC_ID)
     _append(zombie, PLACE, 0)
     with pytest.raises(FencedError):
-        zombie.commit(PLACE, 1)
+        zombie.commit_one(PLACE, 1)
     assert _offsets(kind, tmp_path) == [(0, 0), (0, 1)]
 
 
@@ -138,14 +158,14 @@ def test_a_lost_answer_repeats_nothing(kind: Kind, tmp_path: Path) -> None:
         if not lost:
             lost.append(True)
             _append(other, OTHER, 0)
-            other.commit(OTHER, 1)
+            other.commit_one(OTHER, 1)
             raise UnreachableError("no answer")
 
     sink = sink_of(Hooked(kind.table(tmp_path), answer_lost))
     sink.claim(PLACE, TOPIC_ID)
     for offset in range(2):
         _append(sink, PLACE, offset)
-        sink.commit(PLACE, offset + 1)
+        sink.commit_one(PLACE, offset + 1)
     assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (1, 0)]
 
 
@@ -163,7 +183,7 @@ def test_a_late_request_is_carried_out_once(kind: Kind, tmp_path: Path) -> None:
     sink = sink_of(Hooked(table, delayed))
     sink.claim(PLACE, TOPIC_ID)
     _append(sink, PLACE, 0)
-    sink.commit(PLACE, 1)
+    sink.commit_one(PLACE, 1)
     with pytest.raises(ConflictError):
         late[0]()
     assert _offsets(kind, tmp_path) == [(0, 0)]
@@ -178,12 +198,12 @@ def test_a_table_that_never_answers_is_given_up(kind: Kind, tmp_path: Path) -> N
     sink.claim(PLACE, TOPIC_ID)
     _append(sink, PLACE, 0)
     with pytest.raises(UnreachableError):
-        sink.commit(PLACE, 1)
+        sink.commit_one(PLACE, 1)
     assert len(pauses) > 5
     again = sink_of(kind.table(tmp_path))
     assert again.claim(PLACE, TOPIC_ID) is None
     _append(again, PLACE, 0)
-    again.commit(PLACE, 1)
+    again.commit_one(PLACE, 1)
     assert _offsets(kind, tmp_path) == [(0, 0)]
 
 
@@ -209,11 +229,11 @@ def test_a_killed_writer_leaves_whole_batches(kind: Kind, tmp_path: Path) -> Non
         begin = position.next_offset if position else 0
         _append(sink, PLACE, begin, begin + 1)
         with pytest.raises(KilledError):
-            sink.commit(PLACE, begin + 2)
+            sink.commit_one(PLACE, begin + 2)
     last = sink_of(kind.table(tmp_path))
     assert last.claim(PLACE, TOPIC_ID) == Position(2, TOPIC_ID)
     _append(last, PLACE, 2)
-    last.commit(PLACE, 3)
+    last.commit_one(PLACE, 3)
     assert _offsets(kind, tmp_path) == [(0, 0), (0, 1), (0, 2)]
 
 
@@ -232,7 +252,7 @@ def test_columns_come_and_structs_grow(kind: Kind, tmp_path: Path) -> None:
     sink.claim(PLACE, TOPIC_ID)
     for offset, image in enumerate(images):
         _append(sink, PLACE, offset, **image)
-        sink.commit(PLACE, offset + 1)
+        sink.commit_one(PLACE, offset + 1)
     rows = kind.rows(tmp_path)
     assert [row["name"] for row in rows] == ["a", None, None, None, None]
     assert [row["tags"] for row in rows] == [None, None, [], ["t"], None]
@@ -252,7 +272,7 @@ def test_columns_that_change_within_a_batch(kind: Kind, tmp_path: Path, monkeypa
     sink.claim(PLACE, TOPIC_ID)
     for offset, name in enumerate(["a", "a", "b", "a"]):
         _append(sink, PLACE, offset, **{name: "x"})
-    sink.commit(PLACE, 4)
+    sink.commit_one(PLACE, 4)
     assert [(row["a"], row["b"]) for row in kind.rows(tmp_path)] == [("x", None), ("x", None), (None, "x"), ("x", None)]
 
 
@@ -274,11 +294,11 @@ def test_a_type_that_cannot_change_is_told(kind: Kind, tmp_path: Path, first: pa
         value = values.get(kind_of, "x")
         if offset == 0:
             _append(sink, PLACE, 0, price=value)
-            sink.commit(PLACE, 1)
+            sink.commit_one(PLACE, 1)
         else:
             _append(sink, PLACE, 1, price=value)
             with pytest.raises(WorldError, match=r"price of .* cannot hold values"):
-                sink.commit(PLACE, 2)
+                sink.commit_one(PLACE, 2)
     assert _offsets(kind, tmp_path) == [(0, 0)]
 
 
@@ -287,7 +307,7 @@ def test_numbers_of_fewer_digits_behind_the_point_fit(kind: Kind, tmp_path: Path
         sink = sink_of(kind.table(tmp_path), {"price": pa.decimal128(38, digits)})
         sink.claim(PLACE, TOPIC_ID)
         _append(sink, PLACE, offset, price=10**35 + 7)
-        sink.commit(PLACE, offset + 1)
+        sink.commit_one(PLACE, offset + 1)
     assert [row["price"] for row in kind.rows(tmp_path)] == [Decimal(10**35 + 7)] * 2
 
 
@@ -299,7 +319,7 @@ def test_numbers_of_more_digits_widen_the_column(kind: Kind, tmp_path: Path) -> 
         sink = sink_of(kind.table(tmp_path), types)
         sink.claim(PLACE, TOPIC_ID)
         _append(sink, PLACE, offset, price=number, size={"weights": [number]})
-        sink.commit(PLACE, offset + 1)
+        sink.commit_one(PLACE, offset + 1)
     found = [(row["price"], row["size"]) for row in kind.rows(tmp_path)]
     assert found == [(Decimal(each), {"weights": [Decimal(each)]}) for each in (narrow, wide, narrow)]
 
@@ -319,7 +339,7 @@ def test_records_of_a_format_become_rows(kind: Kind, tmp_path: Path) -> None:
         sink = _sink_of_records(table)
         sink.claim(Place("shop.orders", 3), TOPIC_ID)
         sink.write(Place("shop.orders", 3), [debezium(item, offset)])  # type: ignore[list-item]  # as good as Kafka's
-        sink.commit(Place("shop.orders", 3), offset + 1)
+        sink.commit_one(Place("shop.orders", 3), offset + 1)
     rows = kind.rows(tmp_path)
     assert [row["id"] for row in rows] == ["1", "2", "3", "4", "5", "6"]
     assert [(row["n"], row["n__json"]) for row in rows] == [
@@ -353,7 +373,7 @@ def test_a_thousand_columns(kind: Kind, tmp_path: Path) -> None:
     sink = sink_of(kind.table(tmp_path))
     sink.claim(PLACE, TOPIC_ID)
     _append(sink, PLACE, 0, **{f"c{each}": str(each) for each in range(1_000)})
-    sink.commit(PLACE, 1)
+    sink.commit_one(PLACE, 1)
     row = kind.rows(tmp_path)[0]
     assert [row[f"c{each}"] for each in range(1_000)] == [str(each) for each in range(1_000)]
     assert row["__ts"].timestamp() * 1_000 == 0 * DAY_MS
@@ -367,7 +387,7 @@ def test_of_two_types_of_a_new_column_the_first_in_the_table_stays(kind: Kind, t
         sink.claim(place, TOPIC_ID)
         sink.write(place, [debezium({"id": "1", "n": value, "m": {"a": value}}, place.partition)])  # type: ignore[list-item]
     for sink, place in zip(sinks, (PLACE, OTHER), strict=True):
-        sink.commit(place, 2)
+        sink.commit_one(place, 2)
     rows = sorted(kind.rows(tmp_path), key=lambda row: bool(row["n__json"]))
     assert [(row["n"], row["n__json"]) for row in rows] == [(5, None), (None, '"six"')]
     assert [(row["m"]["a"], row["m"]["a__json"]) for row in rows] == [(5, None), (None, '"six"')]
@@ -379,7 +399,7 @@ def test_a_look_that_makes_no_table(kind: Kind, tmp_path: Path) -> None:
     sink = sink_of(kind.table(tmp_path))
     sink.claim(PLACE, TOPIC_ID)
     _append(sink, PLACE, 0, 1, name="x")
-    sink.commit(PLACE, 2)
+    sink.commit_one(PLACE, 2)
     table = kind.table(tmp_path)
     assert table.find()
     sums, mark = table.sums(), table.mark(PLACE)

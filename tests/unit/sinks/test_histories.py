@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from unittest.mock import patch
@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pytest
 from confluent_kafka import Message
 
-from support.sink_histories import Process, World
+from support.sink_histories import FROZEN_DEPTH, PLACES, Process, World
 from tailrace.kafka.watched_consumer import Place
 from tailrace.sinks import jsonl
 from tailrace.sinks.contract import FencedError, Sink
@@ -141,3 +141,47 @@ def _breaks(folder: Path, seed: int) -> bool:
         return bool(history(folder / "folder", seed).faults(partial(offsets, folder / "folder")))
     except AssertionError:  # it does not come to an end
         return True
+
+
+class _Recording:
+    """A sink that takes whatever it is given."""
+
+    identity = "recording"
+
+    def __init__(self) -> None:
+        self.commits: list[set[Place]] = []
+
+    def claim(self, _place: Place, _topic_id: str) -> Position | None:
+        return None
+
+    position = claim
+
+    def is_full(self, _place: Place) -> bool:
+        return False
+
+    def commit(self, ends: Mapping[Place, int]) -> set[Place]:
+        self.commits.append(set(ends))
+        return set()
+
+    def write(self, *_: object) -> None:
+        pass
+
+    skip = release = write
+
+
+def test_partitions_are_committed_together_when_one_has_waited() -> None:
+    """The second one had its first record long after the first."""
+    sink = _Recording()
+    world = World(0, lambda: sink)  # type: ignore[arg-type, return-value]
+    world._depth = FROZEN_DEPTH  # nobody else does anything
+    process = Process(world)
+    process.news = [(True, place) for place in PLACES]
+    for place in PLACES:
+        world.log.produce(place, 1, commit=True)
+        for _ in range(8):
+            process.step()
+            world.now_ms += 150
+    while not sink.commits:
+        process.step()
+        world.now_ms += 150
+    assert sink.commits == [set(PLACES)]

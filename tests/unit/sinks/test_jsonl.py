@@ -36,7 +36,7 @@ def record(offset: int, *, key: bytes | None = b"k", value: bytes | None = b"1",
 def put(sink: JsonLinesFolder, offsets: Sequence[int], next_offset: int | None = None) -> None:
     """Write and commit records."""
     sink.write(PLACE, [record(offset) for offset in offsets])
-    sink.commit(PLACE, offsets[-1] + 1 if next_offset is None else next_offset)
+    sink.commit_one(PLACE, offsets[-1] + 1 if next_offset is None else next_offset)
 
 
 def files(folder: Path) -> dict[str, list[int]]:
@@ -64,7 +64,7 @@ def test_a_line_holds_the_whole_record(tmp_path: Path) -> None:
             record(8, key=None, value=b"\xff\x00"),
         ],
     )
-    sink.commit(PLACE, 9)
+    sink.commit_one(PLACE, 9)
     lines = (tmp_path / PLACE.topic / "3" / FIRST).read_bytes().splitlines()
     assert b'"value":{"n":1.50,"big":12345678901234567890.10}' in lines[0]
     assert [json.loads(line) for line in lines[1:]] == [
@@ -112,7 +112,7 @@ def test_files_follow_one_another_by_the_offset_behind_the_last_record(tmp_path:
 def test_a_position_without_records_is_kept_and_makes_no_file(tmp_path: Path) -> None:
     sink = JsonLinesFolder(tmp_path)
     sink.claim(PLACE, "id")
-    sink.commit(PLACE, 4)
+    sink.commit_one(PLACE, 4)
     assert JsonLinesFolder(tmp_path).claim(PLACE, "id") == Position(4, "id")
     put(sink, [6], next_offset=8)
     assert files(tmp_path) == {FIRST: [6]}
@@ -146,7 +146,7 @@ def test_whoever_claims_later_drops_what_is_under_way(tmp_path: Path) -> None:
     with pytest.raises(FencedError):
         zombie.write(PLACE, [record(1)])
     with pytest.raises(FencedError):
-        zombie.commit(PLACE, 2)
+        zombie.commit_one(PLACE, 2)
     zombie.release([PLACE])
     put(heir, [0, 1, 2])
     assert files(tmp_path) == {FIRST: [0, 1, 2]}
@@ -158,9 +158,9 @@ def test_of_two_that_go_on_from_one_position_the_first_to_commit_does(tmp_path: 
         each.claim(PLACE, "id")
     first.write(PLACE, [record(0), record(1)])
     second.write(PLACE, [record(0)])
-    first.commit(PLACE, 2)
+    first.commit_one(PLACE, 2)
     with pytest.raises(FencedError):
-        second.commit(PLACE, 1)
+        second.commit_one(PLACE, 1)
     assert second.claim(PLACE, "id") == Position(2, "id")
     assert files(tmp_path) == {FIRST: [0, 1]}
 
@@ -171,9 +171,9 @@ def test_of_two_from_whom_compaction_hid_different_records_one_goes_on(tmp_path:
         each.claim(PLACE, "id")
     first.write(PLACE, [record(3), record(4)])
     second.write(PLACE, [record(4), record(5)])
-    second.commit(PLACE, 6)
+    second.commit_one(PLACE, 6)
     with pytest.raises(FencedError):
-        first.commit(PLACE, 5)
+        first.commit_one(PLACE, 5)
     assert files(tmp_path) == {FIRST: [4, 5]}
 
 
@@ -183,7 +183,7 @@ def test_a_writer_that_is_behind_may_not_even_move_the_position(tmp_path: Path) 
         each.claim(PLACE, "id")
     put(first, [0, 1], next_offset=5)
     with pytest.raises(FencedError):
-        second.commit(PLACE, 1)
+        second.commit_one(PLACE, 1)
     assert second.position(PLACE) == Position(5, "id")
 
 
@@ -206,7 +206,7 @@ def test_the_last_line_is_found_however_long_it_is(tmp_path: Path) -> None:
     sink = JsonLinesFolder(tmp_path)
     sink.claim(PLACE, "id")
     sink.write(PLACE, [record(0), record(1, value=b'"' + b"x" * 300_000 + b'"')])
-    sink.commit(PLACE, 2)
+    sink.commit_one(PLACE, 2)
     assert sink.claim(PLACE, "id") == Position(2, "id")
 
 
@@ -247,4 +247,4 @@ def test_a_file_system_without_hard_links_is_one_sentence(tmp_path: Path, monkey
     sink.write(PLACE, [record(0)])
     monkeypatch.setattr(os, "link", link)
     with pytest.raises(WorldError, match=r"Operation not permitted; check that .* with hard links"):
-        sink.commit(PLACE, 1)
+        sink.commit_one(PLACE, 1)
