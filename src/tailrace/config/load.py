@@ -39,7 +39,7 @@ _FLAGS: Mapping[Path, str] = {
 
 _OWN_KAFKA = "a pipeline file has its own key `kafka`: write the properties there"
 
-_OF_A_LAKE = "the commands for it are lake, validate, plan and status; a pipeline's `topics` are a mapping"
+_OF_A_LAKE = "lake, validate, plan, status, iam and accept-gap take it; a pipeline's `topics` are a mapping"
 
 _NAMED_MAX = 40
 """So many characters of a table are in the name of a pipeline without a file."""

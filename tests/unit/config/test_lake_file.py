@@ -94,7 +94,7 @@ def test_what_is_wrong_has_a_sentence(tmp_path: Path, settings: dict[str, Any], 
 
 
 def test_only_the_commands_of_lakes_take_it(tmp_path: Path) -> None:
-    said = "is a lake's own file, without a `source`; the commands for it are lake, validate, plan and status"
+    said = "is a lake's own file, without a `source`; lake, validate, plan, status, iam and accept-gap take it"
     with pytest.raises(FileErrors, match=said):
         load(written(tmp_path))
 
