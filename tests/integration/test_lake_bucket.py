@@ -79,6 +79,9 @@ def test_an_upload_in_parts_is_whole_and_does_not_replace_another(
     assert content in {file.read_bytes() for file, done in zip(files, created, strict=True) if done}
     assert not any(location.upload("a/large", file) for file in files)
     assert location.read("a/large") == content
+    assert location.download("a/large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == content
+    assert not location.download("a/none", tmp_path / "copy")
 
 
 def test_names_come_in_order_after_a_name(location: Location) -> None:

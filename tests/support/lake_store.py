@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from tailrace.errors import UnreachableError
 from tailrace.kafka.watched_consumer import Place
+from tailrace.lake.location import StoredFile
 
 Mishap = Literal["refused", "answer lost", "asked twice", "late"]
 MISHAPS: tuple[Mishap, ...] = ("refused", "answer lost", "asked twice", "late")
@@ -21,7 +22,9 @@ MISHAPS: tuple[Mishap, ...] = ("refused", "answer lost", "asked twice", "late")
 class Store:
     """The files of a lake. It looks at each data file as it comes: a row that is there already is a repeat."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int] = lambda: 0) -> None:
+        self.now_ms = now_ms
+        self.modified_ms: dict[str, int] = {}
         self.files: dict[str, bytes] = {}
         self.rows: dict[Place, list[int]] = {}
         """The offsets that a reader of all data files finds."""
@@ -32,8 +35,12 @@ class Store:
     def create(self, name: str, content: bytes) -> bool:
         if name in self.files:
             return False
+        self.modified_ms[name] = self.now_ms()
         self.put(name, content)
         return True
+
+    def remove(self, name: str) -> None:
+        self.files.pop(name, None)
 
     def put(self, name: str, content: bytes) -> None:
         self.files[name] = content
@@ -78,12 +85,33 @@ class StoreLocation:
     def upload(self, name: str, file: Path) -> bool:
         return self.create(name, file.read_bytes())
 
+    def download(self, name: str, file: Path) -> bool:
+        self._on_call()
+        content = self._store.files.get(name)
+        if content is not None:
+            file.write_bytes(content)
+        return content is not None
+
+    def remove(self, name: str) -> None:
+        self._on_call()
+        self._store.remove(name)
+        self._on_call()
+
     def read(self, name: str) -> bytes | None:
         return self._store.files.get(name)
 
     def exists(self, name: str) -> bool:
         self._on_call()
         return name in self._store.files
+
+    def files(self, folder: str) -> Iterator[StoredFile]:
+        self._on_call()
+        for name, content in sorted(self._store.files.items()):
+            if name.startswith(f"{folder}/"):
+                yield StoredFile(name, len(content), self._store.modified_ms[name])
+
+    def remove_unfinished(self, before_ms: int, *, dry_run: bool) -> int:
+        raise NotImplementedError
 
     def names(self, folder: str, after: str, most: int) -> list[str]:
         found = sorted(

@@ -27,7 +27,9 @@ from tailrace.lake.delta_current import DeltaCurrent
 from tailrace.lake.delta_table import DeltaChanges
 from tailrace.lake.iceberg_current import IcebergCurrent
 from tailrace.lake.iceberg_table import IcebergChanges
+from tailrace.lake.location import Folder
 from tailrace.lake.table_sink import ChangeTable, Mark, TableSink
+from tailrace.lake.tables import parquet_tables
 
 BASE = pa.schema(
     [
@@ -40,18 +42,23 @@ BASE = pa.schema(
 )
 TOPIC_ID = "lVv0OZkzRMCZ8a9Y0wWzaw"
 DAY_MS = 86_400_000
+KEEP_MS = 3_600_000
 
 
-class Kind(Protocol):
+class CurrentKind(Protocol):
+    """A format of present states."""
+
+    def current(self, folder: Path) -> ChangeTable: ...
+
+    def current_rows(self, folder: Path) -> list[dict[str, Any]]: ...
+
+
+class Kind(CurrentKind, Protocol):
     """A format."""
 
     def table(self, folder: Path, partition_by: Sequence[PartitionBy] = ()) -> ChangeTable: ...
 
     def rows(self, folder: Path) -> list[dict[str, Any]]: ...
-
-    def current(self, folder: Path) -> ChangeTable: ...
-
-    def current_rows(self, folder: Path) -> list[dict[str, Any]]: ...
 
 
 @functools.cache
@@ -111,6 +118,35 @@ class Delta:
         return _read(duck("delta"), f"delta_scan('file://{folder}/orders_changes')")
 
 
+class Parquet:
+    """The present state in Parquet files of a folder."""
+
+    def current(self, folder: Path) -> ChangeTable:
+        return parquet_tables(Folder(folder), BASE, file_bytes=2_500, keep_ms=KEEP_MS)("orders", "current")
+
+    def current_rows(self, folder: Path) -> list[dict[str, Any]]:
+        duck().execute(files_of_current(str(folder), "shop.orders"))
+        return _read(duck(), "read_parquet(getvariable('files'), union_by_name = true)")
+
+
+def files_of_current(location: str, topic: str) -> str:
+    """Return what docs/lake.md tells readers to ask DuckDB first: it sets `files`."""
+    return _documented("SET VARIABLE steps", "SELECT * FROM read_parquet(getvariable", location, topic)
+
+
+def present_by_pyarrow(uri: str, topic: str) -> pa.Table:
+    """Return the present state as docs/lake.md tells readers to find it with pyarrow."""
+    found: dict[str, Any] = {}
+    exec(_documented("import json, pyarrow.fs", "```", uri, topic), found)
+    return found["present"]
+
+
+def _documented(begin: str, end: str, location: str, topic: str) -> str:
+    said = (Path(__file__).parents[2] / "docs/lake.md").read_text()
+    start = said.index(begin)
+    return said[start : said.index(end, start)].replace("s3://analytics/shop", location).replace("shop.orders", topic)
+
+
 def query(seaweed: Seaweed, sql: str) -> list[tuple[Any, ...]]:
     """Ask DuckDB about tables in an S3."""
     connection = duck("httpfs", "avro", "iceberg", "delta")
@@ -129,6 +165,7 @@ def _read(connection: duckdb.DuckDBPyConnection, source: str) -> list[dict[str, 
 
 
 KINDS: list[Kind] = [Iceberg(), Delta()]
+CURRENT_KINDS: list[CurrentKind] = [*KINDS, Parquet()]
 
 
 class JsonRows:

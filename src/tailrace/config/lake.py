@@ -103,6 +103,11 @@ class CurrentBounds(Part):
         alias="lag",
         description="Longest wait of a change to be merged. Each merge rewrites the files that hold a changed item.",
     )
+    keep_ms: Annotated[int, duration("1m", "720h")] = Field(
+        default=as_written("1h"),
+        alias="keep",
+        description="How long files that a merge has replaced remain for readers; of Parquet.",
+    )
 
 
 class Lake(Part):
@@ -127,7 +132,7 @@ class Lake(Part):
     tables: Annotated[tuple[TableKind, ...], Field(min_length=1), BeforeValidator(as_tuple)] = Field(
         default=("changes",),
         description="What is kept of a table: `changes`, the log of all of its changes, and `current`, its present "
-        "state, in Iceberg and Delta.",
+        "state.",
         examples=[["changes", "current"]],
     )
     catalog: CatalogProperties | None = Field(
@@ -186,7 +191,8 @@ class Lake(Part):
         bucket, _, prefix = self.location.removeprefix(S3).partition("/")
         arn = f"arn:{partition_of(self.region or '')}:s3:::{bucket}"
         objects = f"{arn}/{prefix}/*" if prefix else f"{arn}/*"
-        removes = ("s3:DeleteObject",) if self.format == "delta" else ()
+        has_copies = self.format == "parquet" and "current" in self.tables
+        removes = ("s3:DeleteObject",) if self.format == "delta" or has_copies else ()
         return (
             *([AwsRight("lake.role_arn", ("sts:AssumeRole",), (self.role_arn,))] if self.role_arn else []),
             AwsRight("lake", ("s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload", *removes), (objects,)),

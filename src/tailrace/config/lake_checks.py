@@ -91,9 +91,9 @@ def _current(place: Path, lake: Lake, several_topics: str | None) -> Iterator[Fi
             yield (*place, "current"), "is of tables that are not kept", remedy
         return
     path = (*place, "tables")
-    if lake.format == "parquet":
-        remedy = "set `format` to iceberg or delta, or keep `changes` alone"
-        yield path, "has `current`, which Parquet files alone cannot hold yet", remedy
+    if lake.format != "parquet" and "keep_ms" in lake.current.model_fields_set:
+        remedy = "leave it out: old files are those of the format's own snapshots"
+        yield (*place, "current", "keep"), f"is of Parquet, and the format is {lake.format}", remedy
     if lake.partition_by and "changes" not in lake.tables:
         yield (*place, "partition_by"), "is of `changes`, which `tables` does not name", "leave it out"
     if several_topics is not None:

@@ -25,6 +25,9 @@ def flink_findings(place: Path, lake: Lake, record_format: str) -> Iterator[Find
     if record_format != "debezium":
         remedy = "set `format: debezium`, or leave `engine` out"
         yield engine, f"cannot be flink with records of the format {record_format}", remedy
+    if lake.format == "parquet" and "current" in lake.tables:
+        remedy = "keep `changes` alone, or leave `engine` out"
+        yield engine, "cannot be flink with `current`, which only Tailrace merges", remedy
     for pattern, columns in lake.columns.items():
         for attribute, options in columns.items():
             if options.column_type and not _has_type(options.column_type):

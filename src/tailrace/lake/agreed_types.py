@@ -10,7 +10,7 @@ writes as the newest one says: of two that differ, the later takes over what the
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
 
 import pyarrow as pa
 
@@ -18,29 +18,38 @@ from tailrace.errors import WorldError
 from tailrace.lake.columns import unite
 from tailrace.lake.location import OWN, Location, last_name
 
-_FOLDER: Final = f"{OWN}/types"
+
+def _united(newest: pa.Schema, schema: pa.Schema) -> pa.Schema:
+    return unite([newest, schema])
 
 
 class AgreedTypes:
     """The versions of the tables of one lake. Every method raises WorldError."""
 
-    def __init__(self, location: Location) -> None:
-        """Nothing is asked of the location yet."""
+    def __init__(
+        self,
+        location: Location,
+        folder: str = "types",
+        join: Callable[[pa.Schema, pa.Schema], pa.Schema] = _united,
+    ) -> None:
+        """`join` returns what is agreed on with the columns that another writer has. Nothing is asked yet."""
         self._location = location
+        self._folder = f"{OWN}/{folder}"
+        self._join = join
         self._newest: dict[str, tuple[str, pa.Schema]] = {}
 
     def newest(self, table: str) -> pa.Schema | None:
         """Return what is agreed on now; None when nothing is."""
         name, schema = self._newest.get(table, ("", None))
-        found = last_name(self._location, f"{_FOLDER}/{table}", _number, _name, name)
+        found = last_name(self._location, f"{self._folder}/{table}", _number, _name, name)
         if found == name:
             return schema
-        content = self._location.read(f"{_FOLDER}/{table}/{found}")
+        content = self._location.read(f"{self._folder}/{table}/{found}")
         try:
             schema = pa.ipc.read_schema(pa.py_buffer(content or b""))
         except (pa.ArrowException, OSError) as error:
             raise WorldError(
-                f"{self._location.uri}/{_FOLDER}/{table}/{found} is not as it was written: {error}",
+                f"{self._location.uri}/{self._folder}/{table}/{found} is not as it was written: {error}",
                 hint="restore the file",
             ) from error
         self._newest[table] = found, schema
@@ -53,11 +62,11 @@ class AgreedTypes:
         """
         name, newest = self._newest.get(table, ("", None))
         while newest is None or not newest.equals(schema):
-            both = (None if newest is None else unite([newest, schema])) or schema
+            both = schema if newest is None else self._join(newest, schema)
             if newest is not None and both == newest:
                 break
             added = _name(_number(name) + 1)
-            if self._location.create(f"{_FOLDER}/{table}/{added}", both.serialize().to_pybytes()):
+            if self._location.create(f"{self._folder}/{table}/{added}", both.serialize().to_pybytes()):
                 self._newest[table] = added, both
             else:
                 self.newest(table)

@@ -100,6 +100,17 @@ class AzureContainer:
                 return None
         return content
 
+    def download(self, name: str, file: Path) -> bool:
+        """Copy a blob, block by block."""
+        with self._telling("reading", name), file.open("wb") as target:
+            try:
+                self._container.download_blob(self._prefix + name).readinto(target)
+            except ResourceNotFoundError as error:
+                if _code(error) == "ContainerNotFound":
+                    raise
+                return False
+        return True
+
     def exists(self, name: str) -> bool:
         """Return whether there is a blob of this name."""
         with self._telling("looking for", name):

@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +74,26 @@ class Bucket:
         except (BotoCoreError, HTTPClientError, OSError) as error:
             raise self._failed("GetObject", name, error) from error
         return content
+
+    def download(self, name: str, file: Path) -> bool:
+        """Copy an object, a part at a time."""
+        with file.open("wb") as target:
+            for begin in itertools.count(step=PART_BYTES):
+                wanted = f"bytes={begin}-{begin + PART_BYTES - 1}"
+                try:
+                    answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name, Range=wanted)
+                    with answer["Body"] as body:
+                        content: bytes = body.read()
+                except ClientError as error:
+                    if _code(error) in {"NoSuchKey", "404"}:
+                        return False
+                    raise self._failed("GetObject", name, error) from error
+                except (BotoCoreError, HTTPClientError, OSError) as error:
+                    raise self._failed("GetObject", name, error) from error
+                target.write(content)
+                if target.tell() >= int(answer["ContentRange"].rpartition("/")[2]):
+                    break
+        return True
 
     def exists(self, name: str) -> bool:
         """Return whether there is an object of this name."""

@@ -49,6 +49,8 @@ _EXPIRY: Final = "delta.setTransactionRetentionDuration"
 class DeltaChanges:
     """A `ChangeTable`."""
 
+    is_apart = False
+
     def __init__(
         self,
         uri: str,

@@ -32,10 +32,15 @@ def additions(table: pa.Schema, rows: pa.Schema) -> pa.Schema:
 
     What both have keeps its type otherwise. Where rows have null only, they say nothing of a type: that is left out.
     """
-    merged = _members(list(table), list(rows))
+    merged = grown(table, rows)
     return pa.schema(
         [field for field in merged if table.get_field_index(field.name) < 0 or table.field(field.name) != field]
     )
+
+
+def grown(table: pa.Schema, rows: pa.Schema) -> pa.Schema:
+    """Return the columns of a table with `additions`."""
+    return pa.schema(_members(list(table), list(rows)))
 
 
 def with_all_digits(schema: pa.Schema) -> pa.Schema:

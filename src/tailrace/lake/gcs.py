@@ -83,6 +83,16 @@ class GcsBucket:
                 return None
         return content
 
+    def download(self, name: str, file: Path) -> bool:
+        """Copy an object."""
+        with self._telling("reading", name), file.open("wb") as target:
+            try:
+                self._bucket.blob(self._prefix + name).download_to_file(target, timeout=_TIMEOUT_S)
+            except NotFound:
+                self._require_bucket()
+                return False
+        return True
+
     def exists(self, name: str) -> bool:
         """Return whether there is an object of this name."""
         with self._telling("looking for", name):

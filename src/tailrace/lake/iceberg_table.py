@@ -88,6 +88,8 @@ class _Uploaded(msgspec.Struct, frozen=True):
 class IcebergChanges:
     """A `ChangeTable`. `partition_by` has names of columns, and the unit of those that are times."""
 
+    is_apart = False
+
     def __init__(
         self,
         catalog: Callable[[], Catalog],

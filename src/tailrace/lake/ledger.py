@@ -79,10 +79,11 @@ class Step(msgspec.Struct, frozen=True):
     last_ms: int | None
     """The timestamp of its last record; without one, that of the step before."""
     committed_ms: int
+    """When its commit began."""
     writer: str
     """The attempt to write it: two that make the same step differ in it."""
     sums: Sums
-    """With this step."""
+    """With this step; of a present state, of that."""
 
 
 class _Identity(msgspec.Struct, frozen=True):
@@ -93,9 +94,10 @@ class _Identity(msgspec.Struct, frozen=True):
 class Ledger:
     """The notes of one lake. Every method raises WorldError."""
 
-    def __init__(self, location: Location) -> None:
-        """Nothing is asked of the location yet."""
+    def __init__(self, location: Location, steps: str = "log") -> None:
+        """Ask nothing of the location yet; `steps` is the folder of the steps."""
         self._location = location
+        self._steps = steps
         self._last: dict[Place, Step] = {}
         self._whole: dict[Place, int] = {}
         """The end of the last step of a partition whose files were all found."""
@@ -105,14 +107,27 @@ class Ledger:
         """Whether the location has a lake."""
         return self._location.exists(_IDENTITY)
 
+    def folder(self, place: Place) -> str:
+        """Return where the steps of a partition are."""
+        return f"{OWN}/{self._steps}/{place.topic}/{place.partition}"
+
     def last(self, place: Place) -> Step | None:
         """Return the last step of a partition."""
-        folder, known = _folder(place), self._last.get(place)
+        known = self._last.get(place)
         begin = _name(known.after) if known else ""
-        name = last_name(self._location, folder, lambda name: int(name.partition(".")[0]), _name, begin)
-        if name != begin:
-            self._last[place] = self._read(f"{folder}/{name}", Step)
+        name = self._last_name(place, begin)
+        while name != begin:
+            read = f"{self.folder(place)}/{name}"
+            content, listed = self._location.read(read), name
+            if content is not None or listed == (name := self._last_name(place, listed)):
+                self._last[place] = self._decoded(read, content, Step)
+                break
         return self._last.get(place)
+
+    def step(self, name: str) -> Step | None:
+        """Return the step in a file of `folder`; None when there is none."""
+        content = self._location.read(name)
+        return self._decoded(name, content, Step) if content is not None else None
 
     def missing(self, place: Place, step: Step) -> list[str]:
         """Return the names of the files of a partition's last step that do not exist."""
@@ -129,9 +144,12 @@ class Ledger:
 
     def add(self, place: Place, step: Step) -> None:
         """Note a step. Raises FencedError if another writer has gone on from the same position."""
-        name = f"{_folder(place)}/{_name(step.after)}"
-        if not self._location.create(name, msgspec.json.encode(step)) and self._read(name, Step).writer != step.writer:
-            raise FencedError
+        name = f"{self.folder(place)}/{_name(step.after)}"
+        if not self._location.create(name, msgspec.json.encode(step)):
+            found = self.step(name)
+            if found is None or found.writer != step.writer:
+                raise FencedError
+            step = found  # an earlier attempt, whose files may have other names
         self._last[place] = step
 
     def complete(self, place: Place, step: Step, uploads: Mapping[str, Callable[[str], object]]) -> None:
@@ -146,7 +164,7 @@ class Ledger:
         made = _Identity(uuid.uuid4().hex, definition)
         if self._location.create(_IDENTITY, msgspec.json.encode(made)):
             return made.id
-        found = self._read(_IDENTITY, _Identity)
+        found = self._decoded(_IDENTITY, self._location.read(_IDENTITY), _Identity)
         for key, value in definition.items():
             there = found.definition.get(key, "")
             if there != value:
@@ -157,18 +175,16 @@ class Ledger:
                 )
         return found.id
 
-    def _read(self, name: str, kind: type[_Decoded]) -> _Decoded:
-        content = self._location.read(name)
+    def _last_name(self, place: Place, known: str) -> str:
+        return last_name(self._location, self.folder(place), lambda name: int(name.partition(".")[0]), _name, known)
+
+    def _decoded(self, name: str, content: bytes | None, kind: type[_Decoded]) -> _Decoded:
         try:
             return msgspec.json.decode(content or b"", type=kind)
         except msgspec.MsgspecError as error:
             raise WorldError(
                 f"{self._location.uri}/{name} is not as it was written: {error}", hint="restore the file"
             ) from error
-
-
-def _folder(place: Place) -> str:
-    return f"{OWN}/log/{place.topic}/{place.partition}"
 
 
 def _name(after: int) -> str:

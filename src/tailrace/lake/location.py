@@ -56,6 +56,10 @@ class Location(Protocol):
         """Return what a small file holds; None when there is none."""
         ...
 
+    def download(self, name: str, file: Path) -> bool:
+        """Copy a file of any size to this machine; return False when there is none. Raises OSError where that fails."""
+        ...
+
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""
         ...
@@ -131,6 +135,17 @@ class Folder:
                 return (self._root / name).read_bytes()
             except FileNotFoundError:
                 return None
+
+    def download(self, name: str, file: Path) -> bool:
+        """Copy a file."""
+        with self._telling():
+            try:
+                source = (self._root / name).open("rb")
+            except FileNotFoundError:
+                return False
+        with source, file.open("wb") as target:
+            shutil.copyfileobj(source, target)
+        return True
 
     def exists(self, name: str) -> bool:
         """Return whether there is a file of this name."""

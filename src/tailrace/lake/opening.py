@@ -16,7 +16,7 @@ from tailrace.core.ports import ReadError
 from tailrace.errors import UnreachableError
 from tailrace.extras import brought_by
 from tailrace.lake.bucket import Bucket
-from tailrace.lake.location import Folder, Location, MaintainedLocation
+from tailrace.lake.location import Folder, MaintainedLocation
 
 if TYPE_CHECKING:
     from tailrace.lake.tables import OpenTable
@@ -39,16 +39,22 @@ def open_location(lake: Lake) -> MaintainedLocation:
     return Folder(Path(unquote(urlsplit(lake.location).path)))
 
 
-def open_tables(lake: Lake, name: str, location: Location) -> OpenTable:
-    """Return what opens the tables of a lake in Iceberg or Delta; `name` is the pipeline's. Raises WorldError."""
-    with brought_by(f"lake-{lake.format}"):
+def open_tables(lake: Lake, name: str, location: MaintainedLocation) -> OpenTable:
+    """Return what opens the tables of a lake that have marks; `name` is the pipeline's. Raises WorldError.
+
+    They are those in Iceberg or Delta, and in Parquet the present states.
+    """
+    with brought_by("lake" if lake.format == "parquet" else f"lake-{lake.format}"):
         from tailrace.lake.columns import OUR_COLUMNS  # noqa: PLC0415 - pyarrow is an extra
         from tailrace.lake.tables import (  # noqa: PLC0415 - pyarrow is an extra
             delta_storage,
             delta_tables,
             iceberg_storage,
             iceberg_tables,
+            parquet_tables,
         )
+    if lake.format == "parquet":
+        return parquet_tables(location, OUR_COLUMNS, file_bytes=lake.file.size_bytes, keep_ms=lake.current.keep_ms)
     session = AwsSession(_settings(lake)) if lake.location.startswith(S3) else None
     if lake.catalog is None:
         storage = partial(delta_storage, session, lake.endpoint_url) if session else dict

@@ -113,6 +113,8 @@ class ChangeTable(Protocol):
     """One table, as this process last looked at it. Every method raises WorldError, and UnreachableError."""
 
     name: str
+    is_apart: bool
+    """Whether each partition has commits of its own."""
 
     def find(self) -> bool:
         """Look at the table as it is now; return False when there is none."""
@@ -295,6 +297,9 @@ class TableSink:
         open_groups: dict[str, tuple[list[Place], int]] = {}
         for place in places:
             claimed = self._claimed[place]
+            if claimed.table.is_apart:
+                yield [place]
+                continue
             size_bytes = sum(file.size_bytes for _, file in claimed.files)
             group, so_far = open_groups.get(claimed.table.name, ([], 0))
             if group and so_far + size_bytes > self._file_bytes:

@@ -13,7 +13,12 @@ from tailrace.config.lake import PartitionBy, TableKind
 from tailrace.config.lake_names import iceberg_name
 from tailrace.errors import WorldError, excerpt
 from tailrace.extras import brought_by
-from tailrace.lake.location import Location
+from tailrace.lake.agreed_types import AgreedTypes
+from tailrace.lake.fitting import grown
+from tailrace.lake.ledger import Ledger
+from tailrace.lake.location import MaintainedLocation
+from tailrace.lake.old_copies import CURRENT
+from tailrace.lake.parquet_current import ParquetCurrent
 from tailrace.lake.table_sink import ChangeTable
 
 
@@ -84,7 +89,7 @@ def iceberg_tables(
 
 
 def delta_tables(
-    location: Location,
+    location: MaintainedLocation,
     columns: pa.Schema,
     partition_by: Sequence[PartitionBy],
     storage: Callable[[], Mapping[str, str]] = dict,
@@ -107,6 +112,17 @@ def delta_tables(
         if kind == "current":
             return DeltaCurrent(uri, columns, storage)
         return DeltaChanges(uri, columns, store, storage, partition_by)
+
+    return make
+
+
+def parquet_tables(location: MaintainedLocation, columns: pa.Schema, *, file_bytes: int, keep_ms: int) -> OpenTable:
+    """Return what opens the present states of tables in Parquet files; old copies are kept for `keep_ms`."""
+    ledger, types = Ledger(location, CURRENT), AgreedTypes(location, f"types-{CURRENT}", grown)
+
+    def make(table: str, kind: TableKind) -> ChangeTable:
+        assert kind == "current"
+        return ParquetCurrent(location, ledger, types, table, columns, file_bytes=file_bytes, keep_ms=keep_ms)
 
     return make
 

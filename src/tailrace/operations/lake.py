@@ -17,7 +17,7 @@ from tailrace.kafka import clients, topics
 from tailrace.kafka.owner import new_owner
 from tailrace.lake.dead_letters import LakeDeadLetters
 from tailrace.lake.ledger import Ledger
-from tailrace.lake.location import Location
+from tailrace.lake.location import MaintainedLocation
 from tailrace.lake.opening import definition, open_location, open_tables
 from tailrace.lake.part import LakePart, LakeSink
 from tailrace.operations import preconditions
@@ -152,7 +152,7 @@ def _maker(target: LakeTarget) -> _Maker:
 class _Maker:
     """Makes what keeps one kind of tables."""
 
-    def __init__(self, target: LakeTarget, location: Location, ledger: Ledger, identity: str) -> None:
+    def __init__(self, target: LakeTarget, location: MaintainedLocation, ledger: Ledger, identity: str) -> None:
         self._target = target
         self._lake = target.lake
         self._location = location
@@ -181,8 +181,8 @@ class _Maker:
         target, lake = self._target, self._lake
         beside_log = kind != "changes" and "changes" in lake.tables
         dead_letters = LakeDeadLetters(target.kafka, target.dead_letters, owner, lake.name, beside_log=beside_log)
-        is_parquet = lake.format == "parquet"
-        return self._parquet(dead_letters) if is_parquet else self._tables(kind, dead_letters), dead_letters
+        has_steps = kind == "changes" and lake.format == "parquet"
+        return self._parquet(dead_letters) if has_steps else self._tables(kind, dead_letters), dead_letters
 
     def _parquet(self, dead_letters: LakeDeadLetters) -> ParquetSink:
         from tailrace.lake.parquet_sink import ParquetSink  # noqa: PLC0415 - pyarrow is an extra

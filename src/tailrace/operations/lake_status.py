@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache, partial
 from typing import NamedTuple
 
 import msgspec
@@ -12,7 +13,7 @@ from tailrace.config.lake_names import APART, shared_name
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.ledger import Ledger, Sums
-from tailrace.lake.location import Location
+from tailrace.lake.location import MaintainedLocation
 from tailrace.lake.opening import open_location, open_tables
 from tailrace.operations.lake_targets import LakeTarget
 from tailrace.operations.severity import Severity
@@ -104,15 +105,16 @@ def _require_names(lake: Lake, tables: Collection[str]) -> None:
 class _Reader:
     """Reads how far a lake is, without a change to it."""
 
-    def __init__(self, lake: Lake, name: str, location: Location, ledger: Ledger) -> None:
+    def __init__(self, lake: Lake, name: str, location: MaintainedLocation, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._open_table = None if lake.format == "parquet" else open_tables(lake, name, location)
+        self._has_steps = lake.format == "parquet"
+        self._open_table = cache(partial(open_tables, lake, name, location))
 
     def held(self, table: str, kind: TableKind, places: Sequence[Place]) -> tuple[dict[Place, _Held], Sums]:
         """Return how far partitions are, and what is stored of them."""
-        if self._open_table is None:
+        if self._has_steps and kind == "changes":
             return self._by_ledger(places)
-        opened = self._open_table(table, kind)
+        opened = self._open_table()(table, kind)
         if not opened.find():
             return {}, Sums()
         marks = {place: mark for place in places if (mark := opened.mark(place)) is not None}

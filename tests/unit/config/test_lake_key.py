@@ -54,10 +54,16 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         "table",
     ),
     (
-        {"tables": ["changes", "current"]},
+        {"engine": "flink", "tables": ["changes", "current"]},
         {},
-        "lake.tables: has `current`, which Parquet files alone cannot hold yet; set `format` to iceberg or delta, or "
-        "keep `changes` alone",
+        "lake.engine: cannot be flink with `current`, which only Tailrace merges; keep `changes` alone, or leave "
+        "`engine` out",
+    ),
+    (
+        CURRENT | {"current": {"keep": "2h"}},
+        {},
+        "lake.current.keep: is of Parquet, and the format is delta; leave it out: old files are those of the format's "
+        "own snapshots",
     ),
     (
         {"format": "iceberg"},

@@ -6,13 +6,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.lake_tables import KINDS, Kind, close_sinks
+from support.lake_tables import CURRENT_KINDS, KINDS, CurrentKind, Kind, close_sinks
 
 
 @pytest.fixture(params=KINDS, ids=lambda kind: type(kind).__name__)
 def kind(request: pytest.FixtureRequest) -> Kind:
     """Return each kind in turn."""
     found: Kind = request.param
+    return found
+
+
+@pytest.fixture(params=CURRENT_KINDS, ids=lambda kind: type(kind).__name__)
+def current_kind(request: pytest.FixtureRequest) -> CurrentKind:
+    """Return each kind of present states in turn."""
+    found: CurrentKind = request.param
     return found
 
 

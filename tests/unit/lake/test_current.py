@@ -1,4 +1,4 @@
-"""The present state of a table in Iceberg and Delta: what remains of random changes, whoever merges them."""
+"""The present state of a table in each format: what remains of random changes, whoever merges them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from support.lake_tables import TOPIC_ID, Hooked, Kind, record, sink_of
+from support.lake_tables import TOPIC_ID, CurrentKind, Hooked, record, sink_of
 from tailrace.errors import UnreachableError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.sinks.contract import FencedError
@@ -51,14 +51,14 @@ class Changes:
         return record(place, offset, __op=op, **{"Order-Id": key[0], "line": key[1]}, **image)
 
 
-def _found(kind: Kind, folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
-    rows = kind.current_rows(folder)
+def _found(current_kind: CurrentKind, folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
+    rows = current_kind.current_rows(folder)
     found = {(row["Order-Id"], int(row["line"])): {"name": row["name"], "size": row["size"]} for row in rows}
     assert len(found) == len(rows)
     return found
 
 
-def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> None:
+def test_items_are_as_the_last_change_left_them(current_kind: CurrentKind, tmp_path: Path) -> None:
     """Writers take turns, answers are lost, and whoever was replaced comes back too late."""
     random = Random(1)
     changes, positions = Changes(random), dict.fromkeys(PLACES, 0)
@@ -72,7 +72,9 @@ def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> N
 
     for _ in range(10):
         place = random.choice(PLACES)
-        sink, zombie = (sink_of(Hooked(kind.current(tmp_path), answer_lost), TYPES, keys=KEYS) for _ in range(2))
+        sink, zombie = (
+            sink_of(Hooked(current_kind.current(tmp_path), answer_lost), TYPES, keys=KEYS) for _ in range(2)
+        )
         records = changes.some(place)
         begin, end = positions[place], positions[place] + len(records)
         if end == begin:
@@ -84,38 +86,38 @@ def test_items_are_as_the_last_change_left_them(kind: Kind, tmp_path: Path) -> N
         with pytest.raises(FencedError):
             zombie.commit_one(place, end)
         positions[place] = end
-        assert _found(kind, tmp_path) == changes.items
+        assert _found(current_kind, tmp_path) == changes.items
 
 
-def test_a_batch_without_effect_moves_the_position(kind: Kind, tmp_path: Path) -> None:
-    sink = sink_of(kind.current(tmp_path), keys=["id"])
+def test_a_batch_without_effect_moves_the_position(current_kind: CurrentKind, tmp_path: Path) -> None:
+    sink = sink_of(current_kind.current(tmp_path), keys=["id"])
     sink.claim(PLACES[0], TOPIC_ID)
     for offset, op in enumerate("cdd"):
         sink.write(PLACES[0], [record(PLACES[0], offset, __op=op, id="1")])
         sink.commit_one(PLACES[0], offset + 1)
-        assert len(kind.current_rows(tmp_path)) == (op == "c")
-    assert sink_of(kind.current(tmp_path), keys=["id"]).claim(PLACES[0], TOPIC_ID) == Position(3, TOPIC_ID)
+        assert len(current_kind.current_rows(tmp_path)) == (op == "c")
+    assert sink_of(current_kind.current(tmp_path), keys=["id"]).claim(PLACES[0], TOPIC_ID) == Position(3, TOPIC_ID)
 
 
-def test_columns_come_later(kind: Kind, tmp_path: Path) -> None:
-    sink = sink_of(kind.current(tmp_path), keys=["id"])
+def test_columns_come_later(current_kind: CurrentKind, tmp_path: Path) -> None:
+    sink = sink_of(current_kind.current(tmp_path), keys=["id"])
     sink.claim(PLACES[0], TOPIC_ID)
     images: list[dict[str, Any]] = [{"id": "1", "a": "x"}, {"id": "2", "b": {"c": "y"}}, {"id": "1", "b": {"d": "z"}}]
     for offset, image in enumerate(images):
         sink.write(PLACES[0], [record(PLACES[0], offset, **image)])
         sink.commit_one(PLACES[0], offset + 1)
-    rows = sorted(kind.current_rows(tmp_path), key=lambda row: str(row["id"]))
+    rows = sorted(current_kind.current_rows(tmp_path), key=lambda row: str(row["id"]))
     assert [(row["a"], row["b"]) for row in rows] == [(None, {"c": None, "d": "z"}), (None, {"c": "y", "d": None})]
 
 
-def test_attributes_may_have_any_name(kind: Kind, tmp_path: Path) -> None:
+def test_attributes_may_have_any_name(current_kind: CurrentKind, tmp_path: Path) -> None:
     names = ["`", "a`b", '"', "a'b", "a.b", "a\\b", "a b", "Ä", "{x}", "-"]
     key = 'k`"'
-    sink = sink_of(kind.current(tmp_path), keys=[key])
+    sink = sink_of(current_kind.current(tmp_path), keys=[key])
     sink.claim(PLACES[0], TOPIC_ID)
     for offset, text in enumerate("xyz"):
         image = {key: str(offset % 2), **dict.fromkeys(names, text)}
         sink.write(PLACES[0], [record(PLACES[0], offset, **image)])
         sink.commit_one(PLACES[0], offset + 1)
-    found = {(row[key], *(row[name] for name in names)) for row in kind.current_rows(tmp_path)}
+    found = {(row[key], *(row[name] for name in names)) for row in current_kind.current_rows(tmp_path)}
     assert found == {("0", *"z" * len(names)), ("1", *"y" * len(names))}

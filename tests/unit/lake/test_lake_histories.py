@@ -135,7 +135,7 @@ def test_every_committed_record_is_in_the_lake_once_at_any_moment() -> None:
 
 def _never_fence(self: Ledger, place: Place, step: Step) -> None:
     """Write a step over another's."""
-    self._location._store.files.pop(f"{ledger._folder(place)}/{ledger._name(step.after)}", None)  # type: ignore[attr-defined]
+    self._location._store.files.pop(f"{self.folder(place)}/{ledger._name(step.after)}", None)  # type: ignore[attr-defined]
     _add(self, place, step)
 
 
