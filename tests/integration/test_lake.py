@@ -128,7 +128,7 @@ def test_each_change_is_there_once_whatever_happens_to_its_writers_and_the_netwo
         assert finish(file)["topics"] == {}
     rows = each_once(reader.rows())
     assert set(rows) == changes.committed
-    days = reader.query("SELECT DISTINCT __ts_day FROM LAKE")
+    days = reader.query("SELECT DISTINCT tailrace_ts_day FROM LAKE")
     assert len(days) == 3
 
 

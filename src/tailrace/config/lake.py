@@ -80,8 +80,11 @@ class PartitionBy(NamedTuple):
 
     @property
     def directory(self) -> str:
-        """What the names of its directories begin with, before `=`; no column of a table is called so."""
-        return f"__ts_{self.unit}" if self.unit else f"__by_{self.column}"
+        """What the names of its directories begin with, before `=`; hardly a column of a table is called so.
+
+        Hive, Spark and Flink take names that begin with an underscore for hidden.
+        """
+        return f"tailrace_ts_{self.unit}" if self.unit else f"tailrace_by_{self.column}"
 
 
 class FileBounds(Part):

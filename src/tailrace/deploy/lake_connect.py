@@ -73,7 +73,7 @@ def _s3_sink(lake: Lake) -> dict[str, str]:
         "rotate.interval.ms": str(lake.file.age_ms),
         "partitioner.class": "io.confluent.connect.storage.partitioner.TimeBasedPartitioner",
         "partition.duration.ms": str(_HOUR_MS if unit == "hour" else 24 * _HOUR_MS),
-        "path.format": f"'__ts_{unit}='{_TIMES[unit]}",
+        "path.format": f"'tailrace_ts_{unit}='{_TIMES[unit]}",
         "timestamp.extractor": "Record",
         "locale": "en-US",
         "timezone": "UTC",

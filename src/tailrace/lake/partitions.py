@@ -25,7 +25,10 @@ _FORMATS: Final = {"year": "%Y", "month": "%Y-%m", "day": "%Y-%m-%d", "hour": "%
 
 
 def split(table: pa.Table, partition_by: Sequence[PartitionBy]) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the rows of each directory in their order, with its name: `__ts_day=2026-01-31/__by_region=eu`."""
+    """Yield the rows of each directory in their order, with its name.
+
+    For example `tailrace_ts_day=2026-01-31/tailrace_by_region=eu`.
+    """
     if not partition_by or not table.num_rows:
         yield "", table
         return

@@ -41,7 +41,7 @@ def test_the_s3_sink_cuts_files_by_records_alone_so_that_it_is_exactly_once(tmp_
     s3, _ = configs(target_of(tmp_path, {"partition_by": ["hour(__ts)"]}))
     assert "rotate.schedule.interval.ms" not in s3
     assert s3["timestamp.extractor"] == "Record"
-    assert s3["path.format"] == "'__ts_hour='YYYY-MM-dd'T'HH"
+    assert s3["path.format"] == "'tailrace_ts_hour='YYYY-MM-dd'T'HH"
     assert (s3["s3.bucket.name"], s3["topics.dir"], s3["s3.region"]) == ("analytics", "shop/connect", "eu-west-1")
 
 

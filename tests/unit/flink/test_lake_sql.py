@@ -29,7 +29,7 @@ def test_a_source_a_sink_and_one_statement_that_fills_it(tmp_path: Path) -> None
     assert "'topic' = 'shop.orders;shop.orders.eu'" in source
     assert "'properties.isolation.level' = 'read_committed'" in source
     assert "'properties.group.id' = 'a group'" in source
-    assert "PARTITIONED BY (`__ts_day`, `__by_region`)" in sink
+    assert "PARTITIONED BY (`tailrace_ts_day`, `tailrace_by_region`)" in sink
     assert "'path' = 's3://analytics/shop/orders/changes'" in sink
     assert job.startswith("EXECUTE STATEMENT SET BEGIN\nINSERT INTO `orders_changes` SELECT")
     assert "DATE_FORMAT(`__ts`, 'yyyy-MM-dd')" in job

@@ -41,7 +41,7 @@ def test_parts_are_columns_of_their_own(tmp_path: Path) -> None:
     sink.write(PLACE, [record(PLACE, 8)])
     sink.commit_one(PLACE, 9)
     found = duck("delta").execute(
-        "SELECT __ts_day, __by_region, __offset, epoch_ms(__ts), region "
+        "SELECT tailrace_ts_day, tailrace_by_region, __offset, epoch_ms(__ts), region "
         f"FROM delta_scan('file://{tmp_path}/orders_changes') ORDER BY __offset"
     )
     assert found.fetchall() == [

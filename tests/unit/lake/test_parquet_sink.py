@@ -87,9 +87,9 @@ def test_rows_go_into_the_directories_of_their_values(make_sink: MakeSink, tmp_p
     sink.commit_one(PLACE, 5)
     name = "t-0-00000000000000000000-00000000000000000005.parquet"
     assert data_files(tmp_path) == {
-        f"__ts_day=1970-01-01/__by_region=r0/{name}": [0],
-        f"__ts_day=1970-01-02/__by_region=r1/{name}": [1],
-        f"__ts_day=1970-01-03/__by_region=r0/{name}": [2],
+        f"tailrace_ts_day=1970-01-01/tailrace_by_region=r0/{name}": [0],
+        f"tailrace_ts_day=1970-01-02/tailrace_by_region=r1/{name}": [1],
+        f"tailrace_ts_day=1970-01-03/tailrace_by_region=r0/{name}": [2],
     }
 
 
