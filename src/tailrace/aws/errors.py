@@ -96,7 +96,16 @@ _OF_SOURCE: Final = AwsKeys()
 
 
 class RefusedRequestError(ReadError):
-    """The service does not understand the request (an unknown parameter, say): asking again is of no use."""
+    """The service does not take the request (an unknown parameter, say): asking again is of no use."""
+
+    def __init__(
+        self, message: str, failure: ReadFailure, *, hint: str = "", code: str = "", body: bytes = b""
+    ) -> None:
+        super().__init__(message, failure, hint=hint)
+        self.code = code
+        """AWS's own name of the error, if an answer said so."""
+        self.body = body
+        """That answer."""
 
 
 def refused(
@@ -109,9 +118,10 @@ def refused(
     message = f"{operation} of {subject.words} was refused: {cause}"
     if failure is None:
         known = 400 <= status < 500 and code
-        kind = RefusedRequestError if known else ReadError
-        hint = "" if known or status >= 500 else f"check that source.endpoint_url is {service.name}'s own address"
-        return kind(message, ReadFailure.UNAVAILABLE, hint=hint)
+        if known:
+            return RefusedRequestError(message, ReadFailure.UNAVAILABLE, code=code, body=body)
+        hint = "" if status >= 500 else f"check that source.endpoint_url is {service.name}'s own address"
+        return ReadError(message, ReadFailure.UNAVAILABLE, hint=hint)
     return ReadError(message, failure, hint=_hint(failure, service, operation, subject, code=code, text=text))
 
 

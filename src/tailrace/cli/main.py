@@ -23,6 +23,7 @@ from tailrace.cli import (
     plan,
     redrive,
     replay,
+    replicate,
     rescale,
     run,
     schema,
@@ -82,6 +83,7 @@ app.command()(schema.schema)
 app.command()(tail.tail)
 app.command()(export.export)
 app.command()(lake.lake)
+app.command()(replicate.replicate)
 app.command()(verify.verify)
 app.command()(redrive.redrive)
 app.command()(replay.replay)

@@ -116,6 +116,10 @@ def _lines(plan: Plan) -> Iterator[str]:
     yield _line("lanes", f"{plan.lanes}: topic {_topic(plan.checkpoints)}")
     yield _line("dead letters", f"topic {_topic(plan.dead_letters)}")
     yield from _lake_lines(plan.lakes)
+    if plan.replica is not None:
+        copies = ", ".join(f"{each.table} as {each.copy}" for each in plan.replica.copies) or "no topic yet"
+        begun = "exists" if plan.replica.begun else "to be begun"
+        yield _line("replica", plan.replica.fault or f"{plan.replica.where}, {plan.replica.write}, {begun}: {copies}")
     if plan.tags:
         yield _line("tags", plan.tags)
     own = (*plan.checkpoints.warnings, *plan.dead_letters.warnings, *plan.warnings)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tailrace.config import AnyLoaded
     from tailrace.operations.lake_plan import LakeFileStatus
     from tailrace.operations.lake_status import LakeStatus
+    from tailrace.operations.replica_status import ReplicaStatus
     from tailrace.operations.severity import Severity
     from tailrace.operations.status import ShardStatus, Status, TableStatus
 
@@ -144,6 +145,8 @@ def _lines(status: Status | LakeFileStatus, argument: str) -> Iterator[tuple[str
         yield line, "warning"
     for lake in status.lakes:
         yield from lake_lines(lake, status.at_ms)
+    if status.replica is not None:
+        yield from replica_lines(status.replica, status.at_ms)
     if not status.tables:
         yield ("no table was listed yet" if status.method == "worker" else "nothing was published yet"), "ok"
     for table in status.tables:
@@ -167,6 +170,21 @@ def lake_lines(lake: LakeStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
         )
         if topic.lost:
             yield f"  ! {name}  lost: {topic.lost} offsets, as accepted with `accept-gap`", "ok"
+
+
+def replica_lines(replica: ReplicaStatus, now_ms: int) -> Iterator[tuple[str, Severity]]:
+    """Write how far the copies of tables are, a line for each."""
+    begun = "" if replica.begun or replica.fault else ", nothing written yet"
+    yield f"replica {replica.where}: {replica.write}{begun}", replica.severity
+    if replica.fault:
+        yield f"  ! {replica.fault}", replica.severity
+    for copy in replica.copies if replica.begun else ():
+        age_s = None if copy.last_write_ms is None else max(0, now_ms - copy.last_write_ms) / 1000
+        yield (
+            f"  {copy.table} as {copy.copy}  behind: {copy.behind_changes_at_most} changes at most, "
+            f"{_seconds(copy.behind_s)}  last write: {_ago(age_s)}",
+            "ok",
+        )
 
 
 def _table_lines(table: TableStatus, argument: str) -> Iterator[tuple[str, Severity]]:

@@ -55,9 +55,10 @@ def validate(
     for note in loaded.notes:
         typer.echo(f"{file}: {note.key} does nothing here: {note.why}")
     lanes = f"{pipeline.lanes} lane{'s' if pipeline.lanes > 1 else ''}"
-    typer.echo(
-        f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}{lakes_in_words(pipeline.lakes)}"
-    )
+    sinks = lakes_in_words(pipeline.lakes)
+    if pipeline.replica is not None:
+        sinks += f", replica {', '.join(pipeline.replica.tables.values())}"
+    typer.echo(f"{file}: ok: pipeline {pipeline.name}, {pipeline.source.summary}, {lanes}{sinks}")
 
 
 def lakes_in_words(lakes: Iterable[Lake]) -> str:

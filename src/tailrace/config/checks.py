@@ -12,6 +12,7 @@ from tailrace.config.lake_checks import lake_findings
 from tailrace.config.model import Pipeline
 from tailrace.config.problem import Finding, Path, kind_of, nearest, quoted
 from tailrace.config.record_schema import RegisteredSchema
+from tailrace.config.replica_checks import replica_findings
 from tailrace.config.schema_checks import beside_connect, schema_findings
 from tailrace.config.source import is_pattern
 from tailrace.config.transform import Route
@@ -115,6 +116,7 @@ def pipeline_findings(pipeline: Pipeline) -> Iterator[Finding]:
         record_format=pipeline.format.type,
         several_topics=remedy if several else None,
     )
+    yield from replica_findings(pipeline)
     yield from _read_back(pipeline)
 
 

@@ -311,6 +311,9 @@ def _add_findings(document: Document, data: dict[str, Any], *, with_functions: b
         for finding in checks.pipeline_findings(pipeline):
             document.add(*finding)
     named = checks.named_functions(data.get("transform"))
+    if isinstance(replica := data.get("replica"), dict):
+        own = checks.named_functions(replica.get("transform"))
+        named |= {("replica", *path): name for path, name in own.items()}
     if named:
         functions.search_in(document.folder)
     if with_functions:

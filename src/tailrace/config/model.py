@@ -27,6 +27,7 @@ from tailrace.config.lake import Lakes
 from tailrace.config.problem import quoted
 from tailrace.config.property_maps import PROPERTY_SCHEMA, ConnectProperties, KafkaProperties
 from tailrace.config.record_schema import AnyRecordSchema, RegisteredSchema
+from tailrace.config.replica import Replica
 from tailrace.config.rights import AwsRight, RightsNeeded
 from tailrace.config.snapshot import OnGapAction, OnGapKey, SnapshotKey
 from tailrace.config.source import is_pattern
@@ -154,6 +155,11 @@ class Pipeline(Part):
         alias="lake",
         description="The data lake that a process of its own writes the topics to, or a list of several, each with a "
         "name. Workers ignore it.",
+    )
+    replica: Replica | None = Field(
+        default=None,
+        description="Copies of the tables in another account or region, which a process of its own keeps. "
+        "Workers ignore it.",
     )
     function: LambdaFunction = Field(
         default=as_written({}), alias="lambda", description="How AWS Lambda runs the pipeline, when it is the method."

@@ -60,6 +60,7 @@ class DynamoDBJsonFormat(Format):
     """
 
     document: ClassVar[Shape | None] = documents.DYNAMODB_JSON
+    keeps_types: ClassVar[bool] = True
 
     def __init__(self, *, pipeline: str, numbers: Numbers) -> None:
         del pipeline  # AWS's record has no place for it

@@ -50,6 +50,8 @@ class Format(ABC):
     """The value of a change, not a tombstone, says which table it is of (`ReadRecord.table`)."""
     reads_back: ClassVar[bool] = True
     """What the value says is enough to compare it with its table, and to find deletes."""
+    keeps_types: ClassVar[bool] = False
+    """The items that `read` returns are DynamoDB JSON: sets, binary and numbers are what they were."""
     tells_position: ClassVar[bool] = True
     """The value says which change it is of."""
 

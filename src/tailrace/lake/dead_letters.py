@@ -1,27 +1,19 @@
-"""Records that make no row of a lake, set aside in the topic of dead letters with their place and the reason.
-
-They are published before the batch that leaves them out is committed. A batch that is written again publishes them
-again: topic, partition and offset in the headers tell.
-"""
+"""Records that make no row of a lake, set aside in the topic of dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException, Message
-
-from tailrace.errors import RecordError, UnreachableError
-from tailrace.kafka import clients, headers
+from tailrace.kafka import headers
+from tailrace.sinks.dead_letters import SinkDeadLetters
 
 if TYPE_CHECKING:
     from tailrace.lake.columns import Refused
 
-_FLUSH_S: Final = 60.0
 
-
-class LakeDeadLetters:
-    """For one thread. The producer is made with the first record."""
+class LakeDeadLetters(SinkDeadLetters):
+    """For one thread."""
 
     def __init__(
         self, user: Mapping[str, str], topic: str, client_id: str, lake: str, *, beside_log: bool = False
@@ -30,69 +22,11 @@ class LakeDeadLetters:
 
         With `beside_log` the sink of its change logs sets aside what no table takes.
         """
-        self.count = 0
-        """So many were set aside."""
-        self._user = user
-        self._topic = topic
-        self._client_id = client_id
-        self._lake = lake
+        super().__init__(user, topic, client_id, {headers.CONNECTOR_CLASS: "tailrace-lake", headers.LAKE: lake})
         self._beside_log = beside_log
-        self._producer: Any = None
-        self._failure: KafkaError | None = None
 
     def add(self, refused: Sequence[Refused]) -> None:
         """Set records aside."""
         for each in refused:
-            if self._beside_log and not each.is_by_table:
-                continue
-            if self._producer is None:
-                own = {"client.id": self._client_id, "enable.idempotence": True}
-                self._producer = clients.producer(self._user, own)
-            self._produce(each.message, each.error)
-            self.count += 1
-
-    def flush(self) -> None:
-        """Return when all of them are acknowledged. Raises WorldError."""
-        if self._producer is None:
-            return
-        left = self._producer.flush(_FLUSH_S)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            attempted = f"writing dead letters to {self._topic}"
-            raise clients.world_error(KafkaException(failure), attempted, self._user)
-        if left:
-            raise UnreachableError(
-                f"{left} dead letters were not acknowledged by Kafka within {_FLUSH_S:.0f} s", hint="check the brokers"
-            )
-
-    def _produce(self, record: Message, error: RecordError) -> None:
-        texts = {
-            headers.INTENDED_TOPIC: record.topic() or "",
-            headers.ORIGIN_PARTITION: str(record.partition()),
-            headers.ORIGIN_OFFSET: str(record.offset()),
-            headers.STAGE: error.stage,
-            headers.CONNECTOR_CLASS: "tailrace-lake",
-            headers.LAKE: self._lake,
-            headers.EXCEPTION: type(error).__name__,
-            headers.REASON: str(error),
-        }
-        said = [*(record.headers() or []), *((name, text.encode()) for name, text in texts.items())]
-        while True:
-            try:
-                self._producer.produce(
-                    self._topic,
-                    key=record.key(),
-                    value=record.value(),
-                    headers=said,
-                    timestamp=record.timestamp()[1],
-                    on_delivery=self._delivered,
-                )
-            except BufferError:
-                self._producer.poll(1.0)
-            else:
-                self._producer.poll(0)
-                return
-
-    def _delivered(self, failure: KafkaError | None, _record: Message) -> None:
-        if failure is not None:
-            self._failure = failure
+            if not self._beside_log or each.is_by_table:
+                self.set_aside(each.message, each.error)

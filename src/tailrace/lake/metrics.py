@@ -53,5 +53,5 @@ class LakeMetrics(Collector):
             dead_letters.add_metric(kind, part.dead_letters.count)
             fenced.add_metric(kind, runner.fenced)
             partitions.add_metric(kind, len(runner.committed))
-            lag.add_metric(kind, part.behind)
+            lag.add_metric(kind, part.lag.offsets)
         yield from (records, commits, last, files, size_bytes, dead_letters, fenced, partitions, lag)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Callable
 from contextlib import closing
-from typing import Final, Protocol
+from typing import Protocol
 
 from tailrace.config.lake import TableKind
-from tailrace.errors import UnreachableError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake.dead_letters import LakeDeadLetters
 from tailrace.lake.ledger import Sums
 from tailrace.sinks.contract import Sink
+from tailrace.sinks.lag import Lag
 from tailrace.sinks.runner import Runner
 from tailrace.sinks.topics import Topics
-
-_MEASURE_S: Final = 15.0
-"""Time between two looks at how far the topics are."""
 
 
 class LakeSink(Sink, Protocol):
@@ -55,10 +50,7 @@ class LakePart:
         self.sink = sink
         self.runner = runner
         self.dead_letters = dead_letters
-        self.behind = 0
-        """Offsets that the partitions of this process have beyond what the tables have of them."""
-        self._topics = topics
-        self._measured_s = 0.0
+        self.lag = Lag(runner, topics)
 
     @property
     def records(self) -> int:
@@ -68,13 +60,4 @@ class LakePart:
     def run(self, stopped: Callable[[], bool]) -> None:
         """Write until `stopped`, or to the end. Raises WorldError."""
         with closing(self.sink):
-            self.runner.run(stopped, self._measure)
-
-    def _measure(self) -> None:
-        if time.monotonic() < self._measured_s + _MEASURE_S:
-            return
-        committed = self.runner.committed
-        with contextlib.suppress(UnreachableError):  # the next time
-            ends = self._topics.ends(list(committed))
-            self.behind = sum(max(0, end - committed[place]) for place, end in ends.items())
-        self._measured_s = time.monotonic()
+            self.runner.run(stopped, self.lag.measure)

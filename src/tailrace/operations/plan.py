@@ -24,6 +24,7 @@ from tailrace.operations import cluster_risks, definition
 from tailrace.operations.lake_status import LakeStatus, lake_statuses
 from tailrace.operations.lake_targets import targets_of
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.operations.replica_status import ReplicaStatus, replica_status
 from tailrace.operations.snapshot_plan import SnapshotPlan, snapshot_notes, snapshot_plan, why_not_read
 from tailrace.wiring import pipeline as wiring
 from tailrace.wiring.table_choice import list_tables
@@ -102,6 +103,8 @@ class Plan(msgspec.Struct, frozen=True):
     """The tags that the tables have, in words: `cdc=true, environment=prod|staging`; empty when any will do."""
     lakes: tuple[LakeStatus, ...] = ()
     """The data lakes that `tailrace lake` would write to; none without details."""
+    replica: ReplicaStatus | None = None
+    """The copies that `tailrace replicate` would keep; None without any, and without details."""
 
 
 class RefusedError(WorldError):
@@ -196,7 +199,11 @@ def make_plan(
         checkpoints=checkpoints,
         dead_letters=dead_letters,
         tables=tables,
-        rights=(*pipeline.aws_rights, *(right for lake in pipeline.lakes for right in lake.aws_rights)),
+        rights=(
+            *pipeline.aws_rights,
+            *(right for lake in pipeline.lakes for right in lake.aws_rights),
+            *(pipeline.replica.aws_rights(pipeline.name) if pipeline.replica else ()),
+        ),
         tags=in_words(pipeline.source.tags_read),
         unfinished_shards=unfinished_shards,
         problems=problems,
@@ -205,6 +212,7 @@ def make_plan(
         lakes=lake_statuses(targets_of(loaded), time.time_ns() // 1_000_000, [each.table for each in tables])
         if details
         else (),
+        replica=replica_status(loaded, time.time_ns() // 1_000_000) if details else None,
     )
 
 

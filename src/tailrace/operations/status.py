@@ -20,6 +20,7 @@ from tailrace.kafka.membership import Group
 from tailrace.operations import preconditions
 from tailrace.operations.lake_status import LakeStatus, lake_statuses
 from tailrace.operations.lake_targets import targets_of
+from tailrace.operations.replica_status import ReplicaStatus, replica_status
 from tailrace.operations.severity import Severity
 from tailrace.operations.snapshot_status import SnapshotStatus, snapshots_of
 from tailrace.remedy import AcceptGap, CreateTable, EnableStream, NameTable, Remedy, RestoreShard, TagTable
@@ -122,6 +123,8 @@ class Status(msgspec.Struct, frozen=True):
     """Of a switch of sources; None when there was none, or its time has passed."""
     lakes: tuple[LakeStatus, ...] = ()
     """How far the data lakes of the file are."""
+    replica: ReplicaStatus | None = None
+    """How far the copies of the tables are; None when the file has none."""
 
 
 def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
@@ -153,6 +156,7 @@ def read_status(loaded: LoadedPipeline, *, with_ended: bool = False) -> Status:
         checkpoint_state.method,
         _handover(checkpoint_state),
         lake_statuses(targets_of(loaded), now_ms),
+        replica_status(loaded, now_ms),
     )
 
 

@@ -15,6 +15,10 @@ class FencedError(Exception):
     """Another writer has claimed the partition, or committed to it: nothing of the open batch is in the target."""
 
 
+class LaterError(Exception):
+    """The target does not take more at the moment. What it has taken, its position says; the rest is read again."""
+
+
 class Sink(Protocol):
     """A target as one process writes to it. Only the process that claimed a partition last can commit to it.
 
@@ -53,7 +57,7 @@ class Sink(Protocol):
 
         Return the partitions that another writer has, of which nothing was committed. An end may lie behind offsets
         that hold no committed record; without records only the position moves. A target may take several partitions
-        in one commit, or one after the other.
+        in one commit, or one after the other. Raises LaterError.
         """
         ...
 

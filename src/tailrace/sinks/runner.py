@@ -19,7 +19,7 @@ from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.group_member import GroupMember
 from tailrace.kafka.watched_consumer import Place, WatchedConsumer, passes
-from tailrace.sinks.contract import FencedError, Sink
+from tailrace.sinks.contract import FencedError, LaterError, Sink
 from tailrace.sinks.progress import Extent, Limits, Obstacle, OpenBatch, Position, has_all, resume_offset
 from tailrace.sinks.topics import Topics
 
@@ -32,6 +32,8 @@ LOOK_MS: Final = 5_000
 PAUSE_MS: Final = 3_000
 """A partition that was not claimed, or that another claimed, is claimed again only then: a process that slept learns
 first that its partitions have gone."""
+EARLY_MS: Final = (1_000, 60_000)
+"""A partition whose next record is too young is claimed again when it is old enough: shortest and longest wait."""
 SHORT_LOOKS: Final = 5
 """So often a partition must end before the target's position: a new leader may not know its end for a moment."""
 QUEUE_KBYTES: Final = 16 << 10
@@ -134,9 +136,13 @@ class Runner:
         cluster: Cluster,
         reader: Reader,
         make_member: Callable[[OnPlaces, OnPlaces, OnPlaces], Member],
+        delay_ms: int = 0,
         now_ms: Callable[[], int] = lambda: time.monotonic_ns() // 1_000_000,
+        epoch_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         """Make it; `connect` does so for a real Kafka. `wanted` says which topics are carried.
+
+        A record is carried when its timestamp is `delay_ms` ago by `epoch_ms`, milliseconds since the epoch.
 
         `make_member` is given what hears of partitions that are assigned, revoked and lost.
         """
@@ -154,7 +160,9 @@ class Runner:
         self._when_deleted = when_deleted
         self._cluster = cluster
         self._reader = reader
+        self._delay_ms = delay_ms
         self._now_ms = now_ms
+        self._epoch_ms = epoch_ms
         self._unclaimed: dict[Place, int] = {}
         """Partitions of this process that it has not claimed, and from when on it may."""
         self._open: dict[Place, _Open] = {}
@@ -191,6 +199,7 @@ class Runner:
             raise clients.world_error(error, "reading the topics", self._user) from error
         finally:
             self._sink.release(list(self._open))
+            self._open.clear()  # leaving revokes them
             self._member.leave()
             self._reader.close()
 
@@ -319,12 +328,35 @@ class Runner:
         held = self._open.get(place)
         if held is None or not records:
             return
+        early = self._early(records)
+        if early < len(records):
+            self._hold(place, records[:early], records[early])
+            return
         try:
             self._sink.write(place, records)
         except FencedError:
             self._lose(place)
         else:
             held.batch.add(len(records), sum(len(each.key() or b"") + len(each.value() or b"") for each in records))
+
+    def _early(self, records: list[Message]) -> int:
+        """Return the place of the first record that is too young; the number of records where none is."""
+        if not self._delay_ms:
+            return len(records)
+        old_ms = self._epoch_ms() - self._delay_ms
+        return next((index for index, each in enumerate(records) if each.timestamp()[1] > old_ms), len(records))
+
+    def _hold(self, place: Place, records: list[Message], early: Message) -> None:
+        """Commit what comes before a record that is too young, and read on from there once it is old enough."""
+        self._add(place, records)
+        held = self._open.get(place)
+        if held is not None:
+            held.batch.bound = early.offset()
+            self._commit([place])
+        self._reclaim(place)
+        if place in self._unclaimed:
+            wait_ms = early.timestamp()[1] + self._delay_ms - self._epoch_ms()
+            self._unclaimed[place] = self._now_ms() + min(max(wait_ms, EARLY_MS[0]), EARLY_MS[1])
 
     def _due(self) -> list[Place]:
         """Return the partitions to commit: one that is full alone, all when one has waited or all have ended.
@@ -361,7 +393,13 @@ class Runner:
             end = held.batch.end(self._reader.positions.get(place, held.batch.committed))
             if end is not None:
                 ends[place] = end
-        fenced = self._sink.commit(ends) if ends else set()
+        try:
+            fenced = self._sink.commit(ends) if ends else set()
+        except LaterError as error:
+            logger.warning("target takes no more", extra={"detail": str(error)})
+            for place in ends:
+                self._reclaim(place)
+            return
         for place in places:
             held = self._open[place]
             if place in fenced:
@@ -402,6 +440,7 @@ def connect(
     client_id: str,
     until_end: bool,
     when_deleted: str = _BEGIN_AGAIN,
+    delay_ms: int = 0,
 ) -> Runner:
     """Make a runner on a Kafka; all runners of a target must have the same group, and no others.
 
@@ -425,4 +464,5 @@ def connect(
         make_member=lambda on_assigned, on_revoked, on_lost: GroupMember(
             user, group, client_id, on_assigned=on_assigned, on_revoked=on_revoked, on_lost=on_lost
         ),
+        delay_ms=delay_ms,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tailrace.config import Pipeline
 from tailrace.config.transform import Step as StepOfFile
@@ -19,11 +19,14 @@ _Make = Callable[[str], Step]
 class Transformations:
     """The transformations of a pipeline's tables. Safe for many threads."""
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        """Find the user's functions. Raises WorldError when there is none of a name."""
+    def __init__(self, pipeline: Pipeline, steps: Sequence[StepOfFile] | None = None, key: str = "transform") -> None:
+        """Find the user's functions; `steps` are those of another `key` of the file.
+
+        Raises WorldError when there is none of a name.
+        """
         self._steps = [
-            (step, f"transform[{index}]: {step.action}", _maker(step, pipeline))
-            for index, step in enumerate(pipeline.transform)
+            (step, f"{key}[{index}]: {step.action}", _maker(step, pipeline))
+            for index, step in enumerate(pipeline.transform if steps is None else steps)
         ]
         self._of_tables: dict[str, Transformation | None] = {}
 

@@ -111,6 +111,7 @@ def test_the_defaults(tmp_path: Path) -> None:
         "connect": {},
         "schema": None,
         "lake": [],
+        "replica": None,
         "numbers": "exact",
         "tombstones": True,
         "errors": "dead-letter",

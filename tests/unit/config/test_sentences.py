@@ -31,7 +31,7 @@ SEE = "see librdkafka's CONFIGURATION.md"
 START = "start with `name:`, `kafka:` and `source:`"
 KEYS = (
     "its keys are name, kafka, source, snapshot, on_gap, topic, topics, transform, format, connect, schema, numbers, tombstones, errors, dead_letters, "
-    "lanes, batch, buffer, lake, lambda"
+    "lanes, batch, buffer, lake, replica, lambda"
 )
 LANGUAGE = (
     "it is JMESPath over op, table, keys, before, after and item, with texts in 'single quotes' and numbers, null, "

@@ -20,6 +20,7 @@ from tailrace.core.shard_state import Phase
 from tailrace.lake.ledger import Sums
 from tailrace.lake.metrics import LakeMetrics
 from tailrace.lake.part import LakePart
+from tailrace.replica.metrics import ReplicaMetrics
 from tailrace.serve.metrics import Metrics as ServeMetrics
 from tailrace.sinks.runner import Totals
 from tailrace.snapshot.observer import SnapshotNoticeKind
@@ -34,13 +35,25 @@ def metrics() -> list[Metric]:
     registered = Metrics("shop", "shop.dead-letters", transcoder="pure")
     registered.watch(lambda: [LaneReport(0, "active", 0, ())], lambda: 0, Vitals(), lambda: 0)
     registered.snapshots.watch(list)
-    return [*registered.registry.collect(), *ServeMetrics(dict).collect(), *lake_metrics().collect()]
+    others = (ServeMetrics(dict), lake_metrics(), replica_metrics())
+    return [*registered.registry.collect(), *(metric for each in others for metric in each.collect())]
 
 
 def lake_metrics() -> LakeMetrics:
     runner = Mock(totals={"shop.orders": Totals()}, last_commit_s={}, fenced=0, committed={})
     part = LakePart("changes", Mock(written=Sums()), runner, Mock(count=0), Mock(), lake="main")
     return LakeMetrics([part])
+
+
+def replica_metrics() -> ReplicaMetrics:
+    return ReplicaMetrics(
+        Mock(
+            sink=Mock(counts={}, behind_s=dict),
+            writer=Mock(throttled=0),
+            runner=Mock(fenced=0, committed={}),
+            lag=Mock(offsets=0),
+        )
+    )
 
 
 @pytest.mark.parametrize("metric", metrics(), ids=lambda metric: metric.name)
