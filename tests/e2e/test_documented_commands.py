@@ -99,10 +99,10 @@ COVERED = {
     "tailrace deploy-files lake pipeline.yaml --format connect": "unit/deploy/test_lake_connect.py",
     **{f"tailrace switch streams.yaml --to kinesis.yaml{each}": "test_switch_source.py" for each in ("", " --yes")},
     "tailrace iam pipeline.yaml --account 123456789012": "integration/test_logins.py, unit/operations",
-    "tailrace demo": "test_demo.py",
-    "tailrace demo --keep": "test_demo.py",
-    "tailrace demo --seconds 10": "test_demo.py",
-    "tailrace demo --seconds 10 --json": "test_demo.py",
+    **{
+        f"tailrace demo{options}": "test_demo.py"
+        for options in ("", " --keep", " --lake", " --seconds 10", " --seconds 10 --json")
+    },
     "tailrace package lambda pipeline.yaml --output build/lambda": "test_lambda_package.py",
     "tailrace deploy-files lambda pipeline.yaml --format sam": "test_deploy_files.py",
     "tailrace deploy-files lambda pipeline.yaml --format sam --lookup": "unit/deploy/test_deployment.py",
