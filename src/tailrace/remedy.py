@@ -69,6 +69,12 @@ class AcceptGap(_Code, frozen=True):
     table: str
 
 
+class AcceptLakeGap(_Code, frozen=True):
+    """Decide what the loss means, and accept the gaps of a lake."""
+
+    lake: str
+
+
 class ShowStatus(_Code, frozen=True):
     """Look where the tables stand."""
 
@@ -173,6 +179,7 @@ Remedy = (
     | SwitchSource
     | AcceptChanges
     | AcceptGap
+    | AcceptLakeGap
     | ShowStatus
     | CheckAcceptance
     | RestoreShard

@@ -8,6 +8,7 @@ from tailrace.moments import utc
 from tailrace.remedy import (
     AcceptChanges,
     AcceptGap,
+    AcceptLakeGap,
     AwaitSwitch,
     CancelSnapshot,
     CheckAcceptance,
@@ -69,6 +70,8 @@ def sentence(remedy: Remedy, argument: str = "FILE") -> str:  # noqa: PLR0911, P
             return f"if the change is meant, run `tailrace switch {argument} --to {method} --accept-changes`"
         case AcceptGap(table):
             return f"decide what the loss means, then: tailrace accept-gap {argument} --table {table}"
+        case AcceptLakeGap(lake):
+            return f"decide what the loss means, then: tailrace accept-gap {argument} --lake {lake}"
         case ShowStatus():
             return "`tailrace status` shows where it stands"
         case CheckAcceptance():

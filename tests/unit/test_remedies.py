@@ -28,6 +28,7 @@ ARGUMENTS: dict[str, Any] = {
     "or_rescale": True,
     "method": "worker",
     "table": "orders",
+    "lake": "main",
     "tables_key": "source.tables",
     "from_ms": 1_769_860_800_000,
     "to_ms": None,

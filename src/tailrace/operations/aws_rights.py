@@ -51,7 +51,7 @@ def policy(
     started by hand, and `verify`. Raises FileError when the file has no such role.
     """
     if identity == "lake-role":
-        raise FileError("--identity lake-role is for `tailrace lake`", hint="add --lake")
+        raise FileError("--identity lake-role is for a lake alone", hint="add --lake")
     pipeline = loaded.pipeline
     source = pipeline.source
     needed = source.rights(RightsNeeded(True, True)) if snapshots else pipeline.aws_rights

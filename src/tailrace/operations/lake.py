@@ -24,6 +24,7 @@ from tailrace.operations import preconditions
 from tailrace.operations.lake_targets import LakeTarget, require_targets
 from tailrace.operations.lake_topics import ensure_dead_letters, tables_found
 from tailrace.operations.progress import OnProgress, Progress, unheard
+from tailrace.remedy import AcceptLakeGap
 from tailrace.sinks.progress import Limits
 from tailrace.sinks.runner import Totals, connect
 from tailrace.sinks.topics import Topics
@@ -172,7 +173,7 @@ class _Maker:
             group=f"{target.name}.lake-{self._identity}" + ("" if is_log else f"-{kind}"),
             client_id=owner,
             until_end=once,
-            when_deleted=f"decide what the loss means, then: tailrace accept-gap FILE --lake {lake.name}",
+            when_deleted=AcceptLakeGap(lake.name),
         )
         return LakePart(kind, sink, runner, dead_letters, Topics(target.kafka), lake=lake.name)
 

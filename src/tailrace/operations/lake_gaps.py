@@ -66,7 +66,7 @@ def accept_lake_gaps(loaded: AnyLoaded, lake: str, gaps: Sequence[LakeGap]) -> N
 
 def _skip(sink: LakeSink, gap: LakeGap, topics: Topics) -> None:
     place = Place(gap.topic, gap.partition)
-    moved = WorldError(f"{place} has moved meanwhile", hint="stop `tailrace lake`, and try again")
+    moved = WorldError(f"{place} has moved meanwhile", hint="stop all processes that write the lake, and try again")
     try:
         position = sink.claim(place, topics.ids([gap.topic]).get(gap.topic, ""))
         if position is None or position.next_offset != gap.begin:

@@ -19,6 +19,7 @@ from tailrace.errors import UnreachableError, WorldError
 from tailrace.kafka import clients
 from tailrace.kafka.group_member import GroupMember
 from tailrace.kafka.watched_consumer import Place, WatchedConsumer, passes
+from tailrace.remedy import Remedy
 from tailrace.sinks.contract import FencedError, LaterError, Sink
 from tailrace.sinks.progress import Extent, Limits, Obstacle, OpenBatch, Position, has_all, resume_offset
 from tailrace.sinks.topics import Topics
@@ -132,7 +133,7 @@ class Runner:
         limits: Limits,
         *,
         until_end: bool,
-        when_deleted: str = _BEGIN_AGAIN,
+        when_deleted: Remedy | None = None,
         cluster: Cluster,
         reader: Reader,
         make_member: Callable[[OnPlaces, OnPlaces, OnPlaces], Member],
@@ -289,10 +290,12 @@ class Runner:
         self._short[place] += 1
         if obstacle is Obstacle.BEYOND_END and self._short[place] < SHORT_LOOKS:
             return
+        remedy = self._when_deleted if obstacle is Obstacle.DELETED else None
         raise WorldError(
             f"{place} {obstacle.value}: the target has it up to offset {position.next_offset if position else 0}, "
             f"Kafka has {extent.start} to {extent.end}",
-            hint=f"{_CAUSES[obstacle]}; {self._when_deleted if obstacle is Obstacle.DELETED else _BEGIN_AGAIN}",
+            hint=_CAUSES[obstacle] if remedy is not None else f"{_CAUSES[obstacle]}; {_BEGIN_AGAIN}",
+            remedy=remedy,
         )
 
     def _write(self, messages: list[Message]) -> None:
@@ -439,7 +442,7 @@ def connect(
     group: str,
     client_id: str,
     until_end: bool,
-    when_deleted: str = _BEGIN_AGAIN,
+    when_deleted: Remedy | None = None,
     delay_ms: int = 0,
 ) -> Runner:
     """Make a runner on a Kafka; all runners of a target must have the same group, and no others.

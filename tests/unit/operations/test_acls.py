@@ -310,7 +310,7 @@ def test_options_of_a_lakes_policy_that_do_not_go_together(tmp_path: Path, capsy
     pipeline = tmp_path / "pipeline.yaml"
     assert "Lake" in by_sid(run("iam", pipeline, "--lake").json())
     assert "Lake" not in by_sid(run("iam", pipeline).json())
-    assert "--identity lake-role is for `tailrace lake`" in run("iam", pipeline, "--identity", "lake-role").err
+    assert "--identity lake-role is for a lake alone" in run("iam", pipeline, "--identity", "lake-role").err
 
 
 def test_china_and_government_clouds_have_their_own_arns(tmp_path: Path) -> None:
