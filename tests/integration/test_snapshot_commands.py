@@ -238,8 +238,8 @@ def test_start_waits_for_the_end_and_shows_a_bar_on_a_terminal(pipeline: Pipelin
 
 
 def test_a_worker_does_what_is_ordered(run: CommandLine, bench: Callable[..., Bench], tmp_path: Path) -> None:
-    """Of its two pages the first takes 250 read capacity units: the second waits for 25 s, or to be resumed."""
-    pipeline = bench(tables=1, settings={"snapshot": {"read_capacity": 10, "segments": 1}})
+    """Of its two pages the first takes 250 read capacity units: the second waits for 12 s, or to be resumed."""
+    pipeline = bench(tables=1, settings={"snapshot": {"read_capacity": 20, "segments": 1}})
     table = SnapshotTable(pipeline, items=400, text_bytes=4_000)
 
     def shown() -> Any:

@@ -59,7 +59,7 @@ class Bench:
     ) -> None:
         self.name = unique("pipe")
         self.kafka = {**kafka, "fetch.wait.max.ms": "20"}  # the end of a partition is told after so long
-        self.dynamodb = connect(endpoint_url)
+        self.dynamodb = connect(endpoint_url, read_timeout_s=30.0)  # many benches may share it
         views = view_types or ["NEW_AND_OLD_IMAGES"] * tables
         specs = [
             TableSpec(unique(f"table{number}"), view_type=checkpoint_state)

@@ -48,15 +48,17 @@ class TableSpec:
     view_type: ViewType = "NEW_AND_OLD_IMAGES"
 
 
-def connect(endpoint_url: str) -> Any:
-    """Make a boto3 client of DynamoDB Local for many threads; it gives up soon and does not retry."""
+def connect(endpoint_url: str, *, read_timeout_s: float = 5.0) -> Any:
+    """Make a boto3 client of DynamoDB Local for many threads; it does not retry."""
     return boto3.client(
         "dynamodb",
         endpoint_url=endpoint_url,
         region_name=REGION,
         aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1}, max_pool_connections=64),
+        config=Config(
+            connect_timeout=2, read_timeout=read_timeout_s, retries={"total_max_attempts": 1}, max_pool_connections=64
+        ),
     )
 
 
