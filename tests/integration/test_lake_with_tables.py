@@ -22,9 +22,10 @@ from support.pipeline_file import write_file
 from support.publishing import create_checkpoint_topic, read_all
 from support.s3_proxy import MISHAPS, S3Proxy
 from support.seaweed import BUCKET, CREDENTIALS, REGION, Seaweed
+from support.stream_changes import stream_change
 from support.waiting import wait_for
 from tailrace.config import load
-from tailrace.core.change import Change, Op
+from tailrace.core.change import Op
 from tailrace.errors import WorldError
 from tailrace.formats import make_format
 from tailrace.local.kafka import KafkaBroker
@@ -93,20 +94,7 @@ class Items:
 
 
 def _record(keys: bytes, image: bytes, op: Op = "c") -> Any:
-    change = Change(
-        op=op,
-        table="orders",
-        keys=keys,
-        before=image,
-        after=None if op == "d" else image,
-        created_ms=BEGIN_MS,
-        event_id="e",
-        sequence="1" * 21,
-        shard_id="shardId-1",
-        stream_arn="arn:aws:dynamodb:us-east-1:000000000000:table/orders/stream/1",
-        region="us-east-1",
-        view_type="NEW_AND_OLD_IMAGES",
-    )
+    change = stream_change(op, keys, image, None if op == "d" else image, created_ms=BEGIN_MS)
     return FORMAT.encode(change, BEGIN_MS * 1_000_000)
 
 

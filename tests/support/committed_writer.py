@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
-from random import Random
-from typing import Self
 
 from confluent_kafka import KafkaError, Message
 
-from support.kafka_clients import TIMEOUT_S, transactional_producer
+from support.background_transactions import BackgroundTransactions
+from support.kafka_clients import TIMEOUT_S
 
 
-class CommittedWriter:
-    """A context manager that writes in a thread of its own until it is left or stopped.
-
-    `history` has the values of each partition in the order of their offsets, committed ones only.
-    """
+class CommittedWriter(BackgroundTransactions):
+    """`history` has the values of each partition in the order of their offsets, committed ones only."""
 
     def __init__(self, properties: dict[str, str], topic: str, partitions: int, seed: int) -> None:
+        super().__init__(properties, seed)
         self.history: dict[int, list[int]] = defaultdict(list)
         self._topic = topic
         self._partitions = partitions
-        self._random = Random(seed)
-        self._producer = transactional_producer(properties)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self._written = 0
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End the transaction that is open, and write no more."""
-        self._stopping.set()
-        self._thread.join()
 
     @property
     def count(self) -> int:
@@ -69,11 +49,6 @@ class CommittedWriter:
         self._producer.commit_transaction(TIMEOUT_S)
         for partition, _, number in sorted(offsets):
             self.history[partition].append(number)
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.transaction(self._random.randrange(1, 60), commit=self._random.random() < 0.8)
-            self._stopping.wait(self._random.random() / 20)
 
 
 def exported(folder: Path, topic: str) -> dict[int, list[int]]:

@@ -39,6 +39,10 @@ class Store:
         self.put(name, content)
         return True
 
+    def arrive(self) -> None:
+        """Carry out something late."""
+        self.create(*self.late.pop())
+
     def remove(self, name: str) -> None:
         self.files.pop(name, None)
 

@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from random import Random
 from typing import Any
 
 import msgspec
 
-from support.kafka_clients import TIMEOUT_S, transactional_producer
+from support.background_transactions import BackgroundTransactions
+from support.kafka_clients import TIMEOUT_S
+from support.stream_changes import stream_change
 from tailrace.core.change import Change, Op
 from tailrace.formats import make_format
 
 ITEMS = 200
 
 
-class ItemChanges:
-    """A context manager that changes items all the time; `items` is what a table would hold."""
+class ItemChanges(BackgroundTransactions):
+    """Changes items; `items` is what a table would hold."""
 
     def __init__(self, kafka: dict[str, str], topic: str, table: str, seed: int) -> None:
+        super().__init__(kafka, seed)
         self.items: dict[str, dict[str, Any]] = {}
         """DynamoDB JSON by id."""
         self.changes = 0
         self._topic = topic
         self._table = table
-        self._random = Random(seed)
-        self._producer = transactional_producer(kafka)
         self._format = make_format("dynamodb-json", pipeline="shop", numbers="exact")
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> ItemChanges:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_failure: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Write nothing more."""
-        self._stopping.set()
-        self._thread.join()
 
     def transaction(self, records: int, *, commit: bool) -> None:
         """Change items, or try to."""
@@ -75,26 +60,14 @@ class ItemChanges:
 
     def change(self, op: Op, name: str, item: dict[str, Any] | None) -> Change:
         """Return a change as a stream brings it."""
-
-        return Change(
-            op=op,
-            table=self._table,
-            keys=msgspec.json.encode({"id": {"S": name}}),
-            before=None,
-            after=msgspec.json.encode(item) if item is not None else None,
+        return stream_change(
+            op,
+            msgspec.json.encode({"id": {"S": name}}),
+            None,
+            msgspec.json.encode(item) if item is not None else None,
             created_ms=time.time_ns() // 1_000_000,
-            event_id="e",
-            sequence="1" * 21,
-            shard_id="shardId-1",
-            stream_arn=f"arn:aws:dynamodb:us-east-1:000000000000:table/{self._table}/stream/1",
-            region="us-east-1",
-            view_type="NEW_AND_OLD_IMAGES",
+            table=self._table,
         )
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.transaction(self._random.randrange(1, 60), commit=self._random.random() < 0.8)
-            time.sleep(0.02)
 
 
 def item_of(name: str, number: int) -> dict[str, Any]:

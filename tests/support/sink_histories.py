@@ -175,6 +175,18 @@ class World:
                 self.now_ms += 2_000
         self.fenced = sum(each.runner.fenced for each in [*zombies, last])
 
+    def trouble(self, random: Random, late: Collection[object], arrive: Callable[[], object]) -> bool:
+        """Freeze the caller, let what is `late` arrive, kill the caller; return whether its call may go wrong."""
+        if self.is_calm:
+            return False
+        if random.random() < 0.3:
+            self.others_go_on()
+        if late and random.random() < 0.3:
+            arrive()
+        if random.random() < 0.02:
+            raise KilledError
+        return True
+
     def others_go_on(self) -> None:
         """Freeze whoever calls this, for some steps of the others."""
         if self._depth < FROZEN_DEPTH and self.random.random() < 0.3:

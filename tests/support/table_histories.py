@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 
 from support.lake_rows import NothingSetAside
 from support.lake_tables import BASE, Delta, Iceberg
-from support.sink_histories import PLACES, KilledError, World
+from support.sink_histories import PLACES, World
 from tailrace.config.lake import TableKind
 from tailrace.errors import UnreachableError
 from tailrace.kafka.watched_consumer import Place
@@ -279,14 +279,8 @@ class TableHistory:
 
     def on_call(self, mishaps: Sequence[Mishap] = ()) -> Mishap | None:
         """Freeze the caller, let what was late arrive, kill the caller; return what its call meets."""
-        if self._world.is_calm:
+        if not self._world.trouble(self._mishaps, self.late, self._arrive):
             return None
-        if self._mishaps.random() < 0.3:
-            self._world.others_go_on()
-        if self.late and self._mishaps.random() < 0.3:
-            self._arrive()
-        if self._mishaps.random() < 0.02:
-            raise KilledError
         met = self._mishaps.choice(mishaps) if mishaps and self._mishaps.random() < 0.4 else None
         self.met |= {met} if met else set()
         return met

@@ -10,12 +10,11 @@ import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load_lake, stop_on_signals
 from tailrace.cli.lake_script import Script
+from tailrace.cli.metrics_port import serve_metrics
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
-    from tailrace.operations.lake import LakeReport, LakeWriter
-
-_PORT_HINT = "choose another port with --metrics-port"
+    from tailrace.operations.lake import LakeReport
 
 
 def lake(
@@ -73,29 +72,15 @@ def lake(
         run_flink(flink, stopping, script=script, once=once, metrics_port=metrics_port, as_json=as_json)
         return
     if metrics_port is not None:
-        _serve(name_of(loaded), writer, metrics_port)
+        from tailrace.lake.metrics import LakeMetrics
+
+        serve_metrics(name_of(loaded), LakeMetrics(writer.parts), metrics_port)
     with progress_shown() as progress:
         reports = writer.run(lambda: bool(stopping), progress)
     for report in reports:
         typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
     if once and not all(report.at_end for report in reports):
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def _serve(name: str, writer: LakeWriter, port: int) -> None:
-    from tailrace.lake.metrics import LakeMetrics
-    from tailrace.logs import log
-    from tailrace.worker.exposition import Exposition
-    from tailrace.worker.health import HealthServer
-
-    server = HealthServer(
-        port,
-        registry=Exposition("pipeline", {name: LakeMetrics(writer.parts)}),
-        healthy=lambda: None,
-        ready=lambda: None,
-        hint=_PORT_HINT,
-    )
-    log.warning("serving metrics", extra={"port": server.port})
 
 
 def _lines(report: LakeReport) -> Iterator[str]:

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import EXIT_INTERRUPTED, KafkaOption, edge, ended_by_signals, load, stop_on_signals
+from tailrace.cli.metrics_port import serve_metrics
 from tailrace.cli.progress import progress_shown
 
 if TYPE_CHECKING:
-    from tailrace.operations.replica import ReplicaReport, Replicator
-
-_PORT_HINT = "choose another port with --metrics-port"
+    from tailrace.operations.replica import ReplicaReport
 
 
 def replicate(
@@ -52,28 +51,14 @@ def replicate(
         logs.configure("warning", edge.redact)
         replicator = Replicator(loaded, once=once)
     if metrics_port is not None:
-        _serve(loaded.pipeline.name, replicator, metrics_port)
+        from tailrace.replica.metrics import ReplicaMetrics
+
+        serve_metrics(loaded.pipeline.name, ReplicaMetrics(replicator), metrics_port)
     with progress_shown() as progress:
         report = replicator.run(lambda: bool(stopping), progress)
     typer.echo(msgspec.json.encode(report).decode() if as_json else "\n".join(_lines(report)))
     if once and not report.at_end:
         raise typer.Exit(EXIT_INTERRUPTED)
-
-
-def _serve(name: str, replicator: Replicator, port: int) -> None:
-    from tailrace.logs import log
-    from tailrace.replica.metrics import ReplicaMetrics
-    from tailrace.worker.exposition import Exposition
-    from tailrace.worker.health import HealthServer
-
-    server = HealthServer(
-        port,
-        registry=Exposition("pipeline", {name: ReplicaMetrics(replicator)}),
-        healthy=lambda: None,
-        ready=lambda: None,
-        hint=_PORT_HINT,
-    )
-    log.warning("serving metrics", extra={"port": server.port})
 
 
 def _lines(report: ReplicaReport) -> Iterator[str]:

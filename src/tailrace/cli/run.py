@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tailrace.cli.edge import KafkaOption, edge, ended_by_signals, keep_secrets, load
+from tailrace.cli.metrics_port import PORT_HINT
 from tailrace.errors import FileError
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ _END_S = 8.0
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread that wakes up waits for one that computes. A change passes several threads: with Python's 5 ms, the
 p99 of changes beside a snapshot was 1.6 times that without one in pure Python; with this, 1.2 times."""
-_PORT_HINT = "choose another port with --metrics-port"
 
 
 class LogLevel(StrEnum):
@@ -91,7 +91,7 @@ def run(
     tune_malloc()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     if metrics_port:
-        require_free(metrics_port, hint=_PORT_HINT)
+        require_free(metrics_port, hint=PORT_HINT)
     from tailrace import logs
 
     with ended_by_signals(0):
@@ -126,7 +126,7 @@ def run(
             healthy=of_all({each.name: each.worker.unhealthy_why for each in running}),
             ready=of_all({each.name: each.unready_why for each in running}),
             host=metrics_host,
-            hint=_PORT_HINT,
+            hint=PORT_HINT,
         )
         logs.log.info("serving metrics", extra={"port": server.port})
     with ended_by_signals(0):

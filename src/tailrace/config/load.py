@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -23,10 +23,12 @@ from tailrace.config.explain import explain
 from tailrace.config.interpolate import LookUp, look_up, look_up_without_secrets
 from tailrace.config.lake_file import LakeFile, is_lake_file, lake_file_findings
 from tailrace.config.model import Pipeline
-from tailrace.config.problem import FileErrors, Path, dotted, kind_of
+from tailrace.config.problem import FileErrors, Finding, Path, dotted, kind_of
 from tailrace.config.secrets import Secrets
 from tailrace.errors import FileError, TailraceError, WorldError
 from tailrace.transform import functions
+
+_Content = TypeVar("_Content", Pipeline, LakeFile)
 
 _FLAGS: Mapping[Path, str] = {
     ("name",): "--name",
@@ -153,19 +155,8 @@ def load_lake(
 
 def _build_lake(document: Document) -> LoadedLakeFile:
     """Check the data of a lake's own file. Raises `FileErrors`."""
-    data = document.data
-    if isinstance(kafka := data.get("kafka"), dict):
-        for finding in checks.kafka_findings(kafka):
-            document.add(*finding)
-    try:
-        content = LakeFile.model_validate(data)
-    except ValidationError as error:
-        for finding in explain(error, LakeFile, data):
-            document.add(*finding)
-    else:
-        for finding in lake_file_findings(content):
-            document.add(*finding)
-    if document.problems:
+    content = _validated(document, document.data, LakeFile, lake_file_findings)
+    if content is None or document.problems:
         raise _all_problems(document)
     return LoadedLakeFile(
         content, Secrets(document.secrets), document.file, document.lines, frozenset(document.references)
@@ -298,18 +289,26 @@ def _add_region(data: dict[str, Any]) -> None:
         source.setdefault("region", region)
 
 
-def _add_findings(document: Document, data: dict[str, Any], *, with_functions: bool) -> None:
+def _validated(
+    document: Document, data: dict[str, Any], model: type[_Content], findings: Callable[[_Content], Iterable[Finding]]
+) -> _Content | None:
+    """Add what is wrong with the data of a file; return its content, unless the data does not have its form."""
     if isinstance(kafka := data.get("kafka"), dict):
         for finding in checks.kafka_findings(kafka):
             document.add(*finding)
     try:
-        pipeline = Pipeline.model_validate(data)
+        content = model.model_validate(data)
     except ValidationError as error:
-        for finding in explain(error, Pipeline, data):
+        for finding in explain(error, model, data):
             document.add(*finding)
-    else:
-        for finding in checks.pipeline_findings(pipeline):
-            document.add(*finding)
+        return None
+    for finding in findings(content):
+        document.add(*finding)
+    return content
+
+
+def _add_findings(document: Document, data: dict[str, Any], *, with_functions: bool) -> None:
+    _validated(document, data, Pipeline, checks.pipeline_findings)
     named = checks.named_functions(data.get("transform"))
     if isinstance(replica := data.get("replica"), dict):
         own = checks.named_functions(replica.get("transform"))

@@ -66,20 +66,25 @@ class LakeStatus(msgspec.Struct, frozen=True):
 
 
 def lake_statuses(targets: Sequence[LakeTarget], now_ms: int, tables: Collection[str] = ()) -> tuple[LakeStatus, ...]:
-    """Read how far each lake is; `tables` are known although they may have no topic yet.
+    """Read how far each lake of a file is; `tables` are known although they may have no topic yet.
 
     Raises WorldError when Kafka fails.
     """
-    return tuple(_lake_status(target, now_ms, tables) for target in targets)
-
-
-def _lake_status(target: LakeTarget, now_ms: int, tables: Collection[str]) -> LakeStatus:
-    lake, table_of, topics = target.lake, target.table_of, Topics(target.kafka)
+    if not targets:
+        return ()
+    table_of, topics = targets[0].table_of, Topics(targets[0].kafka)  # those of all lakes of a file
     ends = topics.ends(topics.find(lambda topic: table_of(topic) is not None))
     by_topic = {
         topic: {place: ends[place] for place in sorted(ends) if place.topic == topic}
         for topic in sorted({place.topic for place in ends})
     }
+    return tuple(_lake_status(target, by_topic, now_ms, tables) for target in targets)
+
+
+def _lake_status(
+    target: LakeTarget, by_topic: Mapping[str, Mapping[Place, int]], now_ms: int, tables: Collection[str]
+) -> LakeStatus:
+    lake, table_of = target.lake, target.table_of
     try:
         with target.telling():
             _require_names(lake, {*tables, *(table for topic in by_topic if (table := table_of(topic)) is not None)})

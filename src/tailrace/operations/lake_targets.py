@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 
-from tailrace.config import AnyLoaded, LoadedLakeFile, LoadedPipeline
+from tailrace.config import AnyLoaded, LoadedLakeFile, LoadedPipeline, Pipeline
 from tailrace.config.lake import Lake
+from tailrace.config.lake_file import LakeFile
 from tailrace.errors import FileError
 from tailrace.formats import FORMATS
 from tailrace.formats.format import Format
@@ -36,32 +37,21 @@ class LakeTarget:
 def targets_of(loaded: AnyLoaded) -> tuple[LakeTarget, ...]:
     """Return the lakes of a file; none when it has none."""
     if isinstance(loaded, LoadedLakeFile):
-        file = loaded.content
-        return tuple(
-            LakeTarget(
-                lake,
-                file.name,
-                file.kafka,
-                FORMATS[file.format.type],
-                file.dead_letters_topic,
-                file.table_of,
-                partial(loaded.telling, "lake", index),
-            )
-            for index, lake in enumerate(file.lakes)
-        )
-    pipeline = loaded.pipeline
-    table_of = tables_by_topic(pipeline)
+        file: LakeFile | Pipeline = loaded.content
+        table_of: Callable[[str], str | None] = loaded.content.table_of
+    else:
+        file, table_of = loaded.pipeline, tables_by_topic(loaded.pipeline)
     return tuple(
         LakeTarget(
             lake,
-            pipeline.name,
-            pipeline.kafka,
-            FORMATS[pipeline.format.type],
-            pipeline.dead_letters_topic,
+            file.name,
+            file.kafka,
+            FORMATS[file.format.type],
+            file.dead_letters_topic,
             table_of,
             partial(loaded.telling, "lake", index),
         )
-        for index, lake in enumerate(pipeline.lakes)
+        for index, lake in enumerate(file.lakes)
     )
 
 

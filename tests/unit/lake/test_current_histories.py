@@ -19,7 +19,7 @@ from confluent_kafka import Message
 
 from support.lake_rows import NothingSetAside
 from support.lake_store import Store, StoreLocation
-from support.sink_histories import PLACES, KilledError, World
+from support.sink_histories import PLACES, World
 from tailrace.errors import WorldError
 from tailrace.kafka.watched_consumer import Place
 from tailrace.lake import parquet_current
@@ -189,16 +189,7 @@ class CurrentWorld:
         self._world.others_go_on()
 
     def _on_call(self) -> bool:
-        """Freeze the caller, let what was late arrive, kill the caller; say whether its call may go wrong."""
-        if self._world.is_calm:
-            return False
-        if self._mishaps.random() < 0.3:
-            self._world.others_go_on()
-        if self.store.late and self._mishaps.random() < 0.3:
-            self.store.create(*self.store.late.pop())
-        if self._mishaps.random() < 0.02:
-            raise KilledError
-        return True
+        return self._world.trouble(self._mishaps, self.store.late, self.store.arrive)
 
 
 def history(seed: int) -> CurrentWorld:
